@@ -1,0 +1,90 @@
+//! Why a config is refused.
+
+use thiserror::Error;
+
+/// Why a `config.json` (or a file beside it) cannot be used; `field` is the JSON path.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// Nothing there.
+    #[error("the config is empty (0 bytes)")]
+    Empty,
+    /// Larger than any real config.
+    #[error("the config has {bytes} bytes, more than the {limit} that are read; is it a weight file?")]
+    TooLarge {
+        /// Size found.
+        bytes: u64,
+        /// Largest size read.
+        limit: u64,
+    },
+    /// Not JSON; carries serde_json's own message with line and column.
+    #[error("not valid JSON: {0}")]
+    NotJson(String),
+    /// JSON, but not an object.
+    #[error("the config is not a JSON object")]
+    NotAnObject,
+    /// A key that must be there.
+    #[error("`{field}` is missing")]
+    Missing {
+        /// JSON path.
+        field: String,
+    },
+    /// A value of the wrong type or out of range.
+    #[error("`{field}` is {found}, expected {expected}")]
+    Invalid {
+        /// JSON path.
+        field: String,
+        /// The value found, shortened.
+        found: String,
+        /// What would be accepted.
+        expected: String,
+    },
+    /// Two values that cannot both be.
+    #[error("`{field}`: {rule}")]
+    Contradiction {
+        /// JSON path of the first value.
+        field: String,
+        /// The rule broken, with the numbers.
+        rule: String,
+    },
+    /// A `model_type` that no engine here runs and whose tensors are not known.
+    #[error("model_type `{model_type}` is not known; this build runs: phi3")]
+    UnknownArchitecture {
+        /// The `model_type` found.
+        model_type: String,
+    },
+    /// A value that is understood but that no engine here computes.
+    #[error("`{field}` = {found} is not supported: {reason}")]
+    Unsupported {
+        /// JSON path.
+        field: String,
+        /// The value found.
+        found: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+impl ConfigError {
+    /// A stable name for programs: the `code` of an error object.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownArchitecture { .. } => "unknown_architecture",
+            Self::Unsupported { .. } => "unsupported_config",
+            _ => "config_invalid",
+        }
+    }
+
+    /// JSON path of the field that the error is about, if it is about one.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Missing { field }
+            | Self::Invalid { field, .. }
+            | Self::Contradiction { field, .. }
+            | Self::Unsupported { field, .. } => Some(field),
+            Self::UnknownArchitecture { .. } => Some("model_type"),
+            _ => None,
+        }
+    }
+}

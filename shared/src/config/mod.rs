@@ -1,0 +1,13 @@
+//! `config.json`: raw JSON in, a validated [`ModelConfig`] out; each derived number has one home.
+
+mod error;
+mod fields;
+mod generation;
+mod model;
+mod rope_scaling;
+
+pub use error::ConfigError;
+pub use fields::{Fields, MAX_CONFIG_BYTES};
+pub use generation::GenerationConfig;
+pub use model::{Defaulted, ModelConfig};
+pub use rope_scaling::RopeScaling;

@@ -1,0 +1,237 @@
+//! The validated model: every number that the rest of the crate computes from.
+
+use super::{ConfigError, Fields, RopeScaling};
+use crate::dtype::DType;
+
+/// Upper bounds of what is believed. Far above any model, low enough that no product overflows `u128`
+/// and that nothing is allocated by a number alone.
+const MAX_WIDTH: usize = 1 << 20;
+const MAX_LAYERS: usize = 1 << 12;
+const MAX_HEADS: usize = 1 << 14;
+const MAX_VOCAB: usize = 1 << 24;
+const MAX_POSITIONS: usize = 1 << 27;
+
+/// A key that the file left out and the value that stands in for it: the default of Hugging Face's `Phi3Config`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Defaulted(pub &'static str);
+
+/// A `phi3` model as its config describes it. Public fields are validated by [`ModelConfig::parse`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the MLP; `gate_up_proj` has twice as many rows.
+    pub intermediate_size: usize,
+    /// Decoder layers.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads; divides `num_attention_heads`.
+    pub num_key_value_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Share of `head_dim` that is rotated, in (0, 1].
+    pub partial_rotary_factor: f64,
+    /// Rows of the embedding, padding included.
+    pub vocab_size: usize,
+    /// Longest sequence the model is meant for.
+    pub max_position_embeddings: usize,
+    /// Longest sequence of the short rope factors.
+    pub original_max_position_embeddings: usize,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Scaling of the rotary frequencies.
+    pub rope_scaling: RopeScaling,
+    /// Visible keys of a query, itself included; `None` sees all.
+    pub sliding_window: Option<usize>,
+    /// Added to the mean square in RMSNorm.
+    pub rms_norm_eps: f64,
+    /// Whether the head reuses the embedding.
+    pub tie_word_embeddings: bool,
+    /// Format the authors stored the weights in.
+    pub dtype: Option<DType>,
+    /// Id put before a prompt.
+    pub bos_token_id: Option<u32>,
+    /// Ids that end a generation, as `config.json` names them.
+    pub eos_token_ids: Vec<u32>,
+    /// Id of padding.
+    pub pad_token_id: Option<u32>,
+    /// Keys that the file left out.
+    pub defaulted: Vec<Defaulted>,
+}
+
+/// `model_type` of a config without judging the rest; `None` where it is absent.
+fn model_type(fields: &Fields) -> Result<Option<&str>, ConfigError> {
+    fields.text("model_type")
+}
+
+impl ModelConfig {
+    /// Parses and validates `config.json`.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the JSON path and the value found.
+    pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
+        Self::from_fields(&Fields::parse(json)?)
+    }
+
+    /// Validates a parsed config.
+    ///
+    /// Absent keys take the defaults of transformers 5.23.0's `Phi3Config` and are listed in `defaulted`.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the JSON path and the value found.
+    pub fn from_fields(fields: &Fields) -> Result<Self, ConfigError> {
+        match model_type(fields)? {
+            Some("phi3") => {}
+            Some(other) => return Err(ConfigError::UnknownArchitecture { model_type: other.to_owned() }),
+            None => return Err(ConfigError::Missing { field: "model_type".to_owned() }),
+        }
+        let mut defaulted = Vec::new();
+        let mut count = |key: &'static str, max: usize, default: usize| -> Result<usize, ConfigError> {
+            Ok(fields.count(key, 1, max)?.unwrap_or_else(|| {
+                defaulted.push(Defaulted(key));
+                default
+            }))
+        };
+        let hidden_size = count("hidden_size", MAX_WIDTH, 3072)?;
+        let intermediate_size = count("intermediate_size", MAX_WIDTH, 8192)?;
+        let num_hidden_layers = count("num_hidden_layers", MAX_LAYERS, 32)?;
+        let num_attention_heads = count("num_attention_heads", MAX_HEADS, 32)?;
+        let num_key_value_heads = count("num_key_value_heads", MAX_HEADS, num_attention_heads)?;
+        let vocab_size = count("vocab_size", MAX_VOCAB, 32064)?;
+        let max_position_embeddings = count("max_position_embeddings", MAX_POSITIONS, 4096)?;
+
+        if !num_attention_heads.is_multiple_of(num_key_value_heads) {
+            let rule = format!(
+                "{num_key_value_heads} key/value heads do not divide {num_attention_heads} attention heads"
+            );
+            return Err(contradiction("num_key_value_heads", rule));
+        }
+        let head_dim = match fields.count("head_dim", 1, 1 << 13)? {
+            Some(head_dim) => head_dim,
+            None if hidden_size.is_multiple_of(num_attention_heads) => hidden_size / num_attention_heads,
+            None => {
+                let rule = format!(
+                    "{num_attention_heads} attention heads do not divide hidden_size {hidden_size}, and there is no head_dim"
+                );
+                return Err(contradiction("num_attention_heads", rule));
+            }
+        };
+        if let Some(act) = fields.text("hidden_act")?.filter(|act| !["silu", "swish"].contains(act)) {
+            return Err(ConfigError::Unsupported {
+                field: "hidden_act".to_owned(),
+                found: act.to_owned(),
+                reason: "phi3 checkpoints use silu".to_owned(),
+            });
+        }
+
+        // transformers 5 keeps everything about positions in `rope_parameters`; the old keys still stand in most files.
+        let rope = match fields.object("rope_parameters")? {
+            Some(new) => Some(new),
+            None => fields.object("rope_scaling")?,
+        };
+        let in_rope = |key: &str| rope.as_ref().filter(|r| r.get(key).is_some());
+        let number = |key: &'static str, min: f64, max: f64| match in_rope(key) {
+            Some(rope) => rope.number(key, min, max),
+            None => fields.number(key, min, max),
+        };
+        let partial_rotary_factor = number("partial_rotary_factor", 1e-3, 1.0)?.unwrap_or(1.0);
+        let rope_theta = number("rope_theta", 1.0, 1e12)?.unwrap_or(10_000.0);
+        let original = "original_max_position_embeddings";
+        let original_max_position_embeddings = match in_rope(original) {
+            Some(rope) => rope.count(original, 1, MAX_POSITIONS)?,
+            None => fields.count(original, 1, MAX_POSITIONS)?,
+        };
+
+        let rotary_dim = rotary_dim(head_dim, partial_rotary_factor);
+        if rotary_dim == 0 || !rotary_dim.is_multiple_of(2) {
+            let rule = format!("{rotary_dim} rotated dimensions of head_dim {head_dim}: must be even and above 0");
+            return Err(contradiction("partial_rotary_factor", rule));
+        }
+        let rope_scaling = match &rope {
+            Some(rope) => RopeScaling::parse(rope, rotary_dim)?,
+            None => RopeScaling::None,
+        };
+        let is_longrope = matches!(rope_scaling, RopeScaling::LongRope { .. });
+        if is_longrope && original_max_position_embeddings.is_some_and(|o| o > max_position_embeddings) {
+            let rule = format!("is above max_position_embeddings {max_position_embeddings}");
+            return Err(contradiction(original, rule));
+        }
+        let original_max_position_embeddings = original_max_position_embeddings.unwrap_or_else(|| {
+            if is_longrope {
+                defaulted.push(Defaulted(original));
+            }
+            4096.min(max_position_embeddings)
+        });
+
+        let dtype_key = if fields.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
+        let dtype = match fields.text(dtype_key)? {
+            None | Some("auto") => None,
+            Some(name) => Some(name.parse().map_err(|_unknown: crate::dtype::UnknownDType| {
+                fields.invalid(dtype_key, "float32, bfloat16 or float16")
+            })?),
+        };
+
+        Ok(Self {
+            hidden_size,
+            intermediate_size,
+            num_hidden_layers,
+            num_attention_heads,
+            num_key_value_heads,
+            head_dim,
+            partial_rotary_factor,
+            vocab_size,
+            max_position_embeddings,
+            original_max_position_embeddings,
+            rope_theta,
+            rope_scaling,
+            sliding_window: fields.count("sliding_window", 1, MAX_POSITIONS)?,
+            rms_norm_eps: fields.number("rms_norm_eps", 0.0, 1.0)?.unwrap_or(1e-5),
+            tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
+            dtype,
+            bos_token_id: fields.token_ids("bos_token_id")?.first().copied(),
+            eos_token_ids: fields.token_ids("eos_token_id")?,
+            pad_token_id: fields.token_ids("pad_token_id")?.first().copied(),
+            defaulted,
+        })
+    }
+
+    /// Rows of all query heads: heads × head_dim; need not equal `hidden_size`.
+    #[must_use]
+    pub fn query_width(&self) -> usize {
+        self.num_attention_heads * self.head_dim
+    }
+
+    /// Rows of all key heads (and of all value heads): kv heads × head_dim.
+    #[must_use]
+    pub fn key_value_width(&self) -> usize {
+        self.num_key_value_heads * self.head_dim
+    }
+
+    /// Query heads that share one key/value head.
+    #[must_use]
+    pub fn heads_per_key(&self) -> usize {
+        self.num_attention_heads / self.num_key_value_heads
+    }
+
+    /// Leading dimensions of a head that are rotated; the rest pass through.
+    #[must_use]
+    pub fn rotary_dim(&self) -> usize {
+        rotary_dim(self.head_dim, self.partial_rotary_factor)
+    }
+
+    /// The sliding window where it can hide a key from a sequence of `tokens`, else `None`.
+    #[must_use]
+    pub fn effective_window(&self, tokens: usize) -> Option<usize> {
+        self.sliding_window.filter(|window| *window < tokens)
+    }
+}
+
+/// `int(head_dim × partial_rotary_factor)`, as transformers computes it.
+fn rotary_dim(head_dim: usize, partial_rotary_factor: f64) -> usize {
+    (head_dim as f64 * partial_rotary_factor) as usize
+}
+
+fn contradiction(field: &str, rule: String) -> ConfigError {
+    ConfigError::Contradiction { field: field.to_owned(), rule }
+}

@@ -1,0 +1,118 @@
+//! The contract between generation and whatever computes: candle on a CPU, CUDA, WebGPU.
+//!
+//! Sequences are named by id and live in the engine with their KV cache, their length and the last id sampled,
+//! so that a token need not leave the device between steps. [`Engine::decode`] returns the ids that have *become
+//! readable*: a GPU engine may return those of an earlier step, or none, and [`Engine::drain`] collects the rest.
+//! Several sequences in one call are one batch. What costs a transfer stands apart, in [`Diagnostics`].
+
+mod error;
+mod plan;
+mod sampling;
+
+pub use error::EngineError;
+pub use plan::{Attention, LoadPlan, LoadProgress, LoadStage, Memory};
+pub use sampling::{Sampler, Sampling, SamplingError};
+
+use std::ops::ControlFlow;
+
+use crate::dtype::DType;
+use crate::weights::{Checkpoint, WeightSource};
+
+/// Names a sequence; chosen by the caller, unique while the sequence is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(pub u64);
+
+/// Tokens to append to a sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct Prompt<'a> {
+    /// An open sequence.
+    pub sequence: SequenceId,
+    /// At least one id, each below the vocabulary's size.
+    pub tokens: &'a [u32],
+}
+
+/// A sampled id that has become readable; in order within its sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sampled {
+    /// The sequence it continues.
+    pub sequence: SequenceId,
+    /// The id.
+    pub id: u32,
+}
+
+/// What an engine is and runs on; for reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// `candle`, `cuda`, `wgpu`.
+    pub engine: &'static str,
+    /// Device in the CLI's spelling: `cpu`, `cuda:0`, `wgpu:0`.
+    pub device: String,
+    /// Format that weights are held and multiplied in.
+    pub dtype: DType,
+    /// Compute threads, where the engine has any.
+    pub threads: usize,
+}
+
+/// Computes a loaded model.
+#[expect(async_fn_in_trait, reason = "engines stay on the thread that made them; a Send bound would shut out the browser")]
+pub trait Engine: Sized {
+    /// Loads a checked checkpoint. `progress` is called at least once a tensor; breaking cancels.
+    ///
+    /// # Errors
+    /// [`EngineError::Cancelled`], out of memory with phase and bytes, or a failed read.
+    async fn load<S: WeightSource>(
+        checkpoint: &Checkpoint<S>,
+        plan: &LoadPlan,
+        progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
+    ) -> Result<Self, EngineError>;
+
+    /// What it is and runs on.
+    fn info(&self) -> EngineInfo;
+
+    /// Opens an empty sequence with room for `capacity` tokens in all.
+    ///
+    /// # Errors
+    /// Id in use, more sequences or tokens than planned, out of memory.
+    async fn open(&mut self, sequence: SequenceId, capacity: usize, sampling: &Sampling) -> Result<(), EngineError>;
+
+    /// Appends tokens to sequences and starts sampling the next id of each; chunks long prompts itself.
+    /// Where a sequence's rotary factors change with its length, cached keys are computed anew.
+    ///
+    /// # Errors
+    /// Unknown sequence, id out of the vocabulary, sequence full.
+    async fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Vec<Sampled>, EngineError>;
+
+    /// Appends each sequence's last sampled id to it and starts sampling the next.
+    ///
+    /// # Errors
+    /// Unknown or empty sequence, sequence full.
+    async fn decode(&mut self, sequences: &[SequenceId]) -> Result<Vec<Sampled>, EngineError>;
+
+    /// Waits for every id still in flight.
+    ///
+    /// # Errors
+    /// A device that failed meanwhile.
+    async fn drain(&mut self) -> Result<Vec<Sampled>, EngineError>;
+
+    /// Forgets a sequence and gives its memory back; unknown ids are ignored.
+    fn release(&mut self, sequence: SequenceId);
+}
+
+/// Looks inside a model at the price of transfers; never on the path of a token.
+#[expect(async_fn_in_trait, reason = "as for Engine")]
+pub trait Diagnostics {
+    /// Logits of a whole sequence in one pass, `rows(position, &[f32; vocab_size])` in order; no cache is kept.
+    ///
+    /// # Errors
+    /// Id out of the vocabulary, out of memory.
+    async fn logits(&mut self, tokens: &[u32], rows: &mut dyn FnMut(usize, &[f32])) -> Result<(), EngineError>;
+
+    /// NaN and infinite values that each layer put out over `tokens`, as `(nan, infinite)`, the last entry being the logits.
+    ///
+    /// # Errors
+    /// As [`Diagnostics::logits`].
+    async fn non_finite(&mut self, tokens: &[u32]) -> Result<Vec<(u64, u64)>, EngineError>;
+
+    /// Bytes the engine holds now, and the peak of its temporaries since it was loaded.
+    fn memory(&self) -> Memory;
+}

@@ -1,0 +1,45 @@
+//! What a Phi-3 model is, what it costs and how it computes; for the host and for wasm32.
+//!
+//! The crate is built in floors, each using only those above it in this list:
+//!
+//! 0. vocabulary: [`units`], [`dtype`], [`platform`]
+//! 1. what a model is: [`config`], [`tensors`], [`rope`]
+//! 2. what it costs and where bytes come from: [`load_config`], [`weights`], [`estimate`], [`fit`], [`inspect`]
+//! 3. how it computes: [`engine`], [`generate`], `tokenize` (feature `tokenizer`)
+//! 4. engines: `candle_engine` (feature `candle`)
+//! 5. use cases: [`validate`]
+//!
+//! [`api`] holds the words that travel between processes.
+//! Nothing here opens a file or a socket, spawns a process or sees HTML:
+//! bytes arrive through [`weights::WeightSource`].
+//!
+//! ```
+//! let config = phi3::config::ModelConfig::parse(br#"{"model_type":"phi3"}"#).unwrap();
+//! assert_eq!(phi3::estimate::params(&config).total, 3_821_079_552);
+//! ```
+
+pub mod units;
+pub mod dtype;
+pub mod platform;
+
+pub mod config;
+pub mod tensors;
+pub mod rope;
+
+pub mod load_config;
+pub mod weights;
+pub mod estimate;
+pub mod fit;
+pub mod inspect;
+
+pub mod engine;
+pub mod generate;
+#[cfg(feature = "tokenizer")]
+pub mod tokenize;
+
+#[cfg(feature = "candle")]
+pub mod candle_engine;
+
+pub mod validate;
+
+pub mod api;

@@ -1,0 +1,1 @@
+//! Load config: the overrides of a load.

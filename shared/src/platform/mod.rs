@@ -1,0 +1,19 @@
+//! What differs between the host and the browser, behind one signature each.
+
+#[cfg(target_arch = "wasm32")]
+mod web;
+#[cfg(target_arch = "wasm32")]
+pub use web::Instant;
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::Instant;
+
+impl Instant {
+    /// Milliseconds from this moment until now; never negative.
+    #[must_use]
+    pub fn elapsed_ms(&self) -> f64 {
+        self.elapsed_seconds() * 1e3
+    }
+}

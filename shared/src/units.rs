@@ -1,0 +1,134 @@
+//! Sizes in bytes: parsing what people type, printing what they read.
+
+use thiserror::Error;
+
+/// Why a size could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SizeError {
+    /// No number, a negative number, or a unit that does not exist.
+    #[error("`{0}` is not a size: write bytes, or a number with KB, MB, GB, TB (powers of 10) or KiB, MiB, GiB, TiB (powers of 2)")]
+    Malformed(String),
+    /// `16G`: GB and GiB differ by 7 %, so a guess would be wrong half the time.
+    #[error("`{0}` is ambiguous: write {1}B (powers of 10) or {1}iB (powers of 2)")]
+    Ambiguous(String, String),
+    /// More than 2^63 bytes.
+    #[error("`{0}` is larger than any memory")]
+    TooLarge(String),
+}
+
+const UNITS: [(&str, u64); 9] = [
+    ("B", 1),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KIB", 1 << 10),
+    ("MIB", 1 << 20),
+    ("GIB", 1 << 30),
+    ("TIB", 1 << 40),
+];
+
+/// Reads a size such as `17179869184`, `16GiB` or `7.5 GB` into bytes (rounded down).
+///
+/// # Errors
+/// [`SizeError`] on anything else; a bare `16G` is refused as ambiguous.
+pub fn parse_size(text: &str) -> Result<u64, SizeError> {
+    let text = text.trim();
+    let malformed = || SizeError::Malformed(text.to_owned());
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = (text[..split].trim(), text[split..].trim().to_ascii_uppercase());
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return Err(malformed());
+    }
+    let factor = match UNITS.iter().find(|(name, _)| *name == unit) {
+        Some((_, factor)) => *factor,
+        None if unit.is_empty() => 1,
+        None if ["K", "M", "G", "T"].contains(&unit.as_str()) => {
+            return Err(SizeError::Ambiguous(text.to_owned(), format!("{number}{unit}")));
+        }
+        None => return Err(malformed()),
+    };
+    let bytes = match number.parse::<u64>() {
+        Ok(whole) => u128::from(whole) * u128::from(factor),
+        // A number of digits only that does not fit 64 bits lands here too and is caught below.
+        Err(_) => {
+            let value: f64 = number.parse().ok().ok_or_else(malformed)?;
+            if factor == 1 && value.fract() != 0.0 {
+                return Err(malformed());
+            }
+            (value * factor as f64) as u128
+        }
+    };
+    u64::try_from(bytes)
+        .ok()
+        .filter(|b| *b <= 1 << 63)
+        .ok_or_else(|| SizeError::TooLarge(text.to_owned()))
+}
+
+/// Prints bytes for people, in powers of two with the matching unit: `7.12 GiB`.
+#[must_use]
+pub fn format_bytes(bytes: u64) -> String {
+    const NAMES: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut power = 0;
+    let mut value = bytes as f64;
+    // 1023.995 would print as `1024.00`.
+    while value >= 1023.995 && power + 1 < NAMES.len() {
+        value /= 1024.0;
+        power += 1;
+    }
+    if power == 0 { format!("{bytes} B") } else { format!("{value:.2} {}", NAMES[power]) }
+}
+
+/// Prints an integer with thousands separators: `3,821,079,552`.
+#[must_use]
+pub fn format_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_people_write() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1024", 1024),
+            ("16GiB", 17_179_869_184),
+            ("16 gib", 17_179_869_184),
+            ("16GB", 16_000_000_000),
+            ("7.5GB", 7_500_000_000),
+            ("0.5KiB", 512),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_refused() {
+        assert!(matches!(parse_size("16G"), Err(SizeError::Ambiguous(..))));
+        for text in ["", "-1", "GiB", "1.5", "1e9", "16 GiX", "1..2GB", "NaN", "16GiB free"] {
+            assert!(matches!(parse_size(text), Err(SizeError::Malformed(_))), "{text}");
+        }
+        for text in ["99999999999999999999", "99999999TiB"] {
+            assert!(matches!(parse_size(text), Err(SizeError::TooLarge(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_printed() {
+        assert_eq!(format_bytes(7_642_159_104), "7.12 GiB");
+        assert_eq!(format_bytes(1023), "1023 B");
+        assert_eq!(format_bytes((1 << 20) - 1), "1.00 MiB");
+        assert_eq!(format_count(3_821_079_552), "3,821,079,552");
+        assert_eq!(format_count(999), "999");
+    }
+}

@@ -1,0 +1,5 @@
+//! A short run that proves that a loaded model computes, and what it reports.
+
+mod report;
+
+pub use report::{Probe, ProbeKind, Report, Verdict};

@@ -1,0 +1,87 @@
+//! What a validation reports: the fields of `preflight validate --json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dtype::DType;
+use crate::engine::Memory;
+
+/// Whether the model is proven to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every check passed.
+    Pass,
+    /// A check failed; the report says which.
+    Fail,
+    /// It ran, but the reference could not be had here.
+    Unverified,
+}
+
+/// Which boundary a probe crosses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeKind {
+    /// Longer than the sliding window.
+    Window,
+    /// Past `original_max_position_embeddings`.
+    Long,
+}
+
+/// A run over a boundary that ten tokens cannot reach.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Which boundary.
+    pub kind: ProbeKind,
+    /// Tokens run; 0 where the probe does not apply.
+    pub tokens: usize,
+    /// Whether it ran and every logit was finite.
+    pub verdict: Verdict,
+    /// What was seen, or why it was not run.
+    pub detail: String,
+}
+
+/// Bytes predicted and measured, term by term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PredictedMeasured {
+    /// From the estimator.
+    pub predicted: Memory,
+    /// From the engine's and the process's counters.
+    pub measured: Memory,
+}
+
+/// The report of one validation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Device in the CLI's spelling.
+    pub device: String,
+    /// Format that weights were multiplied in.
+    pub dtype: DType,
+    /// Ids of the prompt.
+    pub prompt_tokens: Vec<u32>,
+    /// Ids generated, the stop id included.
+    pub generated_tokens: Vec<u32>,
+    /// Their text, without the stop id.
+    pub text: String,
+    /// `stop` (a stop id came) or `length`.
+    pub stop_reason: String,
+    /// Load time in ms.
+    pub load_ms: f64,
+    /// Time from prompt to first id in ms.
+    pub ttft_ms: f64,
+    /// Prompt tokens a second.
+    pub prefill_tokens_per_s: f64,
+    /// Generated tokens a second after the first; 0 where only one was generated.
+    pub decode_tokens_per_s: f64,
+    /// NaN seen in any layer.
+    pub nan_count: u64,
+    /// Infinite values seen in any layer.
+    pub inf_count: u64,
+    /// Bytes by term.
+    pub memory: PredictedMeasured,
+    /// Runs over the boundaries asked for.
+    pub probes: Vec<Probe>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why, in words.
+    pub reason: String,
+}
