@@ -290,10 +290,12 @@ def make_case(name, ck, changes, more, folder, summary):
     ref = Phi3(w64, ref_cfg, load)
     mine = ref.forward(tokens)[0]
     off = np.abs(mine - full).max() / peak
-    assert off < BOUND / 20, f"{name}: reference is off by {off:.1e}"
+    # f32 angles lose precision with the position: position * 6e-8 radians
+    tol = BOUND / 20 * max(1, n / 60)
+    assert off < tol, f"{name}: reference is off by {off:.1e}"
     steps = ref.generate(prompt, ids)
     goff = np.abs(steps - grows).max() / np.abs(grows).max()
-    assert goff < BOUND / 20, f"{name}: reference is off by {goff:.1e} in greedy"
+    assert goff < BOUND / 20 * max(1, plen / 60), f"{name}: reference is off by {goff:.1e} in greedy"
     assert steps.argmax(-1).tolist() == ids
 
     # 2. every mistake that matters here is noticed
