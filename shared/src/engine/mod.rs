@@ -15,6 +15,8 @@ pub use sampling::{Sampler, Sampling, SamplingError};
 
 use std::ops::ControlFlow;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dtype::DType;
 use crate::weights::{Checkpoint, WeightSource};
 
@@ -41,10 +43,10 @@ pub struct Sampled {
 }
 
 /// What an engine is and runs on; for reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineInfo {
     /// `candle`, `cuda`, `wgpu`.
-    pub engine: &'static str,
+    pub engine: String,
     /// Device in the CLI's spelling: `cpu`, `cuda:0`, `wgpu:0`.
     pub device: String,
     /// Format that weights are held and multiplied in.
@@ -54,7 +56,10 @@ pub struct EngineInfo {
 }
 
 /// Computes a loaded model.
-#[expect(async_fn_in_trait, reason = "engines stay on the thread that made them; a Send bound would shut out the browser")]
+#[expect(
+    async_fn_in_trait,
+    reason = "engines stay on the thread that made them; a Send bound would shut out the browser"
+)]
 pub trait Engine: Sized {
     /// Loads a checked checkpoint. `progress` is called at least once a tensor; breaking cancels.
     ///
@@ -73,7 +78,12 @@ pub trait Engine: Sized {
     ///
     /// # Errors
     /// Id in use, more sequences or tokens than planned, out of memory.
-    async fn open(&mut self, sequence: SequenceId, capacity: usize, sampling: &Sampling) -> Result<(), EngineError>;
+    async fn open(
+        &mut self,
+        sequence: SequenceId,
+        capacity: usize,
+        sampling: &Sampling,
+    ) -> Result<(), EngineError>;
 
     /// Appends tokens to sequences and starts sampling the next id of each; chunks long prompts itself.
     /// Where a sequence's rotary factors change with its length, cached keys are computed anew.
@@ -105,7 +115,11 @@ pub trait Diagnostics {
     ///
     /// # Errors
     /// Id out of the vocabulary, out of memory.
-    async fn logits(&mut self, tokens: &[u32], rows: &mut dyn FnMut(usize, &[f32])) -> Result<(), EngineError>;
+    async fn logits(
+        &mut self,
+        tokens: &[u32],
+        rows: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), EngineError>;
 
     /// NaN and infinite values that each layer put out over `tokens`, as `(nan, infinite)`, the last entry being the logits.
     ///

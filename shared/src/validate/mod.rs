@@ -2,4 +2,4 @@
 
 mod report;
 
-pub use report::{Probe, ProbeKind, Report, Verdict};
+pub use report::{PredictedMeasured, Probe, ProbeKind, ProbeSet, Report, Verdict};

@@ -27,6 +27,34 @@ pub enum ProbeKind {
     Long,
 }
 
+/// Which probes to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeSet {
+    /// None.
+    #[default]
+    None,
+    /// [`ProbeKind::Window`].
+    Window,
+    /// [`ProbeKind::Long`].
+    Long,
+    /// Each of them.
+    All,
+}
+
+impl ProbeSet {
+    /// The probes of the set, in the order that they run.
+    #[must_use]
+    pub fn kinds(self) -> &'static [ProbeKind] {
+        match self {
+            Self::None => &[],
+            Self::Window => &[ProbeKind::Window],
+            Self::Long => &[ProbeKind::Long],
+            Self::All => &[ProbeKind::Window, ProbeKind::Long],
+        }
+    }
+}
+
 /// A run over a boundary that ten tokens cannot reach.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
