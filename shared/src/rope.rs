@@ -87,9 +87,8 @@ pub fn attention_factor(config: &ModelConfig) -> f64 {
     let RopeScaling::LongRope { attention_factor, factor, .. } = &config.rope_scaling else { return 1.0 };
     let original = config.original_max_position_embeddings as f64;
     let ratio = factor.unwrap_or(config.max_position_embeddings as f64 / original);
-    attention_factor.unwrap_or_else(|| {
-        if ratio <= 1.0 { 1.0 } else { (1.0 + ratio.ln() / original.ln()).sqrt() }
-    })
+    attention_factor
+        .unwrap_or_else(|| if ratio <= 1.0 { 1.0 } else { (1.0 + ratio.ln() / original.ln()).sqrt() })
 }
 
 /// The keys that the query at `position` sees: itself and those before it, at most `window` in all.

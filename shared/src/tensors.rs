@@ -46,15 +46,8 @@ pub enum Group {
 
 impl Group {
     /// Every group, in the order of reports.
-    pub const ALL: [Self; 7] = [
-        Self::Embedding,
-        Self::Attention,
-        Self::Mlp,
-        Self::Router,
-        Self::Experts,
-        Self::Norm,
-        Self::LmHead,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Embedding, Self::Attention, Self::Mlp, Self::Router, Self::Experts, Self::Norm, Self::LmHead];
 
     /// The name in JSON.
     #[must_use]
@@ -105,14 +98,8 @@ impl TensorSpec {
 }
 
 /// Roles of one decoder layer, in the order of computation.
-pub const LAYER_ROLES: [Role; 6] = [
-    Role::InputNorm,
-    Role::QkvProj,
-    Role::OProj,
-    Role::PostAttentionNorm,
-    Role::GateUpProj,
-    Role::DownProj,
-];
+pub const LAYER_ROLES: [Role; 6] =
+    [Role::InputNorm, Role::QkvProj, Role::OProj, Role::PostAttentionNorm, Role::GateUpProj, Role::DownProj];
 
 /// The tensor of a role; `layer` is ignored for roles outside the layers.
 #[must_use]

@@ -6,7 +6,9 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SizeError {
     /// No number, a negative number, or a unit that does not exist.
-    #[error("`{0}` is not a size: write bytes, or a number with KB, MB, GB, TB (powers of 10) or KiB, MiB, GiB, TiB (powers of 2)")]
+    #[error(
+        "`{0}` is not a size: write bytes, or a number with KB, MB, GB, TB (powers of 10) or KiB, MiB, GiB, TiB (powers of 2)"
+    )]
     Malformed(String),
     /// `16G`: GB and GiB differ by 7 %, so a guess would be wrong half the time.
     #[error("`{0}` is ambiguous: write {1}B (powers of 10) or {1}iB (powers of 2)")]
@@ -59,10 +61,7 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
             (value * factor as f64) as u128
         }
     };
-    u64::try_from(bytes)
-        .ok()
-        .filter(|b| *b <= 1 << 63)
-        .ok_or_else(|| SizeError::TooLarge(text.to_owned()))
+    u64::try_from(bytes).ok().filter(|b| *b <= 1 << 63).ok_or_else(|| SizeError::TooLarge(text.to_owned()))
 }
 
 /// Prints bytes for people, in powers of two with the matching unit: `7.12 GiB`.

@@ -145,7 +145,8 @@ impl ModelConfig {
 
         let rotary_dim = rotary_dim(head_dim, partial_rotary_factor);
         if rotary_dim == 0 || !rotary_dim.is_multiple_of(2) {
-            let rule = format!("{rotary_dim} rotated dimensions of head_dim {head_dim}: must be even and above 0");
+            let rule =
+                format!("{rotary_dim} rotated dimensions of head_dim {head_dim}: must be even and above 0");
             return Err(contradiction("partial_rotary_factor", rule));
         }
         let rope_scaling = match &rope {

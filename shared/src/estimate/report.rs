@@ -1,0 +1,74 @@
+//! What an estimate answers: the fields of `preflight estimate --json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fit::Fit;
+
+/// How sure a number is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Badge {
+    /// Counted; equal to the real thing to the byte.
+    Exact,
+    /// Computed from a stated formula.
+    Formula,
+    /// A formula fitted to measured attempts.
+    Calibrated,
+    /// Measured.
+    Measured,
+}
+
+impl Badge {
+    /// The name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Formula => "formula",
+            Self::Calibrated => "calibrated",
+            Self::Measured => "measured",
+        }
+    }
+}
+
+/// One term of the memory a load needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Term {
+    /// `weights`, `kv_cache`, `activations`, `overhead`.
+    pub name: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// How sure.
+    pub badge: Badge,
+    /// How it was computed, with the numbers.
+    pub formula: String,
+    /// Where it lies.
+    pub device: String,
+}
+
+/// A value that the answer rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assumption {
+    /// What it is about.
+    pub name: String,
+    /// The value taken, with its reason where it is a default.
+    pub value: String,
+    /// Whether it was chosen for the asker.
+    pub is_default: bool,
+}
+
+/// The answer. `total_bytes` is the sum of `terms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is one term of the contract, named with its unit")]
+pub struct Report {
+    pub params_total: u64,
+    pub weights_bytes: u64,
+    pub kv_bytes_per_token: u64,
+    pub kv_cache_bytes: u64,
+    pub activation_bytes: u64,
+    pub overhead_bytes: u64,
+    pub total_bytes: u64,
+    pub terms: Vec<Term>,
+    pub assumptions: Vec<Assumption>,
+    pub fit: Fit,
+}
