@@ -1,0 +1,98 @@
+# `./dev test`: every test, phase by phase; stops at the first phase that fails.
+
+PHASES="fmt clippy clippy-wasm licences build model tests doc-tests wasm-tests dashboard size e2e"
+UI_BUDGET_BYTES=$((350 * 1024))
+PASSED=0 FAILED=0 RAN_TESTS=false
+
+run_tests() {
+  local name
+  for name in ${*:-$PHASES}; do
+    case " $PHASES " in *" $name "*) ;; *) die "no phase '$name': there are $PHASES" ;; esac
+    phase "$name" "test_${name//-/_}"
+  done
+}
+
+test_fmt() { cargo fmt --all --check; }
+
+# Warnings are errors here and not in ordinary builds.
+lint() { "${1}" cargo clippy --quiet --locked "${@:2}" -- -D warnings; }
+
+test_clippy() {
+  local features
+  for features in "" tokenizer candle candle,tokenizer; do
+    lint env -p phi3 --all-targets --features "$features"
+  done
+  lint env --workspace --exclude app --all-targets
+}
+
+# A second configuration bans what compiles for wasm and fails there.
+test_clippy_wasm() {
+  export CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm
+  lint wasm --target "$TARGET_WASM" -p phi3
+  lint wasm --target "$TARGET_WASM" -p phi3 --features candle,tokenizer
+  lint wasm --target "$TARGET_WASM" -p app --all-targets
+  unset CLIPPY_CONF_DIR
+}
+
+# The tidy test reads the same deny.toml; cargo-deny says more where it is installed.
+test_licences() {
+  if have cargo-deny; then
+    cargo deny --log-level error check bans licenses sources
+  else
+    say "cargo-deny is not installed: the tidy test checks licences and sources"
+  fi
+}
+
+# The programs that the integration tests start.
+test_build() { cargo build --locked -p preflight -p preflight-worker; }
+
+test_model() { default_model "$CARGO_TARGET_DIR/debug/preflight"; }
+
+# counted NAME COMMAND…: runs tests and adds up what their closing lines say.
+counted() {
+  local log=$LOGS/$1.log status=0
+  shift
+  "$@" 2>&1 | tee "$log" || status=$?
+  RAN_TESTS=true
+  PASSED=$((PASSED + $(sum_before passed "$log")))
+  FAILED=$((FAILED + $(sum_before failed "$log")))
+  [ "$status" -eq 0 ] || die "tests failed: $log has all they said"
+}
+
+# nextest, cargo test, wasm-bindgen-test and ours all close with a line that has `N passed` and, if any, `N failed`.
+sum_before() {
+  sed 's/\x1b\[[0-9;]*m//g' "$2" | grep -E '^ *Summary \[|^test result: |^[0-9]+ passed, ' |
+    grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'
+}
+
+test_tests() {
+  PREFLIGHT_REQUIRE_MODEL=1 counted nextest cargo nextest run --locked --workspace --exclude app
+}
+
+test_doc_tests() { counted doc cargo test --quiet --locked --doc -p phi3 --features candle,tokenizer; }
+
+# In headless Chromium, through chromedriver.
+test_wasm_tests() {
+  export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
+  counted wasm wasm cargo test --quiet --locked --target "$TARGET_WASM" --profile wasm-test -p app
+}
+
+test_dashboard() { dashboard; }
+
+# What a first visit downloads, engines apart.
+test_size() {
+  local bytes
+  bytes=$(node tests/e2e/size.mjs dist)
+  say "UI shell: $bytes bytes brotli of $UI_BUDGET_BYTES allowed"
+  [ "$bytes" -lt "$UI_BUDGET_BYTES" ] || die "the UI shell is too large"
+}
+
+test_e2e() { counted e2e node tests/e2e/run.mjs; }
+
+# Called when the script ends, however it ends.
+summary() {
+  $RAN_TESTS || return 0
+  say "times"
+  printf 'dev:   %s\n' "${TIMES[@]}"
+  printf '%d passed, %d failed\n' "$PASSED" "$FAILED"
+}
