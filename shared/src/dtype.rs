@@ -21,6 +21,9 @@ pub enum DType {
     I32,
     I16,
     I8,
+    U64,
+    U32,
+    U16,
     U8,
     Bool,
     Q8_0,
@@ -35,6 +38,20 @@ pub enum DType {
     Q4_1,
     Q3K,
     Q2K,
+    Q1_0,
+    Iq4Xs,
+    Iq4Nl,
+    Iq3S,
+    Iq3Xxs,
+    Iq2S,
+    Iq2Xs,
+    Iq2Xxs,
+    Iq1M,
+    Iq1S,
+    Tq2_0,
+    Tq1_0,
+    MxFp4,
+    NvFp4,
 }
 
 /// A name that is no number format.
@@ -43,7 +60,7 @@ pub enum DType {
 pub struct UnknownDType(pub String);
 
 /// Each format with its name, elements a block and bytes a block.
-const TABLE: [(DType, &str, u64, u64); 23] = [
+const TABLE: [(DType, &str, u64, u64); 40] = [
     (DType::F64, "f64", 1, 8),
     (DType::F32, "f32", 1, 4),
     (DType::Bf16, "bf16", 1, 2),
@@ -53,6 +70,9 @@ const TABLE: [(DType, &str, u64, u64); 23] = [
     (DType::I32, "i32", 1, 4),
     (DType::I16, "i16", 1, 2),
     (DType::I8, "int8", 1, 1),
+    (DType::U64, "u64", 1, 8),
+    (DType::U32, "u32", 1, 4),
+    (DType::U16, "u16", 1, 2),
     (DType::U8, "u8", 1, 1),
     (DType::Bool, "bool", 1, 1),
     (DType::Q8_0, "q8_0", 32, 34),
@@ -67,6 +87,20 @@ const TABLE: [(DType, &str, u64, u64); 23] = [
     (DType::Q4_1, "q4_1", 32, 20),
     (DType::Q3K, "q3_k", 256, 110),
     (DType::Q2K, "q2_k", 256, 84),
+    (DType::Q1_0, "q1_0", 128, 18),
+    (DType::Iq4Xs, "iq4_xs", 256, 136),
+    (DType::Iq4Nl, "iq4_nl", 32, 18),
+    (DType::Iq3S, "iq3_s", 256, 110),
+    (DType::Iq3Xxs, "iq3_xxs", 256, 98),
+    (DType::Iq2S, "iq2_s", 256, 82),
+    (DType::Iq2Xs, "iq2_xs", 256, 74),
+    (DType::Iq2Xxs, "iq2_xxs", 256, 66),
+    (DType::Iq1M, "iq1_m", 256, 56),
+    (DType::Iq1S, "iq1_s", 256, 50),
+    (DType::Tq2_0, "tq2_0", 256, 66),
+    (DType::Tq1_0, "tq1_0", 256, 54),
+    (DType::MxFp4, "mxfp4", 32, 17),
+    (DType::NvFp4, "nvfp4", 64, 36),
 ];
 
 impl DType {

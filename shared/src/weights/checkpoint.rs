@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{WeightSource, WeightsError};
-use crate::config::ModelConfig;
+use super::safetensors::{ShardIndex, TensorEntry, read_header};
+use super::{WeightSource, WeightsError, WeightsFinding, WeightsProblem, floats};
 use crate::dtype::DType;
+
+/// Bytes read at a time where a tensor is converted while it is read.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// A tensor as a file's header describes it, checked against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,27 +24,146 @@ pub struct StoredTensor {
     pub len: u64,
 }
 
+impl StoredTensor {
+    /// Number of elements.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.shape.iter().map(|d| *d as u64).product()
+    }
+}
+
 /// Checked files and the tensors in them, by name.
 #[derive(Debug)]
 pub struct Checkpoint<S> {
-    files: Vec<(String, S)>,
-    tensors: BTreeMap<String, StoredTensor>,
+    /// What the user named: the file, or the index of several.
+    pub(super) name: String,
+    pub(super) files: Vec<(String, S)>,
+    pub(super) tensors: BTreeMap<String, StoredTensor>,
+    pub(super) findings: Vec<WeightsFinding>,
 }
 
 impl<S: WeightSource> Checkpoint<S> {
+    /// Opens one safetensors file, or several that together hold each tensor once.
+    ///
+    /// # Errors
+    /// The first file that is refused, or every tensor that stands in two files.
+    pub async fn from_safetensors(files: Vec<(String, S)>) -> Result<Self, WeightsError> {
+        let name = files.first().map_or_else(|| "checkpoint".to_owned(), |(name, _)| name.clone());
+        let mut headers = Vec::with_capacity(files.len());
+        for (file, source) in &files {
+            headers.push(read_header(file, source).await?);
+        }
+        Self::assemble(name, files, headers)
+    }
+
+    /// Opens the shards of an index and holds them against it.
+    ///
+    /// `files` are the shards that could be opened, by the names in [`ShardIndex::shards`].
+    ///
+    /// # Errors
+    /// Every shard that is missing; the first file that is refused; every tensor that is not where the index says.
+    pub async fn from_shards(index: &ShardIndex, files: Vec<(String, S)>) -> Result<Self, WeightsError> {
+        let refuse = |problem| WeightsError::new(&index.file, problem);
+        let mut missing = index.shards();
+        missing.retain(|shard| files.iter().all(|(name, _)| name != shard));
+        if !missing.is_empty() {
+            return Err(refuse(WeightsProblem::MissingShards(missing)));
+        }
+        let mut checkpoint = Self::from_safetensors(files).await?;
+        checkpoint.name.clone_from(&index.file);
+
+        let mut differences = Vec::new();
+        for (tensor, shard) in &index.weight_map {
+            match checkpoint.tensors.get(tensor).map(|stored| &checkpoint.files[stored.file].0) {
+                Some(file) if file == shard => {}
+                Some(file) => differences.push(format!("`{tensor}` is in {file}, not in {shard}")),
+                None => differences.push(format!("`{tensor}` is not in {shard}")),
+            }
+        }
+        for (tensor, stored) in &checkpoint.tensors {
+            if !index.weight_map.contains_key(tensor) {
+                let file = &checkpoint.files[stored.file].0;
+                differences.push(format!("`{tensor}` of {file} is not in the index"));
+            }
+        }
+        if !differences.is_empty() {
+            let what = format!("the index and the shards differ: {}", differences.join("; "));
+            return Err(refuse(WeightsProblem::Corrupt(what)));
+        }
+        let stored = checkpoint.stored_bytes();
+        if let Some(claimed) = index.total_size.filter(|claimed| *claimed != stored) {
+            checkpoint.findings.push(WeightsFinding::TotalSize { claimed, stored });
+        }
+        Ok(checkpoint)
+    }
+
+    /// Joins checked headers; `headers[i]` belongs to `files[i]`.
+    pub(super) fn assemble(
+        name: String,
+        files: Vec<(String, S)>,
+        headers: Vec<Vec<TensorEntry>>,
+    ) -> Result<Self, WeightsError> {
+        let mut tensors: BTreeMap<String, StoredTensor> = BTreeMap::new();
+        let mut twice = Vec::new();
+        for (file, entries) in headers.into_iter().enumerate() {
+            for TensorEntry { name, dtype, shape, offset, len } in entries {
+                if let Some(first) = tensors.get(&name) {
+                    twice.push(format!("`{name}` is in {} and in {}", files[first.file].0, files[file].0));
+                } else {
+                    tensors.insert(name, StoredTensor { dtype, shape, file, offset, len });
+                }
+            }
+        }
+        if !twice.is_empty() {
+            return Err(WeightsError::new(name, WeightsProblem::Corrupt(twice.join("; "))));
+        }
+        let findings = super::finding::of_tensors(&tensors);
+        Ok(Self { name, files, tensors, findings })
+    }
+
+    /// The file that the user named: the weight file itself, or the index of several.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Every tensor by name.
     #[must_use]
     pub fn tensors(&self) -> &BTreeMap<String, StoredTensor> {
         &self.tensors
     }
 
-    /// Checks that the files hold the tensors of `config` in their shapes, and names every difference.
-    ///
-    /// # Errors
-    /// [`WeightsError`] with all missing, misshapen and unexpected tensors.
-    pub fn check(&self, config: &ModelConfig) -> Result<(), WeightsError> {
-        let _ = config;
-        Ok(())
+    /// What is odd about the files but does not stop them from being used.
+    #[must_use]
+    pub fn findings(&self) -> &[WeightsFinding] {
+        &self.findings
+    }
+
+    /// Tensors that are parameters: all but leftover buffers.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &StoredTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).filter(|(name, _)| !is_buffer(name))
+    }
+
+    /// Number of parameters.
+    #[must_use]
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters().map(|(_, tensor)| tensor.count()).sum()
+    }
+
+    /// Bytes of all tensors as stored, headers not counted.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.tensors.values().map(|tensor| tensor.len).sum()
+    }
+
+    /// The format that most parameters are stored in; `None` if there are none.
+    #[must_use]
+    pub fn stored_dtype(&self) -> Option<DType> {
+        let mut counts: BTreeMap<DType, u64> = BTreeMap::new();
+        for (_, tensor) in self.parameters() {
+            *counts.entry(tensor.dtype).or_default() += tensor.count();
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(dtype, _)| dtype)
     }
 
     /// Reads a tensor's bytes as stored into `buffer`, which must have the tensor's length.
@@ -49,7 +171,61 @@ impl<S: WeightSource> Checkpoint<S> {
     /// # Errors
     /// Unknown name or failed read.
     pub async fn read(&self, name: &str, buffer: &mut [u8]) -> Result<(), WeightsError> {
-        let _ = (name, buffer, &self.files);
-        Ok(())
+        let tensor = self.tensor(name)?;
+        if tensor.len != buffer.len() as u64 {
+            let what = format!("tensor `{name}` has {} bytes, the buffer {}", tensor.len, buffer.len());
+            return Err(WeightsError::new(&self.files[tensor.file].0, WeightsProblem::Corrupt(what)));
+        }
+        self.read_at(tensor, 0, buffer).await
+    }
+
+    /// Reads a tensor and converts it to f32, block formats included; a megabyte of the file at a time.
+    ///
+    /// # Errors
+    /// Unknown name, a format that has no conversion, failed read.
+    pub async fn read_as_f32(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
+        let tensor = self.tensor(name)?;
+        let refuse = |problem| WeightsError::new(&self.files[tensor.file].0, problem);
+        if !floats::is_convertible(tensor.dtype) {
+            let what = format!("tensor `{name}` is {}, which has no conversion to f32", tensor.dtype);
+            return Err(refuse(WeightsProblem::Unsupported(what)));
+        }
+        let mut values = vec![0.0; tensor.count() as usize];
+        let blocks = PIECE_BYTES / tensor.dtype.block_bytes();
+        let mut piece = vec![0; (blocks * tensor.dtype.block_bytes()).min(tensor.len) as usize];
+        let mut offset = 0;
+        for part in values.chunks_mut((blocks * tensor.dtype.block_len()) as usize) {
+            let bytes = part.len() as u64 / tensor.dtype.block_len() * tensor.dtype.block_bytes();
+            let piece = &mut piece[..bytes as usize];
+            self.read_at(tensor, offset, piece).await?;
+            floats::convert(tensor.dtype, piece, part);
+            offset += bytes;
+        }
+        Ok(values)
+    }
+
+    /// Reads bytes of a tensor from `offset` within it.
+    pub(super) async fn read_at(
+        &self,
+        tensor: &StoredTensor,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), WeightsError> {
+        let (file, source) = &self.files[tensor.file];
+        source.read_into(tensor.offset + offset, buffer).await.map_err(|error| WeightsError::new(file, error))
+    }
+
+    fn tensor(&self, name: &str) -> Result<&StoredTensor, WeightsError> {
+        let missing = || WeightsProblem::Mismatch(vec![format!("`{name}` is missing")]);
+        self.tensors.get(name).ok_or_else(|| WeightsError::new(&self.name, missing()))
     }
 }
+
+/// Rotary frequencies that old checkpoints carry along; computed anew by everyone, no parameters.
+pub(super) fn is_buffer(name: &str) -> bool {
+    name.ends_with("rotary_emb.inv_freq")
+}
+
+#[cfg(test)]
+#[path = "checkpoint_tests.rs"]
+mod tests;

@@ -4,10 +4,14 @@
 //! `File` slice, an HTTP range. Headers are parsed and checked in full before one byte of data is read;
 //! nothing is allocated beyond a header by what a file claims.
 
+mod check;
 mod checkpoint;
 mod error;
+mod finding;
+mod floats;
 pub mod gguf;
 pub mod safetensors;
+mod sniff;
 mod source;
 mod sink;
 pub mod synthetic;
@@ -15,5 +19,9 @@ pub mod convert;
 
 pub use checkpoint::{Checkpoint, StoredTensor};
 pub use error::{WeightsError, WeightsProblem};
+pub use finding::WeightsFinding;
 pub use sink::WeightSink;
 pub use source::{BytesSource, WeightSource};
+
+/// Largest header that is read, of either format: the limit of the safetensors reference implementation.
+pub const MAX_HEADER_BYTES: u64 = 100_000_000;

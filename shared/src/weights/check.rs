@@ -1,0 +1,90 @@
+//! A checkpoint held against a config: every difference, not only the first.
+
+use super::checkpoint::is_buffer;
+use super::{Checkpoint, WeightSource, WeightsError, WeightsProblem, floats};
+use crate::config::ModelConfig;
+use crate::tensors::{self, Role, TensorSpec};
+
+/// Bytes compared at a time.
+const PIECE_BYTES: usize = 1 << 20;
+
+impl<S: WeightSource> Checkpoint<S> {
+    /// Checks that the files hold the tensors of `config` in their shapes and in a float format, and names every
+    /// difference. A tied checkpoint may store its head again ([`Checkpoint::check_tied_head`]).
+    ///
+    /// # Errors
+    /// [`WeightsProblem::Mismatch`] with all missing, misshapen and unexpected tensors.
+    pub fn check(&self, config: &ModelConfig) -> Result<(), WeightsError> {
+        let mut expected: Vec<TensorSpec> = tensors::list(config).collect();
+        if config.tie_word_embeddings {
+            let head = tensors::spec(config, Role::LmHead, 0);
+            expected.extend(self.tensors.contains_key(&head.name).then_some(head));
+        }
+        let mut differences = Vec::new();
+        for spec in &expected {
+            match self.tensors.get(&spec.name) {
+                None => differences.push(format!("`{}` is missing, expected {:?}", spec.name, spec.shape)),
+                Some(found) => {
+                    if found.shape != spec.shape {
+                        differences
+                            .push(format!("`{}` is {:?}, expected {:?}", spec.name, found.shape, spec.shape));
+                    }
+                    if !floats::is_convertible(found.dtype) {
+                        differences
+                            .push(format!("`{}` is {}, expected a float format", spec.name, found.dtype));
+                    }
+                }
+            }
+        }
+        let names: std::collections::HashSet<&str> = expected.iter().map(|spec| spec.name.as_str()).collect();
+        for (name, found) in &self.tensors {
+            if !names.contains(name.as_str()) && !is_buffer(name) {
+                differences.push(format!("`{name}` {:?} is not in the config", found.shape));
+            }
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(WeightsError::new(&self.name, WeightsProblem::Mismatch(differences)))
+    }
+
+    /// Checks that a head stored beside a tied embedding holds the same bytes.
+    ///
+    /// Hugging Face ties the two only if they are equal and else computes with both; a checkpoint whose config
+    /// and weights disagree on that is refused here. Costs one read of both tensors, nothing where there is no head.
+    ///
+    /// # Errors
+    /// The two differ, or a read fails.
+    pub async fn check_tied_head(&self, config: &ModelConfig) -> Result<(), WeightsError> {
+        let name = |role| tensors::spec(config, role, 0).name;
+        let (head_name, embedding_name) = (name(Role::LmHead), name(Role::Embedding));
+        let (Some(head), Some(embedding)) = (self.tensors.get(&head_name), self.tensors.get(&embedding_name))
+        else {
+            return Ok(());
+        };
+        if !config.tie_word_embeddings {
+            return Ok(());
+        }
+        let differ = || {
+            let what =
+                format!("`{head_name}` differs from `{embedding_name}`: set tie_word_embeddings to false");
+            WeightsError::new(&self.name, WeightsProblem::Mismatch(vec![what]))
+        };
+        if (head.dtype, &head.shape) != (embedding.dtype, &embedding.shape) {
+            return Err(differ());
+        }
+        let most = head.len.min(PIECE_BYTES as u64) as usize;
+        let (mut left, mut right) = (vec![0; most], vec![0; most]);
+        let mut offset = 0;
+        while offset < head.len {
+            let piece = (head.len - offset).min(most as u64) as usize;
+            self.read_at(head, offset, &mut left[..piece]).await?;
+            self.read_at(embedding, offset, &mut right[..piece]).await?;
+            if left[..piece] != right[..piece] {
+                return Err(differ());
+            }
+            offset += piece as u64;
+        }
+        Ok(())
+    }
+}

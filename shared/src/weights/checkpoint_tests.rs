@@ -1,0 +1,179 @@
+use super::*;
+use crate::config::ModelConfig;
+use crate::weights::BytesSource;
+use pollster::block_on;
+
+const CONFIG: &str = r#"{"model_type":"phi3","hidden_size":4,"intermediate_size":6,"num_hidden_layers":1,
+    "num_attention_heads":2,"num_key_value_heads":1,"vocab_size":5,"max_position_embeddings":16,"tie_word_embeddings":TIED}"#;
+
+fn config(tied: bool) -> ModelConfig {
+    ModelConfig::parse(CONFIG.replace("TIED", &tied.to_string()).as_bytes()).expect("good")
+}
+
+/// A file of f32 tensors, each filled with the number of its position.
+fn file(tensors: &[(&str, &[usize])]) -> BytesSource<Vec<u8>> {
+    let data: Vec<Vec<u8>> = tensors
+        .iter()
+        .enumerate()
+        .map(|(i, (_, shape))| (i as f32).to_le_bytes().repeat(shape.iter().product()))
+        .collect();
+    let views = tensors.iter().zip(&data).map(|((name, shape), data)| {
+        let dtype = safetensors::tensor::Dtype::F32;
+        (*name, safetensors::tensor::TensorView::new(dtype, shape.to_vec(), data).expect("sizes agree"))
+    });
+    BytesSource(safetensors::serialize(views, None).expect("writes"))
+}
+
+fn whole(tied: bool) -> Vec<(String, Vec<usize>)> {
+    crate::tensors::list(&config(tied)).map(|spec| (spec.name, spec.shape)).collect()
+}
+
+fn open(tensors: &[(String, Vec<usize>)]) -> Checkpoint<BytesSource<Vec<u8>>> {
+    let borrowed: Vec<(&str, &[usize])> = tensors.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
+    block_on(Checkpoint::from_safetensors(vec![("m.safetensors".to_owned(), file(&borrowed))])).expect("good")
+}
+
+#[test]
+fn every_difference_from_the_config_is_named() {
+    let mut tensors = whole(false);
+    assert!(open(&tensors).check(&config(false)).is_ok());
+    assert_eq!(
+        open(&tensors).parameter_count(),
+        crate::tensors::list(&config(false)).map(|s| s.count()).sum::<u64>()
+    );
+
+    tensors.retain(|(name, _)| !name.contains("o_proj") && !name.contains("down_proj"));
+    tensors[0].1 = vec![6, 4];
+    tensors.push(("model.layers.7.bias".to_owned(), vec![3]));
+    let error = open(&tensors).check(&config(false)).expect_err("refused");
+    let WeightsProblem::Mismatch(lines) = &error.problem else { panic!("{error}") };
+    assert_eq!(
+        lines,
+        &[
+            "`model.embed_tokens.weight` is [6, 4], expected [5, 4]",
+            "`model.layers.0.self_attn.o_proj.weight` is missing, expected [4, 4]",
+            "`model.layers.0.mlp.down_proj.weight` is missing, expected [4, 6]",
+            "`model.layers.7.bias` [3] is not in the config",
+        ]
+    );
+}
+
+#[test]
+fn a_tied_checkpoint_may_store_its_head_again_but_not_another_one() {
+    let mut tensors = whole(false);
+    // Unlike an untied one, it may do without.
+    assert!(open(&whole(true)).check(&config(true)).is_ok());
+    assert!(open(&whole(true)).check(&config(false)).is_err());
+
+    let checkpoint = open(&tensors);
+    assert!(checkpoint.check(&config(true)).is_ok());
+    assert!(block_on(checkpoint.check_tied_head(&config(false))).is_ok());
+    assert_eq!(
+        block_on(checkpoint.check_tied_head(&config(true))).expect_err("differs").code(),
+        "weights_mismatch"
+    );
+
+    let head = tensors.iter_mut().find(|(name, _)| name == "lm_head.weight").expect("untied");
+    head.1 = vec![4, 4];
+    assert!(open(&tensors).check(&config(true)).is_err());
+}
+
+#[test]
+fn rotary_buffers_are_reported_and_not_counted() {
+    let mut tensors = whole(false);
+    let parameters = open(&tensors).parameter_count();
+    tensors.push(("model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(), vec![1]));
+    let checkpoint = open(&tensors);
+    assert!(checkpoint.check(&config(false)).is_ok());
+    assert_eq!(checkpoint.parameter_count(), parameters);
+    assert_eq!(checkpoint.findings()[0].code(), "ignored_buffers");
+}
+
+#[test]
+fn integers_are_no_weights() {
+    let mut bytes = file(&[("model.norm.weight", &[4])]).0;
+    let at = bytes.windows(3).position(|w| w == b"F32").expect("there");
+    bytes[at] = b'I';
+    let checkpoint =
+        block_on(Checkpoint::from_safetensors(vec![("m".to_owned(), BytesSource(bytes))])).expect("good");
+    let error = checkpoint.check(&config(true)).expect_err("refused").to_string();
+    assert!(error.contains("`model.norm.weight` is i32, expected a float format"), "{error}");
+    assert_eq!(
+        block_on(checkpoint.read_as_f32("model.norm.weight")).expect_err("refused").code(),
+        "weights_unsupported"
+    );
+}
+
+fn index(map: &str, total: u64) -> ShardIndex {
+    let json = format!(r#"{{"metadata":{{"total_size":{total}}},"weight_map":{map}}}"#);
+    ShardIndex::parse("model.safetensors.index.json", json.as_bytes()).expect("good")
+}
+
+const TWO: &str = r#"{"a":"1.safetensors","b":"2.safetensors"}"#;
+
+fn shard(name: &str, tensors: &[(&str, &[usize])]) -> (String, BytesSource<Vec<u8>>) {
+    (name.to_owned(), file(tensors))
+}
+
+#[test]
+fn shards_are_joined_and_the_claimed_size_is_only_a_finding() {
+    let files = || vec![shard("1.safetensors", &[("a", &[2])]), shard("2.safetensors", &[("b", &[3])])];
+    let checkpoint = block_on(Checkpoint::from_shards(&index(TWO, 20), files())).expect("good");
+    assert_eq!((checkpoint.stored_bytes(), checkpoint.findings().len()), (20, 0));
+    assert_eq!(checkpoint.stored_dtype(), Some(DType::F32));
+    assert_eq!(block_on(checkpoint.read_as_f32("b")).expect("there"), [0.0; 3]);
+    let checkpoint = block_on(Checkpoint::from_shards(&index(TWO, 21), files())).expect("good");
+    assert_eq!(checkpoint.findings(), [WeightsFinding::TotalSize { claimed: 21, stored: 20 }]);
+}
+
+#[test]
+fn shards_that_differ_from_their_index_are_refused_with_names() {
+    let refused = |map: &str, files| {
+        let error = block_on(Checkpoint::from_shards(&index(map, 0), files)).expect_err("refused");
+        format!("{} {error}", error.code())
+    };
+    let three = r#"{"a":"1.safetensors","b":"2.safetensors","c":"3.safetensors"}"#;
+    let text = refused(three, vec![shard("1.safetensors", &[("a", &[1])])]);
+    assert!(text.starts_with("missing_shards") && text.contains("2.safetensors, 3.safetensors"), "{text}");
+
+    let both =
+        vec![shard("1.safetensors", &[("a", &[1]), ("b", &[1])]), shard("2.safetensors", &[("b", &[1])])];
+    let text = refused(TWO, both);
+    assert!(text.contains("`b` is in 1.safetensors and in 2.safetensors"), "{text}");
+
+    let swapped = vec![shard("1.safetensors", &[("b", &[1])]), shard("2.safetensors", &[("x", &[1])])];
+    let text = refused(TWO, swapped);
+    for part in [
+        "`a` is not in 1.safetensors",
+        "`b` is in 1.safetensors, not in 2.safetensors",
+        "`x` of 2.safetensors is not in the index",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn conversion_to_f32_takes_every_float_format_across_pieces() {
+    let count = PIECE_BYTES as usize / 4 + 3;
+    let values: Vec<f32> = (0..count).map(|i| (i % 251) as f32 - 125.0).collect();
+    let encode = |dtype| -> Vec<u8> {
+        match dtype {
+            "F64" => values.iter().flat_map(|v| f64::from(*v).to_le_bytes()).collect(),
+            "F32" => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            "BF16" => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
+            _ => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
+        }
+    };
+    for dtype in ["F64", "F32", "BF16", "F16"] {
+        let data = encode(dtype);
+        let header =
+            format!(r#"{{"a":{{"dtype":"{dtype}","shape":[{count}],"data_offsets":[0,{}]}}}}"#, data.len());
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(&data);
+        let files = vec![("m".to_owned(), BytesSource(bytes))];
+        let checkpoint = block_on(Checkpoint::from_safetensors(files)).expect("good");
+        // Whole numbers below 256 are exact in each of them.
+        assert_eq!(block_on(checkpoint.read_as_f32("a")).expect("there"), values, "{dtype}");
+    }
+}

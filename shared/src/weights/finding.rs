@@ -1,0 +1,57 @@
+//! What is odd about a checkpoint but does not stop it from being used.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::StoredTensor;
+use super::checkpoint::is_buffer;
+use crate::units::format_count;
+
+/// An oddity; its text is for people, its code for programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WeightsFinding {
+    /// The index's `metadata.total_size` is not the sum of the tensors.
+    TotalSize {
+        /// As the index says.
+        claimed: u64,
+        /// As the headers say.
+        stored: u64,
+    },
+    /// Buffers that are ignored, as Hugging Face does; not counted as parameters.
+    IgnoredBuffers(Vec<String>),
+}
+
+impl WeightsFinding {
+    /// A stable name for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TotalSize { .. } => "index_total_size",
+            Self::IgnoredBuffers(_) => "ignored_buffers",
+        }
+    }
+}
+
+impl fmt::Display for WeightsFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TotalSize { claimed, stored } => {
+                let (claimed, stored) = (format_count(*claimed), format_count(*stored));
+                write!(f, "the index claims total_size {claimed}, the headers add up to {stored} bytes")
+            }
+            Self::IgnoredBuffers(names) => {
+                write!(
+                    f,
+                    "{} buffers are ignored (computed from the config): {}",
+                    names.len(),
+                    names.join(", ")
+                )
+            }
+        }
+    }
+}
+
+pub(super) fn of_tensors(tensors: &BTreeMap<String, StoredTensor>) -> Vec<WeightsFinding> {
+    let buffers: Vec<String> = tensors.keys().filter(|name| is_buffer(name)).cloned().collect();
+    if buffers.is_empty() { Vec::new() } else { vec![WeightsFinding::IgnoredBuffers(buffers)] }
+}
