@@ -4,17 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ModelConfig;
 use crate::dtype::DType;
-
-/// How attention is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Attention {
-    /// The score matrix is written out; the guard rail.
-    #[default]
-    Eager,
-    /// Scores never leave the chip.
-    Fused,
-}
+pub use crate::estimate::activations::Attention;
 
 /// A resolved load: nothing in it is a default any more.
 #[derive(Debug, Clone)]

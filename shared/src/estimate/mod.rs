@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::config::ModelConfig;
 use crate::dtype::DType;
-use crate::engine::Attention;
+use activations::Attention;
 use crate::fit;
 use crate::units::format_count;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::KvPolicy;
 use crate::dtype::DType;
-use crate::engine::Attention;
+use crate::estimate::activations::Attention;
 use crate::units::{SizeError, parse_size};
 
 /// Options of an estimate; `None` takes the default, which is then listed as an assumption.
