@@ -4,7 +4,7 @@
 //!
 //! 0. vocabulary: [`units`], [`dtype`], [`platform`]
 //! 1. what a model is: [`config`], [`tensors`], [`rope`]
-//! 2. what it costs and where bytes come from: [`load_config`], [`weights`], [`estimate`], [`fit`], [`inspect`]
+//! 2. what it costs and where bytes come from: [`load_config`], [`weights`], [`estimate`] with [`fit`], [`inspect`]
 //! 3. how it computes: [`engine`], [`generate`], `tokenize` (feature `tokenizer`)
 //! 4. engines: `candle_engine` (feature `candle`)
 //! 5. use cases: [`validate`]
@@ -29,7 +29,6 @@ pub mod rope;
 pub mod load_config;
 pub mod weights;
 pub mod estimate;
-pub mod fit;
 pub mod inspect;
 
 pub mod engine;
@@ -43,3 +42,6 @@ pub mod candle_engine;
 pub mod validate;
 
 pub mod api;
+
+/// The estimate and its verdict need each other: one module, two names.
+pub use estimate::fit;

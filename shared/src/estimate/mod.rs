@@ -10,6 +10,7 @@
 //! ```
 
 pub mod activations;
+pub mod fit;
 mod kv_cache;
 mod options;
 mod params;
@@ -27,7 +28,6 @@ use thiserror::Error;
 use crate::config::ModelConfig;
 use crate::dtype::DType;
 use activations::Attention;
-use crate::fit;
 use crate::units::format_count;
 
 /// Runtime beside weights, cache and activations: code, threads, tokenizer.
