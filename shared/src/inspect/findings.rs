@@ -1,0 +1,159 @@
+//! Contradictions, traps and things worth knowing about a phi3 config and what lies beside it.
+
+use super::{Finding, Severity, Status, Subject, explain};
+use crate::config::{ModelConfig, RopeScaling};
+use crate::dtype::DType;
+use crate::estimate;
+use crate::units::{format_bytes, format_count};
+
+/// All findings, the gravest first.
+pub(super) fn findings(subject: Subject<'_>, config: &ModelConfig) -> Vec<Finding> {
+    let mut found = Vec::new();
+    weights(subject, config, &mut found);
+    stop_ids(subject, config, &mut found);
+    positions(subject, config, &mut found);
+    spellings(subject, config, &mut found);
+    cache(config, &mut found);
+    found.sort_by_key(|finding| finding.severity);
+    found
+}
+
+fn weights(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>) {
+    if let Some(stored) = subject.stored {
+        let (header, formula) = (estimate::stored_count(stored), estimate::params(config).total);
+        if header != formula {
+            let message = format!(
+                "the checkpoint holds {} parameters, its config implies {}: {} too {}",
+                format_count(header),
+                format_count(formula),
+                format_count(header.abs_diff(formula)),
+                if header > formula { "many" } else { "few" }
+            );
+            found.push(Finding::new("params_mismatch", Severity::Error, message));
+        }
+    }
+    if let Some(tokenizer) = subject.tokenizer_vocab {
+        let vocab = config.vocab_size;
+        if tokenizer > vocab {
+            let message = format!(
+                "the tokenizer knows {tokenizer} ids, the embedding has {vocab} rows: ids beyond would fail"
+            );
+            found.push(Finding::new("tokenizer_larger_than_vocab", Severity::Error, message));
+        } else if tokenizer < vocab {
+            let message = format!(
+                "{} rows of the embedding are padding: the tokenizer knows {tokenizer} of {vocab} ids",
+                vocab - tokenizer
+            );
+            found.push(Finding::new("vocab_padding", Severity::Info, message));
+        }
+    }
+}
+
+fn stop_ids(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>) {
+    let missing: Vec<String> = subject
+        .generation
+        .map(|generation| generation.eos_token_ids.as_slice())
+        .unwrap_or_default()
+        .iter()
+        .filter(|id| !config.eos_token_ids.contains(id))
+        .map(u32::to_string)
+        .collect();
+    if !missing.is_empty() {
+        let message = format!(
+            "generation_config.json also stops at {}: config.json alone would run past the end of a turn",
+            missing.join(", ")
+        );
+        found.push(Finding::new("stop_ids_missing_in_config", Severity::Warning, message));
+    }
+    if let Some(id) = config.eos_token_ids.iter().find(|id| **id as usize >= config.vocab_size) {
+        let message = format!(
+            "eos_token_id {id} is outside the vocabulary of {}: it can never come",
+            config.vocab_size
+        );
+        found.push(Finding::new("eos_out_of_vocab", Severity::Warning, message));
+    }
+}
+
+fn positions(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>) {
+    let max = config.max_position_embeddings;
+    if let Some(window) = config.effective_window(max) {
+        let message = format!(
+            "sliding_window {window} is shorter than {max} positions: beyond {window} tokens the oldest are hidden, which a ten-token prompt cannot show"
+        );
+        found.push(Finding::new("window_below_context", Severity::Warning, message));
+    }
+    match &config.rope_scaling {
+        RopeScaling::LongRope { short_factor, long_factor, .. } => {
+            let original = config.original_max_position_embeddings;
+            let message = format!(
+                "past {} tokens the long factors take over for the whole sequence and cached keys are computed anew: one slow step",
+                format_count(original as u64)
+            );
+            found.push(Finding::new("longrope_switch", Severity::Info, message));
+            if short_factor == long_factor {
+                let message = "short_factor and long_factor are the same list: the switch changes nothing";
+                found.push(Finding::new("longrope_equal_factors", Severity::Info, message));
+            }
+        }
+        RopeScaling::None if max > 4096 && config.rope_theta <= 10_000.0 => {
+            let message = format!(
+                "{max} positions without rope scaling and with the base of a 4k model: long prompts may degrade"
+            );
+            found.push(Finding::new("positions_unscaled", Severity::Warning, message));
+        }
+        _ => {}
+    }
+    let rope = subject.fields.get("rope_scaling").and_then(|rope| rope.get("type"));
+    if rope.is_some_and(|kind| kind == "su") {
+        let message = "`su` is the spelling of April 2024; the longrope files of July 2024 came with other factors and other weights: check that config and weights are of one revision";
+        found.push(Finding::new("su_revision", Severity::Warning, message));
+    }
+}
+
+fn spellings(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>) {
+    let fields = subject.fields;
+    if fields.get("auto_map").is_some() {
+        let message = "auto_map names repository code; phi3 is native, so trust_remote_code is not needed and nothing of it is run";
+        found.push(Finding::new("remote_code_not_needed", Severity::Info, message));
+    }
+    for (old, new) in [("torch_dtype", "dtype"), ("rope_scaling", "rope_parameters")] {
+        if let (Some(a), Some(b)) = (fields.get(old), fields.get(new))
+            && a != b
+        {
+            let message = format!("both `{old}` and `{new}` are set and differ; the newer `{new}` is taken");
+            found.push(Finding::new("two_spellings", Severity::Warning, message));
+        }
+    }
+    let unknown: Vec<String> = explain::fields(fields, config)
+        .into_iter()
+        .filter(|field| field.status == Status::UnknownKey)
+        .map(|field| format!("`{}`", field.key))
+        .collect();
+    if !unknown.is_empty() {
+        let message = format!("not keys of phi3, without effect here: {}", unknown.join(", "));
+        found.push(Finding::new("unknown_keys", Severity::Warning, message));
+    }
+    if !config.defaulted.is_empty() {
+        let keys: Vec<&str> = config.defaulted.iter().map(|key| key.0).collect();
+        let message = format!("absent, so Hugging Face's defaults are taken: {}", keys.join(", "));
+        found.push(Finding::new("defaults_taken", Severity::Warning, message));
+    }
+    if config.dtype.is_none() {
+        let message = "the config names no dtype: bf16 is assumed where no weights tell";
+        found.push(Finding::new("dtype_absent", Severity::Info, message));
+    }
+}
+
+fn cache(config: &ModelConfig, found: &mut Vec<Finding>) {
+    let weights = estimate::weights_bytes(config, DType::Bf16);
+    let per_token = estimate::bytes_per_token(config, DType::Bf16);
+    let tokens = weights / per_token.max(1);
+    if config.heads_per_key() == 1 && config.num_attention_heads > 1 {
+        let message = format!(
+            "no grouped-query attention: {} of KV cache a token in 16 bit; from {} tokens on the cache outweighs the weights",
+            format_bytes(per_token),
+            format_count(tokens)
+        );
+        found.push(Finding::new("no_gqa", Severity::Info, message));
+    }
+}
