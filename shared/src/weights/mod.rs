@@ -14,6 +14,7 @@ pub mod safetensors;
 mod sniff;
 mod source;
 mod sink;
+mod text;
 pub mod synthetic;
 pub mod convert;
 

@@ -1,5 +1,6 @@
 //! Recognising what is no weight file before parsing it as one.
 
+use super::text::one_line;
 use super::{WeightSource, WeightsError, WeightsProblem};
 
 /// Bytes looked at.
@@ -38,17 +39,14 @@ fn impostor(head: &[u8]) -> Option<String> {
     } else if head.first() == Some(&0x80) && head.get(1).is_some_and(|version| (2..=5).contains(version)) {
         "it is a Python pickle, which is never loaded: convert it to safetensors"
     } else if starts("{") || starts("[") {
-        return Some(format!("it is JSON text: `{}`; download the file itself", excerpt(text)));
+        return Some(format!(
+            "it is JSON text: `{}`; download the file itself",
+            one_line(String::from_utf8_lossy(text))
+        ));
     } else {
         return None;
     };
     Some(what.to_owned())
-}
-
-/// The beginning of a text, fit for one line.
-fn excerpt(text: &[u8]) -> String {
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    String::from_utf8_lossy(text).chars().take(80).map(printable).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::dtype::DType;
+use crate::weights::text::{check_name, one_line};
 use crate::weights::{MAX_HEADER_BYTES, WeightSource, WeightsError, WeightsProblem, sniff};
 
 const METADATA: &str = "__metadata__";
@@ -59,8 +60,9 @@ pub(in crate::weights) async fn read_header<S: WeightSource>(
 
 /// Checks the JSON of a header against the length of the whole file.
 fn parse_header(json: &[u8], file_len: u64) -> Result<Vec<TensorEntry>, WeightsProblem> {
-    let Header(raw) = serde_json::from_slice(json)
-        .map_err(|error| WeightsProblem::Corrupt(format!("its header is no safetensors header: {error}")))?;
+    let Header(raw) = serde_json::from_slice(json).map_err(|error| {
+        WeightsProblem::Corrupt(one_line(format_args!("its header is no safetensors header: {error}")))
+    })?;
     let data_start = 8 + json.len() as u64;
     let data_len = file_len - data_start;
     let mut entries =
@@ -104,9 +106,13 @@ struct RawEntry {
 
 impl RawEntry {
     fn check(self, name: String, data_start: u64) -> Result<TensorEntry, WeightsProblem> {
+        check_name(&name)?;
         let Self { dtype, shape: Shape(shape), data_offsets: (begin, end) } = self;
         let Some(dtype) = dtype_of(&dtype) else {
-            return Err(WeightsProblem::Unsupported(format!("tensor `{name}` has dtype `{dtype}`")));
+            return Err(WeightsProblem::Unsupported(format!(
+                "tensor `{name}` has dtype `{}`",
+                one_line(dtype)
+            )));
         };
         let corrupt = |what: String| WeightsProblem::Corrupt(format!("tensor `{name}` {what}"));
         // A dimension of 0 must not hide one that overflows.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
+use crate::weights::text::{check_name, one_line};
 use crate::weights::{WeightsError, WeightsProblem};
 
 /// Largest index that is read; Phi-3-mini's has 16 kB, the largest mixtures of experts 10 MB.
@@ -33,15 +34,16 @@ impl ShardIndex {
             let what = format!("{} bytes, an index has at most {MAX_INDEX_BYTES}", json.len());
             return Err(refuse(WeightsProblem::NotWeights(what)));
         }
-        let raw: RawIndex = serde_json::from_slice(json)
-            .map_err(|error| refuse(WeightsProblem::Corrupt(format!("it is no index of shards: {error}"))))?;
+        let raw: RawIndex = serde_json::from_slice(json).map_err(|error| {
+            refuse(WeightsProblem::Corrupt(one_line(format_args!("it is no index of shards: {error}"))))
+        })?;
         let WeightMap(weight_map) = raw.weight_map;
+        weight_map.keys().try_for_each(|tensor| check_name(tensor)).map_err(refuse)?;
         if weight_map.is_empty() {
             return Err(refuse(WeightsProblem::Corrupt("its weight_map is empty".to_owned())));
         }
         if let Some(unsafe_name) = weight_map.values().find(|name| !is_plain_file_name(name)) {
-            let shown = unsafe_name.chars().take(80).flat_map(char::escape_default).collect();
-            return Err(refuse(WeightsProblem::UnsafePath(shown)));
+            return Err(refuse(WeightsProblem::UnsafePath(one_line(unsafe_name.escape_debug()))));
         }
         // Some writers put a float or a text there; it is not trusted anyway.
         let total_size = raw.metadata.get("total_size").and_then(serde_json::Value::as_u64);

@@ -1,0 +1,70 @@
+//! A GGUF file written byte by byte, well or badly.
+
+/// Appends the parts of a header.
+#[derive(Clone, Default)]
+pub(in crate::weights) struct Writer(pub(in crate::weights) Vec<u8>);
+
+impl Writer {
+    pub(in crate::weights) fn start(version: u32, tensors: u64, keys: u64) -> Self {
+        Self(b"GGUF".to_vec()).u32(version).u64(tensors).u64(keys)
+    }
+
+    pub(in crate::weights) fn u32(self, number: u32) -> Self {
+        self.raw(&number.to_le_bytes())
+    }
+
+    pub(in crate::weights) fn u64(self, number: u64) -> Self {
+        self.raw(&number.to_le_bytes())
+    }
+
+    pub(in crate::weights) fn raw(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub(in crate::weights) fn string(self, text: &str) -> Self {
+        self.u64(text.len() as u64).raw(text.as_bytes())
+    }
+
+    pub(in crate::weights) fn text(self, key: &str, value: &str) -> Self {
+        self.string(key).u32(8).string(value)
+    }
+
+    pub(in crate::weights) fn number(self, key: &str, value: u32) -> Self {
+        self.string(key).u32(4).u32(value)
+    }
+
+    pub(in crate::weights) fn float(self, key: &str, value: f32) -> Self {
+        self.string(key).u32(6).raw(&value.to_le_bytes())
+    }
+
+    pub(in crate::weights) fn texts(self, key: &str, values: &[&str]) -> Self {
+        let start = self.string(key).u32(9).u32(8).u64(values.len() as u64);
+        values.iter().fold(start, |writer, value| writer.string(value))
+    }
+
+    pub(in crate::weights) fn numbers(self, key: &str, values: &[i32]) -> Self {
+        let start = self.string(key).u32(9).u32(5).u64(values.len() as u64);
+        values.iter().fold(start, |writer, value| writer.raw(&value.to_le_bytes()))
+    }
+
+    /// A tensor's entry; `dims` fastest first, as in the file.
+    pub(in crate::weights) fn tensor(self, name: &str, dims: &[u64], kind: u32, offset: u64) -> Self {
+        let start = self.string(name).u32(dims.len() as u32);
+        dims.iter().fold(start, |writer, d| writer.u64(*d)).u32(kind).u64(offset)
+    }
+
+    /// Pads the header and appends `len` bytes of data.
+    pub(in crate::weights) fn data(mut self, len: usize) -> Vec<u8> {
+        let start = self.0.len().next_multiple_of(32);
+        self.0.resize(start + len, 0);
+        self.0
+    }
+
+    /// Pads the header and appends data.
+    pub(in crate::weights) fn with_data(self, data: &[u8]) -> Vec<u8> {
+        let mut bytes = self.data(0);
+        bytes.extend_from_slice(data);
+        bytes
+    }
+}
