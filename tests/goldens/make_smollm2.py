@@ -9,6 +9,7 @@ import os
 import numpy as np
 
 from common import BOUND, HERE, check_pins, dump, setup_torch, sig
+from reference import Phi3
 from smollm2_common import LlamaCpp, gguf_path, hf_like_tokenizer, metadata, render_chat
 
 check_pins()
@@ -63,6 +64,30 @@ PROMPTS = {
 }
 # prompts of which one row is kept whole
 FULL = {"chat_gravity": -1, "long_code": -1}
+
+
+def as_phi3(path):
+    """The GGUF's tensors dequantised and fused into a Phi-3 checkpoint: what `preflight convert` makes."""
+    import gguf
+
+    t = {x.name: gguf.dequantize(x.data, x.tensor_type).astype(np.float64) for x in gguf.GGUFReader(path).tensors}
+
+    def unpermute(w, heads):
+        # GGUF stores the two halves of each head interleaved
+        return w.reshape(heads, -1, 2, w.shape[1]).swapaxes(1, 2).reshape(w.shape)
+
+    w = {"model.embed_tokens.weight": t["token_embd.weight"], "model.norm.weight": t["output_norm.weight"]}
+    for i in range(30):
+        b, p = f"blk.{i}.", f"model.layers.{i}."
+        q, k = unpermute(t[b + "attn_q.weight"], 9), unpermute(t[b + "attn_k.weight"], 3)
+        w[p + "self_attn.qkv_proj.weight"] = np.concatenate([q, k, t[b + "attn_v.weight"]])
+        w[p + "mlp.gate_up_proj.weight"] = np.concatenate([t[b + "ffn_gate.weight"], t[b + "ffn_up.weight"]])
+        for ours, theirs in (
+            ("self_attn.o_proj", "attn_output"), ("mlp.down_proj", "ffn_down"),
+            ("input_layernorm", "attn_norm"), ("post_attention_layernorm", "ffn_norm"),
+        ):
+            w[f"{p}{ours}.weight"] = t[f"{b}{theirs}.weight"]
+    return w
 
 
 def main():
@@ -149,6 +174,17 @@ def main():
             entry["full_row"] = n + FULL[name]
             tensors[f"{name}.full"] = logits[FULL[name]]
         out.append(entry)
+
+    # the converted model in the plain numpy reference agrees
+    cfg = conf.to_dict() | {"rope_theta": conf.rope_parameters["rope_theta"], "rope_parameters": None, "sliding_window": None}
+    cfg.pop("head_dim", None)
+    phi3 = Phi3(as_phi3(path), cfg)
+    for entry in out:
+        ids, gold = golds[entry["name"]]
+        off = np.abs(phi3.forward(ids)[0] - gold).max() / np.abs(gold).max()
+        print(f"{entry['name']:14} converted to phi3, numpy f64: off by {off:.1e} of the peak", flush=True)
+        assert off < BOUND / 4, entry["name"]
+    del phi3
 
     for key, dtype in (("bf16_max_diff", torch.bfloat16), ("f16_max_diff", torch.float16)):
         model = load(dtype)

@@ -71,9 +71,11 @@ def hf_like_tokenizer(meta):
     return tok
 
 
-def render_chat(template, messages, add_generation_prompt):
+def render_chat(template, messages, add_generation_prompt, **tokens):
     """As transformers' apply_chat_template renders it."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    out, _ = render_jinja_template([messages], chat_template=template, add_generation_prompt=add_generation_prompt)
+    out, _ = render_jinja_template(
+        [messages], chat_template=template, add_generation_prompt=add_generation_prompt, **tokens
+    )
     return out[0]
