@@ -1,1 +1,6 @@
-//! it
+//! One binary of integration tests, in the order of the floors they stand on.
+
+mod support;
+
+mod config;
+mod estimate;

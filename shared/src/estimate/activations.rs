@@ -117,14 +117,19 @@ pub fn activations(
     let mut terms = vec![
         ("rows × (2·hidden + max(qkv, 2·intermediate) + max(q, intermediate) + rotary)", {
             let Workspace { residual, normed, projected, mixed, rotary, .. } = workspace;
-            residual.saturating_add(normed).saturating_add(projected).saturating_add(mixed).saturating_add(rotary)
+            residual
+                .saturating_add(normed)
+                .saturating_add(projected)
+                .saturating_add(mixed)
+                .saturating_add(rotary)
         }),
         ("score rows × context", workspace.scores),
         ("widened weights", workspace.panel),
         ("logit rows × (hidden + vocab)", workspace.last.saturating_add(workspace.logits)),
     ];
     terms.retain(|(_, values)| *values > 0);
-    let sum: Vec<_> = terms.iter().map(|(name, values)| format!("{name}: {}", format_count(*values))).collect();
+    let sum: Vec<_> =
+        terms.iter().map(|(name, values)| format!("{name}: {}", format_count(*values))).collect();
     Activations {
         bytes: workspace.bytes(),
         formula: format!("4 B × [{}], {} rows at once", sum.join("; "), workspace.rows),

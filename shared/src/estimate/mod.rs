@@ -27,8 +27,8 @@ use thiserror::Error;
 
 use crate::config::ModelConfig;
 use crate::dtype::DType;
-use activations::Attention;
 use crate::units::format_count;
+use activations::Attention;
 
 /// Runtime beside weights, cache and activations: code, threads, tokenizer.
 /// Measured on the CPU worker; see docs of the accuracy of estimates.

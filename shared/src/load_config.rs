@@ -1,1 +1,0 @@
-//! Load config: the overrides of a load.

@@ -1,0 +1,164 @@
+//! Counts, caches and verdicts of real configs, to the unit.
+//!
+//! The expected numbers come from published checkpoints and tables, not from this crate.
+
+use phi3::config::{ConfigError, ModelConfig};
+use phi3::dtype::DType;
+use phi3::estimate::fit::Verdict;
+use phi3::estimate::{self, KvPolicy, Options, Size};
+
+use crate::support::config_json;
+
+fn config(name: &str) -> ModelConfig {
+    ModelConfig::parse(&config_json(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn options(set: impl FnOnce(&mut Options)) -> Options {
+    let mut options = Options::default();
+    set(&mut options);
+    options
+}
+
+/// Published parameter counts (Hub metadata, keras-hub presets) and KV bytes a token in 16 bit.
+#[test]
+fn parameters_and_kv_of_every_phi3_config() {
+    for (name, params, kv) in [
+        ("microsoft__Phi-3-mini-4k-instruct", 3_821_079_552, 393_216),
+        ("microsoft__Phi-3-mini-4k-instruct__2024-04", 3_821_079_552, 393_216),
+        ("microsoft__Phi-3-mini-128k-instruct", 3_821_079_552, 393_216),
+        ("microsoft__Phi-3.5-mini-instruct", 3_821_079_552, 393_216),
+        ("microsoft__Phi-3-medium-4k-instruct", 13_960_238_080, 204_800),
+        ("microsoft__phi-4", 14_659_507_200, 204_800),
+        ("microsoft__phi-4__2024-12-initial", 14_659_507_200, 204_800),
+        ("microsoft__Phi-4-mini-instruct", 3_836_021_760, 131_072),
+    ] {
+        let config = config(name);
+        let counted = estimate::params(&config);
+        assert_eq!(counted.total, params, "{name}");
+        assert_eq!(counted.groups.iter().map(|g| g.count).sum::<u64>(), params, "{name}: groups add up");
+        assert_eq!(estimate::bytes_per_token(&config, DType::Bf16), kv, "{name}");
+        // Index total_size of Phi-3-mini's files: 7,642,159,104.
+        assert_eq!(estimate::weights_bytes(&config, DType::Bf16), 2 * params, "{name}");
+    }
+}
+
+#[test]
+fn other_families_are_unknown_not_wrong() {
+    for name in
+        ["meta-llama__Llama-3.1-8B", "microsoft__Phi-3-small-8k-instruct", "microsoft__Phi-3.5-MoE-instruct"]
+    {
+        let error = ModelConfig::parse(&config_json(name)).expect_err(name);
+        assert!(matches!(error, ConfigError::UnknownArchitecture { .. }), "{name}: {error}");
+    }
+}
+
+/// exllamav2 #425 and llama.cpp #6849 measured these.
+#[test]
+fn kv_cache_of_phi3_mini() {
+    let mini = config("microsoft__Phi-3-mini-4k-instruct");
+    let bytes = |dtype, policy, context| estimate::cache_bytes(&mini, dtype, policy, context, 1);
+    assert_eq!(bytes(DType::Bf16, KvPolicy::Full, 4096), 1_610_612_736);
+    assert_eq!(bytes(DType::Bf16, KvPolicy::Window, 4096), 804_913_152);
+    assert_eq!(bytes(DType::Bf16, KvPolicy::Full, 131_072), 51_539_607_552);
+    assert_eq!(bytes(DType::F16, KvPolicy::Full, 131_328), 49_248 << 20);
+    assert_eq!(bytes(DType::Bf16, KvPolicy::Paged, 17), 32 * 393_216);
+    assert_eq!(estimate::bytes_per_token(&mini, DType::Q8_0), 208_896);
+    assert_eq!(estimate::bytes_per_token(&mini, DType::Q4_0), 110_592);
+}
+
+#[test]
+fn terms_add_up_and_defaults_are_named() {
+    let mini = config("microsoft__Phi-3-mini-4k-instruct");
+    let report = estimate::estimate(&mini, None, &Options::default()).expect("defaults");
+    assert_eq!(report.total_bytes, report.terms.iter().map(|term| term.bytes).sum::<u64>());
+    assert_eq!(report.kv_cache_bytes, 1_610_612_736);
+    assert!(report.activation_bytes > 0, "a forward pass needs temporaries");
+    assert_eq!(report.fit.verdict, None);
+    for name in ["dtype", "kv_dtype", "context", "batch", "attn", "kv_policy"] {
+        let assumption = report.assumptions.iter().find(|a| a.name == name).expect(name);
+        assert!(assumption.is_default, "{name}");
+    }
+    let chosen = options(|o| o.context = Some(4096));
+    let report = estimate::estimate(&mini, None, &chosen).expect("in range");
+    assert!(!report.assumptions.iter().find(|a| a.name == "context").expect("listed").is_default);
+}
+
+#[test]
+fn the_rule_on_weights_alone_breaks_even_at_3887_tokens() {
+    let mini = config("microsoft__Phi-3-mini-4k-instruct");
+    let report = estimate::estimate(&mini, None, &Options::default()).expect("defaults");
+    assert_eq!(report.fit.margin_rule.break_even_context, 3_887);
+    assert_eq!(report.fit.margin_rule.weights_only_bytes, 9_170_590_925);
+}
+
+#[test]
+fn verdicts_turn_at_the_byte() {
+    let mini = config("microsoft__Phi-3-mini-4k-instruct");
+    let total = estimate::estimate(&mini, None, &Options::default()).expect("defaults").total_bytes;
+    let verdict = |bytes| {
+        let options = options(|o| o.device_memory = Some(Size(bytes)));
+        estimate::estimate(&mini, None, &options).expect("in range").fit.verdict
+    };
+    assert_eq!(verdict(total - 1), Some(Verdict::DoesNotFit));
+    assert_eq!(verdict(total), Some(Verdict::Tight));
+    assert_eq!(verdict((total * 6).div_ceil(5) - 1), Some(Verdict::Tight));
+    assert_eq!(verdict((total * 6).div_ceil(5)), Some(Verdict::Fits));
+}
+
+#[test]
+fn max_context_is_the_last_that_loads() {
+    let mini = config("microsoft__Phi-3-mini-128k-instruct");
+    let at = |context, memory| {
+        let options = options(|o| {
+            o.context = Some(context);
+            o.device_memory = Some(Size(memory));
+        });
+        estimate::estimate(&mini, None, &options).expect("in range")
+    };
+    let memory = 16 << 30;
+    let max = at(4096, memory).fit.max_context.expect("a device");
+    assert!(max > 4096 && max < 131_072, "{max}");
+    assert!(at(max, memory).total_bytes <= memory);
+    assert!(at(max + 1, memory).total_bytes > memory);
+    // Capped at the model's positions; 0 where not even one token fits.
+    assert_eq!(at(4096, 1 << 40).fit.max_context, Some(131_072));
+    assert_eq!(at(4096, 1 << 30).fit.max_context, Some(0));
+}
+
+#[test]
+fn each_suggestion_is_what_its_change_gives() {
+    let mini = config("microsoft__Phi-3-mini-128k-instruct");
+    let asked = options(|o| {
+        o.context = Some(32_768);
+        o.batch = Some(2);
+        o.device_memory = Some(Size(16 << 30));
+    });
+    let report = estimate::estimate(&mini, None, &asked).expect("in range");
+    assert_eq!(report.fit.verdict, Some(Verdict::DoesNotFit));
+    assert!(!report.fit.suggestions.is_empty());
+    for suggestion in &report.fit.suggestions {
+        let (key, value) = suggestion.change.split_once('=').expect("key=value");
+        let mut object = serde_json::to_value(&asked).expect("options are plain");
+        object[key] = value.parse::<u64>().map_or_else(|_| value.into(), Into::into);
+        let changed: Options = serde_json::from_value(object).expect("a change is an option");
+        let changed = estimate::estimate(&mini, None, &changed).expect("in range");
+        assert_eq!(changed.total_bytes, suggestion.total_bytes, "{}", suggestion.change);
+        assert_eq!(changed.fit.verdict, Some(suggestion.verdict), "{}", suggestion.change);
+        assert_ne!(suggestion.verdict, Verdict::DoesNotFit, "{}", suggestion.change);
+    }
+}
+
+#[test]
+fn options_out_of_range_are_named() {
+    let mini = config("microsoft__Phi-3-mini-4k-instruct");
+    for (option, set) in [
+        ("context", options(|o| o.context = Some(0))),
+        ("batch", options(|o| o.batch = Some(0))),
+        ("batch", options(|o| o.batch = Some(u64::MAX))),
+        ("context", options(|o| o.context = Some(u64::MAX))),
+        ("dtype", options(|o| o.dtype = Some(DType::I64))),
+        ("kv-dtype", options(|o| o.kv_dtype = Some(DType::Q4K))),
+    ] {
+        assert_eq!(estimate::estimate(&mini, None, &set).expect_err(option).option, option);
+    }
+}

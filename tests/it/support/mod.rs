@@ -1,0 +1,14 @@
+//! What the tests share: fixtures by name.
+
+use std::path::PathBuf;
+
+/// The folder of the `tests` package.
+pub(crate) fn tests_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A real `config.json` by its name in `data/configs`.
+pub(crate) fn config_json(name: &str) -> Vec<u8> {
+    let path = tests_dir().join("data/configs").join(format!("{name}.json"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
