@@ -89,7 +89,11 @@ test_size() {
   [ "$bytes" -lt "$UI_BUDGET_BYTES" ] || die "the UI shell is too large"
 }
 
-test_e2e() { counted e2e node tests/e2e/run.mjs; }
+# Screenshots come to artifacts/.
+test_e2e() {
+  PREFLIGHT_WORKER=$CARGO_TARGET_DIR/debug/preflight-worker \
+    counted e2e node tests/e2e/run.mjs "$CARGO_TARGET_DIR/debug/preflight" dist "$MODEL_DIR" "$CHROMIUM"
+}
 
 # Called when the script ends, however it ends.
 summary() {

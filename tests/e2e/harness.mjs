@@ -1,0 +1,112 @@
+// What the tests stand on: programs started and stopped, a browser, pages that report every error.
+
+import { spawn } from "node:child_process";
+import { createServer } from "node:http";
+import { readFile } from "node:fs/promises";
+import { extname, join, normalize } from "node:path";
+import { chromium } from "playwright-core";
+
+export const WAIT_MS = 20_000;
+
+/// Starts `preflight serve` on a free port; resolves once it says where it listens.
+export function startServer(binary, args) {
+  const child = spawn(binary, ["serve", "--listen", "127.0.0.1:0", ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  let said = "";
+  const stop = () =>
+    new Promise((resolve) => {
+      if (child.exitCode !== null || child.signalCode !== null) return resolve(child.exitCode);
+      const hard = setTimeout(() => child.kill("SIGKILL"), 10_000);
+      child.once("exit", (code) => (clearTimeout(hard), resolve(code)));
+      child.kill("SIGTERM");
+    });
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => (child.kill("SIGKILL"), reject(new Error(`server: silent for 30 s: ${said}`))), 30_000);
+    const listen = (chunk) => {
+      said += chunk;
+      const url = said.match(/listening on (http:\/\/\S+)/)?.[1];
+      if (url) (clearTimeout(late), resolve({ url: url.replace(/\/$/, ""), stop, log: () => said }));
+    };
+    child.stdout.on("data", listen);
+    child.stderr.on("data", listen);
+    child.once("exit", (code) => (clearTimeout(late), reject(new Error(`server: ended with ${code}: ${said}`))));
+  });
+}
+
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json" };
+
+/// Any static host: files as they lie, 404 for the rest.
+export async function startStaticHost(folder) {
+  const host = createServer(async (request, response) => {
+    const path = normalize(new URL(request.url, "http://x").pathname);
+    try {
+      const body = await readFile(join(folder, path.endsWith("/") ? `${path}index.html` : path));
+      response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "text/html" }).end(body);
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise((resolve) => host.listen(0, "127.0.0.1", resolve));
+  return { url: `http://127.0.0.1:${host.address().port}`, stop: () => new Promise((resolve) => host.close(resolve)) };
+}
+
+export function launchBrowser(executablePath) {
+  const args = ["--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+  return chromium.launch({ executablePath, headless: true, chromiumSandbox: false, args });
+}
+
+/// A page of its own context, loaded and computing; `page.problems` gathers what the console complains of.
+export async function openPage(browser, url, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(WAIT_MS);
+  page.problems = [];
+  page.on("pageerror", (error) => page.problems.push(`page error: ${error.message}`));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) page.problems.push(`console: ${message.text()} (${message.location().url})`);
+  });
+  await page.goto(url);
+  await page.getByTestId("params-total").waitFor();
+  return page;
+}
+
+/// The exact integer behind a number on the page.
+export async function value(page, testid) {
+  return Number(await page.getByTestId(testid).first().getAttribute("data-value"));
+}
+
+/// Waits until an exact integer stands on the page.
+export async function expectValue(page, testid, expected) {
+  await poll(() => value(page, testid), (found) => found === expected, `${testid} = ${expected}`);
+}
+
+export async function poll(read, good, what, timeout = WAIT_MS) {
+  const end = Date.now() + timeout;
+  let found;
+  do {
+    found = await read();
+    if (good(found)) return found;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  } while (Date.now() < end);
+  throw new Error(`expected ${what}, found ${JSON.stringify(found)}`);
+}
+
+export function assert(condition, message) {
+  if (!condition) throw new Error(message);
+}
+
+/// Runs tests one by one; the closing line is the tally that `./dev test` adds up.
+export async function runAll(tests) {
+  let failed = 0;
+  for (const [name, test] of tests) {
+    const start = Date.now();
+    try {
+      await test();
+      console.log(`ok   ${name} (${Date.now() - start} ms)`);
+    } catch (error) {
+      failed += 1;
+      console.log(`FAIL ${name} (${Date.now() - start} ms)\n     ${String(error.stack ?? error).replaceAll("\n", "\n     ")}`);
+    }
+  }
+  console.log(`${tests.length - failed} passed, ${failed} failed`);
+  return failed;
+}
