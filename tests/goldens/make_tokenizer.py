@@ -89,8 +89,7 @@ def main():
     cases = []
     for name, messages in CHATS.items():
         for gen in (True, False):
-            # transformers refuses an empty list before the template sees it
-            text = render_chat(template, messages, gen) if messages else ("<|im_start|>assistant\n" if gen else "")
+            text = render_chat(template, messages, gen)
             ids = llama.tokenize(text, True)
             cases.append({"name": name, "messages": messages, "add_generation_prompt": gen, "text": text, "ids": ids})
             if gen and messages:
