@@ -30,13 +30,13 @@ impl Rope {
     /// Frequencies for a model.
     #[must_use]
     pub fn new(config: &ModelConfig) -> Self {
-        let dim = config.rotary_dim();
+        let dim = config.rotary_exponent_dim();
         // Each step in f32, as PyTorch does it: at large positions one unit in the last place of a frequency shows.
         let frequency = |i: usize| (config.rope_theta as f32).powf((2 * i) as f32 / dim as f32);
         let divided = |factors: &[f64]| -> Vec<f32> {
             factors.iter().enumerate().map(|(i, factor)| 1.0 / (*factor as f32 * frequency(i))).collect()
         };
-        let plain = || (0..dim / 2).map(|i| 1.0 / frequency(i));
+        let plain = || (0..dim.div_ceil(2)).map(|i| 1.0 / frequency(i));
         let (short, long) = match &config.rope_scaling {
             RopeScaling::None => (plain().collect(), None),
             RopeScaling::Linear { factor } => (plain().map(|f| f / *factor as f32).collect(), None),

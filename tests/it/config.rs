@@ -38,8 +38,6 @@ fn spellings_old_and_new_mean_the_same() {
     let kind = rope["type"].take();
     rope["rope_type"] = kind;
     rope["rope_theta"] = object.remove("rope_theta").expect("theta");
-    rope["original_max_position_embeddings"] =
-        object.remove("original_max_position_embeddings").expect("original");
     object.insert("rope_parameters".to_owned(), rope);
     let dtype = object.remove("torch_dtype").expect("dtype");
     object.insert("dtype".to_owned(), dtype);

@@ -125,45 +125,43 @@ impl ModelConfig {
             });
         }
 
-        // transformers 5 keeps everything about positions in `rope_parameters`; the old keys still stand in most files.
-        let rope = match fields.object("rope_parameters")? {
-            Some(new) => Some(new),
-            None => fields.object("rope_scaling")?,
+        // As transformers reads them: the old `rope_scaling` goes before `rope_parameters`; theta and the rotated
+        // share are taken from inside first; the original length only from outside.
+        let rope = match fields.object("rope_scaling")? {
+            Some(old) if !old.map().is_empty() => Some(old),
+            _ => fields.object("rope_parameters")?,
         };
-        let in_rope = |key: &str| rope.as_ref().filter(|r| r.get(key).is_some());
-        let number = |key: &'static str, min: f64, max: f64| match in_rope(key) {
-            Some(rope) => rope.number(key, min, max),
-            None => fields.number(key, min, max),
+        let number = |key: &'static str, min: f64, max: f64| match &rope {
+            Some(rope) if rope.get(key).is_some() => rope.number(key, min, max),
+            _ => fields.number(key, min, max),
         };
         let partial_rotary_factor = number("partial_rotary_factor", 1e-3, 1.0)?.unwrap_or(1.0);
         let rope_theta = number("rope_theta", 1.0, 1e12)?.unwrap_or(10_000.0);
-        let original = "original_max_position_embeddings";
-        let original_max_position_embeddings = match in_rope(original) {
-            Some(rope) => rope.count(original, 1, MAX_POSITIONS)?,
-            None => fields.count(original, 1, MAX_POSITIONS)?,
-        };
 
-        let rotary_dim = rotary_dim(head_dim, partial_rotary_factor);
-        if rotary_dim == 0 || !rotary_dim.is_multiple_of(2) {
-            let rule =
-                format!("{rotary_dim} rotated dimensions of head_dim {head_dim}: must be even and above 0");
+        let rotary_dim = rotated(exponent_dim(head_dim, partial_rotary_factor));
+        if rotary_dim == 0 || rotary_dim > head_dim {
+            let rule = format!("{rotary_dim} rotated dimensions do not fit a head of {head_dim}");
             return Err(contradiction("partial_rotary_factor", rule));
         }
         let rope_scaling = match &rope {
-            Some(rope) => RopeScaling::parse(rope, rotary_dim)?,
+            Some(rope) => RopeScaling::parse(rope, exponent_dim(head_dim, partial_rotary_factor))?,
             None => RopeScaling::None,
         };
+        let original = "original_max_position_embeddings";
         let is_longrope = matches!(rope_scaling, RopeScaling::LongRope { .. });
-        if is_longrope && original_max_position_embeddings.is_some_and(|o| o > max_position_embeddings) {
-            let rule = format!("is above max_position_embeddings {max_position_embeddings}");
-            return Err(contradiction(original, rule));
-        }
-        let original_max_position_embeddings = original_max_position_embeddings.unwrap_or_else(|| {
-            if is_longrope {
-                defaulted.push(Defaulted(original));
+        let original_max_position_embeddings = match fields.count(original, 1, MAX_POSITIONS)? {
+            Some(length) if is_longrope && length > max_position_embeddings => {
+                let rule = format!("{length} is above max_position_embeddings {max_position_embeddings}");
+                return Err(contradiction(original, rule));
             }
-            4096.min(max_position_embeddings)
-        });
+            Some(length) => length,
+            None => {
+                if is_longrope {
+                    defaulted.push(Defaulted(original));
+                }
+                4096
+            }
+        };
 
         let dtype_key = if fields.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
         let dtype = match fields.text(dtype_key)? {
@@ -215,10 +213,17 @@ impl ModelConfig {
         self.num_attention_heads / self.num_key_value_heads
     }
 
-    /// Leading dimensions of a head that are rotated; the rest pass through.
+    /// Leading dimensions of a head that are rotated; the rest pass through. Even.
     #[must_use]
     pub fn rotary_dim(&self) -> usize {
-        rotary_dim(self.head_dim, self.partial_rotary_factor)
+        rotated(self.rotary_exponent_dim())
+    }
+
+    /// Denominator of the frequencies' exponents, `int(head_dim × partial_rotary_factor)`: one less than
+    /// [`Self::rotary_dim`] where it is odd.
+    #[must_use]
+    pub fn rotary_exponent_dim(&self) -> usize {
+        exponent_dim(self.head_dim, self.partial_rotary_factor)
     }
 
     /// The sliding window where it can hide a key from a sequence of `tokens`, else `None`.
@@ -229,8 +234,13 @@ impl ModelConfig {
 }
 
 /// `int(head_dim × partial_rotary_factor)`, as transformers computes it.
-fn rotary_dim(head_dim: usize, partial_rotary_factor: f64) -> usize {
+fn exponent_dim(head_dim: usize, partial_rotary_factor: f64) -> usize {
     (head_dim as f64 * partial_rotary_factor) as usize
+}
+
+/// Dimensions that are rotated: two for each of the exponents `0, 2, …` below `exponent_dim`.
+fn rotated(exponent_dim: usize) -> usize {
+    exponent_dim.next_multiple_of(2)
 }
 
 fn contradiction(field: &str, rule: String) -> ConfigError {

@@ -26,12 +26,12 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    /// Reads a `rope_scaling` or `rope_parameters` object for `rotary_dim` rotated dimensions.
+    /// Reads a `rope_scaling` or `rope_parameters` object; `rotary_dim` is [`super::ModelConfig::rotary_exponent_dim`].
     ///
     /// `su` and `yarn` in phi3 files mean longrope: transformers rewrites both (since 4.43).
     ///
     /// # Errors
-    /// An unknown kind, a missing list, a list of the wrong length, a factor below 1.
+    /// An unknown kind, a missing list, a list of the wrong length, a linear factor below 1.
     pub fn parse(fields: &Fields, rotary_dim: usize) -> Result<Self, ConfigError> {
         let key = if fields.get("rope_type").is_some() { "rope_type" } else { "type" };
         let kind = fields.text(key)?.unwrap_or("default");
@@ -61,7 +61,7 @@ impl RopeScaling {
                     short_factor: list("short_factor")?,
                     long_factor: list("long_factor")?,
                     attention_factor: fields.number("attention_factor", 1e-6, 1e6)?,
-                    factor: fields.number("factor", 1.0, 1e6)?,
+                    factor: fields.number("factor", 1e-6, 1e6)?,
                 })
             }
             other => Err(ConfigError::Unsupported {

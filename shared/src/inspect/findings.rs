@@ -103,6 +103,15 @@ fn positions(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding
         }
         _ => {}
     }
+    let original = "original_max_position_embeddings";
+    let inside = subject.fields.get("rope_parameters").and_then(|rope| rope.get(original));
+    if inside.is_some_and(|length| *length != config.original_max_position_embeddings) {
+        let message = format!(
+            "{original} inside rope_parameters is not read for phi3: {} holds; write it beside rope_parameters",
+            config.original_max_position_embeddings
+        );
+        found.push(Finding::new("original_length_not_read", Severity::Warning, message));
+    }
     let rope = subject.fields.get("rope_scaling").and_then(|rope| rope.get("type"));
     if rope.is_some_and(|kind| kind == "su") {
         let message = "`su` is the spelling of April 2024; the longrope files of July 2024 came with other factors and other weights: check that config and weights are of one revision";
@@ -116,11 +125,11 @@ fn spellings(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding
         let message = "auto_map names repository code; phi3 is native, so trust_remote_code is not needed and nothing of it is run";
         found.push(Finding::new("remote_code_not_needed", Severity::Info, message));
     }
-    for (old, new) in [("torch_dtype", "dtype"), ("rope_scaling", "rope_parameters")] {
-        if let (Some(a), Some(b)) = (fields.get(old), fields.get(new))
+    for (taken, left) in [("dtype", "torch_dtype"), ("rope_scaling", "rope_parameters")] {
+        if let (Some(a), Some(b)) = (fields.get(taken), fields.get(left))
             && a != b
         {
-            let message = format!("both `{old}` and `{new}` are set and differ; the newer `{new}` is taken");
+            let message = format!("both `{taken}` and `{left}` are set and differ; `{taken}` is taken");
             found.push(Finding::new("two_spellings", Severity::Warning, message));
         }
     }

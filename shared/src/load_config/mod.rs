@@ -133,8 +133,8 @@ impl LoadConfig {
         let mut map = fields.map().clone();
         if let Some(scaling) = &self.rope_scaling {
             // The new spelling carries more than scaling: what else it holds moves back to the old keys.
-            if let Some(Value::Object(parameters)) = map.remove("rope_parameters") {
-                for key in ["rope_theta", "partial_rotary_factor", "original_max_position_embeddings"] {
+            if let Some(Value::Object(parameters)) = map.shift_remove("rope_parameters") {
+                for key in ["rope_theta", "partial_rotary_factor"] {
                     if let Some(value) = parameters.get(key) {
                         map.insert(key.to_owned(), value.clone());
                     }
