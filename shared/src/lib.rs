@@ -4,7 +4,7 @@
 //!
 //! 0. vocabulary: [`units`], [`dtype`], [`platform`]
 //! 1. what a model is: [`config`], [`tensors`], [`rope`]
-//! 2. what it costs and where bytes come from: [`load_config`], [`weights`], [`estimate`] with [`fit`], [`inspect`]
+//! 2. what it costs and where bytes come from: [`weights`], [`estimate`] with [`fit`], [`load_config`], [`inspect`]
 //! 3. how it computes: [`engine`], [`generate`], `tokenize` (feature `tokenizer`)
 //! 4. engines: `candle_engine` (feature `candle`)
 //! 5. use cases: [`validate`]
@@ -26,9 +26,9 @@ pub mod config;
 pub mod tensors;
 pub mod rope;
 
-pub mod load_config;
 pub mod weights;
 pub mod estimate;
+pub mod load_config;
 pub mod inspect;
 
 pub mod engine;

@@ -4,3 +4,5 @@ mod support;
 
 mod config;
 mod estimate;
+
+mod tidy;

@@ -28,7 +28,9 @@ const EXCEPTIONS: [(&str, &str); 1] = [(".ci/run", concat!("../shared", "/tools"
 
 fn forbidden_words(files: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
-    for file in files {
+    // What a model or a vocabulary holds is not ours to word.
+    let ours = |file: &&File| !file.path.starts_with("tests/goldens/") || file.path.ends_with(".py");
+    for file in files.iter().filter(ours) {
         for (number, line) in file.text.lines().enumerate() {
             for (word, reason) in FORBIDDEN {
                 let excepted = EXCEPTIONS.contains(&(file.path.as_str(), *word));
