@@ -171,6 +171,11 @@ impl ModelConfig {
             })?),
         };
 
+        // Absent is not null: an absent id takes the class's default, null is no id.
+        let special = |key: &str, default: u32| match fields.map().get(key) {
+            None => Ok(vec![default]),
+            Some(_) => fields.token_ids(key),
+        };
         Ok(Self {
             hidden_size,
             intermediate_size,
@@ -188,9 +193,9 @@ impl ModelConfig {
             rms_norm_eps: fields.number("rms_norm_eps", 0.0, 1.0)?.unwrap_or(1e-5),
             tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
             dtype,
-            bos_token_id: fields.token_ids("bos_token_id")?.first().copied(),
-            eos_token_ids: fields.token_ids("eos_token_id")?,
-            pad_token_id: fields.token_ids("pad_token_id")?.first().copied(),
+            bos_token_id: special("bos_token_id", 1)?.first().copied(),
+            eos_token_ids: special("eos_token_id", 32000)?,
+            pad_token_id: special("pad_token_id", 32000)?.first().copied(),
             defaulted,
         })
     }
