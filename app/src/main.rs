@@ -1,1 +1,5 @@
-fn main(){}
+//! Puts the dashboard on the page.
+
+fn main() {
+    app::start();
+}

@@ -1,0 +1,85 @@
+//! Small parts used everywhere.
+
+use leptos::prelude::*;
+
+use crate::format::{exact_bytes, gib};
+use crate::state::Store;
+use crate::text;
+
+/// A label in a soft colour; `tone` is `ok`, `warn`, `bad`, `acc` or nothing.
+pub(super) fn badge(tone: &'static str, words: impl Into<String>) -> impl IntoView {
+    view! { <span class=format!("badge {tone}")>{words.into()}</span> }
+}
+
+/// The colour of a term, by its place in `Terms`.
+pub(super) const TERM_COLOURS: [&str; 4] =
+    ["var(--c-weights)", "var(--c-kv)", "var(--c-act)", "var(--c-over)"];
+
+/// Bytes as GiB; the exact number on hover, on the clipboard and for screen readers.
+pub(super) fn bytes(value: u64, testid: &'static str) -> impl IntoView {
+    let store = Store::here();
+    let exact = exact_bytes(value);
+    let copied = exact.clone();
+    view! {
+        <button
+            type="button"
+            class="value"
+            title=exact.clone()
+            aria-label=format!("{} GiB, {exact}", gib(value))
+            data-value=value.to_string()
+            data-testid=testid
+            on:click=move |_| store.copy(value.to_string(), &copied)
+        >
+            {gib(value)}
+        </button>
+    }
+}
+
+/// A list to choose one value from.
+#[component]
+pub fn Choice(
+    /// What is chosen.
+    label: &'static str,
+    /// For tests.
+    testid: &'static str,
+    /// Width in columns of the controls: `w2`, `w3`.
+    width: &'static str,
+    /// Values and their names.
+    options: Vec<(String, String)>,
+    /// The value now.
+    #[prop(into)]
+    value: Signal<String>,
+    /// Takes the value chosen.
+    on_choose: impl Fn(String) + 'static,
+) -> impl IntoView {
+    let option = move |(key, name): (String, String)| {
+        let own = key.clone();
+        let selected = move || value.with(|v| *v == own);
+        view! { <option value=key prop:selected=selected>{name}</option> }
+    };
+    view! {
+        <div class=format!("ctl {width}")>
+            <label for=testid>{label}</label>
+            <select id=testid data-testid=testid on:change=move |ev| on_choose(event_target_value(&ev))>
+                {options.into_iter().map(option).collect_view()}
+            </select>
+        </div>
+    }
+}
+
+/// A short confirmation at the foot of the window.
+#[component]
+pub fn Toast() -> impl IntoView {
+    let toast = Store::here().toast;
+    view! {
+        <div role="status" aria-live="polite">
+            {move || toast.get().map(|words| view! { <div class="toast">{words}</div> })}
+        </div>
+    }
+}
+
+/// What covers the page while a file is dragged over it.
+#[component]
+pub fn Dropping() -> impl IntoView {
+    view! { <div class="dropping" aria-hidden="true">{text::DROP_HERE}</div> }
+}

@@ -1,0 +1,194 @@
+//! The choices. Each acts at once.
+
+use std::time::Duration;
+
+use leptos::prelude::*;
+use phi3::dtype::DType;
+use phi3::engine::Attention;
+use phi3::estimate::{KvPolicy, Options};
+
+use super::bits::Choice;
+use crate::state::{Store, devices, link, steps};
+use crate::text::{self, controls as words};
+
+fn dtypes(list: &[DType]) -> Vec<(String, String)> {
+    list.iter().map(|d| (d.name().to_owned(), d.name().to_owned())).collect()
+}
+
+fn same(names: &[&str]) -> Vec<(String, String)> {
+    names.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect()
+}
+
+/// All of them.
+#[component]
+pub fn Controls() -> impl IntoView {
+    let store = Store::here();
+    let resolved = store.resolved;
+    let policies = [KvPolicy::Full, KvPolicy::Window, KvPolicy::Paged].map(KvPolicy::name);
+    let attentions = [Attention::Eager, Attention::Fused].map(link::attn_name);
+    let changed = move || store.options.with(|o| *o != Options::default());
+    view! {
+        <section class="card controls" aria-label=words::HEADING>
+            <Devices/>
+            <Choice
+                label=words::WEIGHTS
+                testid="dtype"
+                width="w2"
+                options=dtypes(&DType::WEIGHTS)
+                value=Signal::derive(move || resolved.with(|r| r.dtype.name().to_owned()))
+                on_choose=move |v| store.choose(|o| o.dtype = v.parse().ok())
+            />
+            <Choice
+                label=words::KV_DTYPE
+                testid="kv-dtype"
+                width="w2"
+                options=dtypes(&DType::KV_CACHE)
+                value=Signal::derive(move || resolved.with(|r| r.kv_dtype.name().to_owned()))
+                on_choose=move |v| store.choose(|o| o.kv_dtype = v.parse().ok())
+            />
+            <Choice
+                label=words::KV_POLICY
+                testid="kv-policy"
+                width="w2"
+                options=same(&policies)
+                value=Signal::derive(move || resolved.with(|r| r.kv_policy.name().to_owned()))
+                on_choose=move |v| store.choose(|o| o.kv_policy = link::policy(&v))
+            />
+            <Context/>
+            <Choice
+                label=words::ATTENTION
+                testid="attn"
+                width="w2"
+                options=same(&attentions)
+                value=Signal::derive(move || resolved.with(|r| link::attn_name(r.attn).to_owned()))
+                on_choose=move |v| store.choose(|o| o.attn = link::attention(&v))
+            />
+            <Batch/>
+            <div class="ctl w2">
+                <span class="label">" "</span>
+                <button type="button" class="btn" disabled=move || !changed() on:click=move |_| store.reset()>
+                    {words::RESET}
+                </button>
+            </div>
+        </section>
+    }
+}
+
+/// A listed device, or a size typed.
+#[component]
+fn Devices() -> impl IntoView {
+    let store = Store::here();
+    let device = move || {
+        store.memory_text.with(|text| match devices::named(text) {
+            Some(device) => device.name.to_owned(),
+            None if text.trim().is_empty() => String::new(),
+            None => words::CUSTOM.to_owned(),
+        })
+    };
+    let mut options = vec![(String::new(), words::NO_DEVICE.to_owned())];
+    options.extend(devices::DEVICES.iter().map(|d| (d.name.to_owned(), text::usable(d.name, &d.usable()))));
+    options.push((words::CUSTOM.to_owned(), words::CUSTOM.to_owned()));
+    let choose = move |name: String| {
+        let listed = devices::DEVICES.iter().find(|d| d.name == name);
+        store.memory_text.set(listed.map_or_else(String::new, devices::Device::usable));
+        if name == words::CUSTOM {
+            crate::platform::page::go_to("device-memory");
+        }
+    };
+    let mut typed = debounce(Duration::from_millis(250), move |text: String| store.memory_text.set(text));
+    let invalid = move || store.memory_problem.with(Option::is_some);
+    view! {
+        <Choice label=words::DEVICE testid="device" width="w4" options value=Signal::derive(device) on_choose=choose/>
+        <div class="ctl w2">
+            <label for="device-memory">{words::MEMORY}</label>
+            <input
+                id="device-memory"
+                type="text"
+                data-testid="device-memory"
+                placeholder=words::MEMORY_HINT
+                autocomplete="off"
+                aria-describedby="device-memory-problem"
+                aria-invalid=move || invalid().to_string()
+                prop:value=move || store.memory_text.get()
+                on:input=move |ev| typed(event_target_value(&ev))
+                on:change=move |ev| store.memory_text.set(event_target_value(&ev))
+            />
+            <span id="device-memory-problem" class="problem" data-testid="device-memory-problem" aria-live="polite">
+                {move || store.memory_problem.get()}
+            </span>
+        </div>
+    }
+}
+
+/// A slider of sensible steps and a field for any number.
+#[component]
+fn Context() -> impl IntoView {
+    let store = Store::here();
+    let positions = Memo::new(move |_| store.model.with(|m| m.config.max_position_embeddings as u64));
+    let stops = Memo::new(move |_| steps::stops(positions.get()));
+    let context = Memo::new(move |_| store.resolved.with(|r| r.context));
+    let index = move || stops.with(|s| steps::nearest(s, context.get()));
+    let slid = move |ev| {
+        let stop =
+            event_target_value(&ev).parse::<usize>().ok().and_then(|i| stops.with(|s| s.get(i).copied()));
+        store.choose(|o| o.context = stop.or(o.context));
+    };
+    let typed = move |ev| {
+        if let Some(tokens) = event_target_value(&ev).parse().ok().filter(|n| (1..=1 << 30).contains(n)) {
+            store.choose(|o| o.context = Some(tokens));
+        }
+    };
+    let beyond = move || (context.get() > positions.get()).then(|| text::beyond(positions.get()));
+    view! {
+        <div class="ctl w6">
+            <label for="context-slider">{words::CONTEXT} <span class="faint">{move || text::of_positions(positions.get())}</span></label>
+            <div class="joined">
+                <input
+                    id="context-slider"
+                    type="range"
+                    data-testid="context-slider"
+                    min="0"
+                    max=move || stops.with(|s| s.len() - 1).to_string()
+                    prop:value=move || index().to_string()
+                    aria-valuetext=move || text::context_value(context.get(), store.report.with(|r| r.total_bytes))
+                    on:input=slid
+                />
+                <input
+                    type="number"
+                    data-testid="context"
+                    aria-label=words::CONTEXT_EXACT
+                    min="1"
+                    step="1"
+                    prop:value=move || context.get().to_string()
+                    data-value=move || context.get().to_string()
+                    on:input=typed
+                />
+            </div>
+            {move || beyond().map(|words| view! { <span class="problem">{words}</span> })}
+        </div>
+    }
+}
+
+#[component]
+fn Batch() -> impl IntoView {
+    let store = Store::here();
+    let typed = move |ev| {
+        if let Some(batch) = event_target_value(&ev).parse().ok().filter(|n| (1..=1 << 16).contains(n)) {
+            store.choose(|o| o.batch = Some(batch));
+        }
+    };
+    view! {
+        <div class="ctl w2">
+            <label for="batch">{words::BATCH}</label>
+            <input
+                id="batch"
+                type="number"
+                data-testid="batch"
+                min="1"
+                step="1"
+                prop:value=move || store.resolved.with(|r| r.batch).to_string()
+                on:input=typed
+            />
+        </div>
+    }
+}

@@ -1,0 +1,67 @@
+//! The same model in every weight format, as bars to compare; choosing one is a click.
+
+use leptos::prelude::*;
+use phi3::fit::Verdict;
+
+use super::bits::{TERM_COLOURS, badge};
+use crate::format::gib;
+use crate::state::Store;
+use crate::state::derived::DTypeRow;
+use crate::text::memory as words;
+
+fn verdict(verdict: Verdict) -> impl IntoView {
+    match verdict {
+        Verdict::Fits => badge("ok", words::FITS),
+        Verdict::Tight => badge("warn", words::TIGHT),
+        Verdict::DoesNotFit => badge("bad", words::NO),
+    }
+}
+
+/// Bars of all dtypes.
+#[component]
+pub fn DTypes() -> impl IntoView {
+    let store = Store::here();
+    let row = move |row: &DTypeRow, most: u64, device: Option<u64>| {
+        let dtype = row.dtype;
+        let share = |bytes: u64| bytes as f64 / most.max(1) as f64 * 100.0;
+        let part = |(bytes, colour): (&u64, &str)| {
+            view! { <i style=format!("width:{:.2}%;background:{colour}", share(*bytes))></i> }
+        };
+        let limit = device.filter(|d| *d < most).map(|d| {
+            view! { <span class="limit" style=format!("left:{:.2}%", share(d))></span> }
+        });
+        view! {
+            <tr aria-current=row.chosen.to_string()>
+                <td>
+                    <button type="button" class="link mono" on:click=move |_| store.choose(|o| o.dtype = Some(dtype))>
+                        {dtype.name()}
+                    </button>
+                </td>
+                <td class="wide">
+                    <div class="stack" aria-hidden="true">
+                        {row.terms.iter().zip(TERM_COLOURS).map(part).collect_view()}
+                        {limit}
+                    </div>
+                </td>
+                <td class="num">{gib(row.total())}</td>
+                {row.verdict.map(|v| view! { <td>{verdict(v)}</td> })}
+            </tr>
+        }
+    };
+    let rows = move || {
+        let device = store.memory.get();
+        store.rows.with(|rows| {
+            let most = rows.iter().map(DTypeRow::total).max().unwrap_or(0);
+            rows.iter().map(|r| row(r, most, device)).collect_view()
+        })
+    };
+    view! {
+        <section class="card c5 x-dtypes">
+            <h2>{words::DTYPES}</h2>
+            <table class="dtypes">
+                <thead class="sr"><tr><th>{words::WEIGHTS_IN}</th><th></th><th>{words::NEED}</th></tr></thead>
+                <tbody>{rows}</tbody>
+            </table>
+        </section>
+    }
+}

@@ -1,0 +1,70 @@
+//! Parameters by group, counted, and the rule of thumb beside the truth.
+
+use leptos::prelude::*;
+use phi3::estimate;
+use phi3::tensors::Group;
+use phi3::units::format_count;
+
+use crate::format::{percent, short_count, signed_percent};
+use crate::state::Store;
+use crate::text::{self, params as words};
+
+/// The table, a bar for each group.
+#[component]
+pub fn Params() -> impl IntoView {
+    let store = Store::here();
+    let params = Memo::new(move |_| store.model.with(|m| estimate::params(&m.config)));
+    let rows = move || {
+        let tied = store.model.with(|m| m.config.tie_word_embeddings);
+        params.with(|p| {
+            let most = p.groups.iter().map(|g| g.count).max().unwrap_or(0).max(1);
+            let row = |group: &estimate::GroupCount| {
+                let is_tied = tied && group.name == Group::LmHead;
+                if group.count == 0 && !is_tied {
+                    return None;
+                }
+                let width = format!("width:{:.2}%", group.count as f64 / most as f64 * 100.0);
+                Some(view! {
+                    <tr>
+                        <td>{text::group(group.name)} {is_tied.then(|| view! { <span class="sub">{words::TIED}</span> })}</td>
+                        <td class="wide hide-narrow"><div class="bar" aria-hidden="true"><i style=width></i></div></td>
+                        <td class="num" data-value=group.count.to_string()>{format_count(group.count)}</td>
+                        <td class="num dim">{percent(group.count, p.total)}</td>
+                    </tr>
+                })
+            };
+            p.groups.iter().filter_map(row).collect_view()
+        })
+    };
+    let total = move || params.with(|p| p.total);
+    let rule = move || {
+        let says = store.model.with(|m| estimate::rule_of_thumb(&m.config));
+        let error = says as f64 / total().max(1) as f64 - 1.0;
+        let (says, error) = text::rule_of_thumb(&short_count(says), &signed_percent(error));
+        view! { {says} <b>{error}</b> "." }
+    };
+    let break_even = move || store.report.with(|r| text::break_even(r.fit.margin_rule.break_even_context));
+    view! {
+        <section class="card c5 x-params" id="parameters" tabindex="-1">
+            <h2>{words::HEADING}</h2>
+            <table class="groups">
+                <thead>
+                    <tr>
+                        <th>{words::GROUP}</th><th class="hide-narrow"></th>
+                        <th class="num">{words::COUNT}</th><th class="num">{words::SHARE}</th>
+                    </tr>
+                </thead>
+                <tbody>{rows}</tbody>
+                <tfoot>
+                    <tr>
+                        <td>{words::TOTAL}</td><td class="hide-narrow"></td>
+                        <td class="num" data-value=move || total().to_string()>{move || format_count(total())}</td><td></td>
+                    </tr>
+                </tfoot>
+            </table>
+            <p class="rule">
+                {words::RULE} " " <code>"hidden × intermediate × layers × 2"</code> " " {rule} " " {break_even}
+            </p>
+        </section>
+    }
+}

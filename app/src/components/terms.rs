@@ -1,0 +1,65 @@
+//! Memory term by term, each with its formula and how sure it is.
+
+use leptos::prelude::*;
+use phi3::estimate::{Badge, Term};
+
+use super::bits::{TERM_COLOURS, badge, bytes};
+use crate::state::Store;
+use crate::text::{self, memory as words};
+
+fn sureness(sure: Badge) -> impl IntoView {
+    let tone = match sure {
+        Badge::Exact | Badge::Measured => "ok",
+        Badge::Formula => "acc",
+        Badge::Calibrated => "",
+    };
+    view! { <span title=text::sureness(sure)>{badge(tone, sure.name())}</span> }
+}
+
+/// Place of a term in the page's order; for the colour and for tests.
+fn place(name: &str) -> Option<(usize, &'static str)> {
+    ["weights", "kv_cache", "activations", "overhead"]
+        .into_iter()
+        .position(|n| n == name)
+        .map(|i| (i, ["weights-bytes", "kv-bytes", "activation-bytes", "overhead-bytes"][i]))
+}
+
+/// The table of terms.
+#[component]
+pub fn Terms() -> impl IntoView {
+    let store = Store::here();
+    let row = |term: &Term| {
+        let (name, colour, testid) = match place(&term.name) {
+            Some((i, testid)) => (text::capitalised(words::NAMES[i]), TERM_COLOURS[i], testid),
+            None => (text::capitalised(&term.name.replace('_', " ")), "var(--line)", ""),
+        };
+        view! {
+            <tr>
+                <td class="key">
+                    <i style=format!("background:{colour}")></i>{name}
+                    <span class="sub">{term.formula.clone()}</span>
+                </td>
+                <td class="num">{bytes(term.bytes, testid)}</td>
+                <td>{sureness(term.badge)}</td>
+            </tr>
+        }
+    };
+    let rows = move || store.report.with(|r| r.terms.iter().map(row).collect_view());
+    let total = move || bytes(store.report.with(|r| r.total_bytes), "total-bytes");
+    let per_token = move || store.report.with(|r| r.kv_bytes_per_token);
+    view! {
+        <section class="card c5 x-terms">
+            <h2>
+                {words::TERMS}
+                <span class="faint" data-testid="kv-per-token" data-value=move || per_token().to_string()>
+                    {move || text::per_token(per_token())}
+                </span>
+            </h2>
+            <table>
+                <thead><tr><th>{words::TERM}</th><th class="num">{words::GIB}</th><th>{words::HOW_SURE}</th></tr></thead>
+                <tbody>{rows}</tbody>
+                <tfoot><tr><td>{words::TOTAL}</td><td class="num">{total}</td><td></td></tr></tfoot>
+            </table>
+        </section>
+    }
+}

@@ -1,0 +1,105 @@
+//! The answer: does it fit, why, how far, and the one change that helps.
+
+use leptos::prelude::*;
+use phi3::fit::{self, Suggestion};
+
+use super::bits::bytes;
+use crate::format::gib;
+use crate::state::{Store, devices};
+use crate::text;
+
+/// Class and word of a verdict.
+fn tone(verdict: Option<fit::Verdict>) -> (&'static str, &'static str) {
+    match verdict {
+        None => ("", text::verdict::NEEDS),
+        Some(fit::Verdict::Fits) => ("ok", text::verdict::FITS),
+        Some(fit::Verdict::Tight) => ("warn", text::verdict::TIGHT),
+        Some(fit::Verdict::DoesNotFit) => ("bad", text::verdict::DOES_NOT_FIT),
+    }
+}
+
+/// The name of a verdict in JSON.
+fn code(verdict: Option<fit::Verdict>) -> &'static str {
+    match verdict {
+        None => "none",
+        Some(fit::Verdict::Fits) => "fits",
+        Some(fit::Verdict::Tight) => "tight",
+        Some(fit::Verdict::DoesNotFit) => "does_not_fit",
+    }
+}
+
+/// Levers shown; the list in the estimate is longer.
+const LEVERS: usize = 3;
+
+fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoView> {
+    // The smallest change stays first; one lever of a kind is enough to choose from.
+    let mut kinds = Vec::new();
+    suggestions.retain(|s| {
+        let kind = s.change.split('=').next().unwrap_or_default().to_owned();
+        let new = !kinds.contains(&kind);
+        kinds.push(kind);
+        new
+    });
+    suggestions.truncate(LEVERS);
+    let button = move |s: Suggestion| {
+        let change = s.change.clone();
+        view! {
+            <button type="button" class="btn" data-change=s.change on:click=move |_| { store.apply(&change); }>
+                {text::capitalised(&s.label)}
+                <span>{format!("{} GiB, {}", gib(s.total_bytes), s.verdict.words())}</span>
+            </button>
+        }
+    };
+    (!suggestions.is_empty()).then(|| {
+        view! {
+            <div class="levers" role="group" aria-label=text::verdict::CHEAPEST>
+                {suggestions.into_iter().map(button).collect_view()}
+            </div>
+        }
+    })
+}
+
+/// The banner.
+#[component]
+pub fn Verdict() -> impl IntoView {
+    let store = Store::here();
+    let fit = Memo::new(move |_| store.report.with(|r| r.fit.clone()));
+    let verdict = Memo::new(move |_| fit.with(|f| f.verdict));
+    let big = move || {
+        let total = fit.with(|f| f.required_bytes);
+        view! { {tone(verdict.get()).1} <small>{bytes(total, "need")} " GiB"</small> }
+    };
+    let at = move || store.resolved.with(text::at);
+    let first = move || {
+        let memory = store.memory_text.get();
+        let device = devices::named(&memory).map(|d| d.name);
+        fit.with(|f| text::reason(&f.reason, f.available_bytes.and(device)))
+    };
+    let second = move || {
+        fit.with(|f| match (f.max_context, devices::smallest_that_fits(f.required_bytes)) {
+            (Some(max), _) => {
+                text::room_until(max, store.model.with(|m| m.config.max_position_embeddings as u64))
+            }
+            (None, Some(device)) => text::smallest_device(device.name, &device.usable()),
+            (None, None) => text::NO_LISTED_DEVICE.to_owned(),
+        })
+    };
+    view! {
+        <section
+            id="fit"
+            tabindex="-1"
+            class=move || format!("verdict {}", tone(verdict.get()).0)
+            aria-label=text::verdict::HEADING
+            aria-live="polite"
+            data-testid="verdict"
+            data-value=move || code(verdict.get())
+        >
+            <div class="big">{big}</div>
+            <div>
+                <div>{first} ", " {at} "."</div>
+                <div class="dim">{second}</div>
+            </div>
+            {move || levers(store, fit.with(|f| f.suggestions.clone()))}
+        </section>
+    }
+}

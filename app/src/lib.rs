@@ -1,0 +1,22 @@
+//! The Preflight dashboard: static files, works without a server.
+//!
+//! Floors, each using only those below: `pages` → `components` → `state` → `api` (the only HTTP),
+//! `platform` (the only browser objects). Every number comes from `phi3`; every word from `text`.
+
+pub mod text;
+pub mod format;
+
+pub mod platform;
+pub mod api;
+pub mod state;
+pub mod components;
+pub mod pages;
+
+use leptos::prelude::*;
+
+/// Mounts the dashboard in place of the boot screen.
+pub fn start() {
+    console_error_panic_hook::set_once();
+    mount_to_body(pages::Preflight);
+    platform::page::remove("boot");
+}

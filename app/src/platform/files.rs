@@ -1,0 +1,118 @@
+//! Files that people choose or drop, whole folders too.
+
+use js_sys::{Array, Function, Promise};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    DataTransfer, File, FileSystemDirectoryEntry, FileSystemEntry, FileSystemFileEntry, HtmlInputElement,
+};
+
+/// Folders are read this deep: a model folder in a folder.
+const MAX_DEPTH: usize = 3;
+/// Entries read of one drop.
+const MAX_ENTRIES: usize = 2000;
+
+/// A file with its path inside what was chosen.
+#[derive(Debug, Clone)]
+pub struct Picked {
+    /// `folder/config.json`, or the bare name.
+    pub path: String,
+    file: File,
+}
+
+impl Picked {
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.file.size() as u64
+    }
+
+    /// The whole file.
+    ///
+    /// # Errors
+    /// The browser's own words, for example where the file is gone.
+    pub async fn read(&self) -> Result<Vec<u8>, String> {
+        let buffer = JsFuture::from(self.file.array_buffer()).await.map_err(|e| words(&e))?;
+        Ok(js_sys::Uint8Array::new(&buffer).to_vec())
+    }
+}
+
+fn words(error: &JsValue) -> String {
+    error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |e| String::from(e.message()))
+}
+
+/// The files of an input; empties it, so that the same file can be chosen again.
+pub fn from_input(input: &HtmlInputElement) -> Vec<Picked> {
+    let files = listed(input.files());
+    input.set_value("");
+    files
+}
+
+fn listed(list: Option<web_sys::FileList>) -> Vec<Picked> {
+    let Some(list) = list else { return Vec::new() };
+    let picked = |file: File| {
+        let relative = js_sys::Reflect::get(&file, &JsValue::from_str("webkitRelativePath")).ok();
+        let path = relative.and_then(|p| p.as_string()).filter(|p| !p.is_empty());
+        Picked { path: path.unwrap_or_else(|| file.name()), file }
+    };
+    (0..list.length()).filter_map(|i| list.get(i)).map(picked).collect()
+}
+
+/// The files of a drop. What was dropped is read at once; walking folders goes on in the future.
+pub fn from_drop(transfer: &DataTransfer) -> impl Future<Output = Vec<Picked>> + use<> {
+    let plain = listed(transfer.files());
+    let items = transfer.items();
+    let entries: Vec<FileSystemEntry> = (0..items.length())
+        .filter_map(|i| items.get(i))
+        .filter_map(|item| item.webkit_get_as_entry().ok().flatten())
+        .collect();
+    async move {
+        if !entries.iter().any(FileSystemEntry::is_directory) {
+            return plain;
+        }
+        let mut found = Vec::new();
+        let mut queue: Vec<(FileSystemEntry, usize)> = entries.into_iter().map(|e| (e, 0)).collect();
+        let mut seen = 0;
+        while let Some((entry, depth)) = queue.pop() {
+            seen += 1;
+            if seen > MAX_ENTRIES {
+                break;
+            }
+            let path = entry.full_path().trim_start_matches('/').to_owned();
+            if let Some(folder) = entry.dyn_ref::<FileSystemDirectoryEntry>().filter(|_| depth < MAX_DEPTH) {
+                queue.extend(children(folder).await.into_iter().map(|e| (e, depth + 1)));
+            } else if let Some(file) = entry.dyn_ref::<FileSystemFileEntry>()
+                && path.ends_with(".json")
+                && let Ok(file) =
+                    JsFuture::from(called(|ok, err| file.file_with_callback_and_callback(ok, err))).await
+            {
+                found.push(Picked { path, file: file.unchecked_into() });
+            }
+        }
+        found
+    }
+}
+
+/// Everything in a folder; browsers hand it out in batches that end with an empty one.
+async fn children(folder: &FileSystemDirectoryEntry) -> Vec<FileSystemEntry> {
+    let reader = folder.create_reader();
+    let mut all = Vec::new();
+    loop {
+        let batch = called(|ok, err| reader.read_entries_with_callback_and_callback(ok, err).is_ok());
+        let Ok(batch) = JsFuture::from(batch).await else { return all };
+        let batch: Array = batch.unchecked_into();
+        if batch.length() == 0 || all.len() > MAX_ENTRIES {
+            return all;
+        }
+        all.extend(batch.iter().map(JsCast::unchecked_into::<FileSystemEntry>));
+    }
+}
+
+/// A call with success and error functions, as a promise.
+fn called<T>(call: impl FnOnce(&Function, &Function) -> T) -> Promise {
+    let mut call = Some(call);
+    Promise::new(&mut |resolve, reject| {
+        if let Some(call) = call.take() {
+            call(&resolve, &reject);
+        }
+    })
+}

@@ -1,0 +1,4 @@
+//! The only place that touches the browser's own objects.
+
+pub mod files;
+pub mod page;

@@ -1,0 +1,128 @@
+//! What follows from the model and the choices beyond one estimate: the curve over contexts, the bars over dtypes.
+
+use phi3::config::ModelConfig;
+use phi3::dtype::DType;
+use phi3::estimate::{self, Options, Resolved, activations};
+use phi3::fit::Verdict;
+
+/// Points of a curve; with 8 to an octave nothing that bends is missed.
+const POINTS: u64 = 64;
+
+/// Bytes of weights, KV cache, activations and overhead, in this order everywhere on the page.
+pub type Terms = [u64; 4];
+
+/// Memory against context.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// Context at the right end.
+    pub end: u64,
+    /// Contexts and the terms there, rising.
+    pub points: Vec<(u64, Terms)>,
+}
+
+impl Curve {
+    /// The sum at the right end, where it is largest.
+    #[must_use]
+    pub fn top(&self) -> u64 {
+        self.points.last().map_or(0, |(_, terms)| terms.iter().sum())
+    }
+}
+
+/// One format of the weights at the chosen context.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DTypeRow {
+    /// The format.
+    pub dtype: DType,
+    /// What it needs.
+    pub terms: Terms,
+    /// Whether it is the one chosen.
+    pub chosen: bool,
+    /// The verdict, where a device is given.
+    pub verdict: Option<Verdict>,
+}
+
+impl DTypeRow {
+    /// Sum of the terms.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.terms.iter().sum()
+    }
+}
+
+/// Bytes of the weights in every format that can be planned.
+#[must_use]
+pub fn weights_by_dtype(config: &ModelConfig) -> Vec<(DType, u64)> {
+    DType::WEIGHTS.into_iter().map(|dtype| (dtype, estimate::weights_bytes(config, dtype))).collect()
+}
+
+fn terms(config: &ModelConfig, weights_bytes: u64, r: &Resolved) -> Terms {
+    let kv = estimate::cache_bytes(config, r.kv_dtype, r.kv_policy, r.context, r.batch);
+    let activations = activations::activations(config, r.dtype, r.attn, r.context, r.batch).bytes;
+    [weights_bytes, kv, activations, estimate::OVERHEAD_BYTES]
+}
+
+/// Memory from one token to `end`.
+#[must_use]
+pub fn curve(config: &ModelConfig, weights_bytes: u64, resolved: &Resolved, end: u64) -> Curve {
+    let mut contexts: Vec<u64> = (0..=POINTS).map(|i| (end * i / POINTS).max(1)).collect();
+    contexts.extend(config.sliding_window.map(|w| w as u64).filter(|w| *w < end));
+    contexts.sort_unstable();
+    contexts.dedup();
+    let at = |context| (context, terms(config, weights_bytes, &Resolved { context, ..resolved.clone() }));
+    Curve { end, points: contexts.into_iter().map(at).collect() }
+}
+
+/// Every format at the chosen context.
+#[must_use]
+pub fn rows(
+    config: &ModelConfig,
+    weights: &[(DType, u64)],
+    options: &Options,
+    chosen: DType,
+    available: Option<u64>,
+) -> Vec<DTypeRow> {
+    let row = |(dtype, bytes): &(DType, u64)| {
+        let options = Options { dtype: Some(*dtype), ..options.clone() };
+        // Refused options have been refused before they came here.
+        let resolved = Resolved::new(config, None, &options).ok()?;
+        let terms = terms(config, *bytes, &resolved);
+        let verdict = available.map(|available| Verdict::of(terms.iter().sum(), available));
+        Some(DTypeRow { dtype: *dtype, terms, chosen: *dtype == chosen, verdict })
+    };
+    weights.iter().filter_map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    /// The curve and the bars must say what the estimate says.
+    #[wasm_bindgen_test(unsupported = test)]
+    fn agrees_with_the_estimate() {
+        let config = ModelConfig::parse(br#"{"model_type":"phi3","sliding_window":2047,"dtype":"bfloat16"}"#);
+        let config = config.expect("a phi3 config");
+        let weights = weights_by_dtype(&config);
+        for policy in ["full", "window", "paged"] {
+            let options = Options { kv_policy: crate::state::link::policy(policy), ..Options::default() };
+            let resolved = Resolved::new(&config, None, &options).expect("defaults");
+            let bf16 = weights.iter().find(|w| w.0 == DType::Bf16).expect("listed").1;
+            let curve = curve(&config, bf16, &resolved, 4096);
+            assert!(curve.points.is_sorted_by(|a, b| a.0 < b.0));
+            assert_eq!(curve.points.first().map(|p| p.0), Some(1));
+            for (context, terms) in curve.points {
+                let options = Options { context: Some(context), ..options.clone() };
+                let report = estimate::estimate(&config, None, &options).expect("in range");
+                assert_eq!(terms.iter().sum::<u64>(), report.total_bytes, "{policy} {context}");
+            }
+            for row in rows(&config, &weights, &options, DType::Bf16, Some(16 << 30)) {
+                let size = estimate::Size(16 << 30);
+                let options =
+                    Options { dtype: Some(row.dtype), device_memory: Some(size), ..options.clone() };
+                let report = estimate::estimate(&config, None, &options).expect("in range");
+                assert_eq!((row.total(), row.verdict), (report.total_bytes, report.fit.verdict));
+                assert_eq!(row.chosen, row.dtype == DType::Bf16);
+            }
+        }
+    }
+}

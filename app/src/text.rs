@@ -1,0 +1,303 @@
+//! Every English word of the page, in one place for translation. Sentences with numbers are functions.
+#![expect(missing_docs, reason = "the words say what they are")]
+
+use phi3::units::{format_bytes, format_count};
+
+use crate::state::Problem;
+
+pub const BRAND: &str = "Preflight";
+pub const OWN_CONFIG: &str = "Pasted config";
+pub const COPY_REFUSED: &str = "The browser refused the clipboard: select the text and copy it";
+pub const DROP_HERE: &str = "Drop a config.json or a model folder";
+pub const SKIP: &str = "Skip to the verdict";
+pub const DISMISS: &str = "Dismiss";
+
+pub fn title(model: &str) -> String {
+    format!("{model} · Preflight")
+}
+
+pub fn copied(what: &str) -> String {
+    format!("Copied {what}")
+}
+
+/// The rail: which model.
+pub mod rail {
+    pub const MODEL: &str = "Model";
+    pub const PRESET: &str = "Phi family";
+    pub const OWN: &str = "Your own config";
+    pub const PASTE: &str = "Paste config.json here, or drop it anywhere";
+    pub const FILE: &str = "File…";
+    pub const FOLDER: &str = "Folder…";
+    pub const ON_THIS_PAGE: &str = "On this page";
+    pub const LOCAL: &str = "Computed in this browser; nothing is uploaded.";
+    pub const SERVER_CHECKING: &str = "Looking for a server…";
+    pub const SERVER_NONE: &str = "No server: everything but Validate works.";
+    pub const SERVER: &str = "Server connected";
+}
+
+/// The header.
+pub mod header {
+    pub const RUNS: &str = "runs natively";
+    pub const NO_REMOTE_CODE: &str = "remote code not needed";
+    pub const COPY_JSON: &str = "Copy JSON";
+    pub const COPY_CLI: &str = "Copy command";
+    pub const WHAT_JSON: &str = "the estimate as JSON";
+    pub const WHAT_CLI: &str = "the command";
+
+    pub fn parameters(short: &str) -> String {
+        format!("{short} parameters")
+    }
+}
+
+/// The verdict.
+pub mod verdict {
+    pub const HEADING: &str = "Verdict";
+    pub const FITS: &str = "Fits";
+    pub const TIGHT: &str = "Tight";
+    pub const DOES_NOT_FIT: &str = "Does not fit";
+    pub const NEEDS: &str = "Needs";
+    pub const CHEAPEST: &str = "Cheapest single changes";
+    pub const PICK: &str = "Choose a device below for a verdict.";
+}
+
+/// The controls.
+pub mod controls {
+    pub const HEADING: &str = "Choices";
+    pub const DEVICE: &str = "Device";
+    pub const NO_DEVICE: &str = "No device";
+    pub const CUSTOM: &str = "Other";
+    pub const MEMORY: &str = "Free memory";
+    pub const MEMORY_HINT: &str = "e.g. 15.6 GiB";
+    pub const WEIGHTS: &str = "Weights";
+    pub const KV_DTYPE: &str = "KV cache";
+    pub const KV_POLICY: &str = "KV policy";
+    pub const ATTENTION: &str = "Attention";
+    pub const BATCH: &str = "Batch";
+    pub const CONTEXT: &str = "Context";
+    pub const CONTEXT_EXACT: &str = "Context in tokens, exact";
+    pub const RESET: &str = "Defaults";
+    pub const SAME_AS_CONFIG: &str = "as the config";
+}
+
+/// Memory: plot, terms, dtypes.
+pub mod memory {
+    pub const PLOT: &str = "Memory against context";
+    pub const TERMS: &str = "Terms";
+    pub const TERM: &str = "Term";
+    pub const GIB: &str = "GiB";
+    pub const HOW_SURE: &str = "How sure";
+    pub const TOTAL: &str = "Total";
+    pub const DTYPES: &str = "Every dtype at this context";
+    pub const WEIGHTS_IN: &str = "Weights in";
+    pub const NEED: &str = "Need, GiB";
+    pub const MARGIN_LINE: &str = "1.2× margin";
+    pub const NAMES: [&str; 4] = ["weights", "KV cache", "activations", "overhead"];
+    pub const FITS: &str = "fits";
+    pub const TIGHT: &str = "tight";
+    pub const NO: &str = "no";
+}
+
+/// Parameters.
+pub mod params {
+    pub const HEADING: &str = "Parameters";
+    pub const GROUP: &str = "Group";
+    pub const COUNT: &str = "Count";
+    pub const SHARE: &str = "Share";
+    pub const TOTAL: &str = "Total";
+    pub const RULE: &str = "The rule of thumb";
+    pub const TIED: &str = "tied: shares the embedding";
+}
+
+/// Assumptions.
+pub mod assumptions {
+    pub const HEADING: &str = "Assumptions";
+    pub const NAME: &str = "What";
+    pub const VALUE: &str = "Value taken";
+    pub const ORIGIN: &str = "Origin";
+    pub const DEFAULT: &str = "default";
+    pub const CHOSEN: &str = "chosen";
+}
+
+/// What went wrong and what to do.
+pub mod problem {
+    use super::Problem;
+
+    pub const AT: &str = "at";
+    pub const KEPT: &str = "The page still shows the last good config.";
+    pub const NEXT_FIELD: &str = "Correct that value in the file and paste or drop it again.";
+    pub const NEXT_JSON: &str = "Paste the whole content of config.json, from the first { to the last }.";
+    pub const NEXT_TOO_LARGE: &str = "Choose config.json: weights are not read on this page.";
+    pub const NEXT_ARCHITECTURE: &str =
+        "Use a config of the phi3 architecture: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
+
+    pub fn refused(file: &str) -> String {
+        format!("{file} was not accepted")
+    }
+
+    pub fn other_tab() -> Problem {
+        Problem {
+            what: "This address is about a config of one's own".to_owned(),
+            why: "such a config stays in the tab where it was pasted or dropped".to_owned(),
+            path: None,
+            next: "Paste or drop it here.".to_owned(),
+        }
+    }
+
+    pub fn no_preset(name: &str) -> Problem {
+        let name: String = name.chars().take(60).collect();
+        Problem {
+            what: format!("There is no preset named {name}"),
+            why: "the address asks for it".to_owned(),
+            path: None,
+            next: "Choose a preset on the left.".to_owned(),
+        }
+    }
+
+    pub fn no_config(files: usize) -> Problem {
+        Problem {
+            what: "No config.json found".to_owned(),
+            why: format!("{} chosen, none of them named config.json", super::plural(files as u64, "file")),
+            path: None,
+            next: "Drop config.json itself or the folder that holds it.".to_owned(),
+        }
+    }
+
+    pub fn unreadable(file: &str, why: String) -> Problem {
+        Problem {
+            what: format!("{file} could not be read"),
+            why,
+            path: None,
+            next: "Choose the file again.".to_owned(),
+        }
+    }
+}
+
+/// `1 file`, `2 files`.
+pub fn plural(count: u64, noun: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", format_count(count))
+}
+
+/// `32 layers × 3,072 · 32 heads, no GQA · 4,096 positions`.
+pub fn identity(config: &phi3::config::ModelConfig) -> String {
+    let heads = match config.heads_per_key() {
+        1 => format!("{} heads, no GQA", config.num_attention_heads),
+        group => format!(
+            "{} heads, {} KV heads (GQA {group}:1)",
+            config.num_attention_heads, config.num_key_value_heads
+        ),
+    };
+    format!(
+        "phi3 · {} layers × {} · {heads} · {} positions",
+        config.num_hidden_layers,
+        format_count(config.hidden_size as u64),
+        format_count(config.max_position_embeddings as u64),
+    )
+}
+
+/// `at 4,096 tokens, batch 1, weights in bf16`.
+pub fn at(resolved: &phi3::estimate::Resolved) -> String {
+    format!(
+        "at {}, batch {}, weights in {}",
+        plural(resolved.context, "token"),
+        resolved.batch,
+        resolved.dtype
+    )
+}
+
+pub fn room_until(max_context: u64, positions: u64) -> String {
+    if max_context >= positions {
+        format!("Room for all {} positions of the model.", format_count(positions))
+    } else if max_context == 0 {
+        "Not even one token of context has room.".to_owned()
+    } else {
+        format!("Loads up to {}.", plural(max_context, "token"))
+    }
+}
+
+pub fn smallest_device(name: &str, usable: &str) -> String {
+    format!("The smallest listed device that fits it with margin: {name}, {usable} usable.")
+}
+
+pub const NO_LISTED_DEVICE: &str = "No single listed device fits it with margin.";
+
+pub fn beyond(positions: u64) -> String {
+    format!("beyond the model’s {}", plural(positions, "position"))
+}
+
+pub fn context_value(tokens: u64, total: u64) -> String {
+    format!("{}, needs {}", plural(tokens, "token"), format_bytes(total))
+}
+
+pub fn device_line(available: u64) -> String {
+    format!("{} available", format_bytes(available))
+}
+
+pub fn per_token(bytes: u64) -> String {
+    format!("{} a token", format_bytes(bytes))
+}
+
+/// What a plot shows, for those who do not see it.
+pub fn plot_words(from: u64, to: u64, end: u64, here: u64, total: u64) -> String {
+    format!(
+        "Memory rises from {} at 1 token to {} at {}; at the chosen {} it is {}",
+        format_bytes(from),
+        format_bytes(to),
+        plural(end, "token"),
+        plural(here, "token"),
+        format_bytes(total),
+    )
+}
+
+pub fn rule_of_thumb(says: &str, error: &str) -> (String, String) {
+    (format!("says {says}: "), format!("{error} against the count"))
+}
+
+pub fn break_even(context: u64) -> String {
+    format!("“1.2 × weights” forgets the KV cache: it stops being enough at {}.", plural(context, "token"))
+}
+
+pub fn usable(device: &str, usable: &str) -> String {
+    format!("{device} · {usable} usable")
+}
+
+pub fn of_positions(positions: u64) -> String {
+    format!("of {}", plural(positions, "position"))
+}
+
+/// The estimator's reason as a sentence, with the device's name where it has one.
+pub fn reason(reason: &str, device: Option<&str>) -> String {
+    let reason = capitalised(reason);
+    match device {
+        Some(device) => format!("{reason}, on {device}"),
+        None => reason,
+    }
+}
+
+/// What a badge promises.
+pub fn sureness(badge: phi3::estimate::Badge) -> &'static str {
+    use phi3::estimate::Badge;
+    match badge {
+        Badge::Exact => "Counted: equal to the real thing to the byte",
+        Badge::Formula => "Computed from the formula shown; not measured",
+        Badge::Calibrated => "A formula fitted to measured attempts",
+        Badge::Measured => "Measured",
+    }
+}
+
+/// A group of tensors.
+pub fn group(group: phi3::tensors::Group) -> String {
+    let name = serde_json::to_value(group).ok();
+    let name = name.as_ref().and_then(|n| n.as_str()).unwrap_or_default();
+    match name {
+        "mlp" => "MLP".to_owned(),
+        "lm_head" => "LM head".to_owned(),
+        name => capitalised(name),
+    }
+}
+
+/// With a capital first letter.
+pub fn capitalised(words: &str) -> String {
+    let mut chars = words.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
