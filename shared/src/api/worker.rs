@@ -67,6 +67,11 @@ pub struct Validate {
     pub probe: ProbeSet,
 }
 
+impl Validate {
+    /// Tokens to generate where nothing is said.
+    pub const MAX_NEW_TOKENS: usize = 16;
+}
+
 /// Where a prompt comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "text", rename_all = "snake_case")]

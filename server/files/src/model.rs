@@ -1,0 +1,174 @@
+//! A model opened from a [`Source`]: its config, and its checked weights where it has some.
+
+use std::path::{Path, PathBuf};
+
+use phi3::config::{ConfigError, MAX_CONFIG_BYTES, ModelConfig};
+use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
+use phi3::weights::{Checkpoint, WeightsError};
+use serde_json::{Map, Value};
+
+use crate::small_file::read_optional;
+use crate::{FileSource, FilesError, Source, read_small};
+
+const CONFIG: &str = "config.json";
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Largest tokenizer or chat template that is read; real ones have up to 20 MB.
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+
+/// An opened model. No tensor's data has been read.
+#[derive(Debug)]
+pub struct Model {
+    /// What it was opened from, as the user named it.
+    pub name: String,
+    /// The file that the config came from, for messages.
+    pub config_file: String,
+    /// `config.json` as it stands.
+    pub config_json: Vec<u8>,
+    /// Checked headers of its weights, where it has some.
+    pub checkpoint: Option<Checkpoint<FileSource>>,
+    /// Where its other files lie, if it lies on this machine.
+    pub directory: Option<PathBuf>,
+}
+
+impl Model {
+    /// Opens a model: reads its config and the headers of its weights.
+    ///
+    /// # Errors
+    /// [`FilesError`], naming the file.
+    pub fn open(source: &Source) -> Result<Self, FilesError> {
+        match source {
+            Source::Preset(preset) => {
+                let name = format!("preset:{}", preset.name);
+                Ok(Self {
+                    config_file: name.clone(),
+                    name,
+                    config_json: preset.config.as_bytes().to_vec(),
+                    checkpoint: None,
+                    directory: None,
+                })
+            }
+            Source::Config(path) => Self::with_weights(path, path, path.parent(), None),
+            Source::Directory(path) => {
+                let checkpoint = match path {
+                    _ if exists(&path.join(SINGLE)) => Some(open_single(&path.join(SINGLE))?),
+                    _ if exists(&path.join(INDEX)) => Some(open_shards(&path.join(INDEX))?),
+                    _ => None,
+                };
+                Self::with_weights(path, &path.join(CONFIG), Some(path), checkpoint)
+            }
+            Source::Safetensors(path) => Self::beside(path, open_single(path)?),
+            Source::Index(path) => Self::beside(path, open_shards(path)?),
+            Source::Gguf(path) => Err(FilesError::Lacks {
+                path: path.clone(),
+                what: "config.json; convert it first: preflight convert",
+            }),
+        }
+    }
+
+    /// A model that is no more than a pasted config.
+    #[must_use]
+    pub fn from_config(config: Map<String, Value>) -> Self {
+        Self {
+            name: "config".to_owned(),
+            config_file: "config".to_owned(),
+            config_json: Value::Object(config).to_string().into_bytes(),
+            checkpoint: None,
+            directory: None,
+        }
+    }
+
+    /// The validated config.
+    ///
+    /// # Errors
+    /// [`FilesError::Config`].
+    pub fn config(&self) -> Result<ModelConfig, FilesError> {
+        ModelConfig::parse(&self.config_json).map_err(|error| self.refuse(error))
+    }
+
+    /// The weights, which must be those of the config.
+    ///
+    /// # Errors
+    /// There are none, or they differ from the config; every difference is named.
+    pub fn checked_weights(&self, config: &ModelConfig) -> Result<&Checkpoint<FileSource>, FilesError> {
+        let lacks = || FilesError::Lacks {
+            path: self.directory.clone().unwrap_or_else(|| PathBuf::from(&self.name)),
+            what: "weights (model.safetensors or model.safetensors.index.json)",
+        };
+        let checkpoint = self.checkpoint.as_ref().ok_or_else(lacks)?;
+        checkpoint.check(config)?;
+        Ok(checkpoint)
+    }
+
+    /// A small file beside the config, such as `tokenizer.json`; `None` where there is none.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn companion(&self, name: &str) -> Result<Option<Vec<u8>>, FilesError> {
+        match &self.directory {
+            Some(directory) => read_optional(&directory.join(name), MAX_TOKENIZER_BYTES),
+            None => Ok(None),
+        }
+    }
+
+    /// An error about this model's config.
+    #[must_use]
+    pub fn refuse(&self, error: ConfigError) -> FilesError {
+        FilesError::Config { file: self.config_file.clone(), error }
+    }
+
+    fn beside(weights: &Path, checkpoint: Checkpoint<FileSource>) -> Result<Self, FilesError> {
+        let directory = weights.parent().unwrap_or_else(|| Path::new("."));
+        Self::with_weights(weights, &directory.join(CONFIG), Some(directory), Some(checkpoint))
+    }
+
+    fn with_weights(
+        named: &Path,
+        config: &Path,
+        directory: Option<&Path>,
+        checkpoint: Option<Checkpoint<FileSource>>,
+    ) -> Result<Self, FilesError> {
+        let config_file = config.display().to_string();
+        let config_json = match read_small(config, MAX_CONFIG_BYTES) {
+            Err(FilesError::TooLarge { bytes, limit, .. }) => {
+                let error = ConfigError::TooLarge { bytes, limit };
+                return Err(FilesError::Config { file: config_file, error });
+            }
+            Err(FilesError::NotFound { .. }) => {
+                let path = directory.unwrap_or(named).to_owned();
+                return Err(FilesError::Lacks { path, what: CONFIG });
+            }
+            read => read?,
+        };
+        let name = named.display().to_string();
+        Ok(Self { name, config_file, config_json, checkpoint, directory: directory.map(Path::to_owned) })
+    }
+}
+
+/// Whether a name is taken, by a working link or not: what cannot be opened is told, not passed over.
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn open_single(path: &Path) -> Result<Checkpoint<FileSource>, FilesError> {
+    let files = vec![(path.display().to_string(), FileSource::open(path)?)];
+    Ok(pollster::block_on(Checkpoint::from_safetensors(files))?)
+}
+
+fn open_shards(path: &Path) -> Result<Checkpoint<FileSource>, FilesError> {
+    let json = read_small(path, MAX_INDEX_BYTES)?;
+    let index = ShardIndex::parse(&path.display().to_string(), &json)?;
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut files = Vec::new();
+    for shard in index.shards() {
+        match FileSource::open(&directory.join(&shard)) {
+            Ok(source) => files.push((shard, source)),
+            // Absent shards are named all together when the index is held against the files.
+            Err(FilesError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let opened = pollster::block_on(Checkpoint::from_shards(&index, files));
+    opened.map_err(|error: WeightsError| error.into())
+}

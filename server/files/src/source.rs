@@ -1,0 +1,71 @@
+//! What a PATH means.
+
+use std::path::{Path, PathBuf};
+
+use crate::FilesError;
+use crate::presets::{PRESETS, Preset};
+
+/// Where a model's description comes from. A name that exists is a path; nothing else is guessed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A directory with a config, weights or both.
+    Directory(PathBuf),
+    /// A `config.json`, under any name ending in `.json`.
+    Config(PathBuf),
+    /// One file of safetensors.
+    Safetensors(PathBuf),
+    /// The index of a sharded checkpoint: a name ending in `.index.json`.
+    Index(PathBuf),
+    /// One GGUF file.
+    Gguf(PathBuf),
+    /// A config that is built in.
+    Preset(&'static Preset),
+}
+
+impl Source {
+    /// Decides what `text` means.
+    ///
+    /// # Errors
+    /// Absent, of no known kind, or a source that this build does not have.
+    pub fn resolve(text: &str) -> Result<Self, FilesError> {
+        let path = Path::new(text);
+        match path.metadata() {
+            Ok(metadata) if metadata.is_dir() => Ok(Self::Directory(path.to_owned())),
+            Ok(_) => Self::of_file(path),
+            Err(error) => match text.split_once(':') {
+                Some(("preset", name)) => Self::preset(name),
+                Some(("hf", _)) => Err(FilesError::HubNotInThisBuild { path: text.to_owned() }),
+                _ => Err(FilesError::io(path, error)),
+            },
+        }
+    }
+
+    /// A preset by its name.
+    ///
+    /// # Errors
+    /// No such preset; those that there are.
+    pub fn preset(name: &str) -> Result<Self, FilesError> {
+        let unknown = || FilesError::UnknownPreset {
+            path: format!("preset:{name}"),
+            known: PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", "),
+        };
+        Preset::find(name).map(Self::Preset).ok_or_else(unknown)
+    }
+
+    fn of_file(path: &Path) -> Result<Self, FilesError> {
+        let name =
+            path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let path = path.to_owned();
+        match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+            "json" if name.ends_with(".index.json") => Ok(Self::Index(path)),
+            "json" => Ok(Self::Config(path)),
+            "safetensors" => Ok(Self::Safetensors(path)),
+            "gguf" => Ok(Self::Gguf(path)),
+            "bin" | "pt" | "pth" | "ckpt" => Err(FilesError::UnknownKind {
+                path,
+                hint: "; pickled weights are never loaded, since they can run code",
+            }),
+            _ => Err(FilesError::UnknownKind { path, hint: "" }),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The command line: one file a command.
+
+mod estimate;
+mod output;
+mod serve;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::error::CliError;
+
+/// Tells whether a language model will load on your hardware and how, then proves it.
+#[derive(Debug, Parser)]
+#[command(name = "preflight", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Estimate(estimate::Args),
+    Serve(serve::Args),
+}
+
+/// Runs the command line and tells how the process shall end.
+#[must_use]
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let json = args.iter().any(|arg| arg == "--json");
+    let result = match Cli::try_parse_from(args) {
+        Ok(cli) => match cli.command {
+            Command::Estimate(args) => estimate::run(args),
+            Command::Serve(args) => serve::run(args),
+        },
+        Err(error) => usage(&error),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output::failure(&error, json);
+            ExitCode::from(error.exit as u8)
+        }
+    }
+}
+
+/// Help and version are answers; all else is a wrong use, told in one line.
+fn usage(error: &clap::Error) -> Result<ExitCode, CliError> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            output::print(&error.render().to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err(CliError::usage("no command given; see `preflight --help`"))
+        }
+        _ => {
+            let text = error.render().to_string();
+            // clap goes on with hints and the usage, each after an empty line.
+            let first = text.split("\n\n").next().unwrap_or_default();
+            let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
+            Err(CliError::usage(format!("{}; see `preflight --help`", line.trim_start_matches("error: "))))
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The one place that turns a failure into a status code and a body.
+
+use std::any::Any;
+
+use axum::Json;
+use axum::extract::OriginalUri;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use phi3::api::{ErrorBody, ErrorObject};
+use preflight_files::FilesError;
+
+use crate::attempts::AttemptsError;
+
+/// A failure on its way to a client.
+#[derive(Debug)]
+pub(super) struct HttpError(pub(super) ErrorObject);
+
+impl HttpError {
+    /// A failure that is about no file or field.
+    pub(super) fn new(code: &str, message: impl Into<String>) -> Self {
+        Self(ErrorObject::new(code, message))
+    }
+
+    /// A value in the request's body that is refused; `field` is its JSON path.
+    pub(super) fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self(ErrorObject::new("invalid_request", message).at(field))
+    }
+}
+
+/// Status of an error's code; what is not listed is a value that the client can mend.
+fn status(code: &str) -> StatusCode {
+    match code {
+        "not_found" | "no_such_model" | "no_such_attempt" | "no_such_route" | "dashboard_not_built" => {
+            StatusCode::NOT_FOUND
+        }
+        "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
+        "path_outside_roots" | "cross_site" => StatusCode::FORBIDDEN,
+        "wrong_host" => StatusCode::MISDIRECTED_REQUEST,
+        "not_json" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_slow" => StatusCode::REQUEST_TIMEOUT,
+        "queue_full" => StatusCode::TOO_MANY_REQUESTS,
+        "shutting_down" | "worker_not_started" => StatusCode::SERVICE_UNAVAILABLE,
+        "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        (status(&self.0.code), Json(ErrorBody { error: self.0 })).into_response()
+    }
+}
+
+impl From<AttemptsError> for HttpError {
+    fn from(error: AttemptsError) -> Self {
+        let code = match error {
+            AttemptsError::QueueFull => "queue_full",
+            AttemptsError::ShuttingDown => "shutting_down",
+            AttemptsError::Unknown(_) => "no_such_attempt",
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<FilesError> for HttpError {
+    fn from(error: FilesError) -> Self {
+        Self(error.into())
+    }
+}
+
+/// An unknown path under `/api`.
+pub(super) async fn no_such_route(OriginalUri(uri): OriginalUri) -> HttpError {
+    HttpError::new("no_such_route", format!("there is no {}", uri.path()))
+}
+
+/// A known path with another method.
+pub(super) async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> HttpError {
+    HttpError::new("method_not_allowed", format!("{} takes no {method}", uri.path()))
+}
+
+/// A panic in a handler: a fault of ours, whose text stays in the log.
+pub(super) fn panicked(payload: Box<dyn Any + Send + 'static>) -> Response {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    tracing::error!(panic = text, "a handler panicked");
+    HttpError::new("internal", "an internal error; the server's log has more").into_response()
+}

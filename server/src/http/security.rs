@@ -1,0 +1,122 @@
+//! Loopback is no trust boundary: any page in the user's browser can reach it. Hosts, origins, headers.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{HOST, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest as _, Sha256};
+use tower_http::csrf::{CsrfLayer, ProtectionError};
+
+use super::error::HttpError;
+use crate::state::AppState;
+
+/// Refuses requests from other sites that could change something.
+pub(super) fn csrf() -> CsrfLayer<fn(ProtectionError) -> Response<Body>> {
+    CsrfLayer::new().with_rejection_response(|_error| {
+        HttpError::new("cross_site", "refused: the request comes from a page of another site").into_response()
+    })
+}
+
+/// Refuses names that are not this machine's while bound to loopback: a page whose name was rebound to 127.0.0.1.
+pub(super) async fn check_host(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    if state.loopback_only {
+        let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+        let header = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let known = authority.or(header).is_some_and(|host| is_loopback_name(&host));
+        if !known {
+            let message = "refused: this server answers to localhost, 127.0.0.1 and [::1] only";
+            return HttpError::new("wrong_host", message).into_response();
+        }
+    }
+    next.run(request).await
+}
+
+/// Whether a `Host` names this machine, with any port (it may be forwarded).
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some((_, port)) if !port.ends_with(']') => return false,
+        _ => host,
+    };
+    name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
+}
+
+/// Headers of every answer. The engines of the page are wasm and may share memory between threads.
+const HEADERS: [(&str, &str); 7] = [
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-embedder-policy", "require-corp"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+];
+
+/// The content policy of a page: everything from here, its inline scripts by their hashes, wasm, and style attributes.
+pub(super) fn content_policy(html: &str) -> String {
+    let hashes: String = inline_scripts(html)
+        .map(|script| format!(" 'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(script))))
+        .collect();
+    format!(
+        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'{hashes}; style-src 'self' 'unsafe-inline'; \
+         img-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; \
+         form-action 'self'; frame-ancestors 'none'"
+    )
+}
+
+/// Contents of the `<script>` elements that name no file.
+fn inline_scripts(html: &str) -> impl Iterator<Item = &str> {
+    html.split("<script").skip(1).filter_map(|rest| {
+        let (attributes, rest) = rest.split_once('>')?;
+        let (script, _) = rest.split_once("</script>")?;
+        (!attributes.contains("src=")).then_some(script)
+    })
+}
+
+/// Adds [`HEADERS`] where a handler has not set its own.
+pub(super) async fn headers(mut response: Response) -> Response {
+    for (name, value) in HEADERS {
+        let name = HeaderName::from_static(name);
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_pass() {
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8080"] {
+            assert!(is_loopback_name(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.com",
+            "127.0.0.1.evil.com",
+            "localhost.evil.com:8080",
+            "evil.com:127.0.0.1",
+            "127.0.0.1:80@evil.com",
+            "127.0.0.1:",
+            "::1",
+            "[::1",
+            "0.0.0.0",
+            "127.0.0.2",
+        ] {
+            assert!(!is_loopback_name(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn inline_scripts_run_by_their_hash() {
+        let policy =
+            content_policy("<p><script type=\"module\">alert(1)</script><script src=\"a.js\"></script>");
+        // printf 'alert(1)' | openssl dgst -sha256 -binary | base64
+        assert!(policy.contains("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='"), "{policy}");
+        assert_eq!(policy.matches("sha256-").count(), 1);
+    }
+}

@@ -1,0 +1,44 @@
+//! `{"source": {config|path|preset|hub}}`: where a request's model comes from.
+
+use phi3::api::ErrorObject;
+use preflight_files::{Model, Source};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::error::HttpError;
+use crate::state::AppState;
+
+/// Exactly one of these.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SourceRequest {
+    /// A pasted `config.json`.
+    Config(Map<String, Value>),
+    /// A path under a model root.
+    Path(String),
+    /// A preset's name.
+    Preset(String),
+    /// A Hub id.
+    Hub(String),
+}
+
+impl SourceRequest {
+    /// Opens the model off the async threads: a disk may be slow.
+    ///
+    /// # Errors
+    /// A path outside the roots, or whatever is wrong with the files.
+    pub(super) async fn open(self, state: &AppState) -> Result<Model, HttpError> {
+        let models = state.models.clone();
+        let open = move || -> Result<Model, ErrorObject> {
+            let source = match self {
+                Self::Config(map) => return Ok(Model::from_config(map)),
+                Self::Path(path) => Source::resolve(&models.allowed(&path)?.display().to_string())?,
+                Self::Preset(name) => Source::preset(&name)?,
+                Self::Hub(id) => Source::resolve(&format!("hf:{id}"))?,
+            };
+            Ok(Model::open(&source)?)
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
+        opened.map_err(|error| HttpError::new("internal", error.to_string()))?.map_err(HttpError)
+    }
+}

@@ -1,0 +1,72 @@
+//! `POST /api/models/{id}/validate`: puts a validation into the queue.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use phi3::api::Started;
+use phi3::api::worker::{Load, PromptSource, Validate};
+use phi3::validate::ProbeSet;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::error::HttpError;
+use super::extract::OptionalJson;
+use crate::attempts::Job;
+use crate::state::AppState;
+
+/// Longest prompt in bytes; what a model of 128 k positions could hold.
+const PROMPT_BYTES: usize = 1 << 20;
+
+/// Most tokens that may be asked for.
+const MOST_TOKENS: usize = 4096;
+
+/// The CLI's flags in snake_case; all may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Body {
+    prompt: Option<String>,
+    chat: Option<String>,
+    max_new_tokens: Option<usize>,
+    probe: ProbeSet,
+    device: Option<String>,
+    load_config: Map<String, Value>,
+}
+
+/// Answers 202 with the attempt's id; its tokens come as events. A client that leaves cancels nothing.
+pub(super) async fn post(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    OptionalJson(body): OptionalJson<Body>,
+) -> Result<(StatusCode, Json<Started>), HttpError> {
+    let path = state.models.by_id(&id).map_err(HttpError)?;
+    let job = body.job(id, path.display().to_string())?;
+    let attempt_id = state.attempts.queue(job)?;
+    Ok((StatusCode::ACCEPTED, Json(Started { attempt_id })))
+}
+
+impl Body {
+    fn job(self, model: String, path: String) -> Result<Job, HttpError> {
+        let prompt = match (self.prompt, self.chat) {
+            (None, None) => PromptSource::Default,
+            (Some(text), None) => PromptSource::Text(text),
+            (None, Some(text)) => PromptSource::Chat(text),
+            (Some(_), Some(_)) => return Err(HttpError::field("chat", "give `prompt` or `chat`, not both")),
+        };
+        if let PromptSource::Text(text) | PromptSource::Chat(text) = &prompt
+            && text.len() > PROMPT_BYTES
+        {
+            return Err(HttpError::field("prompt", format!("longer than {PROMPT_BYTES} bytes")));
+        }
+        let max_new_tokens = self.max_new_tokens.unwrap_or(Validate::MAX_NEW_TOKENS);
+        if !(1..=MOST_TOKENS).contains(&max_new_tokens) {
+            let message = format!("is {max_new_tokens}, expected 1 to {MOST_TOKENS}");
+            return Err(HttpError::field("max_new_tokens", message));
+        }
+        let device = self.device.unwrap_or_else(|| "auto".to_owned());
+        Ok(Job {
+            model,
+            load: Load { path, device, load_config: self.load_config, dtype: None, context: None },
+            validate: Validate { prompt, max_new_tokens, probe: self.probe },
+        })
+    }
+}

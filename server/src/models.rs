@@ -1,0 +1,185 @@
+//! Models that the server may read: those under its model roots, and the default.
+
+use std::path::{Path, PathBuf};
+
+use phi3::api::{ErrorObject, ModelEntry};
+
+/// Id of the served default model.
+pub const DEFAULT_ID: &str = "default";
+
+/// Where the default model lies under a model root, if nothing else is said.
+const DEFAULT_DIRECTORY: &str = "smollm2-135m-phi3";
+
+/// Most folders of a root that are listed.
+const MOST: usize = 1000;
+
+/// The models of a server.
+#[derive(Debug, Default)]
+pub struct Models {
+    roots: Vec<PathBuf>,
+    default: Option<PathBuf>,
+}
+
+impl Models {
+    /// Roots and default, made absolute with links resolved.
+    ///
+    /// # Errors
+    /// A root or default that is not there.
+    pub fn new(roots: &[PathBuf], default: Option<&Path>) -> Result<Self, ErrorObject> {
+        let resolve = |path: &Path| {
+            path.canonicalize().map_err(|error| {
+                let path = path.display().to_string();
+                ErrorObject::new("not_found", format!("{path}: {error}")).at(path)
+            })
+        };
+        let roots = roots.iter().map(|root| resolve(root)).collect::<Result<Vec<_>, _>>()?;
+        let default = match default {
+            Some(path) => Some(resolve(path)?),
+            None => roots.iter().map(|root| root.join(DEFAULT_DIRECTORY)).find(|path| path.is_dir()),
+        };
+        Ok(Self { roots, default })
+    }
+
+    /// The path of a path in a request, which must lie under a root once links are resolved.
+    ///
+    /// # Errors
+    /// Outside of every root (whether it exists is not told), or absent under one.
+    pub fn allowed(&self, path: &str) -> Result<PathBuf, ErrorObject> {
+        let outside = || {
+            let message = "a path must lie under a --model-root of the server";
+            ErrorObject::new("path_outside_roots", message).at("source.path")
+        };
+        if path.contains('\0') {
+            return Err(outside());
+        }
+        let asked = Path::new(path);
+        let candidates: Vec<PathBuf> = match asked.is_absolute() {
+            true => vec![asked.to_owned()],
+            false => self.roots.iter().map(|root| root.join(asked)).collect(),
+        };
+        let found = candidates.iter().find_map(|path| path.canonicalize().ok());
+        match found {
+            Some(found) if self.roots.iter().any(|root| found.starts_with(root)) => Ok(found),
+            Some(_) => Err(outside()),
+            None if asked.is_relative() && !self.roots.is_empty() && !path.contains("..") => {
+                let message = format!("{path}: not found under any --model-root");
+                Err(ErrorObject::new("not_found", message).at("source.path"))
+            }
+            None => Err(outside()),
+        }
+    }
+
+    /// The directory of a model by its id.
+    ///
+    /// # Errors
+    /// No such model, or no default.
+    pub fn by_id(&self, id: &str) -> Result<PathBuf, ErrorObject> {
+        if id == DEFAULT_ID {
+            let message = "this server has no default model; start it with --default-model DIR";
+            return self.default.clone().ok_or_else(|| ErrorObject::new("no_such_model", message));
+        }
+        let unknown = || ErrorObject::new("no_such_model", format!("there is no model `{id}`"));
+        self.listed().into_iter().find(|(entry, _)| entry.id == id).map(|(_, path)| path).ok_or_else(unknown)
+    }
+
+    /// Every model: the default first, then the folders of the roots that hold a config, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<ModelEntry> {
+        self.listed().into_iter().map(|(entry, _)| entry).collect()
+    }
+
+    fn listed(&self) -> Vec<(ModelEntry, PathBuf)> {
+        let mut listed: Vec<(ModelEntry, PathBuf)> = Vec::new();
+        if let Some(path) = &self.default {
+            let name = file_name(path);
+            let entry = ModelEntry { id: DEFAULT_ID.to_owned(), path: self.shown(path), name };
+            listed.push((entry, path.clone()));
+        }
+        for root in &self.roots {
+            let entries = root.read_dir().into_iter().flatten().take(MOST).filter_map(Result::ok);
+            // A link that leads out of the roots is not followed.
+            let inside = |path: &PathBuf| {
+                path.canonicalize().is_ok_and(|path| self.roots.iter().any(|root| path.starts_with(root)))
+            };
+            let mut folders: Vec<_> = entries
+                .map(|entry| entry.path())
+                .filter(|path| path.join("config.json").is_file() && inside(path))
+                .collect();
+            folders.sort();
+            for path in folders {
+                let name = file_name(&path);
+                // The first of two folders of one name is meant.
+                if !listed.iter().any(|(entry, _)| entry.id == name) && name != DEFAULT_ID {
+                    let entry = ModelEntry { id: name.clone(), path: self.shown(&path), name };
+                    listed.push((entry, path));
+                }
+            }
+        }
+        listed
+    }
+
+    /// A path below its root: clients are told no more of this machine.
+    fn shown(&self, path: &Path) -> String {
+        let below = self.roots.iter().find_map(|root| path.strip_prefix(root).ok());
+        below.map_or_else(|| file_name(path), |below| below.display().to_string())
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots() -> (tempfile::TempDir, Models) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for model in ["root/b", "root/a", "outside"] {
+            std::fs::create_dir_all(dir.path().join(model)).expect("made");
+            std::fs::write(dir.path().join(model).join("config.json"), "{}").expect("written");
+        }
+        std::os::unix::fs::symlink(dir.path().join("outside"), dir.path().join("root/link")).expect("linked");
+        let models = Models::new(&[dir.path().join("root")], None).expect("the root exists");
+        (dir, models)
+    }
+
+    #[test]
+    fn no_path_leads_out_of_the_roots() {
+        let (dir, models) = roots();
+        let outside = dir.path().join("outside");
+        assert!(models.allowed("a").is_ok());
+        assert!(models.allowed("a/config.json").is_ok());
+        assert!(models.allowed(&dir.path().join("root/a").display().to_string()).is_ok());
+        for path in [
+            "../outside",
+            "a/../../outside",
+            "link",
+            "link/config.json",
+            "/etc/passwd",
+            "/no/such/file",
+            "../no-such",
+            "a\0",
+            &outside.display().to_string(),
+        ] {
+            let error = models.allowed(path).expect_err(path);
+            assert_eq!(error.code, "path_outside_roots", "{path}");
+        }
+        assert_eq!(models.allowed("c").expect_err("absent").code, "not_found");
+        let none = Models::default().allowed("a").expect_err("no roots");
+        assert_eq!(none.code, "path_outside_roots");
+    }
+
+    #[test]
+    fn models_are_listed_by_name() {
+        let (dir, models) = roots();
+        let ids: Vec<_> = models.list().into_iter().map(|entry| entry.id).collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert_eq!(models.by_id("default").expect_err("none").code, "no_such_model");
+        assert_eq!(models.by_id("../outside").expect_err("no id").code, "no_such_model");
+        let default = dir.path().join("outside");
+        let models = Models::new(&[], Some(&default)).expect("it exists");
+        assert!(models.by_id("default").is_ok());
+        assert_eq!(models.list()[0].path, "outside");
+    }
+}

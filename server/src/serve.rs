@@ -1,0 +1,167 @@
+//! The server's life: bind, serve, end in order.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use phi3::api::{ErrorObject, EventKind};
+use tokio::net::TcpListener;
+
+use crate::attempts::Attempts;
+use crate::events::Hub;
+use crate::http;
+use crate::launcher::{Launched, Launcher, Local};
+use crate::models::Models;
+use crate::runner;
+use crate::state::AppState;
+use crate::worker_client::Limits;
+
+/// Time that open requests and streams get to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What a server needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address to bind; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Folder for the server's own files; held by one server at a time.
+    pub data_dir: Option<PathBuf>,
+    /// Folders that models may be read from.
+    pub model_roots: Vec<PathBuf>,
+    /// The default model.
+    pub default_model: Option<PathBuf>,
+    /// Folder of the built dashboard; found if not given.
+    pub dashboard: Option<PathBuf>,
+    /// Allows an address that others can reach, although there is no authentication.
+    pub insecure_no_auth: bool,
+    /// Limits on workers.
+    pub limits: Limits,
+}
+
+/// A bound server that does not serve yet.
+pub struct Server {
+    listener: TcpListener,
+    state: AppState,
+    limits: Limits,
+    // Held for the server's life.
+    _lock: Option<File>,
+}
+
+impl Server {
+    /// Checks the config and binds.
+    ///
+    /// # Errors
+    /// An address that is refused or in use, a folder that is not there or is held by another server.
+    pub async fn bind(config: Config) -> Result<Self, ErrorObject> {
+        let loopback_only = config.listen.ip().is_loopback();
+        if !loopback_only && !config.insecure_no_auth {
+            let message = format!(
+                "--listen {}: others could reach it, and this build has no authentication; listen on 127.0.0.1, or add --insecure-no-auth",
+                config.listen
+            );
+            return Err(ErrorObject::new("insecure_listen", message));
+        }
+        let lock = config.data_dir.as_deref().map(lock_data_dir).transpose()?;
+        let models = Models::new(&config.model_roots, config.default_model.as_deref())?;
+        let dashboard = match config.dashboard {
+            Some(path) if path.join("index.html").is_file() => Some(path),
+            Some(path) => {
+                let message = format!("--dashboard {}: holds no index.html", path.display());
+                return Err(ErrorObject::new("not_found", message));
+            }
+            None => find_dashboard(),
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+            ErrorObject::new("cannot_listen", format!("--listen {}: {error}", config.listen))
+        })?;
+        let hub = Arc::new(Hub::new());
+        let state = AppState {
+            models: Arc::new(models),
+            attempts: Arc::new(Attempts::new(Arc::clone(&hub))),
+            hub,
+            dashboard: dashboard.map(Arc::new),
+            loopback_only,
+        };
+        Ok(Self { listener, state, limits: config.limits, _lock: lock })
+    }
+
+    /// Where it can be reached.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn url(&self) -> io::Result<String> {
+        Ok(format!("http://{}", self.listener.local_addr()?))
+    }
+
+    /// Serves until `shutdown` is done; then workers end, streams are told, and open requests get some time.
+    ///
+    /// # Errors
+    /// The listener failed.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let Self { listener, state, limits, _lock } = self;
+        let runner = tokio::spawn(runner::run(Arc::clone(&state.attempts), Arc::new(FoundLate), limits));
+        let ending = tokio_util::sync::CancellationToken::new();
+        let begin_end = {
+            let (state, ending) = (state.clone(), ending.clone());
+            async move {
+                shutdown.await;
+                tracing::info!("shutting down");
+                state.attempts.close();
+                ending.cancel();
+            }
+        };
+        // Streams end by the shutdown event, which comes after the last state of every attempt.
+        let hub = Arc::clone(&state.hub);
+        let end_streams = tokio::spawn(async move {
+            let ended = runner.await;
+            hub.publish(EventKind::Shutdown);
+            ended
+        });
+        let serving = axum::serve(listener, http::router(state)).with_graceful_shutdown(begin_end);
+        let too_long = async {
+            ending.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let result = tokio::select! {
+            result = serving.into_future() => result,
+            () = too_long => {
+                tracing::warn!("open connections were cut after {GRACE:?}");
+                Ok(())
+            }
+        };
+        end_streams.abort();
+        result
+    }
+}
+
+/// Looks for the worker anew at each launch, so that it may be built while the server runs.
+struct FoundLate;
+
+impl Launcher for FoundLate {
+    fn launch(&self) -> io::Result<Launched> {
+        Local::find()?.launch()
+    }
+}
+
+/// `dist` beside the binary, else in the working directory.
+fn find_dashboard() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().map(|binary| binary.with_file_name("dist"));
+    beside.into_iter().chain([PathBuf::from("dist")]).find(|path| path.join("index.html").is_file())
+}
+
+fn lock_data_dir(path: &Path) -> Result<File, ErrorObject> {
+    let refuse = |error: &dyn std::fmt::Display| {
+        let path = path.display().to_string();
+        ErrorObject::new("data_dir", format!("--data-dir {path}: {error}")).at(path)
+    };
+    std::fs::create_dir_all(path).map_err(|error| refuse(&error))?;
+    let file = File::create(path.join("preflight.lock")).map_err(|error| refuse(&error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(refuse(&"another preflight serve holds it")),
+        Err(std::fs::TryLockError::Error(error)) => Err(refuse(&error)),
+    }
+}
