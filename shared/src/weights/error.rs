@@ -21,6 +21,9 @@ pub enum WeightsProblem {
     /// Reading failed; the system's message.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
+    /// Writing failed; the system's message.
+    #[error("cannot be written: {0}")]
+    Write(#[source] io::Error),
     /// Something else under a weight file's name: a Git-LFS pointer, HTML, gzip, pickle, nothing at all.
     #[error("is not a weight file: {0}")]
     NotWeights(String),
@@ -51,7 +54,7 @@ impl WeightsError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self.problem {
-            WeightsProblem::Io(_) => "io_error",
+            WeightsProblem::Io(_) | WeightsProblem::Write(_) => "io_error",
             WeightsProblem::NotWeights(_) => "not_a_weight_file",
             WeightsProblem::Corrupt(_) => "weights_corrupt",
             WeightsProblem::Unsupported(_) => "weights_unsupported",

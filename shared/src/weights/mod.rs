@@ -18,10 +18,11 @@ mod text;
 pub mod synthetic;
 pub mod convert;
 
+pub use self::safetensors::ShardIndex;
 pub use checkpoint::{Checkpoint, StoredTensor};
 pub use error::{WeightsError, WeightsProblem};
 pub use finding::WeightsFinding;
-pub use sink::WeightSink;
+pub use sink::{WeightSink, Written, WrittenFile};
 pub use source::{BytesSource, WeightSource};
 
 /// Largest header that is read, of either format: the limit of the safetensors reference implementation.

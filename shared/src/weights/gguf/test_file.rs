@@ -68,3 +68,68 @@ impl Writer {
         bytes
     }
 }
+
+/// A whole file: keys and tensors that tests add, replace and take away.
+#[derive(Clone, Default)]
+pub(in crate::weights) struct File {
+    keys: Vec<(String, Writer)>,
+    tensors: Vec<(String, Vec<u64>, u32, Vec<u8>)>,
+}
+
+impl File {
+    /// Adds a key or replaces it: `put` writes key and value.
+    pub(in crate::weights) fn key(mut self, key: &str, put: impl FnOnce(Writer, &str) -> Writer) -> Self {
+        self.keys.retain(|(known, _)| known != key);
+        self.keys.push((key.to_owned(), put(Writer::default(), key)));
+        self
+    }
+
+    pub(in crate::weights) fn number(self, key: &str, value: u32) -> Self {
+        self.key(key, |writer, key| writer.number(key, value))
+    }
+
+    pub(in crate::weights) fn text(self, key: &str, value: &str) -> Self {
+        self.key(key, |writer, key| writer.text(key, value))
+    }
+
+    /// Adds an f32 tensor, or replaces it; each row is filled with `first` plus its number.
+    pub(in crate::weights) fn tensor(self, name: &str, shape: &[u64], first: f32) -> Self {
+        let (columns, rows) = (shape[shape.len() - 1], shape[..shape.len() - 1].iter().product::<u64>());
+        let row = |row: u64| (first + row as f32).to_le_bytes().repeat(columns as usize);
+        let dims: Vec<u64> = shape.iter().rev().copied().collect();
+        self.tensor_of(name, &dims, 0, (0..rows).flat_map(row).collect())
+    }
+
+    /// Adds a tensor of any type, or replaces it; `dims` fastest first.
+    pub(in crate::weights) fn tensor_of(
+        mut self,
+        name: &str,
+        dims: &[u64],
+        kind: u32,
+        data: Vec<u8>,
+    ) -> Self {
+        self.tensors.retain(|(known, ..)| known != name);
+        self.tensors.push((name.to_owned(), dims.to_vec(), kind, data));
+        self
+    }
+
+    pub(in crate::weights) fn without(mut self, name: &str) -> Self {
+        self.keys.retain(|(key, _)| key != name);
+        self.tensors.retain(|(tensor, ..)| tensor != name);
+        self
+    }
+
+    pub(in crate::weights) fn bytes(&self) -> Vec<u8> {
+        let mut writer = Writer::start(3, self.tensors.len() as u64, self.keys.len() as u64);
+        for (_, key) in &self.keys {
+            writer = writer.raw(&key.0);
+        }
+        let mut data: Vec<u8> = Vec::new();
+        for (name, dims, kind, bytes) in &self.tensors {
+            data.resize(data.len().next_multiple_of(32), 0);
+            writer = writer.tensor(name, dims, *kind, data.len() as u64);
+            data.extend_from_slice(bytes);
+        }
+        writer.with_data(&data)
+    }
+}

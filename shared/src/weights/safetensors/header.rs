@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::dtype_of;
 use crate::dtype::DType;
 use crate::weights::text::{check_name, one_line};
 use crate::weights::{MAX_HEADER_BYTES, WeightSource, WeightsError, WeightsProblem, sniff};
@@ -136,27 +137,6 @@ impl RawEntry {
         }
         Ok(TensorEntry { dtype, shape: sizes, offset: data_start + begin, len: bytes, name })
     }
-}
-
-/// The formats of safetensors that have whole bytes a value.
-fn dtype_of(name: &str) -> Option<DType> {
-    Some(match name {
-        "F64" => DType::F64,
-        "F32" => DType::F32,
-        "BF16" => DType::Bf16,
-        "F16" => DType::F16,
-        "F8_E4M3" | "F8_E5M2" => DType::Fp8,
-        "I64" => DType::I64,
-        "I32" => DType::I32,
-        "I16" => DType::I16,
-        "I8" => DType::I8,
-        "U64" => DType::U64,
-        "U32" => DType::U32,
-        "U16" => DType::U16,
-        "U8" => DType::U8,
-        "BOOL" => DType::Bool,
-        _ => return None,
-    })
 }
 
 /// The whole header in its order. A name that stands twice is an error: JSON readers disagree on which one counts.
