@@ -1,19 +1,103 @@
 //! What the CLI and HTTP answer alike, from an opened model.
 
 use phi3::api::ErrorObject;
+use phi3::config::{GenerationConfig, ModelConfig};
 use phi3::estimate;
-use preflight_files::Model;
+use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
+use phi3::load_config::{LoadConfig, LoadConfigError};
+use preflight_files::{FilesError, Model, tokenizer_ids};
+use serde_json::{Map, Value};
+
+/// What `model` says, means and implies. A file beside the config that cannot be read is a finding, not a failure.
+///
+/// # Errors
+/// A config or weights that are refused.
+pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
+    let fields = model.fields()?;
+    let mut beside = Vec::new();
+    let mut note = |error: String| beside.push(Finding::new("companion_unreadable", Severity::Error, error));
+
+    let generation = match model.companion("generation_config.json") {
+        Ok(Some(json)) => GenerationConfig::parse(&json)
+            .map_err(|error| note(format!("generation_config.json: {error}")))
+            .ok(),
+        Ok(None) => None,
+        Err(error) => {
+            note(error.to_string());
+            None
+        }
+    };
+    let tokenizer_vocab = match model.companion("tokenizer.json") {
+        Ok(Some(json)) => tokenizer_ids(&json).map_err(|error| note(format!("tokenizer.json: {error}"))).ok(),
+        Ok(None) => None,
+        Err(error) => {
+            note(error.to_string());
+            None
+        }
+    };
+    if let Some(checkpoint) = &model.checkpoint {
+        for finding in checkpoint.findings() {
+            beside.push(Finding::new(finding.code(), Severity::Info, finding.to_string()));
+        }
+        // Tensors can be held against a config only where it is understood.
+        if let Ok(config) = ModelConfig::from_fields(&fields) {
+            model.checked_weights(&config)?;
+        }
+    }
+    let subject = Subject {
+        fields: &fields,
+        generation: generation.as_ref(),
+        tokenizer_vocab,
+        stored: model.checkpoint.as_ref().map(phi3::weights::Checkpoint::tensors),
+    };
+    let mut report = inspect::inspect(subject).map_err(|error| model.refuse(error))?;
+    report.findings.extend(beside);
+    report.findings.sort_by_key(|finding| finding.severity);
+    Ok(report)
+}
 
 /// What a load of `model` needs. Where it has weights, their headers are counted and held against the config.
 ///
 /// # Errors
-/// A config, weights or option that is refused.
-pub fn estimate(model: &Model, options: &estimate::Options) -> Result<estimate::Report, ErrorObject> {
-    let config = model.config()?;
+/// A config, weights, option or override that is refused.
+pub fn estimate(
+    model: &Model,
+    options: &estimate::Options,
+    overrides: &Map<String, Value>,
+) -> Result<estimate::Report, ErrorObject> {
+    let (config, load_config) = overridden(model, overrides)?;
     let stored = match &model.checkpoint {
         Some(_) => Some(model.checked_weights(&config)?.tensors()),
         None => None,
     };
-    estimate::estimate(&config, stored, options)
+    let options = estimate::Options {
+        dtype: options.dtype.or(load_config.dtype),
+        attn: options.attn.or(load_config.attention),
+        ..options.clone()
+    };
+    estimate::estimate(&config, stored, &options)
         .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))
+}
+
+/// The config as a load sees it, and the overrides.
+fn overridden(
+    model: &Model,
+    overrides: &Map<String, Value>,
+) -> Result<(ModelConfig, LoadConfig), ErrorObject> {
+    let load_config = LoadConfig::from_map(overrides).map_err(|error| load_config_error(&error))?;
+    let config =
+        load_config.apply(&model.fields()?).map_err(|error| FilesError::from(model.refuse(error)))?;
+    Ok((config, load_config))
+}
+
+/// A refused load config as an error object.
+#[must_use]
+pub fn load_config_error(error: &LoadConfigError) -> ErrorObject {
+    let object = ErrorObject::new(error.code(), error.to_string());
+    match error {
+        LoadConfigError::UnknownKey { key: path, .. }
+        | LoadConfigError::Refused { key: path, .. }
+        | LoadConfigError::Invalid { path, .. } => object.at(path),
+        LoadConfigError::Json(_) => object,
+    }
 }

@@ -9,6 +9,7 @@ mod small_file;
 mod presets;
 mod source;
 mod model;
+mod tokenizer_ids;
 
 pub use error::FilesError;
 pub use file_source::FileSource;
@@ -16,3 +17,4 @@ pub use model::Model;
 pub use presets::{PRESETS, Preset};
 pub use small_file::read_small;
 pub use source::Source;
+pub use tokenizer_ids::tokenizer_ids;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use phi3::config::{ConfigError, MAX_CONFIG_BYTES, ModelConfig};
+use phi3::config::{ConfigError, Fields, MAX_CONFIG_BYTES, ModelConfig};
 use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
 use phi3::weights::{Checkpoint, WeightsError};
 use serde_json::{Map, Value};
@@ -79,12 +79,12 @@ impl Model {
         }
     }
 
-    /// The validated config.
+    /// The keys of the config, not judged yet.
     ///
     /// # Errors
-    /// [`FilesError::Config`].
-    pub fn config(&self) -> Result<ModelConfig, FilesError> {
-        ModelConfig::parse(&self.config_json).map_err(|error| self.refuse(error))
+    /// [`FilesError::Config`] where it is no JSON object.
+    pub fn fields(&self) -> Result<Fields, FilesError> {
+        Fields::parse(&self.config_json).map_err(|error| self.refuse(error))
     }
 
     /// The weights, which must be those of the config.

@@ -1,14 +1,17 @@
 //! `preflight estimate`: what a load needs, before a byte is loaded.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use phi3::dtype::DType;
 use phi3::engine::Attention;
-use phi3::estimate::{KvPolicy, Options, Size};
-use phi3::fit::Verdict;
+use phi3::estimate::fit::Verdict;
+use phi3::estimate::{KvPolicy, Options, Report, Size};
+use phi3::units::{format_bytes, format_count};
 use preflight_files::{Model, Source};
 
-use super::output;
+use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
+use super::{load_config, output};
 use crate::error::{CliError, Exit};
 use crate::reports;
 
@@ -38,6 +41,9 @@ pub(super) struct Args {
     /// Free memory of the device: bytes, or with KB MB GB (powers of 10), KiB MiB GiB (powers of 2).
     #[arg(long, value_name = "SIZE")]
     device_memory: Option<Size>,
+    /// JSON file of overrides, in Hugging Face's field names.
+    #[arg(long, value_name = "FILE")]
+    load_config: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -53,11 +59,97 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         kv_policy: args.kv_policy,
         device_memory: args.device_memory,
     };
+    let overrides = load_config::read(args.load_config.as_deref())?;
     let model = Model::open(&Source::resolve(&args.path)?)?;
-    let report = reports::estimate(&model, &options)?;
-    output::print_json(&report)?;
+    let report =
+        reports::estimate(&model, &options, &overrides).map_err(|error| match error.code.as_str() {
+            "unknown_architecture" => CliError { object: error, exit: Exit::Unknown },
+            _ => error.into(),
+        })?;
+    if args.json {
+        output::print_json(&report)?;
+    } else {
+        output::print_page(page(&model.name, &report))?;
+    }
     let fits = report.fit.verdict != Some(Verdict::DoesNotFit);
     Ok(if fits { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+}
+
+fn page(name: &str, report: &Report) -> Page {
+    let mut page = Page::default();
+    page.line(BOLD, name);
+    let fit = &report.fit;
+    let (style, word) = match fit.verdict {
+        Some(verdict @ Verdict::Fits) => (GOOD, verdict.words()),
+        Some(verdict @ Verdict::Tight) => (WARN, verdict.words()),
+        Some(verdict @ Verdict::DoesNotFit) => (BAD, verdict.words()),
+        None => (BOLD, ""),
+    };
+    page.line(style, [word, fit.reason.as_str()].join(if word.is_empty() { "" } else { ": " }).as_str());
+
+    page.heading("Memory");
+    let mut rows: Vec<_> = report
+        .terms
+        .iter()
+        .map(|term| {
+            vec![
+                Cell::left(term.name.replace('_', " ")),
+                Cell::right(format_bytes(term.bytes)),
+                Cell::left(term.badge.name()).styled(DIM),
+                Cell::left(&term.formula).styled(DIM),
+            ]
+        })
+        .collect();
+    let total = Cell::right(format_bytes(report.total_bytes)).styled(BOLD);
+    rows.push(vec![Cell::left("total").styled(BOLD), total]);
+    page.table(&rows);
+
+    page.heading("Limits");
+    let mut rows = vec![
+        vec![Cell::left("parameters"), Cell::left(format_count(report.params_total))],
+        vec![Cell::left("KV cache a token"), Cell::left(format_bytes(report.kv_bytes_per_token))],
+        vec![Cell::left("with a margin of 1.2"), Cell::left(format_bytes(fit.margin_rule.everything_bytes))],
+    ];
+    if let Some(context) = fit.max_context {
+        let text = match context {
+            0 => "no context fits".to_owned(),
+            tokens => format!("{} tokens", format_count(tokens)),
+        };
+        rows.push(vec![Cell::left("longest context"), Cell::left(text)]);
+    }
+    page.table(&rows);
+
+    if !fit.suggestions.is_empty() {
+        page.heading("One change that helps");
+        let rows: Vec<_> = fit
+            .suggestions
+            .iter()
+            .map(|suggestion| {
+                vec![
+                    Cell::left(&suggestion.label),
+                    Cell::right(format_bytes(suggestion.total_bytes)),
+                    Cell::left(suggestion.verdict.words()).styled(DIM),
+                ]
+            })
+            .collect();
+        page.table(&rows);
+    }
+
+    page.heading("Assumed");
+    let rows: Vec<_> = report
+        .assumptions
+        .iter()
+        .map(|assumption| {
+            let origin = if assumption.is_default { "default" } else { "given" };
+            vec![
+                Cell::left(assumption.name.replace('_', " ")),
+                Cell::left(origin).styled(DIM),
+                Cell::left(&assumption.value),
+            ]
+        })
+        .collect();
+    page.table(&rows);
+    page
 }
 
 fn parse_attention(text: &str) -> Result<Attention, String> {

@@ -1,8 +1,11 @@
 //! The command line: one file a command.
 
+mod inspect;
 mod estimate;
-mod output;
 mod serve;
+mod load_config;
+mod page;
+mod output;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -22,6 +25,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Inspect(inspect::Args),
     Estimate(estimate::Args),
     Serve(serve::Args),
 }
@@ -32,6 +36,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let json = args.iter().any(|arg| arg == "--json");
     let result = match Cli::try_parse_from(args) {
         Ok(cli) => match cli.command {
+            Command::Inspect(args) => inspect::run(args),
             Command::Estimate(args) => estimate::run(args),
             Command::Serve(args) => serve::run(args),
         },

@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use phi3::estimate::{Options, Report};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::error::HttpError;
-use super::extract::JsonBody;
+use super::extract::{self, JsonBody};
 use super::source::SourceRequest;
 use crate::reports;
 use crate::state::AppState;
@@ -15,15 +16,22 @@ use crate::state::AppState;
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     source: SourceRequest,
+    /// The CLI's flags in snake_case; `load_config` holds the overrides themselves.
     #[serde(default)]
-    options: Options,
+    options: Map<String, Value>,
 }
 
 /// Answers with the JSON of `preflight estimate --json`.
 pub(super) async fn post(
     State(state): State<AppState>,
-    JsonBody(body): JsonBody<Body>,
+    JsonBody(Body { source, mut options }): JsonBody<Body>,
 ) -> Result<Json<Report>, HttpError> {
-    let model = body.source.open(&state).await?;
-    reports::estimate(&model, &body.options).map(Json).map_err(HttpError)
+    let overrides = match options.remove("load_config") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(map)) => map,
+        Some(_) => return Err(HttpError::field("options.load_config", "expected an object of overrides")),
+    };
+    let options: Options = extract::from_value("options", Value::Object(options))?;
+    let model = source.open(&state).await?;
+    reports::estimate(&model, &options, &overrides).map(Json).map_err(HttpError)
 }

@@ -5,6 +5,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse as _;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::error::HttpError;
 
@@ -45,6 +46,15 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
         }
         JsonBody::from_request(request, state).await.map(|JsonBody(body)| Self(body))
     }
+}
+
+/// Reads a part of a body that is JSON already; `at` is its path, for messages.
+pub(super) fn from_value<T: DeserializeOwned>(at: &str, value: Value) -> Result<T, HttpError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let path = if path == "." { at.to_owned() } else { format!("{at}.{path}") };
+        HttpError::field(path, error.into_inner().to_string())
+    })
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {

@@ -7,6 +7,7 @@ mod estimate;
 mod events;
 mod extract;
 mod health;
+mod inspect;
 mod models;
 mod security;
 mod source;
@@ -32,6 +33,7 @@ const BODY_PAUSE: Duration = Duration::from_secs(15);
 /// Every route of the server.
 pub fn router(state: AppState) -> Router {
     let api = Router::new()
+        .route("/inspect", post(inspect::post))
         .route("/estimate", post(estimate::post))
         .route("/models", get(models::list))
         .route("/models/{id}/validate", post(validate::post))

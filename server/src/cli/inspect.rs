@@ -1,0 +1,133 @@
+//! `preflight inspect`: what a config says, means and implies.
+
+use std::process::ExitCode;
+
+use phi3::inspect::{InspectReport, Severity, Status, Support};
+use phi3::units::format_count;
+use preflight_files::{Model, Source};
+use serde_json::Value;
+
+use super::output;
+use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
+use crate::error::{CliError, Exit};
+use crate::reports;
+
+/// Explain a model: its parameters, every key of its config, and what is odd about it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Model directory, config.json, *.safetensors, index JSON, *.gguf or preset:NAME.
+    path: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
+    let model = Model::open(&Source::resolve(&args.path)?)?;
+    let report = reports::inspect(&model)?;
+    if args.json {
+        output::print_json(&report)?;
+    } else {
+        output::print_page(page(&model.name, &report))?;
+    }
+    Ok(match report.support {
+        Support::Unknown => ExitCode::from(Exit::Unknown as u8),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+fn page(name: &str, report: &InspectReport) -> Page {
+    let mut page = Page::default();
+    let (style, verdict) = match report.support {
+        Support::Run => (GOOD, "this build runs it"),
+        Support::Estimate => (WARN, "this build sizes it, but does not run it"),
+        Support::Unknown => (BAD, "this build does not know it"),
+    };
+    page.line(BOLD, name);
+    let architecture = report.architecture.as_deref().unwrap_or("no class named");
+    page.line(style, &format!("{} ({architecture}): {verdict}", report.model_type));
+
+    if let Some(total) = report.params.total {
+        page.heading(&format!("{} parameters", format_count(total)));
+        let share = |count: u64| format!("{:.1} %", count as f64 / total as f64 * 100.0);
+        let groups = report.params.groups.iter().filter(|group| group.count > 0);
+        let rows: Vec<_> = groups
+            .map(|group| {
+                vec![
+                    Cell::left(group.name.name()),
+                    Cell::right(format_count(group.count)),
+                    Cell::right(share(group.count)).styled(DIM),
+                ]
+            })
+            .collect();
+        page.table(&rows);
+    }
+    if let Some(rule) = &report.rule_of_thumb {
+        let text = format!(
+            "Rule of thumb (hidden × intermediate × layers × 2): {}, off by {:+.1} %",
+            format_count(rule.value),
+            rule.error * 100.0
+        );
+        page.sentences(2, DIM, &text);
+    }
+
+    if !report.findings.is_empty() {
+        page.heading("Findings");
+        let rows: Vec<_> = report
+            .findings
+            .iter()
+            .map(|finding| {
+                let (style, word) = match finding.severity {
+                    Severity::Error => (BAD, "error"),
+                    Severity::Warning => (WARN, "warning"),
+                    Severity::Info => (DIM, "note"),
+                };
+                vec![Cell::left(word).styled(style), Cell::left(&finding.message)]
+            })
+            .collect();
+        page.table(&rows);
+    }
+
+    let (idle, telling): (Vec<_>, Vec<_>) =
+        report.fields.iter().partition(|field| field.status == Status::NoEffect);
+    page.heading("Config");
+    let rows: Vec<_> = telling
+        .into_iter()
+        .map(|field| {
+            let said = if field.implication.is_empty() { &field.meaning } else { &field.implication };
+            let said = match field.status {
+                // Of an unknown architecture every key is unknown; its heading has said so.
+                Status::UnknownKey if report.support == Support::Unknown => String::new(),
+                Status::Honoured => said.clone(),
+                other => format!("[{}] {said}", other.words()),
+            };
+            vec![
+                Cell::left(&field.key),
+                Cell::left(shown(&field.value)).styled(BOLD),
+                Cell::left(said).styled(DIM),
+            ]
+        })
+        .collect();
+    page.table(&rows);
+    if !idle.is_empty() {
+        let keys: Vec<_> = idle.iter().map(|field| field.key.as_str()).collect();
+        page.sentences(2, DIM, &format!("Without effect here: {}", keys.join(", ")));
+    }
+    page
+}
+
+/// A value in a column: short, with the rest left to `--json`.
+fn shown(value: &Value) -> String {
+    const MOST: usize = 24;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Object(map) => format!("{{{} keys}}", map.len()),
+        Value::Array(list) if list.len() > 3 => format!("[{} values]", list.len()),
+        other => other.to_string(),
+    };
+    let text = text.replace(char::is_control, " ");
+    if text.chars().count() <= MOST {
+        return text;
+    }
+    text.chars().take(MOST - 1).chain(['…']).collect()
+}

@@ -1,0 +1,154 @@
+//! Text for people: headings, aligned columns, wrapped sentences, colour where the terminal wants it.
+
+use anstyle::{AnsiColor, Style};
+
+pub(super) const BOLD: Style = Style::new().bold();
+pub(super) const DIM: Style = Style::new().dimmed();
+pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(super) const WARN: Style = AnsiColor::Yellow.on_default().bold();
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Widest text; longer lines are hard to read.
+const WIDEST: usize = 110;
+
+/// A page that grows from top to bottom. Styles are escape codes that printing takes away where they do not belong.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    text: String,
+}
+
+/// One cell of a table.
+#[derive(Debug, Clone)]
+pub(super) struct Cell {
+    text: String,
+    style: Style,
+    right: bool,
+}
+
+impl Cell {
+    /// Flush left.
+    pub(super) fn left(text: impl Into<String>) -> Self {
+        Self { text: text.into(), style: Style::new(), right: false }
+    }
+
+    /// Flush right, for numbers.
+    pub(super) fn right(text: impl Into<String>) -> Self {
+        Self { right: true, ..Self::left(text) }
+    }
+
+    /// The same in a style.
+    pub(super) fn styled(self, style: Style) -> Self {
+        Self { style, ..self }
+    }
+}
+
+impl Page {
+    /// A line of its own.
+    pub(super) fn line(&mut self, style: Style, text: &str) {
+        self.text += &format!("{style}{text}{style:#}\n");
+    }
+
+    /// An empty line and a heading.
+    pub(super) fn heading(&mut self, text: &str) {
+        self.text.push('\n');
+        self.line(BOLD, text);
+    }
+
+    /// Sentences, wrapped and indented.
+    pub(super) fn sentences(&mut self, indent: usize, style: Style, text: &str) {
+        for line in wrap(text, width().saturating_sub(indent)) {
+            self.line(style, &format!("{:indent$}{line}", ""));
+        }
+    }
+
+    /// Rows of cells, indented by two; columns as wide as their widest cell, the last one wrapped.
+    pub(super) fn table(&mut self, rows: &[Vec<Cell>]) {
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width_of = |column: usize| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.text.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width_of).collect();
+        for row in rows {
+            let mut line = String::new();
+            let mut used = 0;
+            for (column, cell) in row.iter().enumerate() {
+                let Cell { text, style, right } = cell;
+                let is_last = column + 1 == columns;
+                let pad = widths[column] - text.chars().count();
+                if is_last && !right {
+                    let room = width().saturating_sub(used + 2).max(24);
+                    let hang = format!("\n{:1$}", "", used + 2);
+                    line += &format!("  {style}{}{style:#}", wrap(text, room).join(&hang));
+                } else if *right {
+                    line += &format!("  {:pad$}{style}{text}{style:#}", "");
+                } else {
+                    line += &format!("  {style}{text}{style:#}{:pad$}", "");
+                }
+                used += 2 + widths[column];
+            }
+            self.text += line.trim_end();
+            self.text.push('\n');
+        }
+    }
+
+    /// The whole text, with escape codes.
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
+}
+
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(100, |(columns, _)| usize::from(columns.0)).clamp(60, WIDEST)
+}
+
+/// Breaks at spaces; a word longer than a line stays whole.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let len = word.chars().count();
+        if used > 0 && used + 1 + len > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        if let Some(line) = lines.last_mut() {
+            if used > 0 {
+                line.push(' ');
+                used += 1;
+            }
+            line.push_str(word);
+            used += len;
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_and_sentences_wrap() {
+        let mut page = Page::default();
+        page.table(&[
+            vec![Cell::left("a"), Cell::right("1.00 GiB"), Cell::left("x ".repeat(60).trim())],
+            vec![Cell::left("long name"), Cell::right("2 B"), Cell::left("y")],
+        ]);
+        let plain = anstream::adapter::strip_str(&page.into_text()).to_string();
+        let lines: Vec<_> = plain.lines().collect();
+        assert_eq!(lines.len(), 3, "{plain}");
+        assert!(lines[0].starts_with("  a          1.00 GiB  x x"), "{plain}");
+        assert!(lines[1].starts_with(&" ".repeat(23)), "{plain}");
+        assert_eq!(lines[2], "  long name       2 B  y");
+    }
+
+    #[test]
+    fn words_longer_than_a_line_stay_whole() {
+        assert_eq!(wrap("aa bbbbbbbb c", 4), ["aa", "bbbbbbbb", "c"]);
+        assert_eq!(wrap("", 4), [""]);
+    }
+}
