@@ -1,0 +1,28 @@
+//! The arithmetic on slices. Plain loops over lanes, compiled once for each instruction set that the processor
+//! may have ([`simd`]); nothing here allocates, knows a tensor or starts a thread.
+//!
+//! Values are f32. Weights and caches may be narrower and are widened as they are read; results are rounded
+//! to the model's format ([`round`]) where Hugging Face casts.
+
+mod dot;
+mod exp;
+mod float;
+mod gemm;
+mod rows;
+
+pub(super) use dot::{add_scaled, dot};
+pub(super) use float::{Float, round};
+pub(super) use gemm::{Matrix, MatrixMut, gemm};
+pub(super) use rows::{add, rms_norm, rotate, silu_mul, softmax};
+
+/// Runs `work` compiled for the best instruction set of this processor. Only what is inlined into it profits.
+#[inline(always)]
+pub(super) fn simd<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// A product and a sum. Not fused: without the instruction a fused one is a call, and memory is the limit anyway.
+#[inline(always)]
+fn multiply_add(a: f32, b: f32, sum: f32) -> f32 {
+    a * b + sum
+}

@@ -1,0 +1,96 @@
+//! What happens to one row between the matrix products, with Hugging Face's casts.
+
+use super::exp::exp;
+use super::{Float, dot, round};
+use crate::dtype::DType;
+
+/// RMSNorm of a row: computed in f32, cast, then times the weight.
+#[inline(always)]
+pub(in super::super) fn rms_norm<W: Float>(out: &mut [f32], x: &[f32], weight: &[W], eps: f32, dtype: DType) {
+    let scale = 1.0 / (dot(x, x) / x.len() as f32 + eps).sqrt();
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = x * scale;
+    }
+    round(dtype, out);
+    for (out, weight) in out.iter_mut().zip(weight) {
+        *out *= weight.widen();
+    }
+    round(dtype, out);
+}
+
+/// `out += x`.
+#[inline(always)]
+pub(in super::super) fn add(out: &mut [f32], x: &[f32], dtype: DType) {
+    for (out, x) in out.iter_mut().zip(x) {
+        *out += x;
+    }
+    round(dtype, out);
+}
+
+/// `out = silu(gate) · up` for a row `[gate | up]`.
+#[inline(always)]
+pub(in super::super) fn silu_mul(out: &mut [f32], gate_up: &[f32], dtype: DType) {
+    let (gate, up) = gate_up.split_at(gate_up.len() / 2);
+    for (out, gate) in out.iter_mut().zip(gate) {
+        *out = gate / (1.0 + exp(-gate));
+    }
+    round(dtype, out);
+    for (out, up) in out.iter_mut().zip(up) {
+        *out *= up;
+    }
+    round(dtype, out);
+}
+
+/// Rotates the first `2 · cos.len()` values of a head by halves; the tail passes through.
+///
+/// `cos` and `sin` are rounded to `dtype` already.
+#[inline(always)]
+pub(in super::super) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], dtype: DType) {
+    let (first, rest) = head.split_at_mut(cos.len());
+    let second = &mut rest[..cos.len()];
+    for i in 0..cos.len() {
+        let (a, b) = (first[i], second[i]);
+        let [mut products, mut sums] = [[a * cos[i], b * sin[i], b * cos[i], a * sin[i]], [0.0; 4]];
+        round(dtype, &mut products);
+        (sums[0], sums[1]) = (products[0] - products[1], products[2] + products[3]);
+        round(dtype, &mut sums);
+        (first[i], second[i]) = (sums[0], sums[1]);
+    }
+}
+
+/// Softmax of raw scores, scaled first: `scores = softmax(scale · scores)`, in f32.
+#[inline(always)]
+pub(in super::super) fn softmax(scores: &mut [f32], scale: f32, dtype: DType) {
+    const LANES: usize = 16;
+    round(dtype, scores);
+    for score in scores.iter_mut() {
+        *score *= scale;
+    }
+    round(dtype, scores);
+    let (blocks, tail) = scores.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for block in blocks {
+        for lane in 0..LANES {
+            lanes[lane] = if block[lane] > lanes[lane] { block[lane] } else { lanes[lane] };
+        }
+    }
+    // A NaN is not the maximum, but its own exponential and so the whole row will be NaN.
+    let max = lanes.iter().chain(tail).copied().fold(f32::NEG_INFINITY, f32::max);
+    let (blocks, tail) = scores.as_chunks_mut::<LANES>();
+    let mut sums = [0.0f32; LANES];
+    for block in blocks {
+        for lane in 0..LANES {
+            block[lane] = exp(block[lane] - max);
+            sums[lane] += block[lane];
+        }
+    }
+    let mut sum: f32 = sums.iter().sum();
+    for score in tail {
+        *score = exp(*score - max);
+        sum += *score;
+    }
+    for score in scores.iter_mut() {
+        *score /= sum;
+    }
+    round(dtype, scores);
+}

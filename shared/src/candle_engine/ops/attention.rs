@@ -1,0 +1,239 @@
+//! The KV cache and attention over it.
+//!
+//! A cache is one tensor for each layer of each sequence, `[2, kv heads, capacity, head_dim]`, keys before values;
+//! query heads read the head they share, nothing is repeated.
+
+use std::ops::Range;
+
+use candle_core::{Result, Tensor};
+
+use super::super::kernels::{Float, Matrix, MatrixMut, add_scaled, dot, gemm, round, simd, softmax};
+use super::super::parallel::{blocks, for_each, threads};
+use super::{each_format, update1, update2};
+use crate::dtype::DType;
+use crate::rope::visible_keys;
+
+/// Fewest rows of a sequence for which a blocked product pays.
+const BLOCK_ROWS: usize = 4;
+
+/// Rows of a block: few enough that little is computed above the diagonal.
+const MOST_BLOCK_ROWS: usize = 64;
+
+/// Multiplications that are not worth a second thread.
+const SMALL: usize = 1 << 16;
+
+/// The heads of a model.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Heads {
+    pub(in super::super) query: usize,
+    pub(in super::super) key_value: usize,
+    /// Width of a head.
+    pub(in super::super) dim: usize,
+    /// Rotated part of it.
+    pub(in super::super) rotary_dim: usize,
+    /// Visible keys.
+    pub(in super::super) window: Option<usize>,
+}
+
+impl Heads {
+    /// Width of a row `[q | k | v]`.
+    pub(in super::super) fn qkv_width(&self) -> usize {
+        (self.query + 2 * self.key_value) * self.dim
+    }
+
+    fn query_width(&self) -> usize {
+        self.query * self.dim
+    }
+}
+
+/// Consecutive rows of a chunk that continue one sequence.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Segment {
+    /// Rows in the chunk.
+    pub(in super::super) rows: Range<usize>,
+    /// Position of the first of them in the sequence.
+    pub(in super::super) start: usize,
+    /// The sequence's cache in the layer at hand.
+    pub(in super::super) cache: Tensor,
+}
+
+/// Writes the keys and values of a segment's rows into its cache.
+pub(in super::super) fn append(qkv: &Tensor, segment: &Segment, heads: &Heads) -> Result<()> {
+    let (capacity, width) = (segment.cache.dim(2)?, heads.qkv_width());
+    update1("append", &segment.cache, qkv, |cache, [qkv]| {
+        let qkv = &qkv.f32()?[segment.rows.start * width..segment.rows.end * width];
+        each_format!(ValuesMut, cache, |cache| for (row, qkv) in qkv.chunks_exact(width).enumerate() {
+            let position = segment.start + row;
+            for (head, values) in qkv[heads.query_width()..].chunks_exact(heads.dim).enumerate() {
+                let start = (head * capacity + position) * heads.dim;
+                let out = &mut cache[start..start + heads.dim];
+                out.iter_mut().zip(values).for_each(|(out, value)| *out = Float::narrow(*value));
+            }
+        });
+        Ok(())
+    })
+}
+
+/// Attention of a segment's rows over its cache: `out[row] = [head 0 | head 1 | …]`.
+///
+/// `scores` holds a row of scores of the whole sequence at least, and is shared out among the threads;
+/// so is `panel`, for keys and values being widened.
+pub(in super::super) fn attend(
+    out: &Tensor,
+    qkv: &Tensor,
+    segment: &Segment,
+    heads: &Heads,
+    dtype: DType,
+    scores: &mut [f32],
+    panel: &mut [f32],
+) -> Result<()> {
+    let capacity = segment.cache.dim(2)?;
+    let keys = segment.start + segment.rows.len();
+    let (rows, width) = (segment.rows.clone(), heads.qkv_width());
+    let threads = if rows.len() * keys * heads.query_width() < SMALL { 1 } else { threads() };
+    let threads = threads.min(scores.len() / keys).max(1);
+    let share_of_scores = scores.len() / threads;
+    let scores = scores.chunks_mut(share_of_scores).take(threads);
+    let step = panel.len() / threads;
+    let panels = panel.chunks_mut(step.max(1)).map(Some).chain(std::iter::repeat_with(|| None));
+    let scratch = scores.zip(panels).map(|(scores, panel)| Scratch { scores, panel: panel.unwrap_or_default() });
+    update2("attend", out, qkv, &segment.cache, |out, [qkv, cache]| {
+        let out = &mut out.f32()?[rows.start * heads.query_width()..rows.end * heads.query_width()];
+        let qkv = &qkv.f32()?[rows.start * width..rows.end * width];
+        each_format!(Values, cache, |cache| {
+            let job = Job { qkv, start: segment.start, cache, capacity, heads, dtype };
+            let can_widen = Float::as_f32(cache).is_some() || step >= BLOCK_ROWS * heads.dim;
+            if rows.len() < BLOCK_ROWS || !can_widen {
+                // One query head at a time: the thread's share of all heads of all rows.
+                let share = (rows.len() * heads.query).div_ceil(threads);
+                let parts = out.chunks_mut(share * heads.dim).enumerate().zip(scratch).collect();
+                for_each(parts, |((index, out), scratch)| {
+                    simd(
+                        #[inline(always)]
+                        || job.heads_one_by_one(index * share, out, scratch),
+                    );
+                });
+            } else {
+                // Blocks of rows, dealt round: later rows see more keys.
+                let block = rows.len().div_ceil(threads).min(MOST_BLOCK_ROWS).min(share_of_scores / keys);
+                let mut parts: Vec<(Vec<_>, Scratch<'_>)> = scratch.map(|scratch| (Vec::new(), scratch)).collect();
+                for (index, out) in out.chunks_mut(block * heads.query_width()).enumerate() {
+                    parts[index % threads].0.push((index * block, out));
+                }
+                for_each(parts, |(blocks, mut scratch)| {
+                    for (row, out) in blocks {
+                        job.block(row, out, &mut scratch);
+                    }
+                });
+            }
+        });
+        Ok(())
+    })
+}
+
+/// A thread's own memory.
+struct Scratch<'a> {
+    scores: &'a mut [f32],
+    panel: &'a mut [f32],
+}
+
+/// What all threads read.
+struct Job<'a, W> {
+    qkv: &'a [f32],
+    start: usize,
+    cache: &'a [W],
+    capacity: usize,
+    heads: &'a Heads,
+    dtype: DType,
+}
+
+impl<W: Float> Job<'_, W> {
+    fn scale(&self) -> f32 {
+        1.0 / (self.heads.dim as f32).sqrt()
+    }
+
+    /// Keys (`part` 0) or values (1) that query head `head` reads, at `positions`.
+    fn cached(&self, part: usize, head: usize, positions: Range<usize>) -> &[W] {
+        let Heads { query, key_value, dim, .. } = *self.heads;
+        let first = (part * key_value + head / (query / key_value)) * self.capacity;
+        &self.cache[(first + positions.start) * dim..(first + positions.end) * dim]
+    }
+
+    /// Heads from `first` on, counted over all rows.
+    #[inline(always)]
+    fn heads_one_by_one(&self, first: usize, out: &mut [f32], scratch: Scratch<'_>) {
+        let Heads { query, dim, window, .. } = *self.heads;
+        for (index, out) in out.chunks_exact_mut(dim).enumerate() {
+            let (row, head) = ((first + index) / query, (first + index) % query);
+            let visible = visible_keys(self.start + row, window);
+            let q = &self.qkv[row * self.heads.qkv_width() + head * dim..][..dim];
+            let scores = &mut scratch.scores[..visible.len()];
+            for (score, key) in scores.iter_mut().zip(self.cached(0, head, visible.clone()).chunks_exact(dim)) {
+                *score = dot(key, q);
+            }
+            softmax(scores, self.scale(), self.dtype);
+            out.fill(0.0);
+            for (score, value) in scores.iter().zip(self.cached(1, head, visible).chunks_exact(dim)) {
+                add_scaled(out, *score, value);
+            }
+            round(self.dtype, out);
+        }
+    }
+
+    /// All heads of the rows of `out`, `row` being the first.
+    fn block(&self, row: usize, out: &mut [f32], scratch: &mut Scratch<'_>) {
+        let Heads { query, dim, window, .. } = *self.heads;
+        let rows = out.len() / self.heads.query_width();
+        let visible = |row: usize| visible_keys(self.start + row, window);
+        let keys = visible(row).start..visible(row + rows - 1).end;
+        let scores = &mut scratch.scores[..rows * keys.len()];
+        let step = if W::as_f32(self.cache).is_some() { keys.len() } else { scratch.panel.len() / dim };
+        let pieces = || blocks(keys.len(), step);
+        for head in 0..query {
+            let q = &self.qkv[row * self.heads.qkv_width() + head * dim..];
+            let q = Matrix::new(q, rows, dim, self.heads.qkv_width());
+            let mut products = MatrixMut::new(scores, rows, keys.len(), keys.len());
+            for piece in pieces() {
+                let cached = self.cached(0, head, keys.start + piece.start..keys.start + piece.end);
+                let k = Matrix::new(widened(cached, scratch.panel), piece.len(), dim, dim);
+                gemm(&mut products.columns(piece), false, q, k, true);
+            }
+            simd(
+                #[inline(always)]
+                || {
+                    for (index, scores) in scores.chunks_exact_mut(keys.len()).enumerate() {
+                        let Range { start, end } = visible(row + index);
+                        let (start, end) = (start - keys.start, end - keys.start);
+                        scores[..start].fill(0.0);
+                        softmax(&mut scores[start..end], self.scale(), self.dtype);
+                        scores[end..].fill(0.0);
+                    }
+                },
+            );
+            let mut mixed = MatrixMut::new(&mut out[head * dim..], rows, dim, self.heads.query_width());
+            for piece in pieces() {
+                let cached = self.cached(1, head, keys.start + piece.start..keys.start + piece.end);
+                let p = Matrix::new(&scores[piece.start..], rows, piece.len(), keys.len());
+                let v = Matrix::new(widened(cached, scratch.panel), piece.len(), dim, dim);
+                gemm(&mut mixed, piece.start > 0, p, v, false);
+            }
+        }
+        simd(
+            #[inline(always)]
+            || round(self.dtype, out),
+        );
+    }
+}
+
+/// The values in f32: as they are, or widened into `panel`.
+fn widened<'a, W: Float>(values: &'a [W], panel: &'a mut [f32]) -> &'a [f32] {
+    if let Some(values) = W::as_f32(values) {
+        return values;
+    }
+    let panel = &mut panel[..values.len()];
+    simd(
+        #[inline(always)]
+        || panel.iter_mut().zip(values).for_each(|(out, value)| *out = value.widen()),
+    );
+    panel
+}

@@ -1,0 +1,130 @@
+//! The steps of the model on candle tensors, each written into a buffer that exists already.
+//!
+//! candle's own ops allocate what they return, which aborts the process where memory is short, and on a CPU they
+//! sum RMSNorm and softmax in the tensor's format; these follow Hugging Face's casts instead.
+//! Activations are f32 tensors whose values are rounded to the model's format.
+
+mod attention;
+mod linear;
+mod rows;
+
+pub(super) use attention::{Heads, Segment, append, attend};
+pub(super) use linear::linear;
+pub(super) use rows::{add, embed, rms_norm, rotate, silu_mul};
+
+use std::cell::Cell;
+
+use candle_core::{CpuStorage, Error, InplaceOpN, Layout, Result, Tensor};
+use half::{bf16, f16};
+
+/// The elements of a contiguous tensor in one of the formats that models are held in.
+#[derive(Clone, Copy)]
+pub(super) enum Values<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+    F16(&'a [f16]),
+}
+
+/// The same, to write.
+pub(super) enum ValuesMut<'a> {
+    F32(&'a mut [f32]),
+    Bf16(&'a mut [bf16]),
+    F16(&'a mut [f16]),
+}
+
+/// Does the same with whatever format a tensor has: `each_format!(Values, values, |slice| expression)`.
+macro_rules! each_format {
+    ($kind:ident, $values:expr, |$slice:ident| $body:expr) => {
+        match $values {
+            $crate::candle_engine::ops::$kind::F32($slice) => $body,
+            $crate::candle_engine::ops::$kind::Bf16($slice) => $body,
+            $crate::candle_engine::ops::$kind::F16($slice) => $body,
+        }
+    };
+}
+use each_format;
+
+impl<'a> Values<'a> {
+    pub(super) fn of(storage: &'a CpuStorage, layout: &Layout) -> Result<Self> {
+        let (start, end) = span(layout)?;
+        match storage {
+            CpuStorage::F32(values) => Ok(Self::F32(&values[start..end])),
+            CpuStorage::BF16(values) => Ok(Self::Bf16(&values[start..end])),
+            CpuStorage::F16(values) => Ok(Self::F16(&values[start..end])),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(super) fn f32(self) -> Result<&'a [f32]> {
+        match self {
+            Self::F32(values) => Ok(values),
+            _ => Err(Error::Msg("activations are f32".to_owned())),
+        }
+    }
+}
+
+impl<'a> ValuesMut<'a> {
+    fn of(storage: &'a mut CpuStorage, layout: &Layout) -> Result<Self> {
+        let (start, end) = span(layout)?;
+        match storage {
+            CpuStorage::F32(values) => Ok(Self::F32(&mut values[start..end])),
+            CpuStorage::BF16(values) => Ok(Self::Bf16(&mut values[start..end])),
+            CpuStorage::F16(values) => Ok(Self::F16(&mut values[start..end])),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    fn f32(self) -> Result<&'a mut [f32]> {
+        match self {
+            Self::F32(values) => Ok(values),
+            _ => Err(Error::Msg("activations are f32".to_owned())),
+        }
+    }
+}
+
+fn span(layout: &Layout) -> Result<(usize, usize)> {
+    layout.contiguous_offsets().ok_or_else(|| Error::Msg("a tensor of the engine is not contiguous".to_owned()))
+}
+
+fn unexpected(storage: &CpuStorage) -> Error {
+    use candle_core::backend::BackendStorage as _;
+    Error::Msg(format!("no tensor of the engine is {:?}", storage.dtype()))
+}
+
+/// A closure as candle's in-place op: writes its first tensor, reads the others.
+struct Kernel<F> {
+    name: &'static str,
+    work: Cell<Option<F>>,
+}
+
+impl<const N: usize, F> InplaceOpN<N> for Kernel<F>
+where
+    F: FnOnce(ValuesMut<'_>, [Values<'_>; N]) -> Result<()>,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, out: &mut CpuStorage, layout: &Layout, inputs: [(&CpuStorage, &Layout); N]) -> Result<()> {
+        let mut values = [Values::F32(&[]); N];
+        for (value, (storage, layout)) in values.iter_mut().zip(inputs) {
+            *value = Values::of(storage, layout)?;
+        }
+        let work = self.work.take().ok_or_else(|| Error::Msg(format!("{} ran twice", self.name)))?;
+        work(ValuesMut::of(out, layout)?, values)
+    }
+}
+
+fn update1<F>(name: &'static str, out: &Tensor, a: &Tensor, work: F) -> Result<()>
+where
+    F: FnOnce(ValuesMut<'_>, [Values<'_>; 1]) -> Result<()>,
+{
+    out.inplace_op2(a, &Kernel { name, work: Cell::new(Some(work)) })
+}
+
+fn update2<F>(name: &'static str, out: &Tensor, a: &Tensor, b: &Tensor, work: F) -> Result<()>
+where
+    F: FnOnce(ValuesMut<'_>, [Values<'_>; 2]) -> Result<()>,
+{
+    out.inplace_op3(a, b, &Kernel { name, work: Cell::new(Some(work)) })
+}

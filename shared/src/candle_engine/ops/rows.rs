@@ -1,0 +1,105 @@
+//! Steps that treat every row alike.
+
+use candle_core::{Result, Tensor};
+
+use super::super::kernels::{self, Float, simd};
+use super::super::parallel::{for_each, split, threads};
+use super::{Heads, each_format, update1, update2};
+use crate::dtype::DType;
+
+/// Values that are not worth a second thread.
+const SMALL: usize = 1 << 14;
+
+/// Ranges of rows for the threads.
+fn shares(rows: usize, width: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    split(rows, if rows * width < SMALL { 1 } else { threads() })
+}
+
+/// `out[row] = weight[ids[row]]`.
+pub(in super::super) fn embed(out: &Tensor, weight: &Tensor, ids: &[u32]) -> Result<()> {
+    let (_, width) = weight.dims2()?;
+    update1("embed", out, weight, |out, [weight]| {
+        let out = out.f32()?;
+        each_format!(Values, weight, |weight| for (out, id) in out.chunks_exact_mut(width).zip(ids) {
+            let row = &weight[*id as usize * width..(*id as usize + 1) * width];
+            out.iter_mut().zip(row).for_each(|(out, value)| *out = value.widen());
+        });
+        Ok(())
+    })
+}
+
+/// RMSNorm of the first `rows` rows.
+pub(in super::super) fn rms_norm(
+    out: &Tensor,
+    x: &Tensor,
+    weight: &Tensor,
+    rows: usize,
+    eps: f64,
+    dtype: DType,
+) -> Result<()> {
+    let width = weight.dims1()?;
+    update2("rms-norm", out, x, weight, |out, [x, weight]| {
+        let (out, x) = (&mut out.f32()?[..rows * width], x.f32()?);
+        each_format!(Values, weight, |weight| by_rows(out, width, x, width, |out, x| {
+            kernels::rms_norm(out, x, weight, eps as f32, dtype);
+        }));
+        Ok(())
+    })
+}
+
+/// `out += x`, the first `rows` rows of `width` values.
+pub(in super::super) fn add(out: &Tensor, x: &Tensor, rows: usize, width: usize, dtype: DType) -> Result<()> {
+    update1("add", out, x, |out, [x]| {
+        by_rows(&mut out.f32()?[..rows * width], width, x.f32()?, width, |out, x| kernels::add(out, x, dtype));
+        Ok(())
+    })
+}
+
+/// `out = silu(gate) · up` of rows `[gate | up]` of `2 · width` values.
+pub(in super::super) fn silu_mul(out: &Tensor, gate_up: &Tensor, rows: usize, width: usize, dtype: DType) -> Result<()> {
+    update1("silu-mul", out, gate_up, |out, [gate_up]| {
+        by_rows(&mut out.f32()?[..rows * width], width, gate_up.f32()?, 2 * width, |out, gate_up| {
+            kernels::silu_mul(out, gate_up, dtype);
+        });
+        Ok(())
+    })
+}
+
+/// Rotates the query and key heads of rows `[q | k | v]` in place; `rotary` holds `[cosines | sines]` of each row.
+pub(in super::super) fn rotate(qkv: &Tensor, rotary: &Tensor, rows: usize, heads: &Heads, dtype: DType) -> Result<()> {
+    let (width, rotated) = (heads.qkv_width(), heads.rotary_dim);
+    update1("rotate", qkv, rotary, |qkv, [rotary]| {
+        by_rows(&mut qkv.f32()?[..rows * width], width, rotary.f32()?, rotated, |qkv, rotary| {
+            let (cos, sin) = rotary.split_at(rotated / 2);
+            for head in qkv.chunks_exact_mut(heads.dim).take(heads.query + heads.key_value) {
+                kernels::rotate(head, cos, sin, dtype);
+            }
+        });
+        Ok(())
+    })
+}
+
+/// `work(out[row], x[row])` for every row of `out`.
+fn by_rows(
+    out: &mut [f32],
+    out_width: usize,
+    x: &[f32],
+    x_width: usize,
+    work: impl Fn(&mut [f32], &[f32]) + Sync,
+) {
+    let rows = out.len() / out_width;
+    let mut rest = out;
+    let parts: Vec<_> = shares(rows, out_width)
+        .map(|range| {
+            let (out, others) = std::mem::take(&mut rest).split_at_mut(range.len() * out_width);
+            rest = others;
+            (out, &x[range.start * x_width..range.end * x_width])
+        })
+        .collect();
+    for_each(parts, |(out, x)| {
+        simd(
+            #[inline(always)]
+            || out.chunks_exact_mut(out_width).zip(x.chunks_exact(x_width)).for_each(|(out, x)| work(out, x)),
+        );
+    });
+}

@@ -1,0 +1,68 @@
+//! The memory that a model computes in, allocated once; its sizes come from the estimator.
+
+use candle_core::{Device, Tensor};
+use half::{bf16, f16};
+
+use super::backend;
+use crate::dtype::DType;
+use crate::engine::{EngineError, LoadPlan};
+use crate::estimate::activations;
+
+/// Buffers of one engine; see [`activations::Workspace`] for what each holds.
+pub(super) struct Workspace {
+    pub(super) rows: usize,
+    pub(super) logit_rows: usize,
+    pub(super) residual: Tensor,
+    pub(super) normed: Tensor,
+    pub(super) projected: Tensor,
+    pub(super) mixed: Tensor,
+    pub(super) rotary: Tensor,
+    pub(super) last: Tensor,
+    pub(super) logits: Tensor,
+    pub(super) scores: Vec<f32>,
+    pub(super) panel: Vec<f32>,
+    pub(super) bytes: u64,
+}
+
+impl Workspace {
+    pub(super) fn new(plan: &LoadPlan) -> Result<Self, EngineError> {
+        let (context, batch) = (plan.context as u64, plan.batch as u64);
+        let sizes = activations::Workspace::new(&plan.config, plan.dtype, plan.attention, context, batch);
+        let tensor = |values: u64| zeroed_tensor("activation", DType::F32, &[values as usize]);
+        Ok(Self {
+            rows: sizes.rows as usize,
+            logit_rows: (sizes.logits / plan.config.vocab_size as u64) as usize,
+            residual: tensor(sizes.residual)?,
+            normed: tensor(sizes.normed)?,
+            projected: tensor(sizes.projected)?,
+            mixed: tensor(sizes.mixed)?,
+            rotary: tensor(sizes.rotary)?,
+            last: tensor(sizes.last)?,
+            logits: tensor(sizes.logits)?,
+            scores: zeroed("activation", sizes.scores as usize)?,
+            panel: zeroed("activation", sizes.panel as usize)?,
+            bytes: sizes.bytes(),
+        })
+    }
+}
+
+/// Zeros, or the error that memory ran out: candle's own allocations abort the process.
+pub(super) fn zeroed<T: bytemuck::Pod>(phase: &'static str, len: usize) -> Result<Vec<T>, EngineError> {
+    let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
+    bytemuck::try_zeroed_vec(len).map_err(|()| EngineError::OutOfMemory {
+        phase,
+        requested_bytes: bytes,
+        free_bytes: 0,
+    })
+}
+
+/// A tensor of zeros.
+pub(super) fn zeroed_tensor(phase: &'static str, dtype: DType, shape: &[usize]) -> Result<Tensor, EngineError> {
+    let len = shape.iter().copied().fold(1usize, usize::saturating_mul);
+    let tensor = match dtype {
+        DType::Bf16 => Tensor::from_vec(zeroed::<bf16>(phase, len)?, shape, &Device::Cpu),
+        DType::F16 => Tensor::from_vec(zeroed::<f16>(phase, len)?, shape, &Device::Cpu),
+        _ => Tensor::from_vec(zeroed::<f32>(phase, len)?, shape, &Device::Cpu),
+    };
+    tensor.map_err(backend)
+}
