@@ -67,17 +67,29 @@ impl Rope {
     /// Tables for `positions` of a sequence that uses the long factors or not.
     #[must_use]
     pub fn table(&self, long: bool, positions: Range<usize>) -> RopeTable {
-        let frequencies = if long { self.long.as_ref().unwrap_or(&self.short) } else { &self.short };
-        let size = positions.len() * frequencies.len();
-        let (mut cos, mut sin) = (Vec::with_capacity(size), Vec::with_capacity(size));
-        for position in positions {
-            for frequency in frequencies {
-                let angle = position as f32 * frequency;
-                cos.push(angle.cos() * self.attention_factor);
-                sin.push(angle.sin() * self.attention_factor);
-            }
-        }
+        let (cos, sin) =
+            positions.flat_map(|position| self.frequencies(long).iter().map(move |f| self.cos_sin(position, *f))).unzip();
         RopeTable { cos, sin }
+    }
+
+    /// Writes `[cosines | sines]` of one position, `rotary_dim` values in all.
+    ///
+    /// # Panics
+    /// Where `row` is shorter.
+    pub fn write_row(&self, long: bool, position: usize, row: &mut [f32]) {
+        let frequencies = self.frequencies(long);
+        for (i, frequency) in frequencies.iter().enumerate() {
+            (row[i], row[frequencies.len() + i]) = self.cos_sin(position, *frequency);
+        }
+    }
+
+    fn frequencies(&self, long: bool) -> &[f32] {
+        self.long.as_ref().filter(|_| long).unwrap_or(&self.short)
+    }
+
+    fn cos_sin(&self, position: usize, frequency: f32) -> (f32, f32) {
+        let angle = position as f32 * frequency;
+        (angle.cos() * self.attention_factor, angle.sin() * self.attention_factor)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::SequenceId;
+use super::{SamplingError, SequenceId};
 use crate::weights::WeightsError;
 
 /// A failed load or step; the sequence stays as it was before the call.
@@ -59,6 +59,9 @@ pub enum EngineError {
         /// Room there is.
         capacity: usize,
     },
+    /// A sampling parameter out of range.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// Logits hold NaN, so that nothing can be sampled.
     #[error("the model produced NaN logits; try dtype f32 or bf16")]
     NanLogits,
@@ -80,6 +83,7 @@ impl EngineError {
             Self::TokenOutOfRange { .. } => "token_out_of_range",
             Self::EmptyPrompt => "empty_prompt",
             Self::SequenceFull { .. } => "sequence_full",
+            Self::Sampling(_) => "invalid_sampling",
             Self::NanLogits => "nan_logits",
             Self::Backend(_) => "backend",
         }

@@ -1,9 +1,10 @@
 //! A checkpoint: one or more checked files, and where each tensor lies in them.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::safetensors::{ShardIndex, TensorEntry, read_header};
-use super::{WeightSource, WeightsError, WeightsFinding, WeightsProblem, floats};
+use super::{BytesSource, WeightSource, WeightsError, WeightsFinding, WeightsProblem, floats};
 use crate::dtype::DType;
 
 /// Bytes read at a time where a tensor is converted while it is read.
@@ -184,13 +185,26 @@ impl<S: WeightSource> Checkpoint<S> {
     /// # Errors
     /// Unknown name, a format that has no conversion, failed read.
     pub async fn read_as_f32(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
+        let mut values = vec![0.0; self.tensor(name)?.count() as usize];
+        self.read_f32_into(name, &mut values).await?;
+        Ok(values)
+    }
+
+    /// As [`Checkpoint::read_as_f32`], into `values`, which must have the tensor's number of elements.
+    ///
+    /// # Errors
+    /// Unknown name, another number of elements, a format that has no conversion, failed read.
+    pub async fn read_f32_into(&self, name: &str, values: &mut [f32]) -> Result<(), WeightsError> {
         let tensor = self.tensor(name)?;
         let refuse = |problem| WeightsError::new(&self.files[tensor.file].0, problem);
+        if tensor.count() != values.len() as u64 {
+            let what = format!("tensor `{name}` has {} elements, the buffer {}", tensor.count(), values.len());
+            return Err(refuse(WeightsProblem::Corrupt(what)));
+        }
         if !floats::is_convertible(tensor.dtype) {
             let what = format!("tensor `{name}` is {}, which has no conversion to f32", tensor.dtype);
             return Err(refuse(WeightsProblem::Unsupported(what)));
         }
-        let mut values = vec![0.0; tensor.count() as usize];
         let blocks = PIECE_BYTES / tensor.dtype.block_bytes();
         let mut piece = vec![0; (blocks * tensor.dtype.block_bytes()).min(tensor.len) as usize];
         let mut offset = 0;
@@ -201,7 +215,24 @@ impl<S: WeightSource> Checkpoint<S> {
             floats::convert(tensor.dtype, piece, part);
             offset += bytes;
         }
-        Ok(values)
+        Ok(())
+    }
+
+    /// The same checkpoint with every file read into memory.
+    ///
+    /// # Errors
+    /// Failed read, or not enough memory.
+    pub async fn buffered(&self) -> Result<Checkpoint<BytesSource<Vec<u8>>>, WeightsError> {
+        let mut files = Vec::with_capacity(self.files.len());
+        for (name, source) in &self.files {
+            let short = || WeightsError::new(name, io::Error::from(io::ErrorKind::OutOfMemory));
+            let len = usize::try_from(source.len()).map_err(|_too_long| short())?;
+            let mut bytes = bytemuck::try_zeroed_vec(len).map_err(|()| short())?;
+            source.read_into(0, &mut bytes).await.map_err(|error| WeightsError::new(name, error))?;
+            files.push((name.clone(), BytesSource(bytes)));
+        }
+        let (name, tensors, findings) = (self.name.clone(), self.tensors.clone(), self.findings.clone());
+        Ok(Checkpoint { name, files, tensors, findings })
     }
 
     /// Reads bytes of a tensor from `offset` within it.

@@ -12,6 +12,8 @@ pub(in super::super) trait Float: bytemuck::Pod + Send + Sync {
     fn narrow(value: f32) -> Self;
     /// The same slice, where it is f32 already.
     fn as_f32(values: &[Self]) -> Option<&[f32]>;
+    /// The same, to write.
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 impl Float for f32 {
@@ -29,6 +31,10 @@ impl Float for f32 {
     fn as_f32(values: &[Self]) -> Option<&[f32]> {
         Some(values)
     }
+
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
+    }
 }
 
 impl Float for bf16 {
@@ -44,6 +50,10 @@ impl Float for bf16 {
 
     #[inline(always)]
     fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None
     }
 }
@@ -68,6 +78,10 @@ impl Float for f16 {
 
     #[inline(always)]
     fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None
     }
 }

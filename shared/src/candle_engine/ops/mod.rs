@@ -10,11 +10,11 @@ mod rows;
 
 pub(super) use attention::{Heads, Segment, append, attend};
 pub(super) use linear::linear;
-pub(super) use rows::{add, embed, rms_norm, rotate, silu_mul};
+pub(super) use rows::{add, embed, rms_norm, rotate, silu_mul, write_rotary};
 
 use std::cell::Cell;
 
-use candle_core::{CpuStorage, Error, InplaceOpN, Layout, Result, Tensor};
+use candle_core::{CpuStorage, Error, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Tensor};
 use half::{bf16, f16};
 
 /// The elements of a contiguous tensor in one of the formats that models are held in.
@@ -97,34 +97,83 @@ struct Kernel<F> {
     work: Cell<Option<F>>,
 }
 
-impl<const N: usize, F> InplaceOpN<N> for Kernel<F>
-where
-    F: FnOnce(ValuesMut<'_>, [Values<'_>; N]) -> Result<()>,
-{
-    fn name(&self) -> &'static str {
-        self.name
+impl<F> Kernel<F> {
+    fn new(name: &'static str, work: F) -> Self {
+        Self { name, work: Cell::new(Some(work)) }
     }
 
-    fn cpu_fwd(&self, out: &mut CpuStorage, layout: &Layout, inputs: [(&CpuStorage, &Layout); N]) -> Result<()> {
+    fn run<const N: usize>(
+        &self,
+        out: (&mut CpuStorage, &Layout),
+        inputs: [(&CpuStorage, &Layout); N],
+    ) -> Result<()>
+    where
+        F: FnOnce(ValuesMut<'_>, [Values<'_>; N]) -> Result<()>,
+    {
         let mut values = [Values::F32(&[]); N];
         for (value, (storage, layout)) in values.iter_mut().zip(inputs) {
             *value = Values::of(storage, layout)?;
         }
         let work = self.work.take().ok_or_else(|| Error::Msg(format!("{} ran twice", self.name)))?;
-        work(ValuesMut::of(out, layout)?, values)
+        work(ValuesMut::of(out.0, out.1)?, values)
     }
+}
+
+impl<F: FnOnce(ValuesMut<'_>, [Values<'_>; 0]) -> Result<()>> InplaceOp1 for Kernel<F> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, out: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        self.run((out, layout), [])
+    }
+}
+
+impl<F: FnOnce(ValuesMut<'_>, [Values<'_>; 1]) -> Result<()>> InplaceOp2 for Kernel<F> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, out: &mut CpuStorage, layout: &Layout, a: &CpuStorage, a_layout: &Layout) -> Result<()> {
+        self.run((out, layout), [(a, a_layout)])
+    }
+}
+
+impl<F: FnOnce(ValuesMut<'_>, [Values<'_>; 2]) -> Result<()>> InplaceOp3 for Kernel<F> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(
+        &self,
+        out: &mut CpuStorage,
+        layout: &Layout,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<()> {
+        self.run((out, layout), [(a, a_layout), (b, b_layout)])
+    }
+}
+
+fn update0<F>(name: &'static str, out: &Tensor, work: F) -> Result<()>
+where
+    F: FnOnce(ValuesMut<'_>, [Values<'_>; 0]) -> Result<()>,
+{
+    out.inplace_op1(&Kernel::new(name, work))
 }
 
 fn update1<F>(name: &'static str, out: &Tensor, a: &Tensor, work: F) -> Result<()>
 where
     F: FnOnce(ValuesMut<'_>, [Values<'_>; 1]) -> Result<()>,
 {
-    out.inplace_op2(a, &Kernel { name, work: Cell::new(Some(work)) })
+    out.inplace_op2(a, &Kernel::new(name, work))
 }
 
 fn update2<F>(name: &'static str, out: &Tensor, a: &Tensor, b: &Tensor, work: F) -> Result<()>
 where
     F: FnOnce(ValuesMut<'_>, [Values<'_>; 2]) -> Result<()>,
 {
-    out.inplace_op3(a, b, &Kernel { name, work: Cell::new(Some(work)) })
+    out.inplace_op3(a, b, &Kernel::new(name, work))
 }

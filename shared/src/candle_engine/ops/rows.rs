@@ -4,8 +4,9 @@ use candle_core::{Result, Tensor};
 
 use super::super::kernels::{self, Float, simd};
 use super::super::parallel::{for_each, split, threads};
-use super::{Heads, each_format, update1, update2};
+use super::{Heads, each_format, update0, update1, update2};
 use crate::dtype::DType;
+use crate::rope::Rope;
 
 /// Values that are not worth a second thread.
 const SMALL: usize = 1 << 14;
@@ -102,4 +103,20 @@ fn by_rows(
             || out.chunks_exact_mut(out_width).zip(x.chunks_exact(x_width)).for_each(|(out, x)| work(out, x)),
         );
     });
+}
+
+/// Cosines and sines of each row's position into `rotary`, `[cosines | sines]` a row, rounded to `dtype`.
+pub(in super::super) fn write_rotary(
+    rotary: &Tensor,
+    rope: &Rope,
+    positions: impl Iterator<Item = (bool, usize)>,
+    dtype: DType,
+) -> Result<()> {
+    update0("rotary", rotary, |rotary, []| {
+        for (row, (long, position)) in rotary.f32()?.chunks_exact_mut(rope.rotary_dim()).zip(positions) {
+            rope.write_row(long, position, row);
+            kernels::round(dtype, row);
+        }
+        Ok(())
+    })
 }

@@ -1,0 +1,273 @@
+//! Phi-3 on candle, on a CPU: the reference of the other engines, exact against Hugging Face.
+//!
+//! Activations are f32 whatever the model's format and rounded to it where Hugging Face casts; every sum is in f32.
+//! Weights and KV cache are held in their formats and widened as they are read.
+
+mod parallel;
+mod kernels;
+mod ops;
+mod workspace;
+mod model;
+mod sequence;
+mod load;
+mod diagnostics;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use self::load::Loader;
+use self::model::Model;
+use self::ops::{Segment, Values};
+use self::sequence::Sequence;
+use self::workspace::Workspace;
+use crate::dtype::DType;
+use crate::engine::{
+    Attention, Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt, Sampled, Sampling,
+    SequenceId,
+};
+use crate::rope::Rope;
+use crate::weights::{Checkpoint, WeightSource};
+
+/// A Phi-3 model on a CPU.
+pub struct CandleEngine {
+    plan: LoadPlan,
+    model: Model,
+    rope: Rope,
+    space: Workspace,
+    sequences: BTreeMap<SequenceId, Sequence>,
+    /// Most bytes that diagnostics held beside the workspace.
+    diagnostics_bytes: u64,
+}
+
+impl Engine for CandleEngine {
+    async fn load<S: WeightSource>(
+        checkpoint: &Checkpoint<S>,
+        plan: &LoadPlan,
+        progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
+    ) -> Result<Self, EngineError> {
+        check_plan(plan)?;
+        // Before the weights: a workspace that does not fit should not cost a load.
+        let space = Workspace::new(plan)?;
+        let model = if plan.low_cpu_mem_usage {
+            Loader { checkpoint, plan, progress, done_bytes: 0 }.model().await?
+        } else {
+            let checkpoint = &checkpoint.buffered().await?;
+            Loader { checkpoint, plan, progress, done_bytes: 0 }.model().await?
+        };
+        let total_bytes = load::weights_bytes(&plan.config, plan.dtype);
+        let last = LoadProgress { stage: LoadStage::Preparing, done_bytes: total_bytes, total_bytes };
+        if progress(last).is_break() {
+            return Err(EngineError::Cancelled);
+        }
+        let (plan, rope) = (plan.clone(), Rope::new(&plan.config));
+        Ok(Self { plan, model, rope, space, sequences: BTreeMap::new(), diagnostics_bytes: 0 })
+    }
+
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
+            engine: "candle".to_owned(),
+            device: "cpu".to_owned(),
+            dtype: self.plan.dtype,
+            threads: parallel::threads(),
+        }
+    }
+
+    async fn open(&mut self, id: SequenceId, capacity: usize, sampling: &Sampling) -> Result<(), EngineError> {
+        if self.sequences.contains_key(&id) {
+            return Err(EngineError::SequenceInUse(id));
+        }
+        if capacity > self.plan.context {
+            return Err(EngineError::SequenceFull { tokens: capacity, capacity: self.plan.context });
+        }
+        if self.sequences.len() >= self.plan.batch {
+            return Err(EngineError::Unavailable {
+                what: "another sequence".to_owned(),
+                reason: format!("the model was loaded for a batch of {}; release one first", self.plan.batch),
+            });
+        }
+        self.sequences.insert(id, Sequence::new(&self.plan, capacity, sampling)?);
+        Ok(())
+    }
+
+    async fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Vec<Sampled>, EngineError> {
+        for prompt in prompts {
+            if prompt.tokens.is_empty() {
+                return Err(EngineError::EmptyPrompt);
+            }
+            check_tokens(prompt.tokens, self.plan.config.vocab_size)?;
+        }
+        let appended: Vec<_> = prompts.iter().map(|prompt| (prompt.sequence, prompt.tokens.to_vec())).collect();
+        self.extend(&appended)
+    }
+
+    async fn decode(&mut self, sequences: &[SequenceId]) -> Result<Vec<Sampled>, EngineError> {
+        let pending = |id: &SequenceId| {
+            let sequence = self.sequences.get(id).and_then(|sequence| sequence.pending);
+            sequence.map(|token| (*id, vec![token])).ok_or(EngineError::UnknownSequence(*id))
+        };
+        let appended: Vec<_> = sequences.iter().map(pending).collect::<Result<_, _>>()?;
+        self.extend(&appended)
+    }
+
+    async fn drain(&mut self) -> Result<Vec<Sampled>, EngineError> {
+        // Every id is readable as soon as it is sampled.
+        Ok(Vec::new())
+    }
+
+    fn release(&mut self, sequence: SequenceId) {
+        self.sequences.remove(&sequence);
+    }
+}
+
+impl CandleEngine {
+    /// Appends ids to sequences and samples the next of each; on an error all of them stay as they were.
+    fn extend(&mut self, appended: &[(SequenceId, Vec<u32>)]) -> Result<Vec<Sampled>, EngineError> {
+        for (index, (id, tokens)) in appended.iter().enumerate() {
+            let sequence = self.sequences.get(id).ok_or(EngineError::UnknownSequence(*id))?;
+            let (tokens, capacity) = (sequence.ids.len() + tokens.len(), sequence.capacity);
+            if tokens > capacity {
+                return Err(EngineError::SequenceFull { tokens, capacity });
+            }
+            if appended[..index].iter().any(|(other, _)| other == id) {
+                return Err(EngineError::SequenceInUse(*id));
+            }
+        }
+        let mut lengths = Vec::with_capacity(appended.len());
+        for (id, tokens) in appended {
+            if let Some(sequence) = self.sequences.get_mut(id) {
+                lengths.push((*id, sequence.ids.len()));
+                sequence.ids.extend_from_slice(tokens);
+            }
+        }
+        let ids: Vec<_> = appended.iter().map(|(id, _)| *id).collect();
+        let sampled = self.advance(&ids);
+        for (id, length) in lengths {
+            if let Some(sequence) = self.sequences.get_mut(&id).filter(|_| sampled.is_err()) {
+                sequence.truncate(length);
+            }
+        }
+        sampled
+    }
+
+    /// Computes what sequences lack and samples the next id of each.
+    fn advance(&mut self, ids: &[SequenceId]) -> Result<Vec<Sampled>, EngineError> {
+        let hidden = self.plan.config.hidden_size;
+        let mut work = Vec::with_capacity(ids.len());
+        for (index, id) in ids.iter().enumerate() {
+            if let Some(sequence) = self.sequences.get_mut(id) {
+                work.push((index, *id, sequence.uncached(&self.rope)));
+            }
+        }
+        while !work.is_empty() {
+            // As many rows as fit a chunk, of as many sequences as that takes.
+            let mut parts = Vec::new();
+            let mut rows = 0;
+            for (index, id, positions) in &mut work {
+                let take = positions.len().min(self.space.rows - rows);
+                if take > 0 {
+                    parts.push((*index, *id, positions.start..positions.start + take));
+                    positions.start += take;
+                    rows += take;
+                }
+            }
+            work.retain(|(_, _, positions)| !positions.is_empty());
+            self.chunk(&parts).map_err(backend)?;
+            let mut row = 0;
+            for (index, id, positions) in parts {
+                row += positions.len();
+                let Some(sequence) = self.sequences.get_mut(&id) else { continue };
+                sequence.set_cached(positions.end);
+                if positions.end == sequence.ids.len() {
+                    let last = self.space.residual.narrow(0, (row - 1) * hidden, hidden).map_err(backend)?;
+                    self.space.last.slice_set(&last, 0, index * hidden).map_err(backend)?;
+                }
+            }
+        }
+        let last = self.space.last.clone();
+        self.model.logits(&last, ids.len(), &mut self.space).map_err(backend)?;
+        self.sample(ids)
+    }
+
+    /// One pass of some positions of some sequences through all layers.
+    fn chunk(&mut self, parts: &[(usize, SequenceId, std::ops::Range<usize>)]) -> candle_core::Result<()> {
+        let mut tokens = Vec::new();
+        let mut places = Vec::new();
+        for (_, id, positions) in parts {
+            if let Some(sequence) = self.sequences.get(id) {
+                let first = tokens.len();
+                tokens.extend_from_slice(&sequence.ids[positions.clone()]);
+                places.push((sequence, first..tokens.len(), positions.start));
+            }
+        }
+        let rotary = places.iter().flat_map(|(sequence, rows, start)| {
+            (*start..start + rows.len()).map(|position| (sequence.long, position))
+        });
+        ops::write_rotary(&self.space.rotary, &self.rope, rotary, self.plan.dtype)?;
+        let residual = self.space.residual.clone();
+        self.model.embed(&tokens, &residual)?;
+        for (index, layer) in self.model.layers.iter().enumerate() {
+            let segments: Vec<_> = places
+                .iter()
+                .map(|(sequence, rows, start)| Segment {
+                    rows: rows.clone(),
+                    start: *start,
+                    cache: sequence.cache[index].clone(),
+                })
+                .collect();
+            layer.forward(&residual, &segments, &self.model.shape, &mut self.space)?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, ids: &[SequenceId]) -> Result<Vec<Sampled>, EngineError> {
+        let vocab = self.plan.config.vocab_size;
+        let (storage, layout) = self.space.logits.storage_and_layout();
+        let candle_core::Storage::Cpu(storage) = &*storage else {
+            return Err(EngineError::Backend("logits are not on the CPU".to_owned()));
+        };
+        let logits = Values::of(storage, layout).and_then(Values::f32).map_err(backend)?;
+        let rows = || ids.iter().zip(logits.chunks_exact(vocab));
+        // All of them first: a sampler must not have drawn when the step fails.
+        if rows().any(|(_, row)| row.iter().any(|logit| logit.is_nan())) {
+            return Err(EngineError::NanLogits);
+        }
+        let mut sampled = Vec::with_capacity(ids.len());
+        for (sequence, row) in rows() {
+            if let Some(state) = self.sequences.get_mut(sequence) {
+                let id = state.sampler.next(row).ok_or(EngineError::NanLogits)?;
+                state.pending = Some(id);
+                sampled.push(Sampled { sequence: *sequence, id });
+            }
+        }
+        Ok(sampled)
+    }
+}
+
+fn check_plan(plan: &LoadPlan) -> Result<(), EngineError> {
+    for (what, dtype) in [("dtype", plan.dtype), ("kv dtype", plan.kv_dtype)] {
+        if ![DType::F32, DType::Bf16, DType::F16].contains(&dtype) {
+            return Err(EngineError::Unavailable {
+                what: format!("{what} {dtype}"),
+                reason: "this engine computes in f32, bf16 and f16".to_owned(),
+            });
+        }
+    }
+    if plan.attention != Attention::Eager {
+        return Err(EngineError::Unavailable {
+            what: "fused attention".to_owned(),
+            reason: "the CPU engine writes its scores out; use eager".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<(), EngineError> {
+    match tokens.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
+        Some((position, id)) => Err(EngineError::TokenOutOfRange { id: *id, position, vocab_size }),
+        None => Ok(()),
+    }
+}
+
+fn backend(error: candle_core::Error) -> EngineError {
+    EngineError::Backend(error.to_string())
+}
