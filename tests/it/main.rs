@@ -4,5 +4,6 @@ mod support;
 
 mod config;
 mod estimate;
+mod parity;
 
 mod tidy;

@@ -12,7 +12,11 @@ use crate::engine::{Diagnostics, EngineError, Memory};
 use crate::estimate::activations;
 
 impl Diagnostics for CandleEngine {
-    async fn logits(&mut self, tokens: &[u32], rows: &mut dyn FnMut(usize, &[f32])) -> Result<(), EngineError> {
+    async fn logits(
+        &mut self,
+        tokens: &[u32],
+        rows: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), EngineError> {
         self.whole(tokens, &mut |_, _| {}, rows)
     }
 
@@ -29,7 +33,8 @@ impl Diagnostics for CandleEngine {
 
     fn memory(&self) -> Memory {
         let weights_bytes = weights_bytes(&self.plan.config, self.plan.dtype);
-        let caches = self.sequences.values().map(|sequence| Sequence::cache_bytes(&self.plan, sequence.capacity));
+        let caches =
+            self.sequences.values().map(|sequence| Sequence::cache_bytes(&self.plan, sequence.capacity));
         let kv_cache_bytes = caches.sum();
         let activation_bytes = self.space.bytes + self.diagnostics_bytes;
         Memory {
@@ -57,20 +62,23 @@ impl CandleEngine {
         if tokens.len() > self.plan.context {
             return Err(EngineError::SequenceFull { tokens: tokens.len(), capacity: self.plan.context });
         }
-        let (count, hidden, vocab) = (tokens.len(), self.plan.config.hidden_size, self.plan.config.vocab_size);
+        let (count, hidden, vocab) =
+            (tokens.len(), self.plan.config.hidden_size, self.plan.config.vocab_size);
         let bytes = activations::diagnostics(&self.plan.config, self.plan.kv_dtype, count as u64);
         self.diagnostics_bytes = self.diagnostics_bytes.max(bytes);
         let residual = zeroed_tensor("activation", DType::F32, &[count * hidden])?;
         let cache = layer_cache(&self.plan, count)?;
         let long = self.rope.is_long(count);
 
-        let part = |start: usize, rows: usize| residual.narrow(0, start * hidden, rows * hidden).map_err(backend);
+        let part =
+            |start: usize, rows: usize| residual.narrow(0, start * hidden, rows * hidden).map_err(backend);
         self.model.embed(tokens, &residual).map_err(backend)?;
         for (index, layer) in self.model.layers.iter().enumerate() {
             // Later layers overwrite the cache of earlier ones: each needs only its own.
             for chunk in super::parallel::blocks(count, self.space.rows) {
                 let positions = chunk.clone().map(|position| (long, position));
-                ops::write_rotary(&self.space.rotary, &self.rope, positions, self.plan.dtype).map_err(backend)?;
+                ops::write_rotary(&self.space.rotary, &self.rope, positions, self.plan.dtype)
+                    .map_err(backend)?;
                 let x = part(chunk.start, chunk.len())?;
                 let segment = Segment { rows: 0..chunk.len(), start: chunk.start, cache: cache.clone() };
                 layer.forward(&x, &[segment], &self.model.shape, &mut self.space).map_err(backend)?;

@@ -44,7 +44,8 @@ impl<S: WeightSource> Loader<'_, S> {
             });
         }
         let norm = self.tensor(Role::FinalNorm, 0).await?;
-        let head = if config.tie_word_embeddings { embedding.clone() } else { self.tensor(Role::LmHead, 0).await? };
+        let head =
+            if config.tie_word_embeddings { embedding.clone() } else { self.tensor(Role::LmHead, 0).await? };
         let shape = Shape::new(config, Rope::new(config).rotary_dim(), self.plan.dtype);
         Ok(Model { embedding, layers, norm, head, shape })
     }
@@ -61,7 +62,10 @@ impl<S: WeightSource> Loader<'_, S> {
         Ok(tensor)
     }
 
-    async fn read<F: Float + candle_core::WithDType>(&self, spec: &TensorSpec) -> Result<Tensor, EngineError> {
+    async fn read<F: Float + candle_core::WithDType>(
+        &self,
+        spec: &TensorSpec,
+    ) -> Result<Tensor, EngineError> {
         let len = spec.count() as usize;
         let mut values = zeroed::<F>("weights", len)?;
         if self.checkpoint.tensors().get(&spec.name).is_some_and(|stored| stored.dtype == self.plan.dtype) {

@@ -72,7 +72,12 @@ impl Engine for CandleEngine {
         }
     }
 
-    async fn open(&mut self, id: SequenceId, capacity: usize, sampling: &Sampling) -> Result<(), EngineError> {
+    async fn open(
+        &mut self,
+        id: SequenceId,
+        capacity: usize,
+        sampling: &Sampling,
+    ) -> Result<(), EngineError> {
         if self.sequences.contains_key(&id) {
             return Err(EngineError::SequenceInUse(id));
         }
@@ -96,7 +101,8 @@ impl Engine for CandleEngine {
             }
             check_tokens(prompt.tokens, self.plan.config.vocab_size)?;
         }
-        let appended: Vec<_> = prompts.iter().map(|prompt| (prompt.sequence, prompt.tokens.to_vec())).collect();
+        let appended: Vec<_> =
+            prompts.iter().map(|prompt| (prompt.sequence, prompt.tokens.to_vec())).collect();
         self.extend(&appended)
     }
 

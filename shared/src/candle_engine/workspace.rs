@@ -57,7 +57,11 @@ pub(super) fn zeroed<T: bytemuck::Pod>(phase: &'static str, len: usize) -> Resul
 }
 
 /// A tensor of zeros.
-pub(super) fn zeroed_tensor(phase: &'static str, dtype: DType, shape: &[usize]) -> Result<Tensor, EngineError> {
+pub(super) fn zeroed_tensor(
+    phase: &'static str,
+    dtype: DType,
+    shape: &[usize],
+) -> Result<Tensor, EngineError> {
     let len = shape.iter().copied().fold(1usize, usize::saturating_mul);
     let tensor = match dtype {
         DType::Bf16 => Tensor::from_vec(zeroed::<bf16>(phase, len)?, shape, &Device::Cpu),

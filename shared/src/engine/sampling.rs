@@ -175,7 +175,8 @@ mod tests {
         let share = |sampling: &Sampling, id: u32| {
             draws(sampling, &logits, 20_000).iter().filter(|drawn| **drawn == id).count() as f64 / 2e4
         };
-        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 0.015, "{found} for {expected}");
+        let near =
+            |found: f64, expected: f64| assert!((found - expected).abs() < 0.015, "{found} for {expected}");
         near(share(&sampling(1.0, 1.0, 0), 0), 0.7);
         near(share(&sampling(1.0, 1.0, 0), 2), 0.1);
         // Temperature 1/2 squares the weights: 0.49 : 0.04 : 0.01.

@@ -198,7 +198,8 @@ impl<S: WeightSource> Checkpoint<S> {
         let tensor = self.tensor(name)?;
         let refuse = |problem| WeightsError::new(&self.files[tensor.file].0, problem);
         if tensor.count() != values.len() as u64 {
-            let what = format!("tensor `{name}` has {} elements, the buffer {}", tensor.count(), values.len());
+            let what =
+                format!("tensor `{name}` has {} elements, the buffer {}", tensor.count(), values.len());
             return Err(refuse(WeightsProblem::Corrupt(what)));
         }
         if !floats::is_convertible(tensor.dtype) {

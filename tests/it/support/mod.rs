@@ -1,4 +1,6 @@
-//! What the tests share: fixtures by name.
+//! What the tests share: fixtures by name, checkpoints, engines.
+
+pub(crate) mod model;
 
 use std::path::PathBuf;
 

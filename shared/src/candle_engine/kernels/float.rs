@@ -137,7 +137,10 @@ mod tests {
                     let mut rounded = [value];
                     round(DType::F16, &mut rounded);
                     assert!(same(rounded[0], f16::from_f32(value).to_f32()), "{value:e} to f16");
-                    assert!(same(bf16::narrow(value).to_f32(), bf16::from_f32(value).to_f32()), "{value:e} to bf16");
+                    assert!(
+                        same(bf16::narrow(value).to_f32(), bf16::from_f32(value).to_f32()),
+                        "{value:e} to bf16"
+                    );
                 }
             }
         }

@@ -96,7 +96,8 @@ pub(in super::super) fn attend(
     let scores = scores.chunks_mut(share_of_scores).take(threads);
     let step = panel.len() / threads;
     let panels = panel.chunks_mut(step.max(1)).map(Some).chain(std::iter::repeat_with(|| None));
-    let scratch = scores.zip(panels).map(|(scores, panel)| Scratch { scores, panel: panel.unwrap_or_default() });
+    let scratch =
+        scores.zip(panels).map(|(scores, panel)| Scratch { scores, panel: panel.unwrap_or_default() });
     update2("attend", out, qkv, &segment.cache, |out, [qkv, cache]| {
         let out = &mut out.f32()?[rows.start * heads.query_width()..rows.end * heads.query_width()];
         let qkv = &qkv.f32()?[rows.start * width..rows.end * width];
@@ -116,7 +117,8 @@ pub(in super::super) fn attend(
             } else {
                 // Blocks of rows, dealt round: later rows see more keys.
                 let block = rows.len().div_ceil(threads).min(MOST_BLOCK_ROWS).min(share_of_scores / keys);
-                let mut parts: Vec<(Vec<_>, Scratch<'_>)> = scratch.map(|scratch| (Vec::new(), scratch)).collect();
+                let mut parts: Vec<(Vec<_>, Scratch<'_>)> =
+                    scratch.map(|scratch| (Vec::new(), scratch)).collect();
                 for (index, out) in out.chunks_mut(block * heads.query_width()).enumerate() {
                     parts[index % threads].0.push((index * block, out));
                 }
@@ -168,7 +170,8 @@ impl<W: Float> Job<'_, W> {
             let visible = visible_keys(self.start + row, window);
             let q = &self.qkv[row * self.heads.qkv_width() + head * dim..][..dim];
             let scores = &mut scratch.scores[..visible.len()];
-            for (score, key) in scores.iter_mut().zip(self.cached(0, head, visible.clone()).chunks_exact(dim)) {
+            for (score, key) in scores.iter_mut().zip(self.cached(0, head, visible.clone()).chunks_exact(dim))
+            {
                 *score = dot(key, q);
             }
             softmax(scores, self.scale(), self.dtype);

@@ -115,8 +115,9 @@ mod tests {
     #[test]
     fn every_path_agrees_with_sums_in_f64() {
         for (inner, columns) in [(1, 1), (5, 3), (64, 48), (100, 257), (130, 1030)] {
-            let weight: Vec<f32> =
-                (0..inner * columns).map(|i| bf16::from_f32(((i * 37 % 101) as f32 - 50.0) / 64.0).to_f32()).collect();
+            let weight: Vec<f32> = (0..inner * columns)
+                .map(|i| bf16::from_f32(((i * 37 % 101) as f32 - 50.0) / 64.0).to_f32())
+                .collect();
             let f32 = Tensor::from_slice(&weight, (columns, inner), &Device::Cpu).expect("shape");
             let narrow: Vec<_> = weight.iter().map(|w| bf16::from_f32(*w)).collect();
             let bf16 = Tensor::from_slice(&narrow, (columns, inner), &Device::Cpu).expect("shape");
@@ -125,19 +126,26 @@ mod tests {
             for rows in [1, 2, FEW_ROWS, FEW_ROWS + 1, 40] {
                 let x: Vec<f32> = (0..rows * inner).map(|i| ((i * 53 % 97) as f32 - 48.0) / 32.0).collect();
                 let exact = |row: usize, column: usize| -> f64 {
-                    (0..inner).map(|i| f64::from(weight[column * inner + i]) * f64::from(x[row * inner + i])).sum()
+                    (0..inner)
+                        .map(|i| f64::from(weight[column * inner + i]) * f64::from(x[row * inner + i]))
+                        .sum()
                 };
                 let x_tensor = Tensor::from_slice(&x, x.len(), &Device::Cpu).expect("shape");
                 for weights in [&f32, &bf16, &f16] {
-                    let out = Tensor::zeros(rows * columns, candle_core::DType::F32, &Device::Cpu).expect("zeros");
+                    let out =
+                        Tensor::zeros(rows * columns, candle_core::DType::F32, &Device::Cpu).expect("zeros");
                     let mut panel = vec![0.0; threads() * inner * 7];
                     linear(&out, &x_tensor, weights, rows, DType::F32, &mut panel).expect("shapes fit");
                     let out = out.to_vec1::<f32>().expect("one dimension");
                     for row in 0..rows {
                         for column in 0..columns {
-                            let difference = (f64::from(out[row * columns + column]) - exact(row, column)).abs();
+                            let difference =
+                                (f64::from(out[row * columns + column]) - exact(row, column)).abs();
                             // Products are below 1.2; a sum of n of them in f32 errs by n · 2^-24 of it at most.
-                            assert!(difference < 1e-7 * inner as f64, "{rows}x{inner}x{columns}: {difference:e}");
+                            assert!(
+                                difference < 1e-7 * inner as f64,
+                                "{rows}x{inner}x{columns}: {difference:e}"
+                            );
                         }
                     }
                 }

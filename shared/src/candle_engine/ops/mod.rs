@@ -83,7 +83,9 @@ impl<'a> ValuesMut<'a> {
 }
 
 fn span(layout: &Layout) -> Result<(usize, usize)> {
-    layout.contiguous_offsets().ok_or_else(|| Error::Msg("a tensor of the engine is not contiguous".to_owned()))
+    layout
+        .contiguous_offsets()
+        .ok_or_else(|| Error::Msg("a tensor of the engine is not contiguous".to_owned()))
 }
 
 fn unexpected(storage: &CpuStorage) -> Error {
@@ -134,7 +136,13 @@ impl<F: FnOnce(ValuesMut<'_>, [Values<'_>; 1]) -> Result<()>> InplaceOp2 for Ker
         self.name
     }
 
-    fn cpu_fwd(&self, out: &mut CpuStorage, layout: &Layout, a: &CpuStorage, a_layout: &Layout) -> Result<()> {
+    fn cpu_fwd(
+        &self,
+        out: &mut CpuStorage,
+        layout: &Layout,
+        a: &CpuStorage,
+        a_layout: &Layout,
+    ) -> Result<()> {
         self.run((out, layout), [(a, a_layout)])
     }
 }

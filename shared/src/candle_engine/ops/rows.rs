@@ -51,13 +51,21 @@ pub(in super::super) fn rms_norm(
 /// `out += x`, the first `rows` rows of `width` values.
 pub(in super::super) fn add(out: &Tensor, x: &Tensor, rows: usize, width: usize, dtype: DType) -> Result<()> {
     update1("add", out, x, |out, [x]| {
-        by_rows(&mut out.f32()?[..rows * width], width, x.f32()?, width, |out, x| kernels::add(out, x, dtype));
+        by_rows(&mut out.f32()?[..rows * width], width, x.f32()?, width, |out, x| {
+            kernels::add(out, x, dtype)
+        });
         Ok(())
     })
 }
 
 /// `out = silu(gate) · up` of rows `[gate | up]` of `2 · width` values.
-pub(in super::super) fn silu_mul(out: &Tensor, gate_up: &Tensor, rows: usize, width: usize, dtype: DType) -> Result<()> {
+pub(in super::super) fn silu_mul(
+    out: &Tensor,
+    gate_up: &Tensor,
+    rows: usize,
+    width: usize,
+    dtype: DType,
+) -> Result<()> {
     update1("silu-mul", out, gate_up, |out, [gate_up]| {
         by_rows(&mut out.f32()?[..rows * width], width, gate_up.f32()?, 2 * width, |out, gate_up| {
             kernels::silu_mul(out, gate_up, dtype);
@@ -67,7 +75,13 @@ pub(in super::super) fn silu_mul(out: &Tensor, gate_up: &Tensor, rows: usize, wi
 }
 
 /// Rotates the query and key heads of rows `[q | k | v]` in place; `rotary` holds `[cosines | sines]` of each row.
-pub(in super::super) fn rotate(qkv: &Tensor, rotary: &Tensor, rows: usize, heads: &Heads, dtype: DType) -> Result<()> {
+pub(in super::super) fn rotate(
+    qkv: &Tensor,
+    rotary: &Tensor,
+    rows: usize,
+    heads: &Heads,
+    dtype: DType,
+) -> Result<()> {
     let (width, rotated) = (heads.qkv_width(), heads.rotary_dim);
     update1("rotate", qkv, rotary, |qkv, [rotary]| {
         by_rows(&mut qkv.f32()?[..rows * width], width, rotary.f32()?, rotated, |qkv, rotary| {

@@ -1,0 +1,105 @@
+//! Checkpoints and engines for tests.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use phi3::candle_engine::CandleEngine;
+use phi3::config::ModelConfig;
+use phi3::dtype::DType;
+use phi3::engine::{Attention, Diagnostics, Engine, EngineError, LoadPlan, Prompt, Sampling, SequenceId};
+use phi3::generate::{Generation, Request, generate};
+use phi3::weights::{BytesSource, Checkpoint};
+use pollster::block_on;
+use safetensors::SafeTensors;
+
+/// A checkpoint in memory.
+pub(crate) type Bytes = Checkpoint<BytesSource<Vec<u8>>>;
+
+/// Every `*.safetensors` of a folder as one checkpoint.
+pub(crate) fn checkpoint(folder: &Path) -> Bytes {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.expect("a folder that can be listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+        .collect();
+    files.sort();
+    let read =
+        |path: &Path| (path.display().to_string(), BytesSource(std::fs::read(path).expect("a file to read")));
+    block_on(Checkpoint::from_safetensors(files.iter().map(|path| read(path)).collect()))
+        .expect("a good checkpoint")
+}
+
+/// The f32 tensors of a safetensors file by name, with their shapes.
+pub(crate) fn tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).expect("a good file");
+    let values = |data: &[u8]| data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    file.tensors()
+        .into_iter()
+        .map(|(name, view)| (name, (view.shape().to_vec(), values(view.data()))))
+        .collect()
+}
+
+/// A plan in which everything but these is plain.
+pub(crate) fn plan(config: &ModelConfig, dtype: DType, context: usize) -> LoadPlan {
+    LoadPlan {
+        config: config.clone(),
+        dtype,
+        kv_dtype: dtype,
+        attention: Attention::Eager,
+        context,
+        batch: 4,
+        low_cpu_mem_usage: true,
+    }
+}
+
+/// Loads without watching.
+pub(crate) fn load(checkpoint: &Bytes, plan: &LoadPlan) -> Result<CandleEngine, EngineError> {
+    block_on(CandleEngine::load(checkpoint, plan, &mut |_| ControlFlow::Continue(())))
+}
+
+/// Logits of a whole sequence, row by row.
+pub(crate) fn full_logits(engine: &mut CandleEngine, tokens: &[u32]) -> Vec<Vec<f32>> {
+    let mut rows = Vec::new();
+    block_on(engine.logits(tokens, &mut |position, row| {
+        assert_eq!(position, rows.len());
+        rows.push(row.to_vec());
+    }))
+    .expect("logits");
+    rows
+}
+
+/// Greedy continuation.
+pub(crate) fn greedy(
+    engine: &mut CandleEngine,
+    prompt: &[u32],
+    max_new_tokens: usize,
+    stop_ids: &[u32],
+) -> Generation {
+    let request = Request { prompt, max_new_tokens, stop_ids, sampling: Sampling::GREEDY };
+    block_on(generate(engine, SequenceId(1), &request, &mut |_| ControlFlow::Continue(())))
+        .expect("generates")
+}
+
+/// The id that follows `tokens`, and the logits it was chosen from, over the cache: the tokens go in by `pieces`.
+pub(crate) fn prefill(engine: &mut CandleEngine, id: u64, pieces: &[&[u32]]) -> Vec<u32> {
+    let sequence = SequenceId(id);
+    let sampled = pieces.iter().map(|tokens| {
+        let sampled = block_on(engine.prefill(&[Prompt { sequence, tokens }])).expect("prefill");
+        sampled[0].id
+    });
+    sampled.collect()
+}
+
+/// Largest difference between two rows.
+pub(crate) fn largest_difference(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let difference = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).abs();
+    let all: Vec<f64> = a.iter().zip(b).map(difference).collect();
+    if all.iter().any(|difference| difference.is_nan()) {
+        f64::NAN
+    } else {
+        all.into_iter().fold(0.0, f64::max)
+    }
+}
