@@ -60,10 +60,14 @@ impl Model {
             }
             Source::Safetensors(path) => Self::beside(path, open_single(path)?),
             Source::Index(path) => Self::beside(path, open_shards(path)?),
-            Source::Gguf(path) => Err(FilesError::Lacks {
-                path: path.clone(),
-                what: "config.json; convert it first: preflight convert",
-            }),
+            Source::Gguf(path) => {
+                let name = path.display().to_string();
+                let opened = pollster::block_on(Checkpoint::from_gguf(&name, FileSource::open(path)?));
+                let (config, checkpoint) = opened?;
+                let config_json = Value::Object(config).to_string().into_bytes();
+                let config_file = name.clone();
+                Ok(Self { name, config_file, config_json, checkpoint: Some(checkpoint), directory: None })
+            }
         }
     }
 

@@ -2,8 +2,10 @@
 
 mod inspect;
 mod estimate;
+mod convert;
 mod serve;
 mod load_config;
+mod out_dir;
 mod page;
 mod output;
 
@@ -27,6 +29,7 @@ struct Cli {
 enum Command {
     Inspect(inspect::Args),
     Estimate(estimate::Args),
+    Convert(convert::Args),
     Serve(serve::Args),
 }
 
@@ -38,6 +41,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Inspect(args) => inspect::run(args),
             Command::Estimate(args) => estimate::run(args),
+            Command::Convert(args) => convert::run(args),
             Command::Serve(args) => serve::run(args),
         },
         Err(error) => usage(&error),

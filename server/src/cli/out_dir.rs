@@ -1,0 +1,99 @@
+//! A folder that appears only when it is complete.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+
+use phi3::api::ErrorObject;
+use phi3::units::format_bytes;
+
+use crate::error::CliError;
+
+/// Bytes between two lines of progress.
+const PROGRESS_STEP: u64 = 16 << 20;
+
+/// A folder being written beside its place.
+#[derive(Debug)]
+pub(super) struct OutDir {
+    target: PathBuf,
+    part: PathBuf,
+}
+
+impl OutDir {
+    /// Makes a temporary folder beside `target`, which must be absent or an empty folder.
+    ///
+    /// # Errors
+    /// Something is there, or the folder cannot be made.
+    pub(super) fn create(target: &Path) -> Result<Self, CliError> {
+        let refuse = |what: String| {
+            let path = target.display().to_string();
+            CliError::from(ErrorObject::new("output_not_writable", format!("{path}: {what}")).at(path))
+        };
+        match target.read_dir().map(|mut entries| entries.next().is_some()) {
+            Ok(true) => return Err(refuse("is not empty; give a new folder".to_owned())),
+            Ok(false) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(refuse(error.to_string())),
+        }
+        let name = target.file_name().ok_or_else(|| refuse("is no folder's name".to_owned()))?;
+        let mut part = name.to_owned();
+        part.push(format!(".part-{}", std::process::id()));
+        let part = target.with_file_name(part);
+        std::fs::create_dir_all(&part).map_err(|error| refuse(error.to_string()))?;
+        Ok(Self { target: target.to_owned(), part })
+    }
+
+    /// Opens a file in it; progress goes to stderr if that is a terminal.
+    pub(super) fn file(&self, name: &str) -> io::Result<OutFile> {
+        let file = File::create_new(self.part.join(name))?;
+        let shown = io::stderr().is_terminal().then(|| name.to_owned());
+        Ok(OutFile { file: BufWriter::with_capacity(1 << 20, file), shown, bytes: 0, told: 0 })
+    }
+
+    /// Puts the folder in its place.
+    ///
+    /// # Errors
+    /// The place has been taken meanwhile.
+    pub(super) fn finish(self) -> Result<(), CliError> {
+        std::fs::rename(&self.part, &self.target).map_err(|error| {
+            let path = self.target.display().to_string();
+            ErrorObject::new("output_not_writable", format!("{path}: {error}")).at(path).into()
+        })
+    }
+}
+
+impl Drop for OutDir {
+    fn drop(&mut self) {
+        // After `finish` it is no longer there.
+        std::fs::remove_dir_all(&self.part).ok();
+    }
+}
+
+/// A file in an [`OutDir`]; flushing it brings it to the disk.
+#[derive(Debug)]
+pub(super) struct OutFile {
+    file: BufWriter<File>,
+    shown: Option<String>,
+    bytes: u64,
+    told: u64,
+}
+
+impl Write for OutFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.bytes += written as u64;
+        if let Some(name) = self.shown.as_deref().filter(|_| self.bytes - self.told >= PROGRESS_STEP) {
+            self.told = self.bytes;
+            write!(io::stderr(), "\r{name}  {}", format_bytes(self.bytes)).ok();
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        if self.told > 0 {
+            write!(io::stderr(), "\r\x1b[K").ok();
+        }
+        self.file.get_ref().sync_all()
+    }
+}
