@@ -127,7 +127,7 @@ const tests = [
     await expectValue(page, "weights-bytes", MINI.weights * 2);
     await choose(page, "kv-dtype", "f16");
     await expectValue(page, "kv-bytes", MINI.kv4096 / 2);
-    await poll(() => value(page, "total-bytes"), (bytes) => bytes - total >= MINI.weights, "a total that grew by the weights");
+    await poll(() => value(page, "total-bytes"), (bytes) => bytes - total > 0.99 * MINI.weights, `a total that grew by the weights from ${total}`);
   })],
 
   ["the verdict follows the device", onPage(async (page) => {
