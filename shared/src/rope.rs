@@ -67,8 +67,9 @@ impl Rope {
     /// Tables for `positions` of a sequence that uses the long factors or not.
     #[must_use]
     pub fn table(&self, long: bool, positions: Range<usize>) -> RopeTable {
-        let (cos, sin) =
-            positions.flat_map(|position| self.frequencies(long).iter().map(move |f| self.cos_sin(position, *f))).unzip();
+        let (cos, sin) = positions
+            .flat_map(|position| self.frequencies(long).iter().map(move |f| self.cos_sin(position, *f)))
+            .unzip();
         RopeTable { cos, sin }
     }
 

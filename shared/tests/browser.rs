@@ -9,7 +9,8 @@ use wasm_bindgen_test::wasm_bindgen_test;
 /// usize is 32 bits here: counts past 4 Gi must not wrap.
 #[wasm_bindgen_test]
 fn counts_and_bytes_are_those_of_the_host() {
-    let config = ModelConfig::parse(br#"{"model_type":"phi3","dtype":"float32"}"#).expect("defaults are Phi-3-mini's");
+    let config =
+        ModelConfig::parse(br#"{"model_type":"phi3","dtype":"float32"}"#).expect("defaults are Phi-3-mini's");
     assert_eq!(estimate::params(&config).total, 3_821_079_552);
     let options = Options { context: Some(131_072), ..Options::default() };
     let report = estimate::estimate(&config, None, &options);

@@ -164,6 +164,11 @@ fn largest(max: u64, holds: impl Fn(u64) -> bool) -> u64 {
     yes
 }
 
+/// Marks a format that the engines of this build do not compute in: the arithmetic holds for others.
+fn elsewhere(dtype: DType) -> &'static str {
+    if dtype.is_float() { "" } else { " (not run by this build)" }
+}
+
 /// Tries each lever alone, from the one that changes least; keeps those that better the verdict.
 fn suggest(
     config: &ModelConfig,
@@ -197,15 +202,12 @@ fn suggest(
         levers.push(("kv_policy=window".to_owned(), label, Resolved { kv_policy, ..resolved.clone() }));
     }
     for kv_dtype in DType::KV_CACHE.into_iter().filter(|d| narrower(d, resolved.kv_dtype)) {
-        let label = format!("keep the KV cache in {kv_dtype}");
+        let label = format!("keep the KV cache in {kv_dtype}{}", elsewhere(kv_dtype));
         levers.push((format!("kv_dtype={kv_dtype}"), label, Resolved { kv_dtype, ..resolved.clone() }));
     }
     for dtype in DType::WEIGHTS.into_iter().filter(|d| narrower(d, resolved.dtype)) {
-        let label = if dtype.is_quantized() {
-            format!("quantize the weights to {dtype}")
-        } else {
-            format!("load the weights in {dtype}")
-        };
+        let verb = if dtype.is_quantized() { "quantize the weights to" } else { "load the weights in" };
+        let label = format!("{verb} {dtype}{}", elsewhere(dtype));
         let change = Resolved { dtype, convert_to: Some(dtype), ..resolved.clone() };
         levers.push((format!("dtype={dtype}"), label, change));
     }
