@@ -66,6 +66,12 @@ pub fn duration(ms: f64) -> String {
     }
 }
 
+/// Tokens a second: `412 tok/s`, `8.31 tok/s`.
+#[must_use]
+pub fn rate(per_s: f64) -> String {
+    if per_s >= 100.0 { format!("{per_s:.0} tok/s") } else { format!("{per_s:.2} tok/s") }
+}
+
 /// Round steps of an axis from 0 that reaches `top`: at most `most` of them beside 0.
 #[must_use]
 pub fn axis_steps(top: f64, most: usize) -> Vec<f64> {

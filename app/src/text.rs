@@ -22,7 +22,6 @@ pub fn copied(what: &str) -> String {
 
 /// The rail: which model.
 pub mod rail {
-    pub const MODEL: &str = "Model";
     pub const PRESET: &str = "Phi family";
     pub const OWN: &str = "Your own config";
     pub const PASTE: &str = "Paste config.json here, or drop it anywhere";
@@ -32,7 +31,6 @@ pub mod rail {
     pub const LOCAL: &str = "Computed in this browser; nothing is uploaded.";
     pub const SERVER_CHECKING: &str = "Looking for a server…";
     pub const SERVER_NONE: &str = "No server: everything but Validate works.";
-    pub const SERVER: &str = "Server connected";
 }
 
 /// The header.
@@ -55,9 +53,10 @@ pub mod verdict {
     pub const FITS: &str = "Fits";
     pub const TIGHT: &str = "Tight";
     pub const DOES_NOT_FIT: &str = "Does not fit";
-    pub const NEEDS: &str = "Needs";
+    pub const NEEDED: &str = "needed";
+    pub const NOT_KNOWN: &str = "Not known";
+    pub const NOT_KNOWN_NEXT: &str = "No estimate is better than a wrong one. This build knows phi3: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
     pub const CHEAPEST: &str = "Cheapest single changes";
-    pub const PICK: &str = "Choose a device below for a verdict.";
 }
 
 /// The controls.
@@ -76,7 +75,6 @@ pub mod controls {
     pub const CONTEXT: &str = "Context";
     pub const CONTEXT_EXACT: &str = "Context in tokens, exact";
     pub const RESET: &str = "Defaults";
-    pub const SAME_AS_CONFIG: &str = "as the config";
 }
 
 /// Memory: plot, terms, dtypes.
@@ -234,7 +232,7 @@ pub fn device_line(available: u64) -> String {
 }
 
 pub fn per_token(bytes: u64) -> String {
-    format!("{} a token", format_bytes(bytes))
+    format!("{} a token", format_bytes(bytes).replace(".00 ", " "))
 }
 
 /// What a plot shows, for those who do not see it.
@@ -266,12 +264,157 @@ pub fn of_positions(positions: u64) -> String {
 }
 
 /// The estimator's reason as a sentence, with the device's name where it has one.
-pub fn reason(reason: &str, device: Option<&str>) -> String {
-    let reason = capitalised(reason);
-    match device {
-        Some(device) => format!("{reason}, on {device}"),
-        None => reason,
+pub fn reason(reason: &str, device: Option<&str>, at: &str) -> String {
+    let on = device.map_or_else(String::new, |device| format!(" on {device}"));
+    format!("{}{on}, {at}.", capitalised(reason))
+}
+
+/// The same without a device.
+pub fn needed(at: &str) -> String {
+    format!("To load and run {at}. Choose a device for a verdict.")
+}
+
+pub fn not_known(model_type: &str) -> String {
+    format!(
+        "model_type {model_type} is not known to this build, so its tensors and its cache cannot be told from the config."
+    )
+}
+
+/// The foot of the rail where a server is.
+pub fn server(model: Option<&str>) -> String {
+    match model {
+        Some(model) => format!("Server connected, default model {model}"),
+        None => "Server connected, without a default model".to_owned(),
     }
+}
+
+/// `12 of 30`.
+pub fn of(found: usize, all: usize) -> String {
+    if found == all { all.to_string() } else { format!("{found} of {all}") }
+}
+
+/// A message at its first colon or semicolon, as two sentences: the news, and the rest.
+pub fn first_clause(message: &str) -> (String, String) {
+    let message = capitalised(message);
+    match message.find([':', ';']).filter(|at| message[at + 1..].starts_with(' ')) {
+        Some(at) => {
+            (format!("{}.", &message[..at]), format!("{}.", capitalised(message[at + 1..].trim_start())))
+        }
+        None => (format!("{message}."), String::new()),
+    }
+}
+
+pub fn token_ids(what: &str, count: usize) -> String {
+    format!("{what}, {}", plural(count as u64, "token"))
+}
+
+pub fn stop_reason(reason: &str) -> String {
+    match reason {
+        "stop" => "ended by a stop id".to_owned(),
+        "length" => "cut at the limit".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+pub fn queued(before: usize) -> String {
+    match before {
+        0 => "Next in the queue".to_owned(),
+        n => format!("Waiting: {n} before it"),
+    }
+}
+
+pub fn load_stage(stage: phi3::engine::LoadStage) -> &'static str {
+    use phi3::engine::LoadStage;
+    match stage {
+        LoadStage::Checking => "Checking headers and shapes",
+        LoadStage::Weights => "Loading weights",
+        LoadStage::Preparing => "Preparing the KV cache",
+    }
+}
+
+pub fn probe(kind: phi3::validate::ProbeKind) -> &'static str {
+    use phi3::validate::ProbeKind;
+    match kind {
+        ProbeKind::Window => "past the sliding window",
+        ProbeKind::Long => "past the original positions",
+    }
+}
+
+/// The name of a verdict in JSON.
+pub fn verdict_code(verdict: phi3::validate::Verdict) -> &'static str {
+    use phi3::validate::Verdict;
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Unverified => "unverified",
+    }
+}
+
+/// Findings.
+pub mod findings {
+    pub const HEADING: &str = "Findings";
+    pub const NONE: &str = "Nothing contradicts itself and nothing will surprise.";
+    pub const ERROR: &str = "error";
+    pub const WARNING: &str = "warning";
+    pub const INFO: &str = "info";
+}
+
+/// The explainer.
+pub mod fields {
+    pub const HEADING: &str = "Every field of the config";
+    pub const FILTER: &str = "Filter fields";
+    pub const KEY: &str = "Key";
+    pub const VALUE: &str = "Value";
+    pub const MEANING: &str = "What it means";
+    pub const IMPLICATION: &str = "What it implies here";
+    pub const STATUS: &str = "Our engine";
+    pub const NOTHING: &str = "No field matches the filter.";
+}
+
+/// Validation.
+pub mod validate {
+    pub const HEADING: &str = "Validate";
+    pub const VALIDATE: &str = "Validate";
+    pub const LOOK_AGAIN: &str = "Look for a server";
+    pub const CANCEL: &str = "Cancel";
+    pub const CANCELLING: &str = "Cancelling…";
+    pub const ESC: &str = "Esc";
+    pub const CHECKING: &str = "Looking for a server…";
+    pub const ON_SERVER: &str = "Loads a model on the server, runs a ten-token prompt and reports what came out. It runs the server’s default model,";
+    pub const NOT_THIS_CONFIG: &str = ", not the config shown on this page.";
+    pub const NO_DEFAULT: &str = "This server has no default model: start it with --default-model DIR.";
+    pub const NEEDS_SERVER: &str = "Validation loads real weights, so it needs a Preflight server; this page came from plain files. Start one with";
+    pub const OR: &str = "or";
+    pub const THEN_OPEN: &str = "and open";
+    pub const COPY_COMMAND: &str = "Copy the command";
+    pub const OUTPUT: &str = "Generated text";
+    pub const LOG: &str = "Log of the worker";
+    pub const STATE_ASKING: &str = "Asking the server";
+    pub const STATE_STARTING: &str = "Starting a worker process";
+    pub const STATE_RUNNING: &str = "Running the prompt";
+    pub const STATE_STOPPING: &str = "Ending the worker";
+    pub const STATE_STOPPED: &str = "Done; the worker has ended and its memory is back";
+    pub const STATE_FAILED: &str = "Failed";
+    pub const STATE_CANCELLED: &str = "Cancelled";
+    pub const BROKEN: &str = "Connection lost; trying again";
+    pub const PASS: &str = "pass";
+    pub const FAIL: &str = "fail";
+    pub const UNVERIFIED: &str = "unverified";
+    pub const TTFT: &str = "Time to first token";
+    pub const PREFILL: &str = "Prefill";
+    pub const DECODE: &str = "Decode";
+    pub const LOAD: &str = "Load";
+    pub const NAN_INF: &str = "NaN / Inf";
+    pub const DEVICE: &str = "Device, dtype";
+    pub const PROMPT: &str = "Prompt";
+    pub const GENERATED: &str = "Generated";
+    pub const MEMORY: &str = "Memory, GiB";
+    pub const PREDICTED: &str = "Predicted";
+    pub const MEASURED: &str = "Measured";
+    pub const DIFFERENCE: &str = "Difference";
+    pub const PROBE: &str = "Probe";
+    pub const TOKENS: &str = "Tokens";
+    pub const VERDICT: &str = "Verdict";
 }
 
 /// What a badge promises.
@@ -296,8 +439,12 @@ pub fn group(group: phi3::tensors::Group) -> String {
     }
 }
 
-/// With a capital first letter.
+/// With a capital first letter, unless the first word is a name such as `auto_map`, `phi3` or `1.2×`.
 pub fn capitalised(words: &str) -> String {
+    let first_word = words.split([' ', ':', ';']).next().unwrap_or_default();
+    if !first_word.chars().all(|c| c.is_ascii_lowercase() || "-’'".contains(c)) {
+        return words.to_owned();
+    }
     let mut chars = words.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -64,8 +64,7 @@ pub fn Controls() -> impl IntoView {
                 on_choose=move |v| store.choose(|o| o.attn = link::attention(&v))
             />
             <Batch/>
-            <div class="ctl w2">
-                <span class="label">" "</span>
+            <div class="ctl w2 end">
                 <button type="button" class="btn" disabled=move || !changed() on:click=move |_| store.reset()>
                     {words::RESET}
                 </button>

@@ -2,11 +2,13 @@
 
 use leptos::prelude::*;
 
+use phi3::inspect::{Field, InspectReport};
+
 use super::bits::badge;
 use crate::format::short_count;
 use crate::state::Store;
+use crate::state::link;
 use crate::state::link::View;
-use crate::state::{Origin, link};
 use crate::text;
 
 /// The command that gives this page's answer in a terminal.
@@ -27,6 +29,13 @@ fn command(view: &View, memory: Option<u64>) -> String {
     format!("preflight estimate {path}{}", flags.collect::<String>())
 }
 
+/// Whether the config asks transformers to run code of the repository.
+fn has_remote_code(report: &InspectReport) -> bool {
+    let asks =
+        |field: &Field| field.key == "auto_map" && field.value.as_object().is_some_and(|map| !map.is_empty());
+    report.fields.iter().any(asks)
+}
+
 /// Name, shape, support; copy buttons.
 #[component]
 pub fn Header() -> impl IntoView {
@@ -43,10 +52,10 @@ pub fn Header() -> impl IntoView {
         let view = untrack(|| store.view());
         store.copy(command(&view, store.memory.get_untracked()), text::header::WHAT_CLI);
     };
-    let stock = move || store.model.with(|m| m.origin != Origin::Own);
+    let asks_for_code = move || store.model.with(|m| has_remote_code(&m.inspection));
     view! {
         <header>
-            <div>
+            <div class="who">
                 <h1>{title}</h1>
                 <div class="dim">
                     {identity} " · "
@@ -61,7 +70,7 @@ pub fn Header() -> impl IntoView {
                     " "
                     {badge("ok", text::header::RUNS)}
                     " "
-                    <Show when=stock>{badge("", text::header::NO_REMOTE_CODE)}</Show>
+                    <Show when=asks_for_code>{badge("", text::header::NO_REMOTE_CODE)}</Show>
                 </div>
             </div>
             <div class="row">

@@ -13,7 +13,7 @@ use crate::text::{self, params as words};
 #[component]
 pub fn Params() -> impl IntoView {
     let store = Store::here();
-    let params = Memo::new(move |_| store.model.with(|m| estimate::params(&m.config)));
+    let params = Memo::new(move |_| store.model.with(|m| m.inspection.params.clone()));
     let rows = move || {
         let tied = store.model.with(|m| m.config.tie_word_embeddings);
         params.with(|p| {
@@ -29,19 +29,19 @@ pub fn Params() -> impl IntoView {
                         <td>{text::group(group.name)} {is_tied.then(|| view! { <span class="sub">{words::TIED}</span> })}</td>
                         <td class="wide hide-narrow"><div class="bar" aria-hidden="true"><i style=width></i></div></td>
                         <td class="num" data-value=group.count.to_string()>{format_count(group.count)}</td>
-                        <td class="num dim">{percent(group.count, p.total)}</td>
+                        <td class="num dim">{percent(group.count, p.total.unwrap_or(0))}</td>
                     </tr>
                 })
             };
             p.groups.iter().filter_map(row).collect_view()
         })
     };
-    let total = move || params.with(|p| p.total);
+    let total = move || params.with(|p| p.total.unwrap_or(0));
     let rule = move || {
-        let says = store.model.with(|m| estimate::rule_of_thumb(&m.config));
-        let error = says as f64 / total().max(1) as f64 - 1.0;
-        let (says, error) = text::rule_of_thumb(&short_count(says), &signed_percent(error));
-        view! { {says} <b>{error}</b> "." }
+        store.model.with(|m| m.inspection.rule_of_thumb).map(|rule| {
+            let (says, error) = text::rule_of_thumb(&short_count(rule.value), &signed_percent(rule.error));
+            view! { {says} <b>{error}</b> "." }
+        })
     };
     let break_even = move || store.report.with(|r| text::break_even(r.fit.margin_rule.break_even_context));
     view! {

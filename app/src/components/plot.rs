@@ -17,7 +17,7 @@ use crate::text;
 /// Order in which terms are stacked, lowest first: what is always there at the bottom.
 const STACKED: [usize; 4] = [3, 0, 1, 2];
 /// Round numbers on each axis, beside 0.
-const Y_STEPS: usize = 4;
+const Y_STEPS: usize = 5;
 const X_STEPS: u64 = 4;
 
 /// The top of the plot: everything that is drawn, with a little air.
@@ -91,12 +91,17 @@ pub fn Plot() -> impl IntoView {
     };
     let ticks_y = move || {
         let top = top.get() / GIB;
-        let tick = |value: f64| {
-            let digits = usize::from(top < 4.0) + usize::from(top < 0.4);
+        let steps = axis_steps(top, Y_STEPS);
+        let last = steps.len() - 1;
+        let tick = move |(i, value): (usize, f64)| {
+            let unit = if i == last { text::memory::GIB } else { "" };
+            let digits = usize::from(top < 5.0) + usize::from(top < 0.5) + usize::from(top < 0.05);
             let at = format!("bottom:{}", percent(value / top));
-            view! { <div class="gridline" style=at.clone()></div> <div class="tick y" style=at>{format!("{value:.digits$}")}</div> }
+            view! {
+            <div class="gridline" style=at.clone()></div>
+            <div class="tick y" style=at>{format!("{value:.digits$} {unit}")}</div> }
         };
-        axis_steps(top, Y_STEPS).into_iter().map(tick).collect_view()
+        steps.into_iter().enumerate().map(tick).collect_view()
     };
     let ticks_x = move || {
         let end = store.curve.with(|c| c.end);
@@ -167,5 +172,5 @@ fn Legend() -> impl IntoView {
         view! { <span><i style=format!("background:{colour}")></i>{name}</span> }
     };
     let names = text::memory::NAMES.into_iter().zip(TERM_COLOURS);
-    view! { <span class="legend">{names.map(entry).collect_view()} <span>{text::memory::GIB}</span></span> }
+    view! { <span class="legend">{names.map(entry).collect_view()}</span> }
 }

@@ -10,7 +10,7 @@ use crate::platform::files::{self, Picked};
 use crate::platform::page;
 use crate::state::model::{OwnFiles, choose};
 use crate::state::presets::PRESETS;
-use crate::state::{Origin, Problem, Store};
+use crate::state::{Problem, Store};
 use crate::text;
 
 /// Reads a config out of what was chosen or dropped and shows it.
@@ -59,24 +59,24 @@ pub fn Rail(
     foot: AnyView,
 ) -> impl IntoView {
     let store = Store::here();
-    let shown = move || {
-        store.model.with(|m| match m.origin {
-            Origin::Preset(name) => name.to_owned(),
-            Origin::Own => String::new(),
-        })
-    };
+    let shown = move || store.preset_shown();
     let option = move |preset: &crate::state::presets::Preset| {
         let name = preset.name;
-        view! { <option value=name prop:selected=move || shown() == name>{preset.title}</option> }
+        view! { <option value=name prop:selected=move || shown() == Some(name)>{preset.title}</option> }
     };
     let own_option = move || {
-        (shown().is_empty()).then(|| {
-            let title = store.model.with(|m| m.title.clone());
-            view! { <option value="" prop:selected=true>{title}</option> }
-        })
+        shown().is_none().then(|| view! { <option value="" prop:selected=true>{store.title()}</option> })
     };
+    // What was accepted is on the page; what was refused stays to be corrected.
+    let draft = RwSignal::new(String::new());
+    Effect::new(move |_| {
+        store.model.track();
+        store.stranger.track();
+        draft.set(String::new());
+    });
     // A paste is one event; whoever types is not told off at every letter.
     let mut pasted = debounce(Duration::from_millis(250), move |config: String| {
+        draft.set(config.clone());
         if !config.trim().is_empty() {
             store.open_own(&OwnFiles { name: String::new(), config, generation: None });
         }
@@ -107,6 +107,7 @@ pub fn Rail(
                     spellcheck="false"
                     autocomplete="off"
                     placeholder=text::rail::PASTE
+                    prop:value=move || draft.get()
                     on:input=move |ev| pasted(event_target_value(&ev))
                 ></textarea>
                 <div class="pair">

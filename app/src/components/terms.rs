@@ -16,6 +16,18 @@ fn sureness(sure: Badge) -> impl IntoView {
     view! { <span title=text::sureness(sure)>{badge(tone, sure.name())}</span> }
 }
 
+/// Longest formula shown whole; a longer one opens on a click.
+const SHORT: usize = 90;
+
+fn formula(formula: &str) -> AnyView {
+    let words = formula.to_owned();
+    if formula.len() <= SHORT {
+        return view! { <span class="sub">{words}</span> }.into_any();
+    }
+    let whole = words.clone();
+    view! { <details class="sub long" title=whole><summary>{words}</summary></details> }.into_any()
+}
+
 /// Place of a term in the page's order; for the colour and for tests.
 fn place(name: &str) -> Option<(usize, &'static str)> {
     ["weights", "kv_cache", "activations", "overhead"]
@@ -37,7 +49,7 @@ pub fn Terms() -> impl IntoView {
             <tr>
                 <td class="key">
                     <i style=format!("background:{colour}")></i>{name}
-                    <span class="sub">{term.formula.clone()}</span>
+                    {formula(&term.formula)}
                 </td>
                 <td class="num">{bytes(term.bytes, testid)}</td>
                 <td>{sureness(term.badge)}</td>

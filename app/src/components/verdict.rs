@@ -11,7 +11,7 @@ use crate::text;
 /// Class and word of a verdict.
 fn tone(verdict: Option<fit::Verdict>) -> (&'static str, &'static str) {
     match verdict {
-        None => ("", text::verdict::NEEDS),
+        None => ("", ""),
         Some(fit::Verdict::Fits) => ("ok", text::verdict::FITS),
         Some(fit::Verdict::Tight) => ("warn", text::verdict::TIGHT),
         Some(fit::Verdict::DoesNotFit) => ("bad", text::verdict::DOES_NOT_FIT),
@@ -67,13 +67,20 @@ pub fn Verdict() -> impl IntoView {
     let verdict = Memo::new(move |_| fit.with(|f| f.verdict));
     let big = move || {
         let total = fit.with(|f| f.required_bytes);
-        view! { {tone(verdict.get()).1} <small>{bytes(total, "need")} " GiB"</small> }
+        match verdict.get() {
+            // Without a device the need itself is the answer.
+            None => view! { {bytes(total, "need")} " GiB" <small>{text::verdict::NEEDED}</small> }.into_any(),
+            some => view! { {tone(some).1} <small>{bytes(total, "need")} " GiB"</small> }.into_any(),
+        }
     };
-    let at = move || store.resolved.with(text::at);
     let first = move || {
         let memory = store.memory_text.get();
         let device = devices::named(&memory).map(|d| d.name);
-        fit.with(|f| text::reason(&f.reason, f.available_bytes.and(device)))
+        let at = store.resolved.with(text::at);
+        fit.with(|f| match f.available_bytes {
+            None => text::needed(&at),
+            Some(_) => text::reason(&f.reason, device, &at),
+        })
     };
     let second = move || {
         fit.with(|f| match (f.max_context, devices::smallest_that_fits(f.required_bytes)) {
@@ -96,10 +103,27 @@ pub fn Verdict() -> impl IntoView {
         >
             <div class="big">{big}</div>
             <div>
-                <div>{first} ", " {at} "."</div>
+                <div>{first}</div>
                 <div class="dim">{second}</div>
             </div>
             {move || levers(store, fit.with(|f| f.suggestions.clone()))}
+        </section>
+    }
+}
+
+/// The banner of an architecture that is not known: no number is better than a wrong one.
+#[component]
+pub fn Unknown(
+    /// `model_type` of the config.
+    model_type: String,
+) -> impl IntoView {
+    view! {
+        <section id="fit" tabindex="-1" class="verdict warn" aria-label=text::verdict::HEADING data-testid="verdict" data-value="unknown">
+            <div class="big">{text::verdict::NOT_KNOWN}</div>
+            <div>
+                <div>{text::not_known(&model_type)}</div>
+                <div class="dim">{text::verdict::NOT_KNOWN_NEXT}</div>
+            </div>
         </section>
     }
 }

@@ -1,16 +1,18 @@
 //! Pages: they put components together. There is one; the frame has room for more.
 
+use std::sync::Arc;
+
 use leptos::ev::{ClipboardEvent, DragEvent};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::components::{
-    Assumptions, Controls, DTypes, Dropping, Header, Notice, Params, Plot, Rail, Terms, Toast, Verdict,
-    open_files,
+    Assumptions, Controls, DTypes, Dropping, FieldTable, Findings, Header, Notice, Params, Plot, Rail, Terms,
+    Toast, Unknown, Validate, Verdict, open_files,
 };
 use crate::platform::{files, page};
-use crate::state::Store;
-use crate::state::model::OwnFiles;
+use crate::state::model::{OwnFiles, Stranger};
+use crate::state::{Server, Store, Validation};
 use crate::text;
 
 /// The dashboard.
@@ -21,31 +23,91 @@ pub fn Preflight() -> impl IntoView {
     let dropping = RwSignal::new(false);
     take_drops(store, dropping);
     take_pastes(store);
+    let validation = Validation::new();
+    provide_context(validation);
+    let escape = window_event_listener(leptos::ev::keydown, move |ev| {
+        if ev.key() == "Escape" && untrack(|| validation.is_live()) {
+            validation.cancel();
+        }
+    });
+    on_cleanup(move || escape.remove());
     let sections = vec![
         ("fit", text::verdict::HEADING),
         ("memory", text::memory::PLOT),
+        ("findings", text::findings::HEADING),
         ("parameters", text::params::HEADING),
+        ("validate-card", text::validate::HEADING),
+        ("fields", text::fields::HEADING),
     ];
+    let body = move || match store.stranger.get() {
+        None => view! { <Known/> }.into_any(),
+        Some(stranger) => view! { <NotKnown stranger/> }.into_any(),
+    };
     view! {
         <div id="app">
             <a class="skip" href="#fit" on:click=move |ev| { ev.prevent_default(); page::go_to("fit"); }>{text::SKIP}</a>
-            <Rail sections foot=view! { {text::rail::LOCAL} }.into_any()/>
-            <main class="main">
-                <Header/>
-                <Notice/>
-                <Verdict/>
-                <Controls/>
-                <div class="grid">
-                    <Plot/>
-                    <Terms/>
-                    <DTypes/>
-                    <Params/>
-                    <Assumptions/>
-                </div>
-            </main>
+            <Rail sections foot=view! { <Foot/> }.into_any()/>
+            <main class="main">{body}</main>
             <Show when=move || dropping.get()><Dropping/></Show>
             <Toast/>
         </div>
+    }
+}
+
+/// Everything about a model whose architecture is known.
+#[component]
+fn Known() -> impl IntoView {
+    let store = Store::here();
+    let findings = Signal::derive(move || store.model.with(|m| m.inspection.findings.clone()));
+    let fields = Signal::derive(move || store.model.with(|m| m.inspection.fields.clone()));
+    view! {
+        <Header/>
+        <Notice/>
+        <Verdict/>
+        <Controls/>
+        <div class="grid">
+            <Plot/>
+            <Terms/>
+            <DTypes/>
+            <Findings findings/>
+            <Params/>
+            <Assumptions/>
+            <Validate/>
+            <FieldTable fields/>
+        </div>
+    }
+}
+
+/// What can still be said about any other.
+#[component]
+fn NotKnown(stranger: Arc<Stranger>) -> impl IntoView {
+    let report = stranger.inspection.clone();
+    let (findings, fields) = (report.findings, report.fields);
+    view! {
+        <header><div class="who"><h1>{stranger.title.clone()}</h1><div class="dim">{report.architecture}</div></div></header>
+        <Notice/>
+        <Unknown model_type=report.model_type/>
+        <div class="grid">
+            <Findings findings=Signal::derive(move || findings.clone())/>
+            <FieldTable fields=Signal::derive(move || fields.clone())/>
+            <Validate/>
+        </div>
+    }
+}
+
+/// Whether a server is there, at the end of the rail.
+#[component]
+fn Foot() -> impl IntoView {
+    let server = Validation::here().server;
+    let words = move || match server.get() {
+        Server::Checking => text::rail::SERVER_CHECKING.to_owned(),
+        Server::Absent => text::rail::SERVER_NONE.to_owned(),
+        Server::Present(model) => text::server(model.as_ref().map(|m| m.name.as_str())),
+    };
+    let class = move || if matches!(server.get(), Server::Present(_)) { "dot on" } else { "dot" };
+    view! {
+        <div><span class=class></span>{words}</div>
+        <div>{text::rail::LOCAL}</div>
     }
 }
 

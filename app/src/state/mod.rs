@@ -6,8 +6,11 @@ pub mod devices;
 pub mod link;
 pub mod model;
 pub mod presets;
+pub mod run;
 pub mod steps;
 pub mod store;
+pub mod validation;
 
-pub use model::{Model, Origin, Problem};
+pub use model::{Model, Problem};
 pub use store::Store;
+pub use validation::{Server, Validation};

@@ -1,6 +1,7 @@
 //! The model on the page: a config that was understood, and where it came from.
 
 use phi3::config::{ConfigError, Fields, GenerationConfig, ModelConfig};
+use phi3::inspect::{self, InspectReport, Subject, Support};
 use serde::{Deserialize, Serialize};
 
 use super::presets::Preset;
@@ -35,8 +36,26 @@ pub struct Model {
     pub origin: Origin,
     /// The validated model; its architecture is known.
     pub config: ModelConfig,
-    /// `generation_config.json`, where there is one.
-    pub generation: Option<GenerationConfig>,
+    /// Every key explained, and the findings.
+    pub inspection: InspectReport,
+}
+
+/// A config of an architecture that this build does not know: its keys can be read, its bytes cannot be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stranger {
+    /// Name for people.
+    pub title: String,
+    /// Its keys, and the finding that says so.
+    pub inspection: InspectReport,
+}
+
+/// What a config turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Opened {
+    /// An architecture that is known.
+    Known(Box<Model>),
+    /// Any other.
+    Unknown(Box<Stranger>),
 }
 
 /// Why something that a person did was refused, and what to do.
@@ -57,7 +76,6 @@ impl Problem {
     #[must_use]
     pub fn config(file: &str, error: &ConfigError) -> Self {
         let next = match error {
-            ConfigError::UnknownArchitecture { .. } => text::problem::NEXT_ARCHITECTURE,
             ConfigError::NotJson(_) | ConfigError::NotAnObject | ConfigError::Empty => {
                 text::problem::NEXT_JSON
             }
@@ -80,21 +98,25 @@ impl Model {
     /// None of the embedded files is refused; a test holds that.
     pub fn preset(preset: Preset) -> Result<Self, Problem> {
         let file = format!("{}.json", preset.name);
-        let config = parse(&file, preset.config.as_bytes())?.1;
+        let refused = |e| Problem::config(&file, &e);
+        let fields = Fields::parse(preset.config.as_bytes()).map_err(refused)?;
         Ok(Self {
             title: preset.title.to_owned(),
             origin: Origin::Preset(preset.name),
-            config,
-            generation: None,
+            config: ModelConfig::from_fields(&fields).map_err(refused)?,
+            inspection: inspect::inspect(Subject::config_only(&fields)).map_err(refused)?,
         })
     }
+}
 
+impl Opened {
     /// A config that a person gave.
     ///
     /// # Errors
     /// What is wrong with which file, with the JSON path.
     pub fn own(files: &OwnFiles) -> Result<Self, Problem> {
-        let (fields, config) = parse("config.json", files.config.as_bytes())?;
+        let refused = |e| Problem::config("config.json", &e);
+        let fields = Fields::parse(files.config.as_bytes()).map_err(refused)?;
         let generation = match &files.generation {
             None => None,
             Some(json) => {
@@ -102,22 +124,26 @@ impl Model {
                 Some(GenerationConfig::parse(json.as_bytes()).map_err(refused)?)
             }
         };
+        let subject = Subject { generation: generation.as_ref(), ..Subject::config_only(&fields) };
+        let inspection = inspect::inspect(subject).map_err(refused)?;
         let named = fields.text("_name_or_path").ok().flatten().map(last_part).unwrap_or_default();
         let title = [named, &files.name, text::OWN_CONFIG].into_iter().find(|name| !name.is_empty());
-        Ok(Self {
-            title: title.unwrap_or_default().chars().take(80).collect(),
-            origin: Origin::Own,
-            config,
-            generation,
-        })
+        let title = title.unwrap_or_default().chars().take(80).collect();
+        if inspection.support == Support::Unknown {
+            return Ok(Self::Unknown(Box::new(Stranger { title, inspection })));
+        }
+        let config = ModelConfig::from_fields(&fields).map_err(refused)?;
+        Ok(Self::Known(Box::new(Model { title, origin: Origin::Own, config, inspection })))
     }
-}
 
-fn parse(file: &str, json: &[u8]) -> Result<(Fields, ModelConfig), Problem> {
-    let refused = |e| Problem::config(file, &e);
-    let fields = Fields::parse(json).map_err(refused)?;
-    let config = ModelConfig::from_fields(&fields).map_err(refused)?;
-    Ok((fields, config))
+    /// Name for people.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        match self {
+            Self::Known(model) => &model.title,
+            Self::Unknown(stranger) => &stranger.title,
+        }
+    }
 }
 
 /// `microsoft/phi-4` → `phi-4`.
@@ -158,16 +184,15 @@ mod tests {
     #[wasm_bindgen_test(unsupported = test)]
     fn own_configs_get_a_name_and_a_path_when_refused() {
         let own = |config: &str| {
-            Model::own(&OwnFiles { name: String::new(), config: config.to_owned(), generation: None })
+            Opened::own(&OwnFiles { name: String::new(), config: config.to_owned(), generation: None })
         };
-        assert_eq!(
-            own(r#"{"model_type":"phi3","_name_or_path":"a/b/"}"#).map(|m| m.title),
-            Ok("b".to_owned())
-        );
-        assert_eq!(own(r#"{"model_type":"phi3"}"#).map(|m| m.title), Ok(text::OWN_CONFIG.to_owned()));
+        let title = |config: &str| own(config).map(|m| m.title().to_owned());
+        assert_eq!(title(r#"{"model_type":"phi3","_name_or_path":"a/b/"}"#), Ok("b".to_owned()));
+        assert_eq!(title(r#"{"model_type":"phi3"}"#), Ok(text::OWN_CONFIG.to_owned()));
         let refused = own(r#"{"model_type":"phi3","num_key_value_heads":7}"#);
         assert_eq!(refused.map_err(|p| p.path), Err(Some("num_key_value_heads".to_owned())));
         assert_eq!(own("{").map_err(|p| p.next), Err(text::problem::NEXT_JSON.to_owned()));
+        assert!(matches!(own(r#"{"model_type":"mamba"}"#), Ok(Opened::Unknown(_))));
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -10,7 +10,7 @@ use phi3::units::parse_size;
 
 use super::derived::{self, Curve, DTypeRow};
 use super::link::{OWN, View};
-use super::model::{Model, Origin, OwnFiles, Problem};
+use super::model::{Model, Opened, Origin, OwnFiles, Problem, Stranger};
 use super::presets::{self, PRESETS};
 use super::steps;
 use crate::platform::page;
@@ -26,6 +26,8 @@ const ADDRESS_DELAY: Duration = Duration::from_millis(250);
 pub struct Store {
     /// The last config that was understood.
     pub model: RwSignal<Arc<Model>>,
+    /// A config of an unknown architecture that stands in its place, until another is opened.
+    pub stranger: RwSignal<Option<Arc<Stranger>>>,
     /// The choices; `device_memory` is unused here, see `memory_text`.
     pub options: RwSignal<Options>,
     /// Device memory as typed.
@@ -112,10 +114,12 @@ impl Store {
             })
         });
 
+        let stranger = RwSignal::new(None);
         let problem = RwSignal::new(None);
         let toast = RwSignal::new(None);
         let store = Self {
             model,
+            stranger,
             options,
             memory_text,
             problem,
@@ -161,36 +165,57 @@ impl Store {
     /// Shows a preset.
     pub fn open_preset(self, name: &str) {
         if let Some(preset) = presets::find(name) {
-            self.open(Model::preset(preset));
+            self.open(Model::preset(preset).map(|model| Opened::Known(Box::new(model))));
         }
     }
 
     /// Shows a config that a person gave and keeps it for the tab.
     pub fn open_own(self, files: &OwnFiles) {
-        let model = Model::own(files);
-        if model.is_ok()
+        let opened = Opened::own(files);
+        if opened.is_ok()
             && let Ok(json) = serde_json::to_string(files)
         {
             page::keep(OWN_KEY, &json);
         }
-        self.open(model);
+        self.open(opened);
     }
 
     /// Takes a model, or says why not and leaves the page as it is.
-    fn open(self, model: Result<Model, Problem>) {
-        match model {
-            Ok(model) => {
+    fn open(self, opened: Result<Opened, Problem>) {
+        batch(move || match opened {
+            Ok(Opened::Known(model)) => {
                 let positions = model.config.max_position_embeddings as u64;
-                batch(move || {
-                    self.problem.set(None);
-                    if self.options.with_untracked(|o| o.context.is_some_and(|c| c > positions)) {
-                        self.choose(|o| o.context = Some(positions));
-                    }
-                    self.model.set(Arc::new(model));
-                });
+                self.problem.set(None);
+                self.stranger.set(None);
+                if self.options.with_untracked(|o| o.context.is_some_and(|c| c > positions)) {
+                    self.choose(|o| o.context = Some(positions));
+                }
+                self.model.set(Arc::new(*model));
+            }
+            Ok(Opened::Unknown(stranger)) => {
+                self.problem.set(None);
+                self.stranger.set(Some(Arc::new(*stranger)));
             }
             Err(problem) => self.problem.set(Some(problem)),
+        });
+    }
+
+    /// Name of what is shown.
+    pub fn title(self) -> String {
+        self.stranger
+            .with(|s| s.as_ref().map(|s| s.title.clone()))
+            .unwrap_or_else(|| self.model.with(|m| m.title.clone()))
+    }
+
+    /// Name of the preset that is shown; `None` for a config of one's own.
+    pub fn preset_shown(self) -> Option<&'static str> {
+        if self.stranger.with(Option::is_some) {
+            return None;
         }
+        self.model.with(|m| match m.origin {
+            Origin::Preset(name) => Some(name),
+            Origin::Own => None,
+        })
     }
 
     /// Says something for two seconds.
@@ -216,10 +241,7 @@ impl Store {
 
     /// What of the page stands in its address.
     pub fn view(self) -> View {
-        let model = self.model.with(|m| match m.origin {
-            Origin::Preset(name) => name.to_owned(),
-            Origin::Own => OWN.to_owned(),
-        });
+        let model = self.preset_shown().unwrap_or(OWN).to_owned();
         View { model, options: self.options.get(), memory: self.memory_text.get() }
     }
 
@@ -235,7 +257,7 @@ impl Store {
                 model if model == shown.model && model != OWN => {}
                 "" => self.open_preset(PRESETS[0].name),
                 OWN => match page::kept(OWN_KEY).and_then(|json| serde_json::from_str(&json).ok()) {
-                    Some(files) => self.open(Model::own(&files)),
+                    Some(files) => self.open(Opened::own(&files)),
                     None => self.problem.set(Some(text::problem::other_tab())),
                 },
                 name if presets::find(name).is_some() => self.open_preset(name),
@@ -270,7 +292,7 @@ impl Store {
         };
         let handle = window_event_listener(leptos::ev::popstate, back);
         on_cleanup(move || handle.remove());
-        Effect::new(move |_| page::set_title(&text::title(&self.model.with(|m| m.title.clone()))));
+        Effect::new(move |_| page::set_title(&text::title(&self.title())));
     }
 }
 

@@ -1,0 +1,186 @@
+//! The server, if there is one, and the validation that runs on it.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use phi3::api::{ErrorObject, ModelEntry};
+use phi3::platform::Instant;
+
+use super::run::Run;
+use crate::api::{self, ApiError, DEFAULT_MODEL, Events, Heard};
+
+/// Whether a server answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// Not known yet.
+    Checking,
+    /// Nobody answers: the page came from plain files.
+    Absent,
+    /// It answers, and this is the model that it validates; `None` where it has none.
+    Present(Option<ModelEntry>),
+}
+
+/// Handles to the state of validation.
+#[derive(Clone, Copy)]
+pub struct Validation {
+    /// The server.
+    pub server: RwSignal<Server>,
+    /// The last validation.
+    pub run: RwSignal<Option<Run>>,
+    events: StoredValue<Option<Events>, LocalStorage>,
+    clock: StoredValue<Instant>,
+}
+
+impl Validation {
+    /// Looks for a server.
+    #[must_use]
+    pub fn new() -> Self {
+        let validation = Self {
+            server: RwSignal::new(Server::Checking),
+            run: RwSignal::new(None),
+            events: StoredValue::new_local(None),
+            clock: StoredValue::new(Instant::now()),
+        };
+        validation.look();
+        validation
+    }
+
+    /// Validation on this page.
+    #[must_use]
+    pub fn here() -> Self {
+        expect_context()
+    }
+
+    /// Asks anew whether a server is there.
+    pub fn look(self) {
+        spawn_local(async move {
+            let server = match api::models().await {
+                Ok(models) => Server::Present(models.into_iter().find(|m| m.id == DEFAULT_MODEL)),
+                Err(ApiError::Refused(_)) => Server::Present(None),
+                Err(ApiError::Absent(_)) => Server::Absent,
+            };
+            self.server.set(server);
+        });
+    }
+
+    /// Whether a validation goes on.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        self.run.with(|run| run.as_ref().is_some_and(Run::is_live))
+    }
+
+    /// Starts the ten-token prompt on the server's default model.
+    pub fn start(self) {
+        self.run.set(Some(Run::default()));
+        let mut asked = false;
+        // Events are listened to before the run is asked for, so that none is missed.
+        let events = Events::open(move |heard| match heard {
+            Heard::Open => {
+                self.change(|run| run.broken = false);
+                if std::mem::replace(&mut asked, true) {
+                    self.fetch();
+                } else {
+                    self.ask();
+                }
+            }
+            Heard::Broken if !asked => self.fail(&ApiError::Absent("the connection was refused".to_owned())),
+            Heard::Broken => self.change(|run| run.broken = true),
+            Heard::Event(event) => {
+                let mut lost = false;
+                self.change(|run| lost = run.hear(*event, self.now()));
+                if lost {
+                    self.fetch();
+                }
+                self.end();
+            }
+        });
+        if events.is_none() {
+            self.fail(&ApiError::Absent("this browser refuses event streams".to_owned()));
+        }
+        self.events.set_value(events);
+    }
+
+    /// Asks for the end of the run.
+    pub fn cancel(self) {
+        let Some(id) = self.run.with_untracked(|run| run.as_ref()?.id) else { return };
+        self.change(|run| run.cancelling = true);
+        spawn_local(async move {
+            match api::cancel(id).await {
+                Ok(attempt) => self.change(|run| run.see(attempt, self.now())),
+                Err(error) => self.fail(&error),
+            }
+            self.end();
+        });
+    }
+
+    fn now(self) -> f64 {
+        self.clock.with_value(Instant::elapsed_ms)
+    }
+
+    fn change(self, change: impl FnOnce(&mut Run)) {
+        self.run.update(|run| {
+            if let Some(run) = run {
+                change(run);
+            }
+        });
+    }
+
+    fn ask(self) {
+        spawn_local(async move {
+            match api::validate(DEFAULT_MODEL).await {
+                Ok(started) => {
+                    self.change(|run| run.started(started.attempt_id, self.now()));
+                    self.end();
+                }
+                Err(error) => self.fail(&error),
+            }
+        });
+    }
+
+    /// Takes the attempt as it is now; after a failure this brings its log.
+    fn fetch(self) {
+        let Some(id) = self.run.with_untracked(|run| run.as_ref()?.id) else { return };
+        spawn_local(async move {
+            match api::attempt(id).await {
+                Ok(attempt) => self.change(|run| run.see(attempt, self.now())),
+                // A server that was started anew knows nothing of it.
+                Err(ApiError::Refused(error)) => self.fail(&ApiError::Refused(error)),
+                // The stream is trying again and will bring us back here.
+                Err(ApiError::Absent(_)) => {}
+            }
+            self.end();
+        });
+    }
+
+    /// Closes the stream when nothing more will come.
+    fn end(self) {
+        let over = self.run.with_untracked(|run| run.as_ref().is_some_and(|run| !run.is_live()));
+        if over && self.events.with_value(Option::is_some) {
+            if self.run.with_untracked(|run| {
+                run.as_ref().is_some_and(|run| run.error.is_some() && run.log.is_empty())
+            }) {
+                self.fetch();
+            }
+            // The stream is what called us: it is dropped when that call is over.
+            let events = self.events.try_update_value(Option::take);
+            set_timeout(move || drop(events), std::time::Duration::ZERO);
+        }
+    }
+
+    fn fail(self, error: &ApiError) {
+        let error = match error {
+            ApiError::Refused(error) => error.clone(),
+            ApiError::Absent(why) => {
+                self.server.set(Server::Absent);
+                ErrorObject::new("server_absent", why.clone())
+            }
+        };
+        self.change(|run| run.error = Some(error));
+        self.end();
+    }
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
