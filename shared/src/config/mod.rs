@@ -5,9 +5,11 @@ mod fields;
 mod generation;
 mod model;
 mod rope_scaling;
+mod vocab;
 
 pub use error::ConfigError;
 pub use fields::{Fields, MAX_CONFIG_BYTES};
 pub use generation::GenerationConfig;
 pub use model::{Defaulted, ModelConfig};
 pub use rope_scaling::RopeScaling;
+pub use vocab::tokenizer_vocab_size;

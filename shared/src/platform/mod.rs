@@ -3,12 +3,12 @@
 #[cfg(target_arch = "wasm32")]
 mod web;
 #[cfg(target_arch = "wasm32")]
-pub use web::Instant;
+pub use web::{Instant, unix_seconds};
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::Instant;
+pub use native::{Instant, unix_seconds};
 
 impl Instant {
     /// Milliseconds from this moment until now; never negative.

@@ -17,3 +17,10 @@ impl Instant {
         self.0.elapsed().as_secs_f64()
     }
 }
+
+/// Seconds since 1970-01-01 UTC by the host's clock.
+#[must_use]
+pub fn unix_seconds() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
+}

@@ -7,6 +7,9 @@ extern "C" {
     // `performance` stands in windows and in workers alike.
     #[wasm_bindgen(js_namespace = performance, js_name = now)]
     fn performance_now() -> f64;
+
+    #[wasm_bindgen(js_namespace = Date, js_name = now)]
+    fn date_now() -> f64;
 }
 
 /// A moment on the browser's monotonic clock.
@@ -25,4 +28,10 @@ impl Instant {
     pub fn elapsed_seconds(&self) -> f64 {
         (performance_now() - self.0) / 1e3
     }
+}
+
+/// Seconds since 1970-01-01 UTC by the browser's clock.
+#[must_use]
+pub fn unix_seconds() -> i64 {
+    (date_now() / 1e3) as i64
 }

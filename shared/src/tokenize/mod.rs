@@ -1,1 +1,181 @@
-//! Tokenizer and chat template.
+//! Text to ids and back: `tokenizer.json`, streaming decode, the chat template, the stop set.
+//!
+//! Everything is taken from the model's own files; no model's name decides anything. Files arrive as bytes.
+
+mod error;
+mod jinja;
+mod special;
+mod stream;
+mod template;
+mod time;
+
+pub use error::TokenizerError;
+pub use stream::TextStream;
+pub use template::{ChatMessage, ChatTemplate};
+
+use special::SpecialTokens;
+
+use crate::config::{GenerationConfig, ModelConfig};
+
+/// The files of a tokenizer, as far as they are there.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokenizerFiles<'a> {
+    /// `tokenizer.json`; required.
+    pub tokenizer: &'a [u8],
+    /// `tokenizer_config.json`: special tokens, chat template.
+    pub tokenizer_config: Option<&'a [u8]>,
+    /// `special_tokens_map.json`; what `tokenizer_config.json` says wins.
+    pub special_tokens_map: Option<&'a [u8]>,
+    /// `chat_template.jinja`; wins over the template in `tokenizer_config.json`, as in Hugging Face.
+    pub chat_template: Option<&'a [u8]>,
+}
+
+/// A model's tokenizer and chat template.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    special: SpecialTokens,
+    template: Option<ChatTemplate>,
+    /// The bos id where [`Tokenizer::set_add_bos`] overrides the post-processor.
+    bos_override: Option<Option<u32>>,
+}
+
+impl Tokenizer {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// A file that is empty, no JSON or no tokenizer; each error names the file.
+    pub fn load(files: &TokenizerFiles<'_>) -> Result<Self, TokenizerError> {
+        let file = "tokenizer.json";
+        if files.tokenizer.trim_ascii().is_empty() {
+            return Err(TokenizerError::Invalid { file, message: "it is empty".to_owned() });
+        }
+        let mut inner = tokenizers::Tokenizer::from_bytes(files.tokenizer)
+            .map_err(|error| TokenizerError::Invalid { file, message: error.to_string() })?;
+        // What a file was saved with for training batches is not meant for single prompts.
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|error| TokenizerError::Invalid { file, message: error.to_string() })?;
+        let special = SpecialTokens::read(files)?;
+        let template = special.chat_template(files)?.map(ChatTemplate::new);
+        Ok(Self { inner, special, template, bos_override: None })
+    }
+
+    /// Overrides whether a text starts with the bos id (`add_bos_token`); the rest of the post-processor is then
+    /// not applied.
+    ///
+    /// # Errors
+    /// The files name no bos token, or one that the vocabulary has not.
+    pub fn set_add_bos(&mut self, add: bool) -> Result<(), TokenizerError> {
+        let bos = match (add, self.special.bos()) {
+            (false, _) => None,
+            (true, Some(token)) => {
+                let id = self.inner.token_to_id(token);
+                Some(id.ok_or_else(|| {
+                    TokenizerError::NoBosToken(format!("`{token}` is not in the vocabulary"))
+                })?)
+            }
+            (true, None) => return Err(TokenizerError::NoBosToken("no file names one".to_owned())),
+        };
+        self.bos_override = Some(bos);
+        Ok(())
+    }
+
+    /// Replaces the chat template.
+    pub fn set_chat_template(&mut self, source: impl Into<String>) {
+        self.template = Some(ChatTemplate::new(source.into()));
+    }
+
+    /// Ids of a text as it stands; the post-processor applies. Special tokens written out in it are recognised.
+    ///
+    /// # Errors
+    /// What the tokenizer itself reports.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        match self.bos_override {
+            None => self.encode_with(text, true),
+            Some(bos) => {
+                let mut ids: Vec<u32> = bos.into_iter().collect();
+                ids.extend(self.encode_with(text, false)?);
+                Ok(ids)
+            }
+        }
+    }
+
+    /// Ids of a conversation: the chat template's text, to which nothing is added.
+    ///
+    /// # Errors
+    /// No template, one that fails, or what the tokenizer itself reports.
+    pub fn encode_chat(
+        &self,
+        messages: &[ChatMessage],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        self.encode_with(&self.chat_text(messages, add_generation_prompt)?, false)
+    }
+
+    /// The chat template's text for a conversation.
+    ///
+    /// # Errors
+    /// No template, or one that fails or exceeds its limits.
+    pub fn chat_text(
+        &self,
+        messages: &[ChatMessage],
+        add_generation_prompt: bool,
+    ) -> Result<String, TokenizerError> {
+        let template = self.template.as_ref().ok_or(TokenizerError::NoChatTemplate)?;
+        template.render(messages, add_generation_prompt, self.special.all(), crate::platform::unix_seconds())
+    }
+
+    /// The text of ids; special tokens are left out or written out.
+    ///
+    /// # Errors
+    /// What the tokenizer itself reports. Ids without a token are passed over.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
+        self.inner.decode(ids, skip_special_tokens).map_err(|error| TokenizerError::Decode(error.to_string()))
+    }
+
+    /// A decoder for ids that arrive one at a time.
+    #[must_use]
+    pub fn stream(&self, skip_special_tokens: bool) -> TextStream<'_> {
+        TextStream::new(self, skip_special_tokens)
+    }
+
+    /// One past the highest id.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1)
+    }
+
+    /// Checks that every id has a row in the model's embedding. A smaller vocabulary is usual: rows are padded.
+    ///
+    /// # Errors
+    /// The highest id that has none, with its token.
+    pub fn check_vocab(&self, config: &ModelConfig) -> Result<(), TokenizerError> {
+        match self.inner.get_vocab(true).into_iter().max_by_key(|(_, id)| *id) {
+            Some((token, id)) if id as usize >= config.vocab_size => {
+                Err(TokenizerError::VocabTooLarge { token, id, vocab_size: config.vocab_size })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn encode_with(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.inner.encode_fast(text, add_special_tokens);
+        let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+}
+
+/// Ids that end a generation: those of `generation_config.json` where it names any, else those of `config.json`,
+/// as in Hugging Face.
+#[must_use]
+pub fn stop_ids(config: &ModelConfig, generation: Option<&GenerationConfig>) -> Vec<u32> {
+    let named = generation.map(|generation| &generation.eos_token_ids).filter(|ids| !ids.is_empty());
+    named.unwrap_or(&config.eos_token_ids).clone()
+}
+
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod tests;

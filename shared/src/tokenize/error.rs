@@ -1,0 +1,58 @@
+//! What can go wrong between text and ids.
+
+use thiserror::Error;
+
+/// Why a text could not be tokenized or a template not be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TokenizerError {
+    /// A file of the tokenizer cannot be used; carries the reader's own message.
+    #[error("{file}: {message}")]
+    Invalid {
+        /// Name of the file.
+        file: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An id without a row in the embedding: on a GPU it would end the process.
+    #[error(
+        "the tokenizer has id {id} (`{token}`), but vocab_size is {vocab_size}: they belong to different models"
+    )]
+    VocabTooLarge {
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// `add_bos_token` without a token to add.
+    #[error("add_bos_token needs a bos token, and {0}")]
+    NoBosToken(String),
+    /// No chat template in the model's files.
+    #[error(
+        "the model has no chat template (tokenizer_config.json, chat_template.jinja): give a plain prompt instead"
+    )]
+    NoChatTemplate,
+    /// The template is wrong, refuses the conversation, or exceeds its limits; the engine's own message.
+    #[error("chat template: {0}")]
+    Template(String),
+    /// The tokenizer's own message.
+    #[error("the text cannot be encoded: {0}")]
+    Encode(String),
+    /// The tokenizer's own message.
+    #[error("the ids cannot be decoded: {0}")]
+    Decode(String),
+}
+
+impl TokenizerError {
+    /// A stable name for programs: the `code` of an error object.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } | Self::VocabTooLarge { .. } | Self::NoBosToken(_) => "tokenizer_invalid",
+            Self::NoChatTemplate => "no_chat_template",
+            Self::Template(_) => "template_error",
+            Self::Encode(_) | Self::Decode(_) => "tokenizer_failed",
+        }
+    }
+}
