@@ -251,8 +251,36 @@ pub fn rule_of_thumb(says: &str, error: &str) -> (String, String) {
     (format!("says {says}: "), format!("{error} against the count"))
 }
 
-pub fn break_even(context: u64) -> String {
-    format!("“1.2 × weights” forgets the KV cache: it stops being enough at {}.", plural(context, "token"))
+pub fn break_even(context: u64, positions: u64) -> String {
+    if context >= positions {
+        "“1.2 × weights” forgets the KV cache, but leaves room for this model’s whole context.".to_owned()
+    } else {
+        format!(
+            "“1.2 × weights” forgets the KV cache: it stops being enough at {}.",
+            plural(context, "token")
+        )
+    }
+}
+
+/// How sure the sum is, from how sure its terms are.
+pub fn sureness_of(terms: &[phi3::estimate::Term]) -> String {
+    use phi3::estimate::Badge;
+    let kinds = [
+        (Badge::Exact, "exact"),
+        (Badge::Measured, "measured"),
+        (Badge::Calibrated, "calibrated"),
+        (Badge::Formula, "by formula"),
+    ];
+    let part = |(badge, words): (Badge, &str)| {
+        let names: Vec<_> = terms.iter().filter(|t| t.badge == badge).map(|t| term_name(&t.name)).collect();
+        (!names.is_empty()).then(|| format!("{} {words}", names.join(" and ")))
+    };
+    format!("{}.", capitalised(&kinds.into_iter().filter_map(part).collect::<Vec<_>>().join(", ")))
+}
+
+/// `kv_cache` → `KV cache`.
+pub fn term_name(name: &str) -> String {
+    if name == "kv_cache" { memory::NAMES[1].to_owned() } else { name.replace('_', " ") }
 }
 
 pub fn usable(device: &str, usable: &str) -> String {
@@ -263,10 +291,22 @@ pub fn of_positions(positions: u64) -> String {
     format!("of {}", plural(positions, "position"))
 }
 
-/// The estimator's reason as a sentence, with the device's name where it has one.
-pub fn reason(reason: &str, device: Option<&str>, at: &str) -> String {
+/// The verdict's numbers: the lead stands in bold, the rest follows it.
+pub fn fit_numbers(fit: &phi3::fit::Fit, device: Option<&str>, at: &str) -> (String, String) {
+    use phi3::fit::Verdict;
+    let (need, have) = (format_bytes(fit.required_bytes), format_bytes(fit.available_bytes.unwrap_or(0)));
     let on = device.map_or_else(String::new, |device| format!(" on {device}"));
-    format!("{}{on}, {at}.", capitalised(reason))
+    match fit.verdict {
+        Some(Verdict::Fits) => (format!("{need} of {have}"), format!("{on} {at}, with the 1.2× margin.")),
+        Some(Verdict::Tight) => {
+            let margin = format_bytes(fit.margin_rule.everything_bytes);
+            (format!("{need} of {have}"), format!("{on} {at}; the 1.2× margin would be {margin}."))
+        }
+        _ => {
+            let short = fit.required_bytes.saturating_sub(fit.available_bytes.unwrap_or(0));
+            (format!("{} short", format_bytes(short)), format!(": {have}{on}, {need} needed {at}."))
+        }
+    }
 }
 
 /// The same without a device.

@@ -56,7 +56,11 @@ pub fn Header() -> impl IntoView {
     view! {
         <header>
             <div class="who">
-                <h1>{title}</h1>
+                <div class="named">
+                    <h1>{title}</h1>
+                    {badge("ok", text::header::RUNS)}
+                    <Show when=asks_for_code>{badge("", text::header::NO_REMOTE_CODE)}</Show>
+                </div>
                 <div class="dim">
                     {identity} " · "
                     <span
@@ -67,10 +71,6 @@ pub fn Header() -> impl IntoView {
                     >
                         {move || text::header::parameters(&short_count(params()))}
                     </span>
-                    " "
-                    {badge("ok", text::header::RUNS)}
-                    " "
-                    <Show when=asks_for_code>{badge("", text::header::NO_REMOTE_CODE)}</Show>
                 </div>
             </div>
             <div class="row">

@@ -43,7 +43,10 @@ pub fn Params() -> impl IntoView {
             view! { {says} <b>{error}</b> "." }
         })
     };
-    let break_even = move || store.report.with(|r| text::break_even(r.fit.margin_rule.break_even_context));
+    let break_even = move || {
+        let positions = store.model.with(|m| m.config.max_position_embeddings as u64);
+        store.report.with(|r| text::break_even(r.fit.margin_rule.break_even_context, positions))
+    };
     view! {
         <section class="card c5 x-params" id="parameters" tabindex="-1">
             <h2>{words::HEADING}</h2>

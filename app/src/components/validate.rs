@@ -31,11 +31,10 @@ pub fn Validate() -> impl IntoView {
         Server::Present(None) => words::NO_DEFAULT.into_any(),
         Server::Absent => how_to_start().into_any(),
     };
-    let chip = move || run.with(|r| Some(verdict(r.as_ref()?.report.as_ref()?.verdict)));
     view! {
         <section class="card c12" id="validate-card" tabindex="-1">
             <div class="card-head">
-                <h2>{words::HEADING} " " <span>{chip}</span></h2>
+                <h2>{words::HEADING}</h2>
                 <div class="row">
                     <Show when=move || live.get()>
                         <button
@@ -99,15 +98,19 @@ fn Progress() -> impl IntoView {
     let stage = part(stage_words);
     let written = part(|r| r.text.clone());
     let live = Memo::new(move |_| run.with(|r| r.as_ref().is_some_and(Run::is_live)));
-    let loading =
-        move || run.with(|r| r.as_ref().filter(|r| r.is_live() && r.text.is_empty()).and_then(|r| r.loading));
+    let ran = |r: &Run| !r.text.is_empty() || r.report.is_some();
+    let loading = move || run.with(|r| r.as_ref().filter(|r| !ran(r))?.loading);
+    // Where a load ended early, what was loaded stays to be seen.
     let width = move || {
-        let share =
-            loading().map_or(1.0, |l| l.progress.done_bytes as f64 / l.progress.total_bytes.max(1) as f64);
-        format!("width:{:.2}%", share.min(1.0) * 100.0)
+        let share = |l: Loading| l.progress.done_bytes as f64 / l.progress.total_bytes.max(1) as f64;
+        let whole = run.with(|r| r.as_ref().is_some_and(ran));
+        format!("width:{:.2}%", loading().map_or(f64::from(u8::from(whole)), share).min(1.0) * 100.0)
     };
+    let cancelled =
+        move || run.with(|r| r.as_ref().is_some_and(|r| r.state == Some(AttemptState::Cancelled)));
     let done = Memo::new(move |_| run.with(|r| r.as_ref().and_then(|r| r.report.clone())));
-    let failure = Memo::new(move |_| run.with(|r| r.as_ref().and_then(|r| r.error.clone())));
+    let failure = Memo::new(move |_| run.with(|r| r.as_ref()?.error.clone()).filter(|_| !cancelled()));
+    let failed = move || failure.with(Option::is_some);
     let log = part(|r| r.log.join("\n"));
     view! {
         <div class="run" data-testid="validate-run">
@@ -115,7 +118,7 @@ fn Progress() -> impl IntoView {
                 <span role="status" data-testid="validate-stage">{stage}</span>
                 <span class="num dim">{move || loading().map(bytes_words)}</span>
             </div>
-            <div class="bar" aria-hidden="true"><i style=width></i></div>
+            <div class="bar" class:bad=failed class:off=cancelled aria-hidden="true"><i style=width></i></div>
             <div class="tokens" data-testid="validate-output" aria-label=words::OUTPUT>
                 {written}
                 <Show when=move || live.get()><span class="caret" aria-hidden="true"></span></Show>

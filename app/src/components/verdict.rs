@@ -1,6 +1,7 @@
 //! The answer: does it fit, why, how far, and the one change that helps.
 
 use leptos::prelude::*;
+use phi3::dtype::DType;
 use phi3::fit::{self, Suggestion};
 
 use super::bits::bytes;
@@ -31,8 +32,18 @@ fn code(verdict: Option<fit::Verdict>) -> &'static str {
 /// Levers shown; the list in the estimate is longer.
 const LEVERS: usize = 3;
 
+/// Whether the engines of this build compute in the format that a change asks for.
+fn runs_here(suggestion: &Suggestion) -> bool {
+    match suggestion.change.split_once('=') {
+        Some(("dtype" | "kv_dtype", dtype)) => dtype.parse::<DType>().is_ok_and(DType::is_float),
+        _ => true,
+    }
+}
+
 fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoView> {
-    // The smallest change stays first; one lever of a kind is enough to choose from.
+    // The smallest change stays first; one lever of a kind is enough to choose from,
+    // and one that this build runs comes before one that it only computes.
+    suggestions.sort_by_key(|s| !runs_here(s));
     let mut kinds = Vec::new();
     suggestions.retain(|s| {
         let kind = s.change.split('=').next().unwrap_or_default().to_owned();
@@ -78,18 +89,22 @@ pub fn Verdict() -> impl IntoView {
         let device = devices::named(&memory).map(|d| d.name);
         let at = store.resolved.with(text::at);
         fit.with(|f| match f.available_bytes {
-            None => text::needed(&at),
-            Some(_) => text::reason(&f.reason, device, &at),
+            None => text::needed(&at).into_any(),
+            Some(_) => {
+                let (lead, rest) = text::fit_numbers(f, device, &at);
+                view! { <b>{lead}</b> {rest} }.into_any()
+            }
         })
     };
     let second = move || {
-        fit.with(|f| match (f.max_context, devices::smallest_that_fits(f.required_bytes)) {
+        let room = fit.with(|f| match (f.max_context, devices::smallest_that_fits(f.required_bytes)) {
             (Some(max), _) => {
                 text::room_until(max, store.model.with(|m| m.config.max_position_embeddings as u64))
             }
             (None, Some(device)) => text::smallest_device(device.name, &device.usable()),
             (None, None) => text::NO_LISTED_DEVICE.to_owned(),
-        })
+        });
+        format!("{room} {}", store.report.with(|r| text::sureness_of(&r.terms)))
     };
     view! {
         <section
