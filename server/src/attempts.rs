@@ -107,7 +107,7 @@ impl Attempts {
             kind: AttemptKind::Validate,
             state: AttemptState::Queued,
             position: Some(ahead),
-            device: job.load.device.clone(),
+            device: job.load.device.clone().unwrap_or_else(|| "auto".to_owned()),
             created_ms: now_ms(),
             started_ms: None,
             finished_ms: None,

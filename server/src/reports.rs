@@ -1,11 +1,11 @@
 //! What the CLI and HTTP answer alike, from an opened model.
 
 use phi3::api::ErrorObject;
-use phi3::config::{GenerationConfig, ModelConfig};
+use phi3::config::{GenerationConfig, ModelConfig, tokenizer_vocab_size};
 use phi3::estimate;
 use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
 use phi3::load_config::{LoadConfig, LoadConfigError};
-use preflight_files::{FilesError, Model, tokenizer_ids};
+use preflight_files::{FilesError, Model};
 use serde_json::{Map, Value};
 
 /// What `model` says, means and implies. A file beside the config that cannot be read is a finding, not a failure.
@@ -16,25 +16,14 @@ pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
     let fields = model.fields()?;
     let mut beside = Vec::new();
     let mut note = |error: String| beside.push(Finding::new("companion_unreadable", Severity::Error, error));
-
-    let generation = match model.companion("generation_config.json") {
-        Ok(Some(json)) => GenerationConfig::parse(&json)
-            .map_err(|error| note(format!("generation_config.json: {error}")))
-            .ok(),
-        Ok(None) => None,
-        Err(error) => {
-            note(error.to_string());
-            None
-        }
-    };
-    let tokenizer_vocab = match model.companion("tokenizer.json") {
-        Ok(Some(json)) => tokenizer_ids(&json).map_err(|error| note(format!("tokenizer.json: {error}"))).ok(),
-        Ok(None) => None,
-        Err(error) => {
-            note(error.to_string());
-            None
-        }
-    };
+    let generation = generation(model).unwrap_or_else(|error| {
+        note(error);
+        None
+    });
+    let tokenizer_vocab = tokenizer_vocab(model).unwrap_or_else(|error| {
+        note(error);
+        None
+    });
     if let Some(checkpoint) = &model.checkpoint {
         for finding in checkpoint.findings() {
             beside.push(Finding::new(finding.code(), Severity::Info, finding.to_string()));
@@ -54,6 +43,18 @@ pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
     report.findings.extend(beside);
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(report)
+}
+
+fn generation(model: &Model) -> Result<Option<GenerationConfig>, String> {
+    let file = "generation_config.json";
+    let Some(json) = model.companion(file).map_err(|error| error.to_string())? else { return Ok(None) };
+    GenerationConfig::parse(&json).map(Some).map_err(|error| format!("{file}: {error}"))
+}
+
+fn tokenizer_vocab(model: &Model) -> Result<Option<usize>, String> {
+    let file = "tokenizer.json";
+    let Some(json) = model.companion(file).map_err(|error| error.to_string())? else { return Ok(None) };
+    tokenizer_vocab_size(&json).map(Some).ok_or_else(|| format!("{file}: is no tokenizer"))
 }
 
 /// What a load of `model` needs. Where it has weights, their headers are counted and held against the config.

@@ -9,7 +9,6 @@ mod small_file;
 mod presets;
 mod source;
 mod model;
-mod tokenizer_ids;
 
 pub use error::FilesError;
 pub use file_source::FileSource;
@@ -17,4 +16,3 @@ pub use model::Model;
 pub use presets::{PRESETS, Preset};
 pub use small_file::read_small;
 pub use source::Source;
-pub use tokenizer_ids::tokenizer_ids;

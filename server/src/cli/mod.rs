@@ -2,8 +2,12 @@
 
 mod inspect;
 mod estimate;
+mod load;
+mod validate;
+mod logits;
 mod convert;
 mod serve;
+mod run;
 mod load_config;
 mod out_dir;
 mod page;
@@ -29,6 +33,9 @@ struct Cli {
 enum Command {
     Inspect(inspect::Args),
     Estimate(estimate::Args),
+    Load(load::Args),
+    Validate(validate::Args),
+    Logits(logits::Args),
     Convert(convert::Args),
     Serve(serve::Args),
 }
@@ -41,6 +48,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Inspect(args) => inspect::run(args),
             Command::Estimate(args) => estimate::run(args),
+            Command::Load(args) => load::run(args),
+            Command::Validate(args) => validate::run(args),
+            Command::Logits(args) => logits::run(args),
             Command::Convert(args) => convert::run(args),
             Command::Serve(args) => serve::run(args),
         },

@@ -62,11 +62,14 @@ impl Body {
             let message = format!("is {max_new_tokens}, expected 1 to {MOST_TOKENS}");
             return Err(HttpError::field("max_new_tokens", message));
         }
-        let device = self.device.unwrap_or_else(|| "auto".to_owned());
-        Ok(Job {
-            model,
-            load: Load { path, device, load_config: self.load_config, dtype: None, context: None },
-            validate: Validate { prompt, max_new_tokens, probe: self.probe },
-        })
+        let validate = Validate { prompt, max_new_tokens, probe: self.probe };
+        let load = Load {
+            path,
+            device: self.device,
+            load_config: self.load_config,
+            validate: Some(validate.clone()),
+            ..Load::default()
+        };
+        Ok(Job { model, load, validate })
     }
 }

@@ -46,14 +46,16 @@ pub enum Request {
 pub struct Load {
     /// Directory or file of weights.
     pub path: String,
-    /// `auto` or `cpu`.
-    pub device: String,
+    /// `auto` or `cpu`, above the load config; `None` leaves it to that.
+    pub device: Option<String>,
     /// The load config: overrides in Hugging Face's field names.
     pub load_config: Map<String, Value>,
     /// Format to hold weights in, above the load config.
     pub dtype: Option<DType>,
-    /// Longest sequence; else the default of the estimator, or what probes need.
+    /// Longest sequence; else the default of the estimator.
     pub context: Option<usize>,
+    /// The validation that will follow: the context is what it needs.
+    pub validate: Option<Validate>,
 }
 
 /// What to run.

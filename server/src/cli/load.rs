@@ -1,0 +1,79 @@
+//! `preflight load`: load, report, unload.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use phi3::api::worker::{Load, Loaded};
+use phi3::engine::Memory;
+use phi3::units::{format_bytes, format_count};
+use phi3::validate::PredictedMeasured;
+
+use super::page::{BOLD, Cell, DIM, GOOD, Page};
+use super::{load_config, output, run};
+use crate::error::CliError;
+
+/// Load a model in a process of its own, report, and unload it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Model directory, *.safetensors, index JSON or *.gguf.
+    path: String,
+    /// Device: auto or cpu [default: auto].
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// JSON file of overrides, in Hugging Face's field names.
+    #[arg(long, value_name = "FILE")]
+    load_config: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
+    let load = Load {
+        path: args.path.clone(),
+        device: args.device,
+        load_config: load_config::read(args.load_config.as_deref())?,
+        ..Load::default()
+    };
+    let loaded = run::with_model(load, async |_worker, loaded| Ok(loaded))?;
+    if args.json {
+        output::print_json(&loaded)?;
+    } else {
+        output::print_page(page(&args.path, &loaded))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page(path: &str, loaded: &Loaded) -> Page {
+    let mut page = Page::default();
+    let engine = &loaded.engine;
+    page.line(BOLD, path);
+    page.line(GOOD, &format!("loaded in {:.0} ms, then unloaded", loaded.load_ms));
+    page.heading("Engine");
+    let row = |name: &str, value: String| vec![Cell::left(name), Cell::left(value)];
+    page.table(&[
+        row("engine", format!("{} on {}, {} threads", engine.engine, engine.device, engine.threads)),
+        row("dtype", engine.dtype.to_string()),
+        row("parameters", format_count(loaded.params_total)),
+        row("context", format!("{} tokens", format_count(loaded.context as u64))),
+    ]);
+    memory(&mut page, &loaded.memory);
+    page
+}
+
+/// Predicted against measured, term by term.
+pub(super) fn memory(page: &mut Page, memory: &PredictedMeasured) {
+    page.heading("Memory");
+    let head = |text: &str| Cell::right(text).styled(DIM);
+    let mut rows = vec![vec![Cell::left(""), head("predicted"), head("measured")]];
+    let term = |name: &str, of: fn(&Memory) -> u64| {
+        let bytes = |memory: &Memory| Cell::right(format_bytes(of(memory)));
+        vec![Cell::left(name), bytes(&memory.predicted), bytes(&memory.measured)]
+    };
+    rows.push(term("weights", |memory| memory.weights_bytes));
+    rows.push(term("kv cache", |memory| memory.kv_cache_bytes));
+    rows.push(term("activations", |memory| memory.activation_bytes));
+    rows.push(term("overhead", |memory| memory.overhead_bytes));
+    rows.push(term("total", |memory| memory.total_bytes));
+    page.table(&rows);
+}

@@ -1,0 +1,92 @@
+//! What `load`, `validate` and `logits` share: a worker for the time of one command.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use phi3::api::worker::{Load, Loaded, Message, Request};
+use phi3::engine::{LoadProgress, LoadStage};
+use phi3::units::format_bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{CliError, Exit};
+use crate::launcher::Local;
+use crate::log_ring::LogRing;
+use crate::worker_client::{Limits, Worker, WorkerError};
+
+/// Starts a worker, loads a model, lets `then` use it, and ends the worker. Ctrl-C ends it too.
+pub(super) fn with_model<T>(
+    load: Load,
+    then: impl AsyncFnOnce(&mut Worker, Loaded) -> Result<T, WorkerError>,
+) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::internal(error.to_string()))?;
+    let result = runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        let on_signal = cancel.clone();
+        tokio::spawn(async move {
+            tokio::signal::ctrl_c().await.ok();
+            on_signal.cancel();
+        });
+        let mut worker =
+            Worker::start(&Local::find()?, Limits::default(), Arc::new(LogRing::default()), cancel).await?;
+        let mut progress = Progress::new();
+        let request = Request::Load(load);
+        let loaded = worker.call("loading", &request, |message| match message {
+            Message::Progress(step) => {
+                progress.show(step);
+                None
+            }
+            Message::Loaded(loaded) => Some(loaded),
+            _ => None,
+        });
+        let loaded = loaded.await;
+        progress.clear();
+        let result = match loaded {
+            Ok(loaded) => then(&mut worker, loaded).await,
+            Err(error) => Err(error),
+        };
+        worker.shutdown().await;
+        result
+    });
+    result.map_err(|error: WorkerError| {
+        let error = CliError::from(error);
+        // To run what nobody knows is bad input; only to ask about it is not.
+        match error.object.code.as_str() {
+            "unknown_architecture" => CliError { exit: Exit::BadInput, ..error },
+            _ => error,
+        }
+    })
+}
+
+/// A line on stderr that is written over, where stderr is a terminal.
+struct Progress {
+    shown: bool,
+    is_terminal: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { shown: false, is_terminal: io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, LoadProgress { stage, done_bytes, total_bytes }: LoadProgress) {
+        if !self.is_terminal {
+            return;
+        }
+        let stage = match stage {
+            LoadStage::Checking => "checking",
+            LoadStage::Weights => "loading",
+            LoadStage::Preparing => "preparing",
+        };
+        let (done, total) = (format_bytes(done_bytes), format_bytes(total_bytes));
+        write!(io::stderr(), "\r\x1b[K{stage}  {done} of {total}").ok();
+        self.shown = true;
+    }
+
+    fn clear(&mut self) {
+        if self.shown {
+            write!(io::stderr(), "\r\x1b[K").ok();
+            self.shown = false;
+        }
+    }
+}

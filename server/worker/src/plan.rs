@@ -1,0 +1,89 @@
+//! From a request to what an engine is asked to load: overrides, defaults, budget.
+
+use phi3::api::ErrorObject;
+use phi3::api::worker::Load;
+use phi3::config::ModelConfig;
+use phi3::engine::{LoadPlan, Memory};
+use phi3::estimate::{self, Options, Resolved};
+use phi3::load_config::{LoadConfig, LoadConfigError};
+use phi3::units::format_bytes;
+use phi3::weights::Checkpoint;
+use preflight_files::{FileSource, FilesError, Model};
+
+/// A load that is decided, and what the estimator says of it.
+pub(super) struct Planned {
+    pub(super) plan: LoadPlan,
+    pub(super) resolved: Resolved,
+}
+
+/// The overrides of a request, and the config under them.
+pub(super) fn overrides(model: &Model, load: &Load) -> Result<(LoadConfig, ModelConfig), ErrorObject> {
+    let overrides = LoadConfig::from_map(&load.load_config).map_err(|error| {
+        let object = ErrorObject::new(error.code(), error.to_string());
+        match error {
+            LoadConfigError::Invalid { path, .. } => object.at(path),
+            _ => object,
+        }
+    })?;
+    let config = overrides.apply(&model.fields()?).map_err(|error| FilesError::from(model.refuse(error)))?;
+    Ok((overrides, config))
+}
+
+/// Decides everything that a request and its overrides leave open. `context` is the longest sequence.
+pub(super) fn plan(
+    load: &Load,
+    overrides: &LoadConfig,
+    config: &ModelConfig,
+    checkpoint: &Checkpoint<FileSource>,
+    context: Option<usize>,
+) -> Result<Planned, ErrorObject> {
+    let device = load.device.as_deref().or(overrides.device.as_deref()).unwrap_or("auto");
+    if !["auto", "cpu"].contains(&device) {
+        let message = format!("{device}: no such device; this build computes on the CPU: give cpu or auto");
+        return Err(ErrorObject::new("device_absent", message).at("device"));
+    }
+    let options = Options {
+        dtype: load.dtype.or(overrides.dtype),
+        attn: overrides.attention,
+        context: context.map(|tokens| tokens as u64),
+        ..Options::default()
+    };
+    let resolved = Resolved::new(config, Some(checkpoint.tensors()), &options)
+        .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))?;
+    let planned = Planned {
+        plan: LoadPlan {
+            config: config.clone(),
+            dtype: resolved.dtype,
+            kv_dtype: resolved.kv_dtype,
+            attention: resolved.attn,
+            context: resolved.context as usize,
+            batch: resolved.batch as usize,
+            low_cpu_mem_usage: overrides.low_cpu_mem_usage.unwrap_or(true),
+        },
+        resolved,
+    };
+    let predicted = planned.predicted(checkpoint);
+    if let Some(budget) = overrides.max_host_memory.filter(|budget| predicted.total_bytes > *budget) {
+        let message = format!(
+            "needs {}, max_memory allows {} on cpu: raise it, or shorten the context",
+            format_bytes(predicted.total_bytes),
+            format_bytes(budget)
+        );
+        return Err(ErrorObject::new("oom", message).at("max_memory.cpu"));
+    }
+    Ok(planned)
+}
+
+impl Planned {
+    /// What the estimator says of the load, term by term.
+    pub(super) fn predicted(&self, checkpoint: &Checkpoint<FileSource>) -> Memory {
+        let report = estimate::memory(&self.plan.config, Some(checkpoint.tensors()), &self.resolved);
+        Memory {
+            weights_bytes: report.weights_bytes,
+            kv_cache_bytes: report.kv_cache_bytes,
+            activation_bytes: report.activation_bytes,
+            overhead_bytes: report.overhead_bytes,
+            total_bytes: report.total_bytes,
+        }
+    }
+}

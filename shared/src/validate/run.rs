@@ -1,0 +1,219 @@
+//! The run behind a report: a short generation, a look for NaN and infinities, and probes over the boundaries
+//! that ten tokens cannot reach.
+
+use std::ops::{ControlFlow, Range};
+
+use super::{PredictedMeasured, Probe, ProbeKind, ProbeSet, Report, Verdict};
+use crate::config::{ModelConfig, RopeScaling};
+use crate::dtype::DType;
+use crate::engine::{Diagnostics, Engine, EngineError, Memory, Sampling, SequenceId};
+use crate::generate::{Generation, Request, StopReason, Timings, generate};
+use crate::rope::Rope;
+use crate::units::format_count;
+
+/// Tokens of a probe before its boundary, and tokens generated across it.
+const BEFORE: usize = 2;
+const ACROSS: usize = 8;
+
+const SEQUENCE: SequenceId = SequenceId(0);
+
+/// What to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// At least one id.
+    pub prompt: &'a [u32],
+    /// Most ids to generate, at least one.
+    pub max_new_tokens: usize,
+    /// Ids that end the generation.
+    pub stop_ids: &'a [u32],
+    /// Probes asked for.
+    pub probes: ProbeSet,
+    /// Ids that probes repeat to reach their length; at least one.
+    pub filler: &'a [u32],
+    /// How long the load took.
+    pub load_ms: f64,
+    /// What the estimator says of this load.
+    pub predicted: Memory,
+}
+
+/// Longest sequence that a run opens or looks into: what the model must be loaded for.
+#[must_use]
+pub fn context(config: &ModelConfig, prompt: usize, max_new_tokens: usize, probes: ProbeSet) -> usize {
+    // The last id of each is never computed on.
+    let of_probes = probes.kinds().iter().filter_map(|kind| Some(span(config, *kind).ok()?.end - 1));
+    of_probes.fold((prompt + max_new_tokens).saturating_sub(1), usize::max)
+}
+
+/// Runs it. `on_token` sees every id of the prompt's continuation as soon as it is readable; breaking cancels.
+/// `text` of the report is left empty: ids are all that is known here.
+///
+/// # Errors
+/// Those of the engine, but for NaN logits, which are a failed report.
+pub async fn run<E: Engine + Diagnostics>(
+    engine: &mut E,
+    config: &ModelConfig,
+    run: &Run<'_>,
+    on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+) -> Result<Report, EngineError> {
+    let request = Request {
+        prompt: run.prompt,
+        max_new_tokens: run.max_new_tokens,
+        stop_ids: run.stop_ids,
+        sampling: Sampling::GREEDY,
+    };
+    let generation = match generate(engine, SEQUENCE, &request, on_token).await {
+        // The counts below say how many.
+        Err(EngineError::NanLogits) => {
+            Generation { ids: Vec::new(), stop_reason: StopReason::Length, timings: Timings::default() }
+        }
+        generation => generation?,
+    };
+    if generation.stop_reason == StopReason::Cancelled {
+        return Err(EngineError::Cancelled);
+    }
+    // Measured with the sequence open and before the diagnostics take room of their own.
+    engine.open(SEQUENCE, request.capacity(), &Sampling::GREEDY).await?;
+    let measured = engine.memory();
+    engine.release(SEQUENCE);
+
+    let seen = computed_on(run.prompt, &generation.ids);
+    let layers = engine.non_finite(&seen).await?;
+    let (nan_count, inf_count) = layers.iter().fold((0, 0), |sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
+    let mut probes = Vec::new();
+    for kind in run.probes.kinds() {
+        probes.push(probe(engine, config, *kind, run.filler).await?);
+    }
+
+    let first_bad = layers.iter().position(|layer| *layer != (0, 0));
+    let failed_probe = probes.iter().find(|probe| probe.verdict == Verdict::Fail);
+    let (verdict, reason) = if let Some(layer) = first_bad {
+        let place =
+            if layer + 1 == layers.len() { "the logits".to_owned() } else { format!("layer {layer}") };
+        (Verdict::Fail, format!("{nan_count} NaN and {inf_count} infinite values, the first in {place}"))
+    } else if generation.ids.is_empty() {
+        (Verdict::Fail, "no token was generated".to_owned())
+    } else if let Some(probe) = failed_probe {
+        (Verdict::Fail, probe.detail.clone())
+    } else {
+        (Verdict::Pass, format!("{} tokens generated, every value finite", generation.ids.len()))
+    };
+    let info = engine.info();
+    let Timings { ttft_ms, prefill_tokens_per_s, decode_tokens_per_s } = generation.timings;
+    Ok(Report {
+        device: info.device,
+        dtype: info.dtype,
+        prompt_tokens: run.prompt.to_vec(),
+        generated_tokens: generation.ids,
+        text: String::new(),
+        stop_reason: if generation.stop_reason == StopReason::Stop { "stop" } else { "length" }.to_owned(),
+        load_ms: run.load_ms,
+        ttft_ms: ttft_ms.unwrap_or(0.0),
+        prefill_tokens_per_s: prefill_tokens_per_s.unwrap_or(0.0),
+        decode_tokens_per_s: decode_tokens_per_s.unwrap_or(0.0),
+        nan_count,
+        inf_count,
+        memory: PredictedMeasured { predicted: run.predicted, measured },
+        probes,
+        verdict,
+        reason,
+    })
+}
+
+/// Tokens before the boundary and in all, or why the probe does not apply.
+fn span(config: &ModelConfig, kind: ProbeKind) -> Result<Range<usize>, String> {
+    let boundary = match kind {
+        ProbeKind::Window => config.sliding_window.ok_or("the model has no sliding window")?,
+        ProbeKind::Long if !matches!(config.rope_scaling, RopeScaling::LongRope { .. }) => {
+            return Err("the model has no longrope: its positions are the same at every length".to_owned());
+        }
+        ProbeKind::Long => config.original_max_position_embeddings,
+    };
+    let start = boundary.saturating_sub(BEFORE).max(1);
+    let end = start + BEFORE + ACROSS;
+    if end > config.max_position_embeddings {
+        return Err(format!(
+            "the boundary of {boundary} tokens needs {end}, the model has {} positions",
+            config.max_position_embeddings
+        ));
+    }
+    Ok(start..end)
+}
+
+/// Generates across a boundary with the cache, and holds every id beyond it against one pass without a cache.
+async fn probe<E: Engine + Diagnostics>(
+    engine: &mut E,
+    config: &ModelConfig,
+    kind: ProbeKind,
+    filler: &[u32],
+) -> Result<Probe, EngineError> {
+    let span = match span(config, kind) {
+        Ok(span) => span,
+        Err(detail) => return Ok(Probe { kind, tokens: 0, verdict: Verdict::Unverified, detail }),
+    };
+    let prompt: Vec<u32> = filler.iter().copied().cycle().take(span.start).collect();
+    let request =
+        Request { prompt: &prompt, max_new_tokens: span.len(), stop_ids: &[], sampling: Sampling::GREEDY };
+    let tokens = request.capacity();
+    let fail = |detail| Ok(Probe { kind, tokens, verdict: Verdict::Fail, detail });
+    let ids = match generate(engine, SEQUENCE, &request, &mut |_| ControlFlow::Continue(())).await {
+        Err(EngineError::NanLogits) => {
+            return fail(format!("NaN logits at {} tokens", format_count(tokens as u64)));
+        }
+        generation => generation?.ids,
+    };
+
+    let seen = computed_on(&prompt, &ids);
+    let rope = Rope::new(config);
+    let tolerance = tolerance(engine.info().dtype);
+    let mut wrong = None;
+    let mut non_finite = 0;
+    engine
+        .logits(&seen, &mut |position, row| {
+            non_finite += row.iter().filter(|value| !value.is_finite()).count();
+            let len = position + 1;
+            // Before a switch of rotary factors the cache rightly held other keys than the whole pass does.
+            if len < prompt.len() || rope.is_long(len) != rope.is_long(seen.len()) || wrong.is_some() {
+                return;
+            }
+            let id = ids[len - prompt.len()];
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let scale = row.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            let behind = row.get(id as usize).map_or(f32::INFINITY, |value| largest - value);
+            if behind > tolerance * scale {
+                wrong = Some((len, id, behind / scale));
+            }
+        })
+        .await?;
+    if non_finite > 0 {
+        return fail(format!(
+            "{non_finite} logits over {} tokens are not finite",
+            format_count(tokens as u64)
+        ));
+    }
+    if let Some((len, id, behind)) = wrong {
+        return fail(format!(
+            "after {} tokens the cache gave id {id}, which one pass puts {:.2} % below its best",
+            format_count(len as u64),
+            behind * 100.0
+        ));
+    }
+    let detail =
+        format!("{} tokens: cache and one pass agree, every logit finite", format_count(tokens as u64));
+    Ok(Probe { kind, tokens, verdict: Verdict::Pass, detail })
+}
+
+/// A prompt and what was generated, without the last id.
+fn computed_on(prompt: &[u32], generated: &[u32]) -> Vec<u32> {
+    [prompt, &generated[..generated.len().saturating_sub(1)]].concat()
+}
+
+/// How far below the best logit of one pass the id chosen with the cache may lie, relative to the largest logit.
+/// The two differ in the order of sums alone: some units in the last place of f32 a layer; keys and values that
+/// are rounded to 8 or 11 bits on the way differ by that.
+fn tolerance(dtype: DType) -> f32 {
+    if dtype == DType::F32 { 1e-3 } else { 5e-2 }
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;
