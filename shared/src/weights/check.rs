@@ -1,6 +1,7 @@
 //! A checkpoint held against a config: every difference, not only the first.
 
 use super::checkpoint::is_buffer;
+use super::differences::Differences;
 use super::{Checkpoint, WeightSource, WeightsError, WeightsProblem, floats};
 use crate::config::ModelConfig;
 use crate::tensors::{self, Role, TensorSpec};
@@ -20,18 +21,17 @@ impl<S: WeightSource> Checkpoint<S> {
             let head = tensors::spec(config, Role::LmHead, 0);
             expected.extend(self.tensors.contains_key(&head.name).then_some(head));
         }
-        let mut differences = Vec::new();
+        let mut differences = Differences::default();
         for spec in &expected {
             match self.tensors.get(&spec.name) {
-                None => differences.push(format!("`{}` is missing, expected {:?}", spec.name, spec.shape)),
+                None => differences.push(&spec.name, format!("is missing, expected {:?}", spec.shape)),
                 Some(found) => {
                     if found.shape != spec.shape {
                         differences
-                            .push(format!("`{}` is {:?}, expected {:?}", spec.name, found.shape, spec.shape));
+                            .push(&spec.name, format!("is {:?}, expected {:?}", found.shape, spec.shape));
                     }
                     if !floats::is_convertible(found.dtype) {
-                        differences
-                            .push(format!("`{}` is {}, expected a float format", spec.name, found.dtype));
+                        differences.push(&spec.name, format!("is {}, expected a float format", found.dtype));
                     }
                 }
             }
@@ -39,13 +39,14 @@ impl<S: WeightSource> Checkpoint<S> {
         let names: std::collections::HashSet<&str> = expected.iter().map(|spec| spec.name.as_str()).collect();
         for (name, found) in &self.tensors {
             if !names.contains(name.as_str()) && !is_buffer(name) {
-                differences.push(format!("`{name}` {:?} is not in the config", found.shape));
+                differences.push(name, format!("{:?} is not in the config", found.shape));
             }
         }
-        if differences.is_empty() {
+        let lines = differences.lines();
+        if lines.is_empty() {
             return Ok(());
         }
-        Err(WeightsError::new(&self.name, WeightsProblem::Mismatch(differences)))
+        Err(WeightsError::new(&self.name, WeightsProblem::Mismatch(lines)))
     }
 
     /// Checks that a head stored beside a tied embedding holds the same bytes.

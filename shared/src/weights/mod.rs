@@ -5,6 +5,7 @@
 //! nothing is allocated beyond a header by what a file claims.
 
 mod check;
+mod differences;
 mod checkpoint;
 mod error;
 mod finding;
