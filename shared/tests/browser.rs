@@ -25,3 +25,45 @@ fn the_clock_runs() {
     let start = Instant::now();
     assert!(start.elapsed_seconds() >= 0.0);
 }
+
+/// Hugging Face's greedy ids for a model with a window, longrope and tied embeddings (see `tests/goldens`):
+/// the run crosses the window, and then the length from which the long factors hold.
+#[cfg(feature = "candle")]
+#[wasm_bindgen_test]
+async fn the_engine_generates_what_it_does_on_the_host() {
+    use std::ops::ControlFlow;
+
+    use phi3::candle_engine::CandleEngine;
+    use phi3::config::Fields;
+    use phi3::dtype::DType;
+    use phi3::engine::{Attention, LoadPlan, Sampling, SequenceId};
+    use phi3::generate::{Request, generate};
+    use phi3::weights::{BytesSource, Checkpoint};
+    use serde_json::Value;
+
+    const WEIGHTS: &[u8] = include_bytes!("../../tests/goldens/checkpoints/tied/model.safetensors");
+    let case: Value = serde_json::from_str(include_str!("../../tests/goldens/cases/all_above.json")).expect("JSON");
+    let ids = |path: &str| -> Vec<u32> {
+        let list = case.pointer(path).and_then(Value::as_array).expect("a list of ids");
+        list.iter().map(|id| id.as_u64().expect("an id") as u32).collect()
+    };
+    let (prompt, expected) = (ids("/greedy/prompt"), ids("/greedy/ids"));
+    let fields = Fields::from_map(case["config"].as_object().expect("a config").clone());
+    let plan = LoadPlan {
+        config: ModelConfig::from_fields(&fields).expect("a phi3 config"),
+        dtype: DType::F32,
+        kv_dtype: DType::F32,
+        attention: Attention::Eager,
+        context: prompt.len() + expected.len(),
+        batch: 1,
+        low_cpu_mem_usage: true,
+    };
+    let file = ("model.safetensors".to_owned(), BytesSource(WEIGHTS));
+    let checkpoint = Checkpoint::from_safetensors(vec![file]).await.expect("a checkpoint");
+    let load = CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(())).await;
+    let mut engine = load.expect("loads");
+    let request =
+        Request { prompt: &prompt, max_new_tokens: expected.len(), stop_ids: &[], sampling: Sampling::GREEDY };
+    let run = generate(&mut engine, SequenceId(0), &request, &mut |_| ControlFlow::Continue(())).await;
+    assert_eq!(run.expect("generates").ids, expected);
+}
