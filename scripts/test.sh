@@ -28,9 +28,9 @@ test_clippy() {
 # A second configuration bans what compiles for wasm and fails there.
 test_clippy_wasm() {
   export CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm
-  lint wasm --target "$TARGET_WASM" -p phi3
-  lint wasm --target "$TARGET_WASM" -p phi3 --features candle,tokenizer
-  lint wasm --target "$TARGET_WASM" -p app --all-targets
+  lint wasm --target "$TARGET_WASM" --profile wasm-test -p phi3
+  lint wasm --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer
+  lint wasm --target "$TARGET_WASM" --profile wasm-test -p app --all-targets
   unset CLIPPY_CONF_DIR
 }
 
