@@ -1,0 +1,34 @@
+# `./dev bench`: our speed beside that of peers, on this machine, in one run.
+
+bench() {
+  [ "${1:-}" = cpu ] || die "what is to be measured? There is: ./dev bench cpu"
+  shift
+  setup_build
+  phase "default model" bench_model
+  phase "peer" bench_python
+  phase "build bench" bench_binary
+  "$BENCH_PYTHON" tests/bench/cpu.py "$BENCH_BINARY" "$MODEL_DIR" "$@"
+}
+
+bench_model() {
+  release_binaries
+  default_model "$CARGO_TARGET_DIR/release/preflight"
+}
+
+# The peer's packages, of the versions that made the goldens, in a folder of our own. Sets BENCH_PYTHON.
+bench_python() {
+  BENCH_PYTHON=${PREFLIGHT_PYTHON:-$CACHE/bench/bin/python}
+  if "$BENCH_PYTHON" -c 'import torch, transformers, accelerate' 2>/dev/null; then return 0; fi
+  [ -z "${PREFLIGHT_PYTHON:-}" ] || die "$PREFLIGHT_PYTHON cannot import torch, transformers and accelerate"
+  say "installing torch and transformers (gigabytes, once)"
+  python3 -m venv "$CACHE/bench" || die "python3 cannot make a venv: on Debian, apt install python3-venv"
+  grep -E '^(torch|transformers|accelerate|numpy|safetensors|tokenizers)==' tests/goldens/requirements.txt >"$LOGS/peer.txt"
+  "$CACHE/bench/bin/pip" install --quiet -r "$LOGS/peer.txt" >"$LOGS/pip.log" 2>&1 ||
+    die "pip could not install the peer: see $LOGS/pip.log"
+}
+
+# Sets BENCH_BINARY: cargo prints its path in brackets.
+bench_binary() {
+  cargo bench --locked -p tests --bench cpu --no-run 2>"$LOGS/bench.log" || die "see $LOGS/bench.log"
+  BENCH_BINARY=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$LOGS/bench.log")
+}
