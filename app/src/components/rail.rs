@@ -41,7 +41,7 @@ async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
 }
 
 async fn read_text(file: &Picked) -> Result<String, Problem> {
-    let limit = MAX_CONFIG_BYTES as u64;
+    let limit = MAX_CONFIG_BYTES;
     if file.size() > limit {
         return Err(Problem::config(&file.path, &ConfigError::TooLarge { bytes: file.size(), limit }));
     }
