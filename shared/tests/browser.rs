@@ -42,7 +42,8 @@ async fn the_engine_generates_what_it_does_on_the_host() {
     use serde_json::Value;
 
     const WEIGHTS: &[u8] = include_bytes!("../../tests/goldens/checkpoints/tied/model.safetensors");
-    let case: Value = serde_json::from_str(include_str!("../../tests/goldens/cases/all_above.json")).expect("JSON");
+    let case: Value =
+        serde_json::from_str(include_str!("../../tests/goldens/cases/all_above.json")).expect("JSON");
     let ids = |path: &str| -> Vec<u32> {
         let list = case.pointer(path).and_then(Value::as_array).expect("a list of ids");
         list.iter().map(|id| id.as_u64().expect("an id") as u32).collect()
@@ -62,8 +63,12 @@ async fn the_engine_generates_what_it_does_on_the_host() {
     let checkpoint = Checkpoint::from_safetensors(vec![file]).await.expect("a checkpoint");
     let load = CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(())).await;
     let mut engine = load.expect("loads");
-    let request =
-        Request { prompt: &prompt, max_new_tokens: expected.len(), stop_ids: &[], sampling: Sampling::GREEDY };
+    let request = Request {
+        prompt: &prompt,
+        max_new_tokens: expected.len(),
+        stop_ids: &[],
+        sampling: Sampling::GREEDY,
+    };
     let run = generate(&mut engine, SequenceId(0), &request, &mut |_| ControlFlow::Continue(())).await;
     assert_eq!(run.expect("generates").ids, expected);
 }
