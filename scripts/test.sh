@@ -96,6 +96,12 @@ test_e2e() {
     counted e2e node tests/e2e/run.mjs "$CARGO_TARGET_DIR/debug/preflight" dist "$MODEL_DIR" "$CHROMIUM"
 }
 
+# What `./dev test` runs with 2,000 cases each.
+soak() {
+  PROPTEST_CASES=${PROPTEST_CASES:-200000} \
+    counted soak cargo nextest run --locked --profile soak -p phi3 -E 'binary(hostile)'
+}
+
 # Called when the script ends, however it ends.
 summary() {
   $RAN_TESTS || return 0
