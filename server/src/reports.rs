@@ -5,7 +5,7 @@ use phi3::config::{GenerationConfig, ModelConfig, tokenizer_vocab_size};
 use phi3::estimate;
 use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
 use phi3::load_config::{LoadConfig, LoadConfigError};
-use preflight_files::{FilesError, Model};
+use preflight_files::Model;
 use serde_json::{Map, Value};
 
 /// What `model` says, means and implies. A file beside the config that cannot be read is a finding, not a failure.
@@ -86,8 +86,7 @@ fn overridden(
     overrides: &Map<String, Value>,
 ) -> Result<(ModelConfig, LoadConfig), ErrorObject> {
     let load_config = LoadConfig::from_map(overrides).map_err(|error| load_config_error(&error))?;
-    let config =
-        load_config.apply(&model.fields()?).map_err(|error| FilesError::from(model.refuse(error)))?;
+    let config = load_config.apply(&model.fields()?).map_err(|error| model.refuse(error))?;
     Ok((config, load_config))
 }
 

@@ -8,7 +8,7 @@ use phi3::estimate::{self, Options, Resolved};
 use phi3::load_config::{LoadConfig, LoadConfigError};
 use phi3::units::format_bytes;
 use phi3::weights::Checkpoint;
-use preflight_files::{FileSource, FilesError, Model};
+use preflight_files::{FileSource, Model};
 
 /// A load that is decided, and what the estimator says of it.
 pub(super) struct Planned {
@@ -25,7 +25,7 @@ pub(super) fn overrides(model: &Model, load: &Load) -> Result<(LoadConfig, Model
             _ => object,
         }
     })?;
-    let config = overrides.apply(&model.fields()?).map_err(|error| FilesError::from(model.refuse(error)))?;
+    let config = overrides.apply(&model.fields()?).map_err(|error| model.refuse(error))?;
     Ok((overrides, config))
 }
 
