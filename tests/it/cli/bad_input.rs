@@ -1,0 +1,220 @@
+//! Files that are wrong: one clear line, the right code, nothing allocated by a claim, no panic.
+
+use std::fs::File;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::model_dir::ModelDir;
+use crate::support::program::{Ran, preflight, program, run};
+
+/// Commands that look at a config, and those that look at weights too.
+const ON_CONFIG: [&[&str]; 2] = [&["inspect"], &["estimate"]];
+const ON_WEIGHTS: [&[&str]; 4] = [&["inspect"], &["estimate"], &["load"], &["validate"]];
+
+/// Runs commands on a path in both forms: the same code, one line, no panic.
+fn refused(commands: &[&[&str]], path: &str, code: &str, says: &[&str]) {
+    for command in commands {
+        let args = [*command, &[path]].concat();
+        let json = preflight(&[&args[..], &["--json"]].concat());
+        assert_eq!((json.code, json.error_code().as_str()), (2, code), "{args:?}: {json:?}");
+        let plain = preflight(&args);
+        assert_eq!((plain.code, plain.stdout.as_str()), (2, ""), "{args:?}: {plain:?}");
+        assert_eq!(plain.stderr.lines().count(), 1, "{args:?}: {}", plain.stderr);
+        assert!(!plain.stderr.contains("panicked"), "{}", plain.stderr);
+        for word in says {
+            assert!(plain.stderr.contains(word), "{args:?}: no `{word}` in {}", plain.stderr);
+        }
+    }
+}
+
+#[test]
+fn configs_that_are_no_config() {
+    let model = ModelDir::of_case("mha_plain");
+    for (bytes, says) in [
+        ("", "0 bytes"),
+        (" \n", "empty"),
+        (r#"{"model_type":"phi3","#, "not valid JSON"),
+        ("config = 1", "not valid JSON"),
+        ("[1]", "not a JSON object"),
+        (&"[".repeat(10_000), "not valid JSON"),
+        ("{}", "model_type"),
+    ] {
+        model.write("config.json", bytes);
+        refused(&ON_WEIGHTS, model.arg(), "config_invalid", &[says, "config.json"]);
+    }
+    std::fs::remove_file(model.file("config.json")).expect("removed");
+    refused(&ON_WEIGHTS, model.arg(), "incomplete_model", &["config.json"]);
+    refused(&ON_CONFIG, model.file("config.json").to_str().expect("UTF-8"), "not_found", &["no such file"]);
+}
+
+/// With 160 MB of address space in all, a config of 200 MB can only be refused by its length.
+#[test]
+fn a_config_of_200_mb_is_not_read() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("config.json");
+    File::create(&path).and_then(|file| file.set_len(200_000_000)).expect("a sparse file");
+    let within = |limit_kb: u32| -> Ran {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!(r#"ulimit -v {limit_kb} && exec "$0" inspect "$1" --json"#));
+        run({
+            command.arg(program("preflight")).arg(&path);
+            command
+        })
+    };
+    let ran = within(160_000);
+    assert_eq!((ran.code, ran.error_code().as_str()), (2, "config_invalid"), "{ran:?}");
+    assert!(ran.stdout.contains("200000000"), "{ran:?}");
+}
+
+#[test]
+fn numbers_that_no_model_has() {
+    let model = ModelDir::of_case("mha_plain");
+    let huge = json!(9_007_199_254_740_993_u64);
+    for (key, value) in [
+        ("num_attention_heads", json!(0)),
+        ("num_attention_heads", json!(-4)),
+        ("num_attention_heads", huge.clone()),
+        ("num_attention_heads", json!("3")),
+        ("num_attention_heads", json!(2.5)),
+        ("num_attention_heads", json!(5)),
+        ("num_key_value_heads", json!(0)),
+        ("num_key_value_heads", json!(-1)),
+        ("num_key_value_heads", json!(2)),
+        ("num_hidden_layers", json!(0)),
+        ("num_hidden_layers", huge.clone()),
+        ("hidden_size", json!(0)),
+        ("hidden_size", huge.clone()),
+        ("vocab_size", json!(-1)),
+        ("vocab_size", huge),
+        ("max_position_embeddings", json!(0)),
+        ("rms_norm_eps", json!("small")),
+    ] {
+        model.set_config(&json!({ key: value, "head_dim": Value::Null }));
+        refused(&ON_CONFIG, model.arg(), "config_invalid", &[key]);
+        refused(&[&["load"]], model.arg(), "config_invalid", &[key]);
+    }
+}
+
+#[test]
+fn factor_lists_of_the_wrong_length() {
+    let model = ModelDir::of_case("mha_longrope_above");
+    let scaling = &model.case["config"]["rope_scaling"];
+    for (list, factors) in [("short_factor", json!([1.0])), ("long_factor", json!([])), ("long_factor", json!([-1.0]))]
+    {
+        let mut scaling = scaling.clone();
+        scaling[list] = factors;
+        model.set_config(&json!({ "rope_scaling": scaling }));
+        refused(&ON_WEIGHTS, model.arg(), "config_invalid", &[list]);
+    }
+}
+
+#[test]
+fn an_unknown_architecture() {
+    let model = ModelDir::of_case("mha_plain");
+    model.set_config(&json!({ "model_type": "mamba9" }));
+    let inspected = preflight(&["inspect", model.arg(), "--json"]);
+    assert_eq!((inspected.code, &inspected.json()["support"]), (3, &json!("unknown")));
+    let estimated = preflight(&["estimate", model.arg(), "--json"]);
+    assert_eq!((estimated.code, estimated.error_code().as_str()), (3, "unknown_architecture"));
+    refused(&[&["load"], &["validate"]], model.arg(), "unknown_architecture", &["mamba9", "phi3"]);
+}
+
+#[test]
+fn indexes_that_lead_elsewhere() {
+    let model = ModelDir::of_case("mha_plain");
+    let sharded = ModelDir::of_case("sharded_plain");
+    let index: Value =
+        serde_json::from_slice(&std::fs::read(sharded.file("model.safetensors.index.json")).expect("an index"))
+            .expect("JSON");
+    let tensor = index["weight_map"].as_object().expect("a map").keys().next().expect("a tensor").clone();
+    std::fs::remove_file(model.file("model.safetensors")).expect("removed");
+    for path in ["../x", "/etc/x", "a/../../x", "sub/x.safetensors", "", "..", "C:\\x"] {
+        let mut index = index.clone();
+        index["weight_map"][&tensor] = json!(path);
+        model.write("model.safetensors.index.json", index.to_string());
+        refused(&ON_WEIGHTS, model.arg(), "unsafe_path", &["no plain file name"]);
+    }
+}
+
+#[test]
+fn shards_that_are_missing_are_all_named() {
+    let model = ModelDir::of_case("sharded_plain");
+    for shard in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
+        std::fs::remove_file(model.file(shard)).expect("removed");
+    }
+    let both = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    refused(&ON_WEIGHTS, model.arg(), "missing_shards", &both);
+}
+
+#[test]
+fn tensors_that_differ_are_all_named() {
+    let model = ModelDir::of_case("mha_plain");
+    let layers = model.case["config"]["num_hidden_layers"].as_u64().expect("a number");
+    model.set_config(&json!({ "num_hidden_layers": layers + 1 }));
+    let missing = [format!("model.layers.{layers}.self_attn.qkv_proj"), format!("model.layers.{layers}.mlp.down_proj")];
+    refused(&ON_WEIGHTS, model.arg(), "weights_mismatch", &[&missing[0], &missing[1]]);
+    model.set_config(&json!({ "intermediate_size": 8 }));
+    refused(&ON_WEIGHTS, model.arg(), "weights_mismatch", &["layers.0.mlp.gate_up_proj", "layers.1.mlp.gate_up_proj"]);
+}
+
+#[test]
+fn what_is_no_weight_file() {
+    let model = ModelDir::of_case("mha_plain");
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4972489328\n";
+    for (bytes, says) in [
+        (pointer.as_bytes(), "Git-LFS"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "HTML"),
+        (b"", "empty"),
+        (b"PK\x03\x04rest", "zip"),
+    ] {
+        model.write("model.safetensors", bytes);
+        refused(&ON_WEIGHTS, model.arg(), "not_a_weight_file", &[says, "model.safetensors"]);
+    }
+    model.write("model.safetensors", [&u64::MAX.to_le_bytes()[..], b"{}"].concat());
+    refused(&ON_WEIGHTS, model.arg(), "weights_corrupt", &["model.safetensors"]);
+}
+
+#[test]
+fn truncated_weights() {
+    let model = ModelDir::of_case("mha_plain");
+    let whole = std::fs::read(model.file("model.safetensors")).expect("weights");
+    for len in [5, 100, whole.len() / 2, whole.len() - 1] {
+        model.write("model.safetensors", &whole[..len]);
+        refused(&[&["inspect"], &["load"]], model.arg(), "weights_corrupt", &["model.safetensors"]);
+    }
+}
+
+#[test]
+fn special_files_are_not_opened() {
+    let model = ModelDir::of_case("mha_plain");
+    std::fs::remove_file(model.file("model.safetensors")).expect("removed");
+    std::os::unix::fs::symlink("/dev/zero", model.file("model.safetensors")).expect("linked");
+    refused(&ON_WEIGHTS, model.arg(), "not_a_file", &["device"]);
+    std::fs::remove_file(model.file("model.safetensors")).expect("removed");
+    std::fs::create_dir(model.file("model.safetensors")).expect("made");
+    refused(&ON_WEIGHTS, model.arg(), "not_a_file", &["directory"]);
+    refused(&[&["inspect"]], "/dev/null", "unknown_file_kind", &[]);
+}
+
+#[test]
+fn a_config_alone_cannot_be_run() {
+    refused(&[&["load"], &["validate"]], "preset:phi-4", "incomplete_model", &["weights"]);
+}
+
+#[test]
+fn convert_refuses_what_is_no_gguf() {
+    let model = ModelDir::of_case("mha_plain");
+    let (source, out) = (model.file("bad.gguf"), model.file("out"));
+    let convert =
+        || preflight(&["convert", source.to_str().expect("UTF-8"), out.to_str().expect("UTF-8")]);
+    for bytes in [&b""[..], b"GGUF", b"<html>", b"GGUF\x03\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x0f"] {
+        std::fs::write(&source, bytes).expect("written");
+        let ran = convert();
+        assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{ran:?}");
+        assert!(!out.exists(), "nothing is left behind");
+    }
+    std::fs::create_dir(&out).expect("made");
+    std::fs::write(out.join("x"), "").expect("written");
+    assert!(convert().stderr.contains("not empty"));
+}

@@ -1,0 +1,5 @@
+//! The command line as its contract has it: fields, defaults, exit codes, bad input.
+
+mod bad_input;
+mod contract;
+mod runs;

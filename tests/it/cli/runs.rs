@@ -1,0 +1,179 @@
+//! `load`, `validate` and `logits` on small checkpoints, through the worker.
+
+use serde_json::{Value, json};
+
+use crate::support::model::tensors;
+use crate::support::model_dir::ModelDir;
+use crate::support::program::preflight;
+use crate::support::tests_dir;
+
+fn object_keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn validate_answers_the_contract() {
+    let model = ModelDir::of_case("gqa_plain");
+    let ran = preflight(&["validate", model.arg(), "--json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.json();
+    let keys = [
+        "device",
+        "dtype",
+        "prompt_tokens",
+        "generated_tokens",
+        "text",
+        "stop_reason",
+        "load_ms",
+        "ttft_ms",
+        "prefill_tokens_per_s",
+        "decode_tokens_per_s",
+        "nan_count",
+        "inf_count",
+        "memory",
+        "probes",
+        "verdict",
+        "reason",
+    ];
+    assert_eq!(object_keys(&report), keys);
+    assert_eq!(report["prompt_tokens"].as_array().expect("ids").len(), 10);
+    assert_eq!((&report["verdict"], &report["device"]), (&json!("pass"), &json!("cpu")));
+    assert_eq!((&report["nan_count"], &report["inf_count"]), (&json!(0), &json!(0)));
+    let memory = &report["memory"];
+    assert_eq!(object_keys(&memory["predicted"]), object_keys(&memory["measured"]));
+    // The estimator and the engine count the same things.
+    for term in ["weights_bytes", "kv_cache_bytes", "activation_bytes"] {
+        assert_eq!(memory["predicted"][term], memory["measured"][term], "{term}");
+    }
+    assert!(memory["measured"]["total_bytes"].as_u64() > memory["measured"]["weights_bytes"].as_u64());
+    // There is no tokenizer beside a random checkpoint, and the report says so.
+    assert_eq!(report["text"], "");
+    assert!(report["reason"].as_str().expect("words").contains("no tokenizer"), "{report}");
+    let again = preflight(&["validate", model.arg(), "--json"]).json();
+    assert_eq!(again["generated_tokens"], report["generated_tokens"]);
+}
+
+#[test]
+fn sixteen_tokens_unless_told_otherwise() {
+    let model = ModelDir::of_case("gqa_plain");
+    model.set_config(&json!({ "eos_token_id": 0, "pad_token_id": 0 }));
+    let generated = |args: &[&str]| {
+        let report = preflight(&[&["validate", model.arg(), "--json"], args].concat()).json();
+        (report["generated_tokens"].as_array().expect("ids").len(), report["stop_reason"].clone())
+    };
+    let (default, stop) = generated(&[]);
+    assert!(default == 16 || stop == "stop", "{default} tokens, {stop}");
+    let (five, stop) = generated(&["--max-new-tokens", "5"]);
+    assert!(five == 5 || stop == "stop", "{five} tokens, {stop}");
+    assert_eq!(preflight(&["validate", model.arg(), "--max-new-tokens", "0"]).code, 2);
+    let too_long = preflight(&["validate", model.arg(), "--max-new-tokens", "1000000", "--json"]);
+    assert_eq!((too_long.code, too_long.error_code().as_str()), (2, "context_too_long"));
+}
+
+#[test]
+fn a_text_needs_a_tokenizer() {
+    let model = ModelDir::of_case("mha_plain");
+    for flag in ["--prompt", "--chat"] {
+        let ran = preflight(&["validate", model.arg(), flag, "Hello", "--json"]);
+        assert_eq!((ran.code, ran.error_code().as_str()), (2, "no_tokenizer"));
+    }
+}
+
+#[test]
+fn probes_cross_window_and_original_length() {
+    let model = ModelDir::of_case("all_above");
+    let config = &model.case["config"];
+    let boundaries = [&config["sliding_window"], &config["original_max_position_embeddings"]];
+    let report = preflight(&["validate", model.arg(), "--probe", "all", "--json"]).json();
+    assert_eq!(report["verdict"], "pass", "{report}");
+    let probes = report["probes"].as_array().expect("probes");
+    assert_eq!(probes.len(), 2);
+    for (probe, boundary) in probes.iter().zip(boundaries) {
+        assert_eq!(probe["verdict"], "pass", "{probe}");
+        assert!(probe["tokens"].as_u64() > boundary.as_u64(), "{probe} crosses {boundary}");
+    }
+    let plain = ModelDir::of_case("mha_plain");
+    let report = preflight(&["validate", plain.arg(), "--probe", "all", "--json"]).json();
+    for probe in report["probes"].as_array().expect("probes") {
+        assert_eq!((&probe["verdict"], &probe["tokens"]), (&json!("unverified"), &json!(0)), "{probe}");
+        assert!(!probe["detail"].as_str().expect("words").is_empty());
+    }
+}
+
+/// Weights of NaN load well and compute nothing: only a run can tell.
+#[test]
+fn nan_weights_fail_the_validation() {
+    let model = ModelDir::of_case("mha_plain");
+    let mut bytes = std::fs::read(model.file("model.safetensors")).expect("weights");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    for value in bytes[8 + header..].as_chunks_mut::<4>().0 {
+        *value = f32::NAN.to_le_bytes();
+    }
+    model.write("model.safetensors", bytes);
+    let ran = preflight(&["validate", model.arg(), "--json"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let report = ran.json();
+    assert_eq!(report["verdict"], "fail");
+    assert!(report["nan_count"].as_u64() > Some(0));
+    assert!(preflight(&["validate", model.arg()]).stdout.contains("fail: "));
+}
+
+/// What `preflight logits` writes is what Hugging Face computes: 2e-4 of the largest logit, as everywhere in f32.
+#[test]
+fn logits_equal_hugging_faces() {
+    for name in ["gqa_plain", "all_above", "sharded_plain"] {
+        let model = ModelDir::of_case(name);
+        let tokens = model.file("tokens.json");
+        std::fs::write(&tokens, model.case["tokens"].to_string()).expect("written");
+        let out = model.file("logits.safetensors");
+        let ran = preflight(&[
+            "logits",
+            model.arg(),
+            "--tokens-file",
+            tokens.to_str().expect("UTF-8"),
+            "--dtype",
+            "f32",
+            "--out",
+            out.to_str().expect("UTF-8"),
+        ]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let written = tensors(&out);
+        assert_eq!(written.len(), 1);
+        let (shape, ours) = &written["logits"];
+        let count = model.case["tokens"].as_array().expect("ids").len();
+        let vocab = model.case["config"]["vocab_size"].as_u64().expect("a number") as usize;
+        assert_eq!(shape, &[count, vocab]);
+
+        let golden = tensors(&tests_dir().join(format!("goldens/cases/{name}.safetensors")));
+        let theirs = &golden["logits"].1;
+        let bound = 2e-4 * model.case["max_abs_logit"].as_f64().expect("a number") as f32;
+        for (index, row) in model.case["rows"].as_array().expect("rows").iter().enumerate() {
+            let row = row.as_u64().expect("a row") as usize;
+            let ours = &ours[row * vocab..(row + 1) * vocab];
+            let theirs = &theirs[index * vocab..(index + 1) * vocab];
+            for (a, b) in ours.iter().zip(theirs) {
+                assert!((a - b).abs() <= bound, "{name}, row {row}: {a} and {b}");
+            }
+        }
+        let left: Vec<_> = model.path().read_dir().expect("a folder").filter_map(|entry| {
+            let name = entry.expect("readable").file_name().into_string().expect("UTF-8");
+            name.contains(".part").then_some(name)
+        }).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[test]
+fn logits_of_bad_ids() {
+    let model = ModelDir::of_case("mha_plain");
+    let out = model.file("o.safetensors");
+    let out = out.to_str().expect("UTF-8");
+    let code = |tokens: &str| preflight(&["logits", model.arg(), "--tokens", tokens, "--out", out]).code;
+    for tokens in ["1,x", "-1", "4000000000", "1,2,99999"] {
+        assert_eq!(code(tokens), 2, "{tokens}");
+        assert!(!model.file("o.safetensors").exists());
+    }
+    assert_eq!(code("1,2,3"), 0);
+    let nowhere = preflight(&["logits", model.arg(), "--tokens", "1", "--out", "/no/such/dir/o.safetensors"]);
+    assert_eq!((nowhere.code, nowhere.stderr.lines().count()), (2, 1), "{nowhere:?}");
+}
