@@ -5,5 +5,6 @@ mod support;
 mod config;
 mod estimate;
 mod parity;
+mod smollm2;
 
 mod tidy;

@@ -6,7 +6,7 @@ use super::load::weights_bytes;
 use super::ops::{Segment, Values};
 use super::sequence::{Sequence, layer_cache};
 use super::workspace::zeroed_tensor;
-use super::{CandleEngine, backend, check_tokens, ops};
+use super::{CandleEngine, backend, check_tokens, ops, parallel};
 use crate::dtype::DType;
 use crate::engine::{Diagnostics, EngineError, Memory};
 use crate::estimate::activations;
@@ -75,19 +75,21 @@ impl CandleEngine {
         self.model.embed(tokens, &residual).map_err(backend)?;
         for (index, layer) in self.model.layers.iter().enumerate() {
             // Later layers overwrite the cache of earlier ones: each needs only its own.
-            for chunk in super::parallel::blocks(count, self.space.rows) {
+            for chunk in parallel::blocks(count, self.space.rows) {
                 let positions = chunk.clone().map(|position| (long, position));
                 ops::write_rotary(&self.space.rotary, &self.rope, positions, self.plan.dtype)
                     .map_err(backend)?;
                 let x = part(chunk.start, chunk.len())?;
                 let segment = Segment { rows: 0..chunk.len(), start: chunk.start, cache: cache.clone() };
-                layer.forward(&x, &[segment], &self.model.shape, &mut self.space).map_err(backend)?;
+                let step = || layer.forward(&x, &[segment], &self.model.shape, &mut self.space);
+                parallel::on_pool(step).map_err(backend)?;
                 read(&x, chunk.len() * hidden, &mut |values| layer_output(index, values))?;
             }
         }
-        for block in super::parallel::blocks(count, self.space.logit_rows) {
+        for block in parallel::blocks(count, self.space.logit_rows) {
             let x = part(block.start, block.len())?;
-            self.model.logits(&x, block.len(), &mut self.space).map_err(backend)?;
+            let head = || self.model.logits(&x, block.len(), &mut self.space);
+            parallel::on_pool(head).map_err(backend)?;
             read(&self.space.logits, block.len() * vocab, &mut |values| {
                 for (position, row) in block.clone().zip(values.chunks_exact(vocab)) {
                     logits(position, row);

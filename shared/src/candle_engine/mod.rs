@@ -146,7 +146,7 @@ impl CandleEngine {
             }
         }
         let ids: Vec<_> = appended.iter().map(|(id, _)| *id).collect();
-        let sampled = self.advance(&ids);
+        let sampled = parallel::on_pool(|| self.advance(&ids));
         for (id, length) in lengths {
             if let Some(sequence) = self.sequences.get_mut(&id).filter(|_| sampled.is_err()) {
                 sequence.truncate(length);
@@ -277,3 +277,6 @@ fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<(), EngineError> {
 fn backend(error: candle_core::Error) -> EngineError {
     EngineError::Backend(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

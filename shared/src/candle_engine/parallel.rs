@@ -1,31 +1,30 @@
-//! Work on several threads: candle's own pool, whose workers spin between the products of a token.
+//! Work on several threads: candle's rayon pool.
+//!
+//! Whoever waits takes parts itself and waits only for parts that another thread has begun, so that on a busy
+//! machine a thread that is not scheduled costs its help and nothing more.
 
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::utils::barrier_pool;
+use candle_core::utils::{get_num_threads, with_threadpool};
+use rayon::prelude::*;
 
 /// Threads that compute, this one included.
 pub(super) fn threads() -> usize {
-    barrier_pool().n_workers() + 1
+    get_num_threads()
+}
+
+/// Runs `work` on a thread of the pool, so that it need not be woken for each step.
+pub(super) fn on_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    if threads() == 1 { work() } else { with_threadpool(work) }
 }
 
 /// Does `work` on each part once; on this thread alone where there is only one part.
 pub(super) fn for_each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
     if parts.len() < 2 || threads() == 1 {
-        return parts.into_iter().for_each(work);
+        parts.into_iter().for_each(work);
+    } else {
+        parts.into_par_iter().with_max_len(1).for_each(|part| work(part));
     }
-    let parts: Vec<_> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
-    let next = AtomicUsize::new(0);
-    barrier_pool().execute(|_| {
-        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            // A lock is poisoned only by a panic inside it, and nothing in it can panic.
-            if let Some(part) = part.lock().ok().and_then(|mut part| part.take()) {
-                work(part);
-            }
-        }
-    });
 }
 
 /// Cuts `0..len` into ranges of length `step`, the last one shorter.
@@ -41,6 +40,8 @@ pub(super) fn split(len: usize, most: usize) -> impl Iterator<Item = Range<usize
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]

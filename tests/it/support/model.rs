@@ -7,7 +7,7 @@ use std::path::Path;
 use phi3::candle_engine::CandleEngine;
 use phi3::config::ModelConfig;
 use phi3::dtype::DType;
-use phi3::engine::{Attention, Diagnostics, Engine, EngineError, LoadPlan, Prompt, Sampling, SequenceId};
+use phi3::engine::{Attention, Diagnostics, Engine, EngineError, LoadPlan, Sampling, SequenceId};
 use phi3::generate::{Generation, Request, generate};
 use phi3::weights::{BytesSource, Checkpoint};
 use pollster::block_on;
@@ -30,8 +30,11 @@ pub(crate) fn checkpoint(folder: &Path) -> Bytes {
         .expect("a good checkpoint")
 }
 
-/// The f32 tensors of a safetensors file by name, with their shapes.
-pub(crate) fn tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+/// Tensors by name: shape and values.
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// The f32 tensors of a safetensors file.
+pub(crate) fn tensors(path: &Path) -> Tensors {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = SafeTensors::deserialize(&bytes).expect("a good file");
     let values = |data: &[u8]| data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
@@ -80,16 +83,6 @@ pub(crate) fn greedy(
     let request = Request { prompt, max_new_tokens, stop_ids, sampling: Sampling::GREEDY };
     block_on(generate(engine, SequenceId(1), &request, &mut |_| ControlFlow::Continue(())))
         .expect("generates")
-}
-
-/// The id that follows `tokens`, and the logits it was chosen from, over the cache: the tokens go in by `pieces`.
-pub(crate) fn prefill(engine: &mut CandleEngine, id: u64, pieces: &[&[u32]]) -> Vec<u32> {
-    let sequence = SequenceId(id);
-    let sampled = pieces.iter().map(|tokens| {
-        let sampled = block_on(engine.prefill(&[Prompt { sequence, tokens }])).expect("prefill");
-        sampled[0].id
-    });
-    sampled.collect()
 }
 
 /// Largest difference between two rows.
