@@ -19,11 +19,11 @@ pub(super) fn on_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 /// Does `work` on each part once; on this thread alone where there is only one part.
-pub(super) fn for_each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
+pub(super) fn for_each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync + Send) {
     if parts.len() < 2 || threads() == 1 {
         parts.into_iter().for_each(work);
     } else {
-        parts.into_par_iter().with_max_len(1).for_each(|part| work(part));
+        parts.into_par_iter().with_max_len(1).for_each(work);
     }
 }
 
