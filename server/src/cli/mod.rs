@@ -6,6 +6,7 @@ mod load;
 mod validate;
 mod logits;
 mod convert;
+mod synth;
 mod serve;
 mod run;
 mod load_config;
@@ -37,6 +38,7 @@ enum Command {
     Validate(validate::Args),
     Logits(logits::Args),
     Convert(convert::Args),
+    Synth(synth::Args),
     Serve(serve::Args),
 }
 
@@ -52,6 +54,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             Command::Validate(args) => validate::run(args),
             Command::Logits(args) => logits::run(args),
             Command::Convert(args) => convert::run(args),
+            Command::Synth(args) => synth::run(args),
             Command::Serve(args) => serve::run(args),
         },
         Err(error) => usage(&error),
