@@ -1,15 +1,51 @@
-//! Numbers as people read them. GiB are powers of two, always; a value that is not zero never prints as zero.
+//! Numbers as people read them. GiB and MiB are powers of two, always;
+//! a value that is not zero never prints as zero.
 
 use phi3::units::format_count;
 
 /// Bytes of one GiB.
 pub const GIB: f64 = (1u64 << 30) as f64;
 
-/// Bytes as GiB without the unit: `7.12`.
-#[must_use]
-pub fn gib(bytes: u64) -> String {
-    let value = bytes as f64 / GIB;
-    if bytes > 0 && value < 0.005 { "<0.01".to_owned() } else { format!("{value:.2}") }
+/// The unit of a table or plot: one for all its numbers, so that they can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// 2^30 bytes.
+    GiB,
+    /// 2^20 bytes: where the largest number is below one GiB.
+    MiB,
+}
+
+impl Unit {
+    /// The unit for numbers of which this is the largest.
+    #[must_use]
+    pub fn of(largest: u64) -> Self {
+        if largest < 1 << 30 { Self::MiB } else { Self::GiB }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GiB => "GiB",
+            Self::MiB => "MiB",
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(self) -> f64 {
+        match self {
+            Self::GiB => GIB,
+            Self::MiB => GIB / 1024.0,
+        }
+    }
+
+    /// Bytes in this unit, without its name: `7.12`.
+    #[must_use]
+    pub fn print(self, bytes: u64) -> String {
+        let value = bytes as f64 / self.bytes();
+        if bytes > 0 && value < 0.005 { "<0.01".to_owned() } else { format!("{value:.2}") }
+    }
 }
 
 /// Bytes in full: `7,642,159,104 bytes`.
@@ -90,10 +126,11 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test;
 
     #[wasm_bindgen_test(unsupported = test)]
-    fn bytes_in_gib() {
-        assert_eq!(gib(7_642_159_104), "7.12");
-        assert_eq!(gib(0), "0.00");
-        assert_eq!(gib(1), "<0.01");
+    fn bytes_in_one_unit() {
+        assert_eq!(Unit::of(7_642_159_104).print(7_642_159_104), "7.12");
+        assert_eq!(Unit::GiB.print(0), "0.00");
+        assert_eq!(Unit::GiB.print(1), "<0.01");
+        assert_eq!(Unit::of((1 << 30) - 1).print(47_185_920), "45.00");
         assert_eq!(exact_bytes(1_610_612_736), "1,610,612,736 bytes");
     }
 

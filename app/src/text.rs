@@ -82,12 +82,11 @@ pub mod memory {
     pub const PLOT: &str = "Memory against context";
     pub const TERMS: &str = "Terms";
     pub const TERM: &str = "Term";
-    pub const GIB: &str = "GiB";
     pub const HOW_SURE: &str = "How sure";
     pub const TOTAL: &str = "Total";
     pub const DTYPES: &str = "Every dtype at this context";
     pub const WEIGHTS_IN: &str = "Weights in";
-    pub const NEED: &str = "Need, GiB";
+    pub const NEED: &str = "Need";
     pub const MARGIN_LINE: &str = "1.2× margin";
     pub const NAMES: [&str; 4] = ["weights", "KV cache", "activations", "overhead"];
     pub const FITS: &str = "fits";
@@ -344,6 +343,10 @@ pub fn first_clause(message: &str) -> (String, String) {
     }
 }
 
+pub fn memory_in(unit: &str) -> String {
+    format!("Memory, {unit}")
+}
+
 pub fn token_ids(what: &str, count: usize) -> String {
     format!("{what}, {}", plural(count as u64, "token"))
 }
@@ -448,7 +451,6 @@ pub mod validate {
     pub const DEVICE: &str = "Device, dtype";
     pub const PROMPT: &str = "Prompt";
     pub const GENERATED: &str = "Generated";
-    pub const MEMORY: &str = "Memory, GiB";
     pub const PREDICTED: &str = "Predicted";
     pub const MEASURED: &str = "Measured";
     pub const DIFFERENCE: &str = "Difference";

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use crate::format::{exact_bytes, gib};
+use crate::format::{Unit, exact_bytes};
 use crate::state::Store;
 use crate::text;
 
@@ -15,8 +15,8 @@ pub(super) fn badge(tone: &'static str, words: impl Into<String>) -> impl IntoVi
 pub(super) const TERM_COLOURS: [&str; 4] =
     ["var(--c-weights)", "var(--c-kv)", "var(--c-act)", "var(--c-over)"];
 
-/// Bytes as GiB; the exact number on hover, on the clipboard and for screen readers.
-pub(super) fn bytes(value: u64, testid: &'static str) -> impl IntoView {
+/// Bytes in a unit; the exact number on hover, on the clipboard and for screen readers.
+pub(super) fn bytes(value: u64, unit: Unit, testid: &'static str) -> impl IntoView {
     let store = Store::here();
     let exact = exact_bytes(value);
     let copied = exact.clone();
@@ -25,12 +25,12 @@ pub(super) fn bytes(value: u64, testid: &'static str) -> impl IntoView {
             type="button"
             class="value"
             title=exact.clone()
-            aria-label=format!("{} GiB, {exact}", gib(value))
+            aria-label=format!("{} {}, {exact}", unit.print(value), unit.name())
             data-value=value.to_string()
             data-testid=testid
             on:click=move |_| store.copy(value.to_string(), &copied)
         >
-            {gib(value)}
+            {unit.print(value)}
         </button>
     }
 }

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use phi3::fit::Verdict;
 
 use super::bits::{TERM_COLOURS, badge};
-use crate::format::gib;
+use crate::format::Unit;
 use crate::state::Store;
 use crate::state::derived::DTypeRow;
 use crate::text::memory as words;
@@ -23,6 +23,7 @@ pub fn DTypes() -> impl IntoView {
     let store = Store::here();
     let row = move |row: &DTypeRow, most: u64, device: Option<u64>| {
         let dtype = row.dtype;
+        let unit = Unit::of(most);
         let share = |bytes: u64| bytes as f64 / most.max(1) as f64 * 100.0;
         let part = |(bytes, colour): (&u64, &str)| {
             view! { <i style=format!("width:{:.2}%;background:{colour}", share(*bytes))></i> }
@@ -43,21 +44,21 @@ pub fn DTypes() -> impl IntoView {
                         {limit}
                     </div>
                 </td>
-                <td class="num">{gib(row.total())}</td>
+                <td class="num">{unit.print(row.total())}</td>
                 {row.verdict.map(|v| view! { <td>{verdict(v)}</td> })}
             </tr>
         }
     };
+    let most =
+        Memo::new(move |_| store.rows.with(|rows| rows.iter().map(DTypeRow::total).max().unwrap_or(0)));
+    let unit = move || Unit::of(most.get()).name();
     let rows = move || {
         let device = store.memory.get();
-        store.rows.with(|rows| {
-            let most = rows.iter().map(DTypeRow::total).max().unwrap_or(0);
-            rows.iter().map(|r| row(r, most, device)).collect_view()
-        })
+        store.rows.with(|rows| rows.iter().map(|r| row(r, most.get(), device)).collect_view())
     };
     view! {
         <section class="card c5 x-dtypes">
-            <h2>{words::DTYPES}</h2>
+            <h2>{words::DTYPES} <span class="faint">{unit}</span></h2>
             <table class="dtypes">
                 <thead class="sr"><tr><th>{words::WEIGHTS_IN}</th><th></th><th>{words::NEED}</th></tr></thead>
                 <tbody>{rows}</tbody>

@@ -8,7 +8,9 @@ use leptos::ev::PointerEvent;
 use leptos::prelude::*;
 
 use super::bits::TERM_COLOURS;
-use crate::format::{GIB, axis_steps, axis_tokens, gib};
+use phi3::units::format_bytes;
+
+use crate::format::{Unit, axis_steps, axis_tokens};
 use crate::platform::page;
 use crate::state::derived::Curve;
 use crate::state::{Store, steps};
@@ -90,11 +92,12 @@ pub fn Plot() -> impl IntoView {
         })
     };
     let ticks_y = move || {
-        let top = top.get() / GIB;
+        let axis = Unit::of(top.get() as u64);
+        let top = top.get() / axis.bytes();
         let steps = axis_steps(top, Y_STEPS);
         let last = steps.len() - 1;
         let tick = move |(i, value): (usize, f64)| {
-            let unit = if i == last { text::memory::GIB } else { "" };
+            let unit = if i == last { axis.name() } else { "" };
             let digits = usize::from(top < 5.0) + usize::from(top < 0.5) + usize::from(top < 0.05);
             let at = format!("bottom:{}", percent(value / top));
             view! {
@@ -158,7 +161,7 @@ pub fn Plot() -> impl IntoView {
                 {lines}
                 <div class="upright" style=move || format!("left:{}", percent(x()))></div>
                 <div class="here" style=here></div>
-                <div class="here-label num" style=label>{move || format!("{} GiB", gib(total.get()))}</div>
+                <div class="here-label num" style=label>{move || format_bytes(total.get())}</div>
                 {ticks_x}
             </div>
         </section>

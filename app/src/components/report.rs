@@ -5,7 +5,7 @@ use phi3::engine::Memory;
 use phi3::validate::{Probe, Report, Verdict};
 
 use super::bits::{badge, bytes};
-use crate::format::{duration, rate, signed_percent};
+use crate::format::{Unit, duration, rate, signed_percent};
 use crate::text::{self, memory, validate as words};
 
 /// A verdict as a badge.
@@ -26,13 +26,13 @@ fn probe(probe: Probe) -> impl IntoView {
     view! { <tr><td>{name}</td><td class="num">{probe.tokens}</td><td>{verdict(probe.verdict)}</td><td>{probe.detail}</td></tr> }
 }
 
-fn memory_row(name: &'static str, predicted: u64, measured: u64) -> impl IntoView {
+fn memory_row(name: &'static str, predicted: u64, measured: u64, unit: Unit) -> impl IntoView {
     let error = (predicted > 0).then(|| signed_percent(measured as f64 / predicted as f64 - 1.0));
     view! {
         <tr>
             <td>{text::capitalised(name)}</td>
-            <td class="num">{bytes(predicted, "predicted")}</td>
-            <td class="num">{bytes(measured, "measured")}</td>
+            <td class="num">{bytes(predicted, unit, "predicted")}</td>
+            <td class="num">{bytes(measured, unit, "measured")}</td>
             <td class="num dim">{error.unwrap_or_else(|| "–".to_owned())}</td>
         </tr>
     }
@@ -42,9 +42,11 @@ fn memory_row(name: &'static str, predicted: u64, measured: u64) -> impl IntoVie
 pub(super) fn report(report: Report) -> impl IntoView {
     let terms =
         |m: Memory| [m.weights_bytes, m.kv_cache_bytes, m.activation_bytes, m.overhead_bytes, m.total_bytes];
+    let unit = Unit::of(report.memory.predicted.total_bytes.max(report.memory.measured.total_bytes));
     let names = memory::NAMES.into_iter().chain([memory::TOTAL]);
     let rows = names.zip(terms(report.memory.predicted)).zip(terms(report.memory.measured));
-    let rows = rows.map(|((name, predicted), measured)| memory_row(name, predicted, measured)).collect_view();
+    let rows =
+        rows.map(|((name, predicted), measured)| memory_row(name, predicted, measured, unit)).collect_view();
     let ids = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     let probes = (!report.probes.is_empty()).then(|| {
         view! {
@@ -76,7 +78,7 @@ pub(super) fn report(report: Report) -> impl IntoView {
             <table>
                 <thead>
                     <tr>
-                        <th>{words::MEMORY}</th><th class="num">{words::PREDICTED}</th>
+                        <th>{text::memory_in(unit.name())}</th><th class="num">{words::PREDICTED}</th>
                         <th class="num">{words::MEASURED}</th><th class="num">{words::DIFFERENCE}</th>
                     </tr>
                 </thead>

@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use phi3::estimate::{Badge, Term};
 
 use super::bits::{TERM_COLOURS, badge, bytes};
+use crate::format::Unit;
 use crate::state::Store;
 use crate::text::{self, memory as words};
 
@@ -40,7 +41,7 @@ fn place(name: &str) -> Option<(usize, &'static str)> {
 #[component]
 pub fn Terms() -> impl IntoView {
     let store = Store::here();
-    let row = |term: &Term| {
+    let row = |term: &Term, unit: Unit| {
         let (name, colour, testid) = match place(&term.name) {
             Some((i, testid)) => (text::capitalised(words::NAMES[i]), TERM_COLOURS[i], testid),
             None => (text::capitalised(&term.name.replace('_', " ")), "var(--line)", ""),
@@ -51,13 +52,15 @@ pub fn Terms() -> impl IntoView {
                     <i style=format!("background:{colour}")></i>{name}
                     {formula(&term.formula)}
                 </td>
-                <td class="num">{bytes(term.bytes, testid)}</td>
+                <td class="num">{bytes(term.bytes, unit, testid)}</td>
                 <td>{sureness(term.badge)}</td>
             </tr>
         }
     };
-    let rows = move || store.report.with(|r| r.terms.iter().map(row).collect_view());
-    let total = move || bytes(store.report.with(|r| r.total_bytes), "total-bytes");
+    let rows =
+        move || store.report.with(|r| r.terms.iter().map(|t| row(t, Unit::of(r.total_bytes))).collect_view());
+    let unit = Memo::new(move |_| store.report.with(|r| Unit::of(r.total_bytes)));
+    let total = move || bytes(store.report.with(|r| r.total_bytes), unit.get(), "total-bytes");
     let per_token = move || store.report.with(|r| r.kv_bytes_per_token);
     view! {
         <section class="card c5 x-terms">
@@ -68,7 +71,7 @@ pub fn Terms() -> impl IntoView {
                 </span>
             </h2>
             <table>
-                <thead><tr><th>{words::TERM}</th><th class="num">{words::GIB}</th><th>{words::HOW_SURE}</th></tr></thead>
+                <thead><tr><th>{words::TERM}</th><th class="num">{move || unit.get().name()}</th><th>{words::HOW_SURE}</th></tr></thead>
                 <tbody>{rows}</tbody>
                 <tfoot><tr><td>{words::TOTAL}</td><td class="num">{total}</td><td></td></tr></tfoot>
             </table>

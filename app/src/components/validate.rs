@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use phi3::api::AttemptState;
 
 use super::report::{report, verdict};
-use crate::format::{GIB, gib};
+use crate::format::Unit;
 use crate::state::run::{Loading, Run};
 use crate::state::{Server, Store, Validation};
 use crate::text::{self, validate as words};
@@ -172,6 +172,10 @@ fn stage_words(run: &Run) -> String {
 }
 
 fn bytes_words(loading: Loading) -> String {
-    let rate = loading.bytes_per_s.map_or_else(String::new, |rate| format!(" · {:.2} GiB/s", rate / GIB));
-    format!("{} of {} GiB{rate}", gib(loading.progress.done_bytes), gib(loading.progress.total_bytes))
+    let unit = Unit::of(loading.progress.total_bytes);
+    let rate = loading
+        .bytes_per_s
+        .map_or_else(String::new, |rate| format!(" · {:.2} {}/s", rate / unit.bytes(), unit.name()));
+    let (done, total) = (unit.print(loading.progress.done_bytes), unit.print(loading.progress.total_bytes));
+    format!("{done} of {total} {}{rate}", unit.name())
 }

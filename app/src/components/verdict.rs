@@ -3,9 +3,10 @@
 use leptos::prelude::*;
 use phi3::dtype::DType;
 use phi3::fit::{self, Suggestion};
+use phi3::units::format_bytes;
 
 use super::bits::bytes;
-use crate::format::gib;
+use crate::format::Unit;
 use crate::state::{Store, devices};
 use crate::text;
 
@@ -57,7 +58,7 @@ fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoVie
         view! {
             <button type="button" class="btn" data-change=s.change on:click=move |_| { store.apply(&change); }>
                 {text::capitalised(&s.label)}
-                <span>{format!("{} GiB, {}", gib(s.total_bytes), s.verdict.words())}</span>
+                <span>{format!("{}, {}", format_bytes(s.total_bytes), s.verdict.words())}</span>
             </button>
         }
     };
@@ -78,10 +79,12 @@ pub fn Verdict() -> impl IntoView {
     let verdict = Memo::new(move |_| fit.with(|f| f.verdict));
     let big = move || {
         let total = fit.with(|f| f.required_bytes);
+        let unit = Unit::of(total);
+        let need = view! { {bytes(total, unit, "need")} " " {unit.name()} };
         match verdict.get() {
             // Without a device the need itself is the answer.
-            None => view! { {bytes(total, "need")} " GiB" <small>{text::verdict::NEEDED}</small> }.into_any(),
-            some => view! { {tone(some).1} <small>{bytes(total, "need")} " GiB"</small> }.into_any(),
+            None => view! { {need} <small>{text::verdict::NEEDED}</small> }.into_any(),
+            some => view! { {tone(some).1} <small>{need}</small> }.into_any(),
         }
     };
     let first = move || {
