@@ -396,7 +396,7 @@ pub fn verdict_code(verdict: phi3::validate::Verdict) -> &'static str {
 /// Findings.
 pub mod findings {
     pub const HEADING: &str = "Findings";
-    pub const NONE: &str = "Nothing contradicts itself and nothing will surprise.";
+    pub const NONE: &str = "No contradiction and no known trap found.";
     pub const ERROR: &str = "error";
     pub const WARNING: &str = "warning";
     pub const INFO: &str = "info";

@@ -54,7 +54,8 @@ async fn read_text(file: &Picked) -> Result<String, Problem> {
 #[component]
 pub fn Rail(
     /// Sections of the page: id and name.
-    sections: Vec<(&'static str, &'static str)>,
+    #[prop(into)]
+    sections: Signal<Vec<(&'static str, &'static str)>>,
     /// Stands at the end.
     foot: AnyView,
 ) -> impl IntoView {
@@ -122,7 +123,7 @@ pub fn Rail(
                 </div>
             </div>
             <nav class="toc" aria-label=text::rail::ON_THIS_PAGE>
-                {sections.into_iter().map(link).collect_view()}
+                {move || sections.get().into_iter().map(link).collect_view()}
             </nav>
             <div class="foot">{foot}</div>
         </aside>

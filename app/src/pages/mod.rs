@@ -31,14 +31,19 @@ pub fn Preflight() -> impl IntoView {
         }
     });
     on_cleanup(move || escape.remove());
-    let sections = vec![
-        ("fit", text::verdict::HEADING),
-        ("memory", text::memory::PLOT),
-        ("findings", text::findings::HEADING),
-        ("parameters", text::params::HEADING),
-        ("validate-card", text::validate::HEADING),
-        ("fields", text::fields::HEADING),
-    ];
+    let sections = Signal::derive(move || {
+        let all = [
+            ("fit", text::verdict::HEADING),
+            ("memory", text::memory::PLOT),
+            ("findings", text::findings::HEADING),
+            ("parameters", text::params::HEADING),
+            ("validate-card", text::validate::HEADING),
+            ("fields", text::fields::HEADING),
+        ];
+        // Of an unknown architecture there is no number to go to.
+        let known = store.stranger.with(Option::is_none);
+        all.into_iter().filter(|(id, _)| known || !["memory", "parameters"].contains(id)).collect::<Vec<_>>()
+    });
     let body = move || match store.stranger.get() {
         None => view! { <Known/> }.into_any(),
         Some(stranger) => view! { <NotKnown stranger/> }.into_any(),
@@ -89,8 +94,8 @@ fn NotKnown(stranger: Arc<Stranger>) -> impl IntoView {
         <Unknown model_type=report.model_type/>
         <div class="grid">
             <Findings findings=Signal::derive(move || findings.clone())/>
-            <FieldTable fields=Signal::derive(move || fields.clone())/>
             <Validate/>
+            <FieldTable fields=Signal::derive(move || fields.clone())/>
         </div>
     }
 }
