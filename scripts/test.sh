@@ -72,11 +72,11 @@ test_tests() {
 
 test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --exclude app; }
 
-# In headless Chromium, through chromedriver.
+# In headless Chromium, through chromedriver. (`tokenizer` brings the random numbers that candle lacks on wasm.)
 test_wasm_tests() {
   export WASM_BINDGEN_TEST_WEBDRIVER_JSON=$PWD/scripts/webdriver.json WASM_BINDGEN_USE_BROWSER=1
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
-  counted wasm-phi3 wasm cargo test --quiet --locked --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle --test browser
+  counted wasm-phi3 wasm cargo test --quiet --locked --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer --test browser
   counted wasm-app wasm cargo test --quiet --locked --target "$TARGET_WASM" --profile wasm-test -p app
 }
 
