@@ -36,7 +36,7 @@ async fn the_engine_generates_what_it_does_on_the_host() {
     use phi3::candle_engine::CandleEngine;
     use phi3::config::Fields;
     use phi3::dtype::DType;
-    use phi3::engine::{Attention, LoadPlan, Sampling, SequenceId};
+    use phi3::engine::{Attention, Engine as _, LoadPlan, Sampling, SequenceId};
     use phi3::generate::{Request, generate};
     use phi3::weights::{BytesSource, Checkpoint};
     use serde_json::Value;
