@@ -102,6 +102,7 @@ impl Model {
         };
         let checkpoint = self.checkpoint.as_ref().ok_or_else(lacks)?;
         checkpoint.check(config)?;
+        pollster::block_on(checkpoint.check_tied_head(config))?;
         Ok(checkpoint)
     }
 

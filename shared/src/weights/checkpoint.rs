@@ -185,7 +185,16 @@ impl<S: WeightSource> Checkpoint<S> {
     /// # Errors
     /// Unknown name, a format that has no conversion, failed read.
     pub async fn read_as_f32(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
-        let mut values = vec![0.0; self.tensor(name)?.count() as usize];
+        let tensor = self.tensor(name)?;
+        // More than this machine has or can address is an error, not an abort.
+        let count = usize::try_from(tensor.count()).unwrap_or(usize::MAX);
+        let too_large = |error| {
+            let error = io::Error::new(io::ErrorKind::OutOfMemory, error);
+            WeightsError::new(&self.files[tensor.file].0, error)
+        };
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(too_large)?;
+        values.resize(count, 0.0);
         self.read_f32_into(name, &mut values).await?;
         Ok(values)
     }
