@@ -135,7 +135,7 @@ pub fn Plot() -> impl IntoView {
         };
         format!("{side};bottom:{}", percent(y()))
     };
-    let go = move |ev: PointerEvent, element: web_sys::Element| {
+    let go = move |ev: PointerEvent, element: page::Element| {
         let share = page::share_of_width(&element, f64::from(ev.client_x()));
         let (end, positions) =
             (store.curve.with(|c| c.end), store.model.with(|m| m.config.max_position_embeddings as u64));

@@ -1,5 +1,8 @@
 //! The page: its address, its clipboard, its elements.
 
+/// An element of the page.
+pub use web_sys::Element;
+
 use gloo::storage::{SessionStorage, Storage};
 use leptos::prelude::{document, window};
 use wasm_bindgen::JsValue;
@@ -76,13 +79,13 @@ pub fn kept(key: &str) -> Option<String> {
 }
 
 /// Where on an element a pointer is, as a share of its width.
-pub fn share_of_width(element: &web_sys::Element, client_x: f64) -> f64 {
+pub fn share_of_width(element: &Element, client_x: f64) -> f64 {
     let rect = element.get_bounding_client_rect();
     if rect.width() <= 0.0 { 0.0 } else { ((client_x - rect.left()) / rect.width()).clamp(0.0, 1.0) }
 }
 
 /// The element that listens to this event.
-pub fn target_of(event: &web_sys::Event) -> Option<web_sys::Element> {
+pub fn target_of(event: &web_sys::Event) -> Option<Element> {
     use wasm_bindgen::JsCast as _;
     event.current_target()?.dyn_into().ok()
 }
