@@ -1,11 +1,17 @@
 //! Many differences in few words: the same one in many layers is said once, with the layers.
 
+use std::collections::HashMap;
+
 /// Layers in a row from which on they are said as a range.
 const RANGE: usize = 4;
 
 /// What is wrong with tensors, in the order found.
 #[derive(Debug, Default)]
-pub(super) struct Differences(Vec<Group>);
+pub(super) struct Differences {
+    groups: Vec<Group>,
+    /// Groups of layers by what makes two of them one: a hostile file has a hundred thousand.
+    by_key: HashMap<(String, String, String), usize>,
+}
 
 #[derive(Debug)]
 struct Group {
@@ -19,24 +25,23 @@ struct Group {
 impl Differences {
     pub(super) fn push(&mut self, name: &str, what: String) {
         let (before, layer, after) = split(name);
-        let same = |group: &&mut Group| {
-            layer.is_some() && group.before == before && group.after == after && group.what == what
+        let group = Group { before: before.to_owned(), after: after.to_owned(), what, layers: Vec::new() };
+        let Some(layer) = layer else {
+            self.groups.push(group);
+            return;
         };
-        match (self.0.iter_mut().find(same), layer) {
-            (Some(group), Some(layer)) => group.layers.push(layer),
-            _ => self.0.push(Group {
-                before: before.to_owned(),
-                after: after.to_owned(),
-                what,
-                layers: layer.into_iter().collect(),
-            }),
-        }
+        let key = (before.to_owned(), after.to_owned(), group.what.clone());
+        let index = *self.by_key.entry(key).or_insert_with(|| {
+            self.groups.push(group);
+            self.groups.len() - 1
+        });
+        self.groups[index].layers.push(layer);
     }
 
     /// One line each; every tensor is named, those of many layers in a row as a range.
     pub(super) fn lines(mut self) -> Vec<String> {
-        self.0.iter_mut().for_each(|group| group.layers.sort_unstable());
-        self.0.iter().flat_map(Group::lines).collect()
+        self.groups.iter_mut().for_each(|group| group.layers.sort_unstable());
+        self.groups.iter().flat_map(Group::lines).collect()
     }
 }
 
