@@ -6,5 +6,7 @@ mod config;
 mod estimate;
 mod parity;
 mod smollm2;
+mod cli;
+mod server;
 
 mod tidy;

@@ -103,7 +103,7 @@ impl ModelConfig {
 
         if !num_attention_heads.is_multiple_of(num_key_value_heads) {
             let rule = format!(
-                "{num_key_value_heads} key/value heads do not divide {num_attention_heads} attention heads"
+                "{num_key_value_heads} key/value heads do not divide num_attention_heads {num_attention_heads}"
             );
             return Err(contradiction("num_key_value_heads", rule));
         }

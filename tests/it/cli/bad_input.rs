@@ -100,7 +100,8 @@ fn numbers_that_no_model_has() {
 fn factor_lists_of_the_wrong_length() {
     let model = ModelDir::of_case("mha_longrope_above");
     let scaling = &model.case["config"]["rope_scaling"];
-    for (list, factors) in [("short_factor", json!([1.0])), ("long_factor", json!([])), ("long_factor", json!([-1.0]))]
+    for (list, factors) in
+        [("short_factor", json!([1.0])), ("long_factor", json!([])), ("long_factor", json!([-1.0]))]
     {
         let mut scaling = scaling.clone();
         scaling[list] = factors;
@@ -124,9 +125,10 @@ fn an_unknown_architecture() {
 fn indexes_that_lead_elsewhere() {
     let model = ModelDir::of_case("mha_plain");
     let sharded = ModelDir::of_case("sharded_plain");
-    let index: Value =
-        serde_json::from_slice(&std::fs::read(sharded.file("model.safetensors.index.json")).expect("an index"))
-            .expect("JSON");
+    let index: Value = serde_json::from_slice(
+        &std::fs::read(sharded.file("model.safetensors.index.json")).expect("an index"),
+    )
+    .expect("JSON");
     let tensor = index["weight_map"].as_object().expect("a map").keys().next().expect("a tensor").clone();
     std::fs::remove_file(model.file("model.safetensors")).expect("removed");
     for path in ["../x", "/etc/x", "a/../../x", "sub/x.safetensors", "", "..", "C:\\x"] {
@@ -152,10 +154,16 @@ fn tensors_that_differ_are_all_named() {
     let model = ModelDir::of_case("mha_plain");
     let layers = model.case["config"]["num_hidden_layers"].as_u64().expect("a number");
     model.set_config(&json!({ "num_hidden_layers": layers + 1 }));
-    let missing = [format!("model.layers.{layers}.self_attn.qkv_proj"), format!("model.layers.{layers}.mlp.down_proj")];
+    let missing =
+        [format!("model.layers.{layers}.self_attn.qkv_proj"), format!("model.layers.{layers}.mlp.down_proj")];
     refused(&ON_WEIGHTS, model.arg(), "weights_mismatch", &[&missing[0], &missing[1]]);
     model.set_config(&json!({ "intermediate_size": 8 }));
-    refused(&ON_WEIGHTS, model.arg(), "weights_mismatch", &["layers.0.mlp.gate_up_proj", "layers.1.mlp.gate_up_proj"]);
+    refused(
+        &ON_WEIGHTS,
+        model.arg(),
+        "weights_mismatch",
+        &["layers.0.mlp.gate_up_proj", "layers.1.mlp.gate_up_proj"],
+    );
 }
 
 #[test]
@@ -206,9 +214,13 @@ fn a_config_alone_cannot_be_run() {
 fn convert_refuses_what_is_no_gguf() {
     let model = ModelDir::of_case("mha_plain");
     let (source, out) = (model.file("bad.gguf"), model.file("out"));
-    let convert =
-        || preflight(&["convert", source.to_str().expect("UTF-8"), out.to_str().expect("UTF-8")]);
-    for bytes in [&b""[..], b"GGUF", b"<html>", b"GGUF\x03\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x0f"] {
+    let convert = || preflight(&["convert", source.to_str().expect("UTF-8"), out.to_str().expect("UTF-8")]);
+    for bytes in [
+        &b""[..],
+        b"GGUF",
+        b"<html>",
+        b"GGUF\x03\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x0f",
+    ] {
         std::fs::write(&source, bytes).expect("written");
         let ran = convert();
         assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{ran:?}");

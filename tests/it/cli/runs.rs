@@ -155,10 +155,15 @@ fn logits_equal_hugging_faces() {
                 assert!((a - b).abs() <= bound, "{name}, row {row}: {a} and {b}");
             }
         }
-        let left: Vec<_> = model.path().read_dir().expect("a folder").filter_map(|entry| {
-            let name = entry.expect("readable").file_name().into_string().expect("UTF-8");
-            name.contains(".part").then_some(name)
-        }).collect();
+        let left: Vec<_> = model
+            .path()
+            .read_dir()
+            .expect("a folder")
+            .filter_map(|entry| {
+                let name = entry.expect("readable").file_name().into_string().expect("UTF-8");
+                name.contains(".part").then_some(name)
+            })
+            .collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }

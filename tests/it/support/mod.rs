@@ -1,6 +1,9 @@
 //! What the tests share: fixtures by name, checkpoints, engines.
 
 pub(crate) mod model;
+pub(crate) mod model_dir;
+pub(crate) mod program;
+pub(crate) mod http;
 
 use std::path::PathBuf;
 

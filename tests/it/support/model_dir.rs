@@ -18,7 +18,8 @@ impl ModelDir {
     /// The config and the checkpoint of a golden case.
     pub(crate) fn of_case(name: &str) -> Self {
         let goldens = tests_dir().join("goldens");
-        let case: Value = serde_json::from_slice(&read(&goldens.join(format!("cases/{name}.json")))).expect("JSON");
+        let case: Value =
+            serde_json::from_slice(&read(&goldens.join(format!("cases/{name}.json")))).expect("JSON");
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("config.json"), case["config"].to_string()).expect("written");
         let checkpoint = goldens.join("checkpoints").join(case["checkpoint"].as_str().expect("a name"));

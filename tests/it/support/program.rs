@@ -18,7 +18,11 @@ pub(crate) fn program(name: &str) -> PathBuf {
         let test = std::env::current_exe().expect("a test has a path");
         test.parent().and_then(Path::parent).expect("target/debug/deps").join(name)
     });
-    assert!(path.is_file(), "{}: build it first: cargo build -p preflight -p preflight-worker", path.display());
+    assert!(
+        path.is_file(),
+        "{}: build it first: cargo build -p preflight -p preflight-worker",
+        path.display()
+    );
     path
 }
 

@@ -1,0 +1,6 @@
+//! The server over real sockets: its routes, its workers' faults, who may ask it.
+
+mod faults;
+mod routes;
+mod security;
+mod validate;

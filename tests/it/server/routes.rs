@@ -1,0 +1,145 @@
+//! The routes that answer at once, and the dashboard's files.
+
+use serde_json::json;
+
+use crate::support::config_json;
+use crate::support::http::Server;
+use crate::support::model_dir::ModelDir;
+use crate::support::program::preflight;
+
+#[test]
+fn health_and_readiness() {
+    let server = Server::start(&[]);
+    assert_eq!((server.get("/health").status, server.get("/ready").status), (200, 200));
+    let without_worker = Server::with_worker(&[], std::path::Path::new("/no/such/worker"));
+    assert_eq!(without_worker.get("/health").status, 200);
+    let ready = without_worker.get("/ready");
+    assert_eq!((ready.status, ready.error_code().as_str()), (503, "worker_not_started"));
+}
+
+#[test]
+fn http_answers_what_the_cli_answers() {
+    let server = Server::start(&[]);
+    let preset = "phi-3-mini-128k-instruct";
+    let source = json!({ "preset": preset });
+    let cli = |args: &[&str]| preflight(&[args, &["--json"]].concat()).json();
+    let named = format!("preset:{preset}");
+
+    let inspected = server.post("/api/inspect", &json!({ "source": source }));
+    assert_eq!((inspected.status, inspected.json()), (200, cli(&["inspect", &named])));
+
+    let options = json!({ "context": 8192, "dtype": "q8_0", "device_memory": "8GiB", "kv_policy": "window" });
+    let estimated = server.post("/api/estimate", &json!({ "source": source, "options": options }));
+    let flags = ["--context", "8192", "--dtype", "q8_0", "--device-memory", "8GiB", "--kv-policy", "window"];
+    assert_eq!(estimated.json(), cli(&[&["estimate", &named], &flags[..]].concat()));
+
+    let config: serde_json::Value =
+        serde_json::from_slice(&config_json("microsoft__Phi-4-mini-instruct")).expect("JSON");
+    let pasted = server.post("/api/estimate", &json!({ "source": { "config": config } }));
+    assert_eq!(
+        pasted.json()["params_total"],
+        cli(&["estimate", "preset:phi-4-mini-instruct"])["params_total"]
+    );
+}
+
+#[test]
+fn an_unknown_architecture_is_inspected() {
+    let server = Server::start(&[]);
+    let source = json!({ "source": { "config": { "model_type": "mamba9" } } });
+    let inspected = server.post("/api/inspect", &source);
+    assert_eq!((inspected.status, &inspected.json()["support"]), (200, &json!("unknown")));
+    assert_eq!(server.post("/api/estimate", &source).error_code(), "unknown_architecture");
+}
+
+#[test]
+fn paths_stay_under_the_roots() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let outside = ModelDir::of_case("gqa_plain");
+    let inside = root.path().join("model");
+    std::fs::create_dir(&inside).expect("made");
+    std::fs::copy(outside.file("config.json"), inside.join("config.json")).expect("copied");
+    std::os::unix::fs::symlink(outside.path(), root.path().join("link")).expect("linked");
+    let server = Server::start(&["--model-root", root.path().to_str().expect("UTF-8")]);
+    let of = |path: &str| server.post("/api/inspect", &json!({ "source": { "path": path } }));
+    assert_eq!(of("model").status, 200);
+    assert_eq!(of("model/config.json").status, 200);
+    for path in [
+        "link",
+        "../model",
+        "/etc/passwd",
+        "model/../../x",
+        outside.arg(),
+        "..%2f",
+        "link/config.json",
+        "preset:phi-4",
+    ] {
+        let answer = of(path);
+        assert!([403, 404].contains(&answer.status), "{path}: {answer:?}");
+        assert!(["path_outside_roots", "not_found"].contains(&answer.error_code().as_str()), "{path}");
+    }
+    let models = server.get("/api/models").json();
+    assert_eq!(models.as_array().map(Vec::len), Some(1), "{models}");
+    assert_eq!((&models[0]["id"], &models[0]["path"]), (&json!("model"), &json!("model")));
+}
+
+#[test]
+fn without_a_default_model_validation_is_refused() {
+    let server = Server::start(&[]);
+    let answer = server.post("/api/models/default/validate", &json!({}));
+    assert_eq!((answer.status, answer.error_code().as_str()), (404, "no_such_model"));
+    assert!(answer.body.contains("--default-model"), "{answer:?}");
+}
+
+#[test]
+fn unknown_routes_and_methods() {
+    let server = Server::start(&[]);
+    assert_eq!(server.get("/api/nothing").error_code(), "no_such_route");
+    assert_eq!(server.get("/api/inspect").status, 405);
+    assert_eq!(server.get("/api/attempts/99").error_code(), "no_such_attempt");
+    assert_eq!(server.get("/api/attempts/x").error_code(), "no_such_attempt");
+    assert_eq!(server.get("/").error_code(), "dashboard_not_built");
+}
+
+#[test]
+fn the_dashboard_is_served_with_its_headers() {
+    let dist = tempfile::tempdir().expect("a temporary directory");
+    let page = "<!doctype html><script type=\"module\">start()</script>";
+    for (name, text) in [
+        ("index.html", page),
+        ("app-0123456789abcdef.js", "start()"),
+        ("app-0123456789abcdef_bg.wasm", "\0asm"),
+        ("favicon.svg", "<svg/>"),
+    ] {
+        std::fs::write(dist.path().join(name), text).expect("written");
+    }
+    let server = Server::start(&["--dashboard", dist.path().to_str().expect("UTF-8")]);
+    for path in ["/", "/index.html", "/estimate", "/models/7"] {
+        let answer = server.get(path);
+        assert_eq!((answer.status, answer.body.as_str()), (200, page), "{path}");
+        assert_eq!(answer.header("cache-control"), Some("no-cache"));
+        let policy = answer.header("content-security-policy").expect("a policy");
+        assert!(
+            policy.contains("'wasm-unsafe-eval' 'sha256-") && !policy.contains("script-src *"),
+            "{policy}"
+        );
+    }
+    let wasm = server.get("/app-0123456789abcdef_bg.wasm");
+    assert_eq!(wasm.header("content-type"), Some("application/wasm"));
+    assert_eq!(wasm.header("cache-control"), Some("public, max-age=31536000, immutable"));
+    assert_eq!(server.get("/favicon.svg").header("cache-control"), Some("no-cache"));
+    assert_eq!(server.get("/absent.js").status, 404);
+    assert_eq!(server.get("/../Cargo.toml").status, 404);
+    for path in ["/", "/favicon.svg", "/health", "/api/nothing", "/absent.js"] {
+        let answer = server.get(path);
+        for (name, value) in [
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-embedder-policy", "require-corp"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{path}");
+        }
+    }
+}

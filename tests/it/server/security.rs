@@ -1,0 +1,82 @@
+//! Who may ask: names, sites, addresses, data folders.
+
+use serde_json::json;
+
+use crate::support::http::Server;
+use crate::support::program::preflight;
+
+#[test]
+fn other_names_are_refused_everywhere() {
+    let server = Server::start(&[]);
+    for path in ["/", "/health", "/ready", "/api/models", "/api/events", "/app.js"] {
+        for host in ["evil.com", "127.0.0.1.evil.com", "localhost.evil.com:8080", ""] {
+            let answer = server.ask("GET", path, &[&format!("host: {host}")], "");
+            assert_eq!(answer.status, 421, "{path} as {host:?}");
+        }
+    }
+    for host in ["localhost", "localhost:1234", "127.0.0.1:99", "[::1]:8080"] {
+        assert_eq!(server.ask("GET", "/health", &[&format!("host: {host}")], "").status, 200, "{host}");
+    }
+}
+
+#[test]
+fn other_sites_change_nothing() {
+    let server = Server::start(&[]);
+    let body = json!({ "source": { "preset": "phi-4" } }).to_string();
+    let content = "content-type: application/json";
+    let ask =
+        |headers: &[&str]| server.ask("POST", "/api/inspect", &[&[content], headers].concat(), &body).status;
+    assert_eq!(ask(&[]), 200, "curl");
+    assert_eq!(ask(&["sec-fetch-site: same-origin"]), 200);
+    assert_eq!(ask(&["sec-fetch-site: cross-site"]), 403);
+    assert_eq!(ask(&["sec-fetch-site: same-site"]), 403);
+    assert_eq!(ask(&["origin: http://evil.com"]), 403);
+    assert_eq!(ask(&["origin: null"]), 403);
+    for (method, path) in [
+        ("DELETE", "/api/attempts/1"),
+        ("POST", "/api/attempts/1/cancel"),
+        ("POST", "/api/models/default/validate"),
+        ("POST", "/api/estimate"),
+        ("PUT", "/api/models"),
+    ] {
+        let answer = server.ask(method, path, &["sec-fetch-site: cross-site"], "");
+        assert_eq!((answer.status, answer.error_code().as_str()), (403, "cross_site"), "{method} {path}");
+    }
+}
+
+#[test]
+fn other_machines_are_not_let_in_by_default() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80"] {
+        let ran = preflight(&["serve", "--listen", address]);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{ran:?}");
+        assert!(ran.stderr.contains("--insecure-no-auth"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_server_that_cannot_start_says_which_flag() {
+    let running = Server::start(&[]);
+    let address = running.address().to_owned();
+    for (args, flag) in [
+        (&["--listen", &address][..], "--listen"),
+        (&["--listen", "nonsense"], "--listen"),
+        (&["--dashboard", "/no/such/dir"], "--dashboard"),
+        (&["--model-root", "/no/such/dir"], "/no/such/dir"),
+    ] {
+        let ran = preflight(&[&["serve"][..], args].concat());
+        assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{ran:?}");
+        assert!(ran.stderr.contains(flag), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_data_folder_has_one_server() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = dir.path().to_str().expect("UTF-8");
+    let first = Server::start(&["--data-dir", dir]);
+    let second = preflight(&["serve", "--listen", "127.0.0.1:0", "--data-dir", dir]);
+    assert_eq!(second.code, 2, "{second:?}");
+    assert!(second.stderr.contains("another preflight serve"), "{second:?}");
+    assert_eq!(first.stop(), Some(0));
+    Server::start(&["--data-dir", dir]);
+}

@@ -1,0 +1,172 @@
+//! A `preflight serve` of its own for a test, and the little HTTP that is needed to ask it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::program::{program, wait};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A server that ends with its value.
+pub(crate) struct Server {
+    child: Child,
+    address: String,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// The value of a header, named in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn error_code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_else(|| panic!("no error: {self:?}")).to_owned()
+    }
+}
+
+impl Server {
+    /// Starts one on a free port.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::with_worker(args, &program("preflight-worker"))
+    }
+
+    /// Starts one with another worker.
+    pub(crate) fn with_worker(args: &[&str], worker: &Path) -> Self {
+        let mut child = Command::new(program("preflight"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(args)
+            .env("PREFLIGHT_WORKER", worker)
+            .env("RUST_LOG", "error")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        let address =
+            line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("said {line:?}"));
+        Self { address: address.to_owned(), child }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[], "")
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask("POST", path, &["content-type: application/json"], &body.to_string())
+    }
+
+    /// Any request. A `host` among the headers takes the place of the right one.
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+        let mut stream = self.send(method, path, headers, body);
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        Answer { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    /// Opens the event stream.
+    pub(crate) fn events(&self, headers: &[&str]) -> Events {
+        Events(BufReader::new(self.send("GET", "/api/events", headers, "")))
+    }
+
+    /// Waits until an attempt has ended.
+    pub(crate) fn ended(&self, id: u64) -> Value {
+        self.until(id, |attempt| {
+            ["stopped", "failed", "cancelled"].contains(&attempt["state"].as_str().expect("a state"))
+        })
+    }
+
+    /// Waits until an attempt is as wanted.
+    pub(crate) fn until(&self, id: u64, wanted: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let attempt = self.get(&format!("/api/attempts/{id}")).json();
+            if wanted(&attempt) {
+                return attempt;
+            }
+            assert!(start.elapsed() < LIMIT, "still {attempt}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends SIGTERM and gives the exit code.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        let pid = self.pid().to_string();
+        Command::new("kill").arg(pid).status().expect("kill runs");
+        wait(&mut self.child, Duration::from_secs(20)).and_then(|status| status.code())
+    }
+
+    // HTTP/1.0: the answer ends with the connection, and streams come without chunks.
+    fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).expect("the server listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        let mut request = format!("{method} {path} HTTP/1.0\r\n");
+        if !headers.iter().any(|header| header.to_ascii_lowercase().starts_with("host:")) {
+            request += &format!("host: {}\r\n", self.address);
+        }
+        for header in headers {
+            request += &format!("{header}\r\n");
+        }
+        request += &format!("content-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).expect("sent");
+        stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The event stream.
+pub(crate) struct Events(BufReader<TcpStream>);
+
+impl Iterator for Events {
+    type Item = Value;
+
+    /// The next event; `None` where the stream ends.
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).expect("the stream goes on") == 0 {
+                return None;
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(serde_json::from_str(data).expect("events are JSON"));
+            }
+        }
+    }
+}
