@@ -106,10 +106,11 @@ fn counted_bytes_are_those_predicted() {
             block_on(CandleEngine::load(&checkpoint, plan, &mut |_| ControlFlow::Continue(())))
                 .expect("loads")
         };
+        let decoder = &config.decoder();
         let largest =
-            tensors::list(config).map(|spec| dtype.tensor_bytes(&spec.shape)).max().expect("tensors") as i64;
-        let weights: i64 = tensors::list(config).map(|spec| dtype.tensor_bytes(&spec.shape) as i64).sum();
-        let activation = activations(config, dtype, Attention::Eager, context as u64, 1).bytes as i64;
+            tensors::list(decoder).map(|spec| dtype.tensor_bytes(&spec.shape)).max().expect("tensors") as i64;
+        let weights: i64 = tensors::list(decoder).map(|spec| dtype.tensor_bytes(&spec.shape) as i64).sum();
+        let activation = activations(decoder, dtype, Attention::Eager, context as u64, 1).bytes as i64;
 
         // Streamed, the host holds nothing beside the model; read first, the whole checkpoint.
         let (peak, engine) = peak_of(|| load(&LoadPlan { low_cpu_mem_usage: false, ..plan.clone() }));
@@ -144,7 +145,7 @@ fn counted_bytes_are_those_predicted() {
         let tokens = &prompt[..600];
         let (peak, counts) = peak_of(|| block_on(engine.non_finite(tokens)).expect("counts"));
         assert!(counts.iter().all(|count| *count == (0, 0)));
-        let extra = diagnostics(config, dtype, 600);
+        let extra = diagnostics(decoder, dtype, 600);
         let residual = peak - extra as i64;
         assert!((0..=running()).contains(&residual), "{name} in {dtype}: diagnostics are {residual} off");
         measured.activation_bytes += extra;

@@ -1,6 +1,7 @@
 //! Every English word of the page, in one place for translation. Sentences with numbers are functions.
 #![expect(missing_docs, reason = "the words say what they are")]
 
+use phi3::decoder::{Attention, Decoder, Mlp};
 use phi3::units::{format_bytes, format_count};
 
 use crate::state::Problem;
@@ -175,20 +176,25 @@ pub fn plural(count: u64, noun: &str) -> String {
     format!("{} {noun}{s}", format_count(count))
 }
 
-/// `32 layers × 3,072 · 32 heads, no GQA · 4,096 positions`.
-pub fn identity(config: &phi3::config::ModelConfig) -> String {
-    let heads = match config.heads_per_key() {
-        1 => format!("{} heads, no GQA", config.num_attention_heads),
-        group => format!(
-            "{} heads, {} KV heads (GQA {group}:1)",
-            config.num_attention_heads, config.num_key_value_heads
-        ),
+/// `phi3 · 32 layers × 3,072 · 32 heads, no GQA · 4,096 positions`.
+pub fn identity(decoder: &Decoder) -> String {
+    let heads = match decoder.first().attention {
+        Attention::Heads { heads, kv_heads, .. } if heads == kv_heads => format!("{heads} heads, no GQA"),
+        Attention::Heads { heads, kv_heads, .. } => {
+            format!("{heads} heads, {kv_heads} KV heads (GQA {}:1)", heads / kv_heads)
+        }
+        Attention::Latent { heads, kv_rank, .. } => format!("{heads} heads from a latent of {kv_rank}"),
+    };
+    let experts = match decoder.layers.last().map(|layer| layer.mlp) {
+        Some(Mlp::Experts { count, active, .. }) => format!(" · {active} of {count} experts"),
+        _ => String::new(),
     };
     format!(
-        "phi3 · {} layers × {} · {heads} · {} positions",
-        config.num_hidden_layers,
-        format_count(config.hidden_size as u64),
-        format_count(config.max_position_embeddings as u64),
+        "{} · {} layers × {} · {heads}{experts} · {} positions",
+        decoder.family.name(),
+        decoder.layers.len(),
+        format_count(decoder.hidden_size as u64),
+        format_count(decoder.max_position_embeddings as u64),
     )
 }
 
@@ -198,7 +204,7 @@ pub fn at(resolved: &phi3::estimate::Resolved) -> String {
         "at {}, batch {}, weights in {}",
         plural(resolved.context, "token"),
         resolved.batch,
-        resolved.dtype
+        resolved.format
     )
 }
 

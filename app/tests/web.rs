@@ -4,7 +4,7 @@
 use app::pages::Preflight;
 use leptos::mount::mount_to;
 use leptos::prelude::*;
-use phi3::config::ModelConfig;
+use phi3::decoder::Decoder;
 use phi3::estimate::{self, Options, Report, Size};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
@@ -16,7 +16,7 @@ wasm_bindgen_test_configure!(run_in_browser);
 const MINI: &[u8] = include_bytes!("../../public/presets/phi-3-mini-4k-instruct.json");
 
 fn expected(options: &Options) -> Report {
-    let config = ModelConfig::parse(MINI).expect("a preset");
+    let config = Decoder::parse(MINI).expect("a preset");
     estimate::estimate(&config, None, options).expect("options in range")
 }
 
@@ -109,7 +109,7 @@ async fn it_opens_on_phi_3_mini_and_follows_the_controls() {
 async fn an_address_restores_the_page() {
     let page = Page::open("#model=phi-3-mini-4k-instruct&context=2048&dtype=q4_k&memory=16+GiB");
     settle().await;
-    let dtype = Some(phi3::dtype::DType::Q4K);
+    let dtype = Some(phi3::dtype::DType::Q4K.into());
     let device_memory = Some(Size(16 << 30));
     let report = expected(&Options { context: Some(2048), dtype, device_memory, ..Options::default() });
     page.shows(&report);
@@ -125,7 +125,7 @@ async fn a_bad_config_leaves_the_last_good_one() {
     page.shows(&expected(&Options::default()));
     page.enter("config-input", r#"{"model_type":"phi3","num_hidden_layers":1}"#).await;
     assert!(page.find("error").is_none(), "the error is gone");
-    let one = ModelConfig::parse(br#"{"model_type":"phi3","num_hidden_layers":1}"#).expect("a config");
+    let one = Decoder::parse(br#"{"model_type":"phi3","num_hidden_layers":1}"#).expect("a config");
     assert_eq!(page.value("params-total"), estimate::params(&one).total.to_string());
     // An unknown architecture gets no number at all.
     page.enter("config-input", r#"{"model_type":"mamba"}"#).await;

@@ -1,11 +1,13 @@
 //! What the CLI and HTTP answer alike, from an opened model.
 
 use phi3::api::ErrorObject;
-use phi3::config::{GenerationConfig, ModelConfig, tokenizer_vocab_size};
+use phi3::config::{GenerationConfig, tokenizer_vocab_size};
+use phi3::decoder::Decoder;
 use phi3::estimate;
 use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
 use phi3::load_config::{LoadConfig, LoadConfigError};
-use preflight_files::Model;
+use phi3::weights::Checkpoint;
+use preflight_files::{FileSource, Model};
 use serde_json::{Map, Value};
 
 /// What `model` says, means and implies. A file beside the config that cannot be read is a finding, not a failure.
@@ -24,25 +26,44 @@ pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
         note(error);
         None
     });
+    let mut stored = None;
     if let Some(checkpoint) = &model.checkpoint {
         for finding in checkpoint.findings() {
             beside.push(Finding::new(finding.code(), Severity::Info, finding.to_string()));
         }
         // Tensors can be held against a config only where it is understood.
-        if let Ok(config) = ModelConfig::from_fields(&fields) {
-            model.checked_weights(&config)?;
-        }
+        stored = Some(match Decoder::from_fields(&fields) {
+            Ok(decoder) => {
+                if decoder.family.runs() {
+                    model.checked_weights(&decoder)?;
+                } else {
+                    beside.extend(differences(checkpoint, &decoder));
+                }
+                checkpoint.language_model(&decoder)
+            }
+            Err(_) => checkpoint.tensors().clone(),
+        });
     }
     let subject = Subject {
         fields: &fields,
         generation: generation.as_ref(),
         tokenizer_vocab,
-        stored: model.checkpoint.as_ref().map(phi3::weights::Checkpoint::tensors),
+        stored: stored.as_ref(),
     };
     let mut report = inspect::inspect(subject).map_err(|error| model.refuse(error))?;
     report.findings.extend(beside);
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(report)
+}
+
+/// What a checkpoint of a family that is only sized here holds beside or instead of its config's tensors.
+fn differences(checkpoint: &Checkpoint<FileSource>, decoder: &Decoder) -> Option<Finding> {
+    // Packed formats and GGUF have names of their own: their bytes are counted, their names not held against the list.
+    if decoder.quantization.is_some() || checkpoint.name().ends_with(".gguf") {
+        return None;
+    }
+    let lines = checkpoint.differences(decoder, false);
+    (!lines.is_empty()).then(|| Finding::new("tensors_differ", Severity::Error, lines.join("; ")))
 }
 
 fn generation(model: &Model) -> Result<Option<GenerationConfig>, String> {
@@ -66,28 +87,27 @@ pub fn estimate(
     options: &estimate::Options,
     overrides: &Map<String, Value>,
 ) -> Result<estimate::Report, ErrorObject> {
-    let (config, load_config) = overridden(model, overrides)?;
+    let (decoder, load_config) = overridden(model, overrides)?;
     let stored = match &model.checkpoint {
-        Some(_) => Some(model.checked_weights(&config)?.tensors()),
+        Some(_) if decoder.family.runs() => Some(model.checked_weights(&decoder)?.language_model(&decoder)),
+        Some(checkpoint) => Some(checkpoint.language_model(&decoder)),
         None => None,
     };
     let options = estimate::Options {
-        dtype: options.dtype.or(load_config.dtype),
+        dtype: options.dtype.or(load_config.dtype.map(Into::into)),
         attn: options.attn.or(load_config.attention),
         ..options.clone()
     };
-    estimate::estimate(&config, stored, &options)
+    estimate::estimate(&decoder, stored.as_ref(), &options)
         .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))
 }
 
 /// The config as a load sees it, and the overrides.
-fn overridden(
-    model: &Model,
-    overrides: &Map<String, Value>,
-) -> Result<(ModelConfig, LoadConfig), ErrorObject> {
+fn overridden(model: &Model, overrides: &Map<String, Value>) -> Result<(Decoder, LoadConfig), ErrorObject> {
     let load_config = LoadConfig::from_map(overrides).map_err(|error| load_config_error(&error))?;
-    let config = load_config.apply(&model.fields()?).map_err(|error| model.refuse(error))?;
-    Ok((config, load_config))
+    let fields = load_config.overridden(&model.fields()?);
+    let decoder = Decoder::from_fields(&fields).map_err(|error| model.refuse(error))?;
+    Ok((decoder, load_config))
 }
 
 /// A refused load config as an error object.

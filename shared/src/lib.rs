@@ -3,7 +3,7 @@
 //! The crate is built in floors, each using only those above it in this list:
 //!
 //! 0. vocabulary: [`units`], [`dtype`], [`platform`]
-//! 1. what a model is: [`config`], [`tensors`], [`rope`]
+//! 1. what a model is: [`config`], [`decoder`], [`tensors`], [`rope`]
 //! 2. what it costs and where bytes come from: [`weights`], [`estimate`] with [`fit`], [`load_config`], [`inspect`]
 //! 3. how it computes: [`engine`], [`generate`], `tokenize` (feature `tokenizer`)
 //! 4. engines: `candle_engine` (feature `candle`)
@@ -14,8 +14,8 @@
 //! bytes arrive through [`weights::WeightSource`].
 //!
 //! ```
-//! let config = phi3::config::ModelConfig::parse(br#"{"model_type":"phi3"}"#).unwrap();
-//! assert_eq!(phi3::estimate::params(&config).total, 3_821_079_552);
+//! let decoder = phi3::decoder::Decoder::parse(br#"{"model_type":"phi3"}"#).unwrap();
+//! assert_eq!(phi3::estimate::params(&decoder).total, 3_821_079_552);
 //! ```
 
 pub mod units;
@@ -23,6 +23,7 @@ pub mod dtype;
 pub mod platform;
 
 pub mod config;
+pub mod decoder;
 pub mod tensors;
 pub mod rope;
 

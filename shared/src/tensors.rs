@@ -5,30 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ModelConfig;
+use crate::decoder::{Attention, Decoder, ExpertNames, Layer, Mlp, QkNorm};
 
-/// What a tensor is to the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Token embedding `[vocab, hidden]`.
-    Embedding,
-    /// Fused query, key and value projection `[q + 2·kv, hidden]`: all q heads, all k heads, all v heads.
-    QkvProj,
-    /// Output projection of attention `[hidden, q]`.
-    OProj,
-    /// Fused gate and up projection `[2·intermediate, hidden]`: gate first.
-    GateUpProj,
-    /// Down projection `[hidden, intermediate]`.
-    DownProj,
-    /// RMSNorm before attention `[hidden]`.
-    InputNorm,
-    /// RMSNorm before the MLP `[hidden]`.
-    PostAttentionNorm,
-    /// RMSNorm after the last layer `[hidden]`.
-    FinalNorm,
-    /// Output head `[vocab, hidden]`; absent where it is tied to the embedding.
-    LmHead,
-}
+pub use crate::decoder::Role;
 
 /// How parameter counts are grouped in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,6 +43,36 @@ impl Group {
     }
 }
 
+impl Role {
+    /// Group in reports.
+    #[must_use]
+    pub fn group(self) -> Group {
+        use Role::*;
+        match self {
+            Embedding => Group::Embedding,
+            LmHead => Group::LmHead,
+            QkvProj | QProj | KProj | VProj | OProj | Sinks | QLatentProj | QExpandProj | KvLatentProj
+            | KvExpandProj => Group::Attention,
+            GateUpProj | GateProj | UpProj | DownProj | PredictorProj => Group::Mlp,
+            Router => Group::Router,
+            ExpertGateProj | ExpertUpProj | ExpertDownProj | ExpertsGateUpProj | ExpertsDownProj
+            | SharedGateProj | SharedUpProj | SharedDownProj => Group::Experts,
+            QNorm
+            | KNorm
+            | QLatentNorm
+            | KvLatentNorm
+            | InputNorm
+            | PostAttentionNorm
+            | PreFeedforwardNorm
+            | PostFeedforwardNorm
+            | FinalNorm
+            | PredictorEmbeddingNorm
+            | PredictorHiddenNorm
+            | PredictorFinalNorm => Group::Norm,
+        }
+    }
+}
+
 /// One tensor that a checkpoint of the model must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
@@ -81,56 +90,312 @@ impl TensorSpec {
     /// Number of parameters.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.shape.iter().map(|d| *d as u64).product()
+        count(&self.shape)
     }
 
     /// Group in reports.
     #[must_use]
     pub fn group(&self) -> Group {
-        match self.role {
-            Role::Embedding => Group::Embedding,
-            Role::QkvProj | Role::OProj => Group::Attention,
-            Role::GateUpProj | Role::DownProj => Group::Mlp,
-            Role::InputNorm | Role::PostAttentionNorm | Role::FinalNorm => Group::Norm,
-            Role::LmHead => Group::LmHead,
+        self.role.group()
+    }
+}
+
+/// Tensors that are alike: those of each expert of a layer are one of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What they are.
+    pub role: Role,
+    /// The bias of the role, not its weight.
+    pub is_bias: bool,
+    /// Dimensions of one.
+    pub shape: Vec<usize>,
+    /// How many there are.
+    pub copies: usize,
+    /// Their decoder layer; `None` outside the layers.
+    pub layer: Option<usize>,
+}
+
+impl Part {
+    /// Number of parameters of all copies.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        count(&self.shape).saturating_mul(self.copies as u64)
+    }
+}
+
+fn count(shape: &[usize]) -> u64 {
+    shape.iter().fold(1, |product: u64, d| product.saturating_mul(*d as u64))
+}
+
+/// The weight of a role; `layer` is ignored for roles outside the layers.
+///
+/// # Panics
+/// The model has no such tensor: a role is asked for by who knows that it is there.
+#[must_use]
+pub fn spec(decoder: &Decoder, role: Role, layer: usize) -> TensorSpec {
+    let is_it = |part: &Part| part.role == role && !part.is_bias;
+    let part = layer_parts(decoder, decoder.layers[layer.min(decoder.layers.len() - 1)])
+        .into_iter()
+        .find(is_it)
+        .map(|part| Part { layer: Some(layer), ..part })
+        .or_else(|| outside(decoder).chain([head(decoder)]).find(is_it));
+    #[expect(clippy::expect_used, reason = "stated above")]
+    let part = part.expect("a role of this model");
+    TensorSpec { name: name(decoder, &part, 0), role, layer: part.layer, shape: part.shape }
+}
+
+/// Every tensor of a checkpoint, in the order of computation. A tied head has no tensor of its own; predictors and
+/// what lies beside the language model are not in it.
+pub fn list(decoder: &Decoder) -> impl Iterator<Item = TensorSpec> + '_ {
+    parts(decoder).flat_map(move |part| specs(decoder, part))
+}
+
+/// The tensors of [`list`], those that are alike together: what is summed.
+pub fn parts(decoder: &Decoder) -> impl Iterator<Item = Part> + '_ {
+    let layers = decoder.layers.iter().enumerate().flat_map(move |(index, layer)| {
+        layer_parts(decoder, *layer).into_iter().map(move |part| Part { layer: Some(index), ..part })
+    });
+    let mut outside = outside(decoder);
+    outside
+        .next()
+        .into_iter()
+        .chain(layers)
+        .chain(outside)
+        .chain((!decoder.tie_word_embeddings).then(|| head(decoder)).into_iter().chain(head_bias(decoder)))
+}
+
+/// The tensors of layers that only predict further ahead; the copies of embedding and head that files keep beside
+/// them are not in it.
+pub fn predictor_parts(decoder: &Decoder) -> impl Iterator<Item = Part> + '_ {
+    let hidden = decoder.hidden_size;
+    decoder.predictors.iter().enumerate().flat_map(move |(index, layer)| {
+        let own = [
+            (Role::PredictorEmbeddingNorm, vec![hidden]),
+            (Role::PredictorHiddenNorm, vec![hidden]),
+            (Role::PredictorProj, vec![hidden, 2 * hidden]),
+            (Role::PredictorFinalNorm, vec![hidden]),
+        ];
+        let own = own.into_iter().map(|(role, shape)| weight(role, shape));
+        let index = decoder.layers.len() + index;
+        own.chain(layer_parts(decoder, *layer)).map(move |part| Part { layer: Some(index), ..part })
+    })
+}
+
+/// Whether a stored tensor belongs to a part that is named and not counted: an encoder, an adapter, a predictor.
+#[must_use]
+pub fn is_apart(decoder: &Decoder, name: &str) -> bool {
+    let predictor = (0..decoder.predictors.len()).any(|index| {
+        let layers = format!("{}model.layers.{}.", decoder.family.prefix, decoder.layers.len() + index);
+        name.starts_with(&layers)
+    });
+    predictor || decoder.apart.iter().any(|part| part.in_names.iter().any(|within| name.contains(within)))
+}
+
+fn specs(decoder: &Decoder, part: Part) -> impl Iterator<Item = TensorSpec> + '_ {
+    (0..part.copies).map(move |copy| TensorSpec {
+        name: name(decoder, &part, copy),
+        shape: part.shape.clone(),
+        role: part.role,
+        layer: part.layer,
+    })
+}
+
+fn weight(role: Role, shape: Vec<usize>) -> Part {
+    Part { role, is_bias: false, shape, copies: 1, layer: None }
+}
+
+fn bias(role: Role, width: usize) -> Part {
+    Part { role, is_bias: true, shape: vec![width], copies: 1, layer: None }
+}
+
+/// Embedding, then the final norm.
+fn outside(decoder: &Decoder) -> impl Iterator<Item = Part> + use<> {
+    let hidden = decoder.hidden_size;
+    let embedding = weight(Role::Embedding, vec![decoder.vocab_size, hidden]);
+    let norm_bias = decoder.family.layer_norm.then(|| bias(Role::FinalNorm, hidden));
+    [embedding, weight(Role::FinalNorm, vec![hidden])].into_iter().chain(norm_bias)
+}
+
+fn head(decoder: &Decoder) -> Part {
+    weight(Role::LmHead, vec![decoder.vocab_size, decoder.hidden_size])
+}
+
+fn head_bias(decoder: &Decoder) -> Option<Part> {
+    decoder.biases.head.then(|| bias(Role::LmHead, decoder.vocab_size))
+}
+
+/// The tensors of one layer, in the order of computation.
+fn layer_parts(decoder: &Decoder, layer: Layer) -> Vec<Part> {
+    let (family, hidden) = (decoder.family, decoder.hidden_size);
+    let mut parts = Vec::with_capacity(16);
+    let norms = |parts: &mut Vec<Part>, roles: &[Role]| {
+        for role in family.norms.iter().filter(|role| roles.contains(role)) {
+            parts.push(weight(*role, vec![hidden]));
+            parts.extend(family.layer_norm.then(|| bias(*role, hidden)));
+        }
+    };
+    norms(&mut parts, &[Role::InputNorm]);
+    attention_parts(decoder, layer.attention, &mut parts);
+    norms(&mut parts, &[Role::PostAttentionNorm, Role::PreFeedforwardNorm]);
+    mlp_parts(decoder, layer.mlp, &mut parts);
+    norms(&mut parts, &[Role::PostFeedforwardNorm]);
+    parts
+}
+
+fn attention_parts(decoder: &Decoder, attention: Attention, parts: &mut Vec<Part>) {
+    let (family, hidden, biases) = (decoder.family, decoder.hidden_size, decoder.biases);
+    let mut projection = |role, rows, columns, has_bias: bool| {
+        parts.push(weight(role, vec![rows, columns]));
+        parts.extend(has_bias.then(|| bias(role, rows)));
+    };
+    let q = attention.query_width();
+    match attention {
+        Attention::Heads { heads, kv_heads, head_dim } => {
+            let kv = kv_heads * head_dim;
+            if family.fused {
+                projection(Role::QkvProj, q + 2 * kv, hidden, biases.qkv);
+            } else {
+                projection(Role::QProj, q, hidden, biases.qkv);
+                projection(Role::KProj, kv, hidden, biases.qkv);
+                projection(Role::VProj, kv, hidden, biases.qkv);
+            }
+            let normed = match family.qk_norm {
+                QkNorm::None => None,
+                QkNorm::Head => Some([head_dim, head_dim]),
+                QkNorm::Whole => Some([q, kv]),
+            };
+            if let Some([q, k]) = normed {
+                parts.push(weight(Role::QNorm, vec![q]));
+                parts.push(weight(Role::KNorm, vec![k]));
+            }
+            parts.extend(family.sinks.then(|| weight(Role::Sinks, vec![heads])));
+        }
+        Attention::Latent { heads, q_rank, kv_rank, nope_dim, rope_dim, value_dim } => {
+            match q_rank {
+                None => projection(Role::QProj, q, hidden, false),
+                Some(rank) => {
+                    projection(Role::QLatentProj, rank, hidden, biases.qkv);
+                    projection(Role::QLatentNorm, rank, 0, false);
+                    projection(Role::QExpandProj, q, rank, false);
+                }
+            }
+            projection(Role::KvLatentProj, kv_rank + rope_dim, hidden, biases.qkv);
+            projection(Role::KvLatentNorm, kv_rank, 0, false);
+            projection(Role::KvExpandProj, heads * (nope_dim + value_dim), kv_rank, false);
+            // Norms have no columns.
+            parts.iter_mut().for_each(|part| part.shape.retain(|d| *d > 0));
+        }
+    }
+    parts.push(weight(Role::OProj, vec![hidden, attention.mixed_width()]));
+    parts.extend(biases.output.then(|| bias(Role::OProj, hidden)));
+}
+
+fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
+    let (hidden, has_bias) = (decoder.hidden_size, decoder.biases.mlp);
+    let mut projection = |role, rows, columns, copies| {
+        parts.push(Part { copies, ..weight(role, vec![rows, columns]) });
+        parts.extend(has_bias.then(|| Part { copies, ..bias(role, rows) }));
+    };
+    match mlp {
+        Mlp::Dense { width } => {
+            if decoder.family.fused {
+                projection(Role::GateUpProj, 2 * width, hidden, 1);
+            } else {
+                projection(Role::GateProj, width, hidden, 1);
+                projection(Role::UpProj, width, hidden, 1);
+            }
+            projection(Role::DownProj, hidden, width, 1);
+        }
+        Mlp::Experts { count, width, shared_width, .. } => {
+            projection(Role::Router, count, hidden, 1);
+            let stacked = decoder.family.experts.is_some_and(|e| e.names == ExpertNames::Stacked);
+            if stacked {
+                for (role, reads, gives) in
+                    [(Role::ExpertsGateUpProj, hidden, 2 * width), (Role::ExpertsDownProj, width, hidden)]
+                {
+                    parts.push(weight(role, vec![count, reads, gives]));
+                    let bias = Part { shape: vec![count, gives], ..bias(role, gives) };
+                    parts.extend(has_bias.then_some(bias));
+                }
+                return;
+            }
+            projection(Role::ExpertGateProj, width, hidden, count);
+            projection(Role::ExpertUpProj, width, hidden, count);
+            projection(Role::ExpertDownProj, hidden, width, count);
+            if shared_width > 0 {
+                projection(Role::SharedGateProj, shared_width, hidden, 1);
+                projection(Role::SharedUpProj, shared_width, hidden, 1);
+                projection(Role::SharedDownProj, hidden, shared_width, 1);
+            }
         }
     }
 }
 
-/// Roles of one decoder layer, in the order of computation.
-pub const LAYER_ROLES: [Role; 6] =
-    [Role::InputNorm, Role::QkvProj, Role::OProj, Role::PostAttentionNorm, Role::GateUpProj, Role::DownProj];
-
-/// The tensor of a role; `layer` is ignored for roles outside the layers.
-#[must_use]
-pub fn spec(config: &ModelConfig, role: Role, layer: usize) -> TensorSpec {
-    let (hidden, vocab) = (config.hidden_size, config.vocab_size);
-    let (part, shape) = match role {
-        Role::Embedding => ("model.embed_tokens", vec![vocab, hidden]),
-        Role::LmHead => ("lm_head", vec![vocab, hidden]),
-        Role::FinalNorm => ("model.norm", vec![hidden]),
-        Role::InputNorm => ("input_layernorm", vec![hidden]),
-        Role::PostAttentionNorm => ("post_attention_layernorm", vec![hidden]),
-        Role::QkvProj => {
-            ("self_attn.qkv_proj", vec![config.query_width() + 2 * config.key_value_width(), hidden])
-        }
-        Role::OProj => ("self_attn.o_proj", vec![hidden, config.query_width()]),
-        Role::GateUpProj => ("mlp.gate_up_proj", vec![2 * config.intermediate_size, hidden]),
-        Role::DownProj => ("mlp.down_proj", vec![hidden, config.intermediate_size]),
+/// The name of one copy of a part.
+fn name(decoder: &Decoder, part: &Part, copy: usize) -> String {
+    let family = decoder.family;
+    let numbered = family.experts.is_some_and(|experts| experts.names == ExpertNames::Numbered);
+    let small = family.name() == "phi3small";
+    let module = match part.role {
+        Role::Embedding => "model.embed_tokens",
+        Role::FinalNorm if small => "model.final_layernorm",
+        Role::FinalNorm => "model.norm",
+        Role::LmHead => "lm_head",
+        Role::InputNorm => "input_layernorm",
+        Role::PostAttentionNorm => "post_attention_layernorm",
+        Role::PreFeedforwardNorm => "pre_feedforward_layernorm",
+        Role::PostFeedforwardNorm => "post_feedforward_layernorm",
+        Role::QkvProj if small => "self_attn.query_key_value",
+        Role::QkvProj => "self_attn.qkv_proj",
+        Role::QProj => "self_attn.q_proj",
+        Role::KProj => "self_attn.k_proj",
+        Role::VProj => "self_attn.v_proj",
+        Role::OProj if small => "self_attn.dense",
+        Role::OProj => "self_attn.o_proj",
+        Role::QNorm => "self_attn.q_norm",
+        Role::KNorm => "self_attn.k_norm",
+        Role::Sinks => "self_attn.sinks",
+        Role::QLatentProj => "self_attn.q_a_proj",
+        Role::QLatentNorm => "self_attn.q_a_layernorm",
+        Role::QExpandProj => "self_attn.q_b_proj",
+        Role::KvLatentProj => "self_attn.kv_a_proj_with_mqa",
+        Role::KvLatentNorm => "self_attn.kv_a_layernorm",
+        Role::KvExpandProj => "self_attn.kv_b_proj",
+        Role::GateUpProj if small => "mlp.up_proj",
+        Role::GateUpProj => "mlp.gate_up_proj",
+        Role::GateProj => "mlp.gate_proj",
+        Role::UpProj => "mlp.up_proj",
+        Role::DownProj => "mlp.down_proj",
+        Role::Router if numbered => "block_sparse_moe.gate",
+        Role::Router if family.sinks => "mlp.router",
+        Role::Router => "mlp.gate",
+        Role::ExpertGateProj if numbered => "block_sparse_moe.experts.{}.w1",
+        Role::ExpertUpProj if numbered => "block_sparse_moe.experts.{}.w3",
+        Role::ExpertDownProj if numbered => "block_sparse_moe.experts.{}.w2",
+        Role::ExpertGateProj => "mlp.experts.{}.gate_proj",
+        Role::ExpertUpProj => "mlp.experts.{}.up_proj",
+        Role::ExpertDownProj => "mlp.experts.{}.down_proj",
+        Role::ExpertsGateUpProj => "mlp.experts.gate_up_proj",
+        Role::ExpertsDownProj => "mlp.experts.down_proj",
+        Role::SharedGateProj => "mlp.shared_experts.gate_proj",
+        Role::SharedUpProj => "mlp.shared_experts.up_proj",
+        Role::SharedDownProj => "mlp.shared_experts.down_proj",
+        Role::PredictorEmbeddingNorm => "enorm",
+        Role::PredictorHiddenNorm => "hnorm",
+        Role::PredictorProj => "eh_proj",
+        Role::PredictorFinalNorm => "shared_head.norm",
     };
-    let in_layer = LAYER_ROLES.contains(&role);
-    let name =
-        if in_layer { format!("model.layers.{layer}.{part}.weight") } else { format!("{part}.weight") };
-    TensorSpec { name, shape, role, layer: in_layer.then_some(layer) }
-}
-
-/// Every tensor of a checkpoint, in the order of computation. A tied head has no tensor of its own.
-pub fn list(config: &ModelConfig) -> impl Iterator<Item = TensorSpec> + '_ {
-    let layers = (0..config.num_hidden_layers)
-        .flat_map(move |layer| LAYER_ROLES.into_iter().map(move |role| spec(config, role, layer)));
-    let head = (!config.tie_word_embeddings).then_some(Role::LmHead);
-    std::iter::once(spec(config, Role::Embedding, 0))
-        .chain(layers)
-        .chain(std::iter::once(spec(config, Role::FinalNorm, 0)))
-        .chain(head.map(|role| spec(config, role, 0)))
+    let module = module.replace("{}", &copy.to_string());
+    // These are parameters of a module, not modules with a weight.
+    let suffix = match (part.role, part.is_bias) {
+        (Role::Sinks | Role::ExpertsGateUpProj | Role::ExpertsDownProj, false) => "",
+        (Role::ExpertsGateUpProj | Role::ExpertsDownProj, true) => "_bias",
+        (_, false) => ".weight",
+        (_, true) => ".bias",
+    };
+    let prefix = family.prefix;
+    match part.layer {
+        Some(layer) => format!("{prefix}model.layers.{layer}.{module}{suffix}"),
+        None => format!("{prefix}{module}{suffix}"),
+    }
 }

@@ -1,7 +1,7 @@
 //! What must hold in a browser as on the host; run by `./dev test wasm-tests`.
 #![cfg(target_arch = "wasm32")]
 
-use phi3::config::ModelConfig;
+use phi3::decoder::Decoder;
 use phi3::estimate::{self, Options};
 use phi3::platform::Instant;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -10,7 +10,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 #[wasm_bindgen_test]
 fn counts_and_bytes_are_those_of_the_host() {
     let config =
-        ModelConfig::parse(br#"{"model_type":"phi3","dtype":"float32"}"#).expect("defaults are Phi-3-mini's");
+        Decoder::parse(br#"{"model_type":"phi3","dtype":"float32"}"#).expect("defaults are Phi-3-mini's");
     assert_eq!(estimate::params(&config).total, 3_821_079_552);
     let options = Options { context: Some(131_072), ..Options::default() };
     let report = estimate::estimate(&config, None, &options);
@@ -51,7 +51,7 @@ async fn the_engine_generates_what_it_does_on_the_host() {
     let (prompt, expected) = (ids("/greedy/prompt"), ids("/greedy/ids"));
     let fields = Fields::from_map(case["config"].as_object().expect("a config").clone());
     let plan = LoadPlan {
-        config: ModelConfig::from_fields(&fields).expect("a phi3 config"),
+        config: Decoder::from_fields(&fields).expect("a phi3 config"),
         dtype: DType::F32,
         kv_dtype: DType::F32,
         attention: Attention::Eager,

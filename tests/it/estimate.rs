@@ -2,15 +2,16 @@
 //!
 //! The expected numbers come from published checkpoints and tables, not from this crate.
 
-use phi3::config::{ConfigError, ModelConfig};
+use phi3::config::ConfigError;
+use phi3::decoder::Decoder;
 use phi3::dtype::DType;
 use phi3::estimate::fit::Verdict;
 use phi3::estimate::{self, KvPolicy, Options, Size};
 
 use crate::support::config_json;
 
-fn config(name: &str) -> ModelConfig {
-    ModelConfig::parse(&config_json(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+fn config(name: &str) -> Decoder {
+    Decoder::parse(&config_json(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn options(set: impl FnOnce(&mut Options)) -> Options {
@@ -42,13 +43,13 @@ fn parameters_and_kv_of_every_phi3_config() {
     }
 }
 
+/// What no table knows is said to be unknown; never a number from a guess.
 #[test]
-fn other_families_are_unknown_not_wrong() {
-    for name in
-        ["meta-llama__Llama-3.1-8B", "microsoft__Phi-3-small-8k-instruct", "microsoft__Phi-3.5-MoE-instruct"]
-    {
-        let error = ModelConfig::parse(&config_json(name)).expect_err(name);
-        assert!(matches!(error, ConfigError::UnknownArchitecture { .. }), "{name}: {error}");
+fn other_architectures_are_unknown_not_wrong() {
+    for model_type in ["bert", "mamba2", "phi", "falcon"] {
+        let json = format!(r#"{{"model_type":"{model_type}","hidden_size":64,"num_hidden_layers":2}}"#);
+        let error = Decoder::parse(json.as_bytes()).expect_err(model_type);
+        assert!(matches!(error, ConfigError::UnknownArchitecture { .. }), "{model_type}: {error}");
     }
 }
 
@@ -138,6 +139,11 @@ fn each_suggestion_is_what_its_change_gives() {
     assert!(!report.fit.suggestions.is_empty());
     for suggestion in &report.fit.suggestions {
         let (key, value) = suggestion.change.split_once('=').expect("key=value");
+        if ["offload_layers", "devices"].contains(&key) {
+            // Of what stays on this device; no option of an estimate.
+            assert!(suggestion.total_bytes < report.total_bytes, "{}", suggestion.change);
+            continue;
+        }
         let mut object = serde_json::to_value(&asked).expect("options are plain");
         object[key] = value.parse::<u64>().map_or_else(|_| value.into(), Into::into);
         let changed: Options = serde_json::from_value(object).expect("a change is an option");
@@ -156,7 +162,7 @@ fn options_out_of_range_are_named() {
         ("batch", options(|o| o.batch = Some(0))),
         ("batch", options(|o| o.batch = Some(u64::MAX))),
         ("context", options(|o| o.context = Some(u64::MAX))),
-        ("dtype", options(|o| o.dtype = Some(DType::I64))),
+        ("dtype", options(|o| o.dtype = Some(DType::I64.into()))),
         ("kv-dtype", options(|o| o.kv_dtype = Some(DType::Q4K))),
     ] {
         assert_eq!(estimate::estimate(&mini, None, &set).expect_err(option).option, option);

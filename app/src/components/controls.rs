@@ -5,14 +5,14 @@ use std::time::Duration;
 use leptos::prelude::*;
 use phi3::dtype::DType;
 use phi3::engine::Attention;
-use phi3::estimate::{KvPolicy, Options};
+use phi3::estimate::{Format, KvPolicy, Options};
 
 use super::bits::Choice;
 use crate::state::{Store, devices, link, steps};
 use crate::text::{self, controls as words};
 
-fn dtypes(list: &[DType]) -> Vec<(String, String)> {
-    list.iter().map(|d| (d.name().to_owned(), d.name().to_owned())).collect()
+fn dtypes<T: std::fmt::Display>(list: &[T]) -> Vec<(String, String)> {
+    list.iter().map(|dtype| (dtype.to_string(), dtype.to_string())).collect()
 }
 
 fn same(names: &[&str]) -> Vec<(String, String)> {
@@ -34,8 +34,8 @@ pub fn Controls() -> impl IntoView {
                 label=words::WEIGHTS
                 testid="dtype"
                 width="w2"
-                options=dtypes(&DType::WEIGHTS)
-                value=Signal::derive(move || resolved.with(|r| r.dtype.name().to_owned()))
+                options=dtypes(&Format::LEVERS)
+                value=Signal::derive(move || resolved.with(|r| r.format.name().to_owned()))
                 on_choose=move |v| store.choose(|o| o.dtype = v.parse().ok())
             />
             <Choice
@@ -123,7 +123,7 @@ fn Devices() -> impl IntoView {
 #[component]
 fn Context() -> impl IntoView {
     let store = Store::here();
-    let positions = Memo::new(move |_| store.model.with(|m| m.config.max_position_embeddings as u64));
+    let positions = Memo::new(move |_| store.model.with(|m| m.decoder.max_position_embeddings as u64));
     let stops = Memo::new(move |_| steps::stops(positions.get()));
     let context = Memo::new(move |_| store.resolved.with(|r| r.context));
     let index = move || stops.with(|s| steps::nearest(s, context.get()));

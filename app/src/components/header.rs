@@ -41,7 +41,7 @@ fn has_remote_code(report: &InspectReport) -> bool {
 pub fn Header() -> impl IntoView {
     let store = Store::here();
     let title = move || store.model.with(|m| m.title.clone());
-    let identity = move || store.model.with(|m| text::identity(&m.config));
+    let identity = move || store.model.with(|m| text::identity(&m.decoder));
     let params = move || store.report.with(|r| r.params_total);
     let copy_json = move |_| {
         if let Ok(json) = store.report.with_untracked(|r| serde_json::to_string_pretty(&**r)) {

@@ -15,7 +15,7 @@ pub fn Params() -> impl IntoView {
     let store = Store::here();
     let params = Memo::new(move |_| store.model.with(|m| m.inspection.params.clone()));
     let rows = move || {
-        let tied = store.model.with(|m| m.config.tie_word_embeddings);
+        let tied = store.model.with(|m| m.decoder.tie_word_embeddings);
         params.with(|p| {
             let most = p.groups.iter().map(|g| g.count).max().unwrap_or(0).max(1);
             let row = |group: &estimate::GroupCount| {
@@ -44,7 +44,7 @@ pub fn Params() -> impl IntoView {
         })
     };
     let break_even = move || {
-        let positions = store.model.with(|m| m.config.max_position_embeddings as u64);
+        let positions = store.model.with(|m| m.decoder.max_position_embeddings as u64);
         store.report.with(|r| text::break_even(r.fit.margin_rule.break_even_context, positions))
     };
     view! {

@@ -138,7 +138,7 @@ pub fn Plot() -> impl IntoView {
     let go = move |ev: PointerEvent, element: page::Element| {
         let share = page::share_of_width(&element, f64::from(ev.client_x()));
         let (end, positions) =
-            (store.curve.with(|c| c.end), store.model.with(|m| m.config.max_position_embeddings as u64));
+            (store.curve.with(|c| c.end), store.model.with(|m| m.decoder.max_position_embeddings as u64));
         let stops = steps::stops(positions);
         let stop = stops[steps::nearest(&stops, (share * end as f64) as u64)];
         store.choose(|o| o.context = Some(stop));

@@ -1,7 +1,6 @@
 //! The answer: does it fit, why, how far, and the one change that helps.
 
 use leptos::prelude::*;
-use phi3::dtype::DType;
 use phi3::fit::{self, Suggestion};
 use phi3::units::format_bytes;
 
@@ -33,18 +32,10 @@ fn code(verdict: Option<fit::Verdict>) -> &'static str {
 /// Levers shown; the list in the estimate is longer.
 const LEVERS: usize = 3;
 
-/// Whether the engines of this build compute in the format that a change asks for.
-fn runs_here(suggestion: &Suggestion) -> bool {
-    match suggestion.change.split_once('=') {
-        Some(("dtype" | "kv_dtype", dtype)) => dtype.parse::<DType>().is_ok_and(DType::is_float),
-        _ => true,
-    }
-}
-
 fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoView> {
     // The smallest change stays first; one lever of a kind is enough to choose from,
     // and one that this build runs comes before one that it only computes.
-    suggestions.sort_by_key(|s| !runs_here(s));
+    suggestions.sort_by_key(|s| !s.runs);
     let mut kinds = Vec::new();
     suggestions.retain(|s| {
         let kind = s.change.split('=').next().unwrap_or_default().to_owned();
@@ -102,7 +93,7 @@ pub fn Verdict() -> impl IntoView {
     let second = move || {
         let room = fit.with(|f| match (f.max_context, devices::smallest_that_fits(f.required_bytes)) {
             (Some(max), _) => {
-                text::room_until(max, store.model.with(|m| m.config.max_position_embeddings as u64))
+                text::room_until(max, store.model.with(|m| m.decoder.max_position_embeddings as u64))
             }
             (None, Some(device)) => text::smallest_device(device.name, &device.usable()),
             (None, None) => text::NO_LISTED_DEVICE.to_owned(),

@@ -1,8 +1,7 @@
 //! What follows from the model and the choices beyond one estimate: the curve over contexts, the bars over dtypes.
 
-use phi3::config::ModelConfig;
-use phi3::dtype::DType;
-use phi3::estimate::{self, Options, Resolved, activations};
+use phi3::decoder::Decoder;
+use phi3::estimate::{self, Format, Options, Resolved, activations};
 use phi3::fit::Verdict;
 
 /// Points of a curve; with 8 to an octave nothing that bends is missed.
@@ -32,7 +31,7 @@ impl Curve {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DTypeRow {
     /// The format.
-    pub dtype: DType,
+    pub dtype: Format,
     /// What it needs.
     pub terms: Terms,
     /// Whether it is the one chosen.
@@ -51,41 +50,42 @@ impl DTypeRow {
 
 /// Bytes of the weights in every format that can be planned.
 #[must_use]
-pub fn weights_by_dtype(config: &ModelConfig) -> Vec<(DType, u64)> {
-    DType::WEIGHTS.into_iter().map(|dtype| (dtype, estimate::weights_bytes(config, dtype))).collect()
+pub fn weights_by_dtype(decoder: &Decoder) -> Vec<(Format, u64)> {
+    Format::LEVERS.into_iter().map(|format| (format, estimate::weights_bytes(decoder, format))).collect()
 }
 
-fn terms(config: &ModelConfig, weights_bytes: u64, r: &Resolved) -> Terms {
-    let kv = estimate::cache_bytes(config, r.kv_dtype, r.kv_policy, r.context, r.batch);
-    let activations = activations::activations(config, r.dtype, r.attn, r.context, r.batch).bytes;
-    [weights_bytes, kv, activations, estimate::OVERHEAD_BYTES]
+fn terms(decoder: &Decoder, weights_bytes: u64, r: &Resolved) -> Terms {
+    let kv = estimate::cache_bytes(decoder, r.kv_dtype, r.kv_policy, r.context, r.batch);
+    let dtype = r.format.compute_dtype();
+    let activations = activations::activations_bytes(decoder, dtype, r.attn, r.context, r.batch);
+    [weights_bytes, kv, activations, r.overhead_bytes()]
 }
 
 /// Memory from one token to `end`.
 #[must_use]
-pub fn curve(config: &ModelConfig, weights_bytes: u64, resolved: &Resolved, end: u64) -> Curve {
+pub fn curve(decoder: &Decoder, weights_bytes: u64, resolved: &Resolved, end: u64) -> Curve {
     let mut contexts: Vec<u64> = (0..=POINTS).map(|i| (end * i / POINTS).max(1)).collect();
-    contexts.extend(config.sliding_window.map(|w| w as u64).filter(|w| *w < end));
+    contexts.extend(decoder.effective_window(end).map(|window| window as u64));
     contexts.sort_unstable();
     contexts.dedup();
-    let at = |context| (context, terms(config, weights_bytes, &Resolved { context, ..resolved.clone() }));
+    let at = |context| (context, terms(decoder, weights_bytes, &Resolved { context, ..resolved.clone() }));
     Curve { end, points: contexts.into_iter().map(at).collect() }
 }
 
 /// Every format at the chosen context.
 #[must_use]
 pub fn rows(
-    config: &ModelConfig,
-    weights: &[(DType, u64)],
+    decoder: &Decoder,
+    weights: &[(Format, u64)],
     options: &Options,
-    chosen: DType,
+    chosen: Format,
     available: Option<u64>,
 ) -> Vec<DTypeRow> {
-    let row = |(dtype, bytes): &(DType, u64)| {
+    let row = |(dtype, bytes): &(Format, u64)| {
         let options = Options { dtype: Some(*dtype), ..options.clone() };
         // Refused options have been refused before they came here.
-        let resolved = Resolved::new(config, None, &options).ok()?;
-        let terms = terms(config, *bytes, &resolved);
+        let resolved = Resolved::new(decoder, None, &options).ok()?;
+        let terms = terms(decoder, *bytes, &resolved);
         let verdict = available.map(|available| Verdict::of(terms.iter().sum(), available));
         Some(DTypeRow { dtype: *dtype, terms, chosen: *dtype == chosen, verdict })
     };
@@ -95,18 +95,19 @@ pub fn rows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phi3::dtype::DType;
     use wasm_bindgen_test::wasm_bindgen_test;
 
     /// The curve and the bars must say what the estimate says.
     #[wasm_bindgen_test(unsupported = test)]
     fn agrees_with_the_estimate() {
-        let config = ModelConfig::parse(br#"{"model_type":"phi3","sliding_window":2047,"dtype":"bfloat16"}"#);
+        let config = Decoder::parse(br#"{"model_type":"phi3","sliding_window":2047,"dtype":"bfloat16"}"#);
         let config = config.expect("a phi3 config");
         let weights = weights_by_dtype(&config);
         for policy in ["full", "window", "paged"] {
             let options = Options { kv_policy: crate::state::link::policy(policy), ..Options::default() };
             let resolved = Resolved::new(&config, None, &options).expect("defaults");
-            let bf16 = weights.iter().find(|w| w.0 == DType::Bf16).expect("listed").1;
+            let bf16 = weights.iter().find(|w| w.0 == DType::Bf16.into()).expect("listed").1;
             let curve = curve(&config, bf16, &resolved, 4096);
             assert!(curve.points.is_sorted_by(|a, b| a.0 < b.0));
             assert_eq!(curve.points.first().map(|p| p.0), Some(1));
@@ -115,13 +116,13 @@ mod tests {
                 let report = estimate::estimate(&config, None, &options).expect("in range");
                 assert_eq!(terms.iter().sum::<u64>(), report.total_bytes, "{policy} {context}");
             }
-            for row in rows(&config, &weights, &options, DType::Bf16, Some(16 << 30)) {
+            for row in rows(&config, &weights, &options, DType::Bf16.into(), Some(16 << 30)) {
                 let size = estimate::Size(16 << 30);
                 let options =
                     Options { dtype: Some(row.dtype), device_memory: Some(size), ..options.clone() };
                 let report = estimate::estimate(&config, None, &options).expect("in range");
                 assert_eq!((row.total(), row.verdict), (report.total_bytes, report.fit.verdict));
-                assert_eq!(row.chosen, row.dtype == DType::Bf16);
+                assert_eq!(row.chosen, row.dtype == DType::Bf16.into());
             }
         }
     }

@@ -6,7 +6,7 @@
 use form_urlencoded;
 use phi3::dtype::DType;
 use phi3::engine::Attention;
-use phi3::estimate::{KvPolicy, Options};
+use phi3::estimate::{Format, KvPolicy, Options};
 
 /// The part of the page that an address holds.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -71,7 +71,7 @@ impl View {
             "memory" => value.clone_into(&mut self.memory),
             "context" => options.context = value.parse().ok().filter(|n| (1..=1 << 30).contains(n)),
             "batch" => options.batch = value.parse().ok().filter(|n| (1..=1 << 16).contains(n)),
-            "dtype" => options.dtype = value.parse().ok().filter(|d| DType::WEIGHTS.contains(d)),
+            "dtype" => options.dtype = value.parse().ok().filter(|f| Format::ALL.contains(f)),
             "kv_dtype" => options.kv_dtype = value.parse().ok().filter(|d| DType::KV_CACHE.contains(d)),
             "kv_policy" => options.kv_policy = policy(value),
             "attn" => options.attn = attention(value),
@@ -120,7 +120,7 @@ mod tests {
         View {
             model: "phi-4-mini-instruct".to_owned(),
             options: Options {
-                dtype: Some(DType::Q4K),
+                dtype: Some(DType::Q4K.into()),
                 kv_dtype: Some(DType::Q8_0),
                 context: Some(6144),
                 batch: Some(4),

@@ -1,6 +1,7 @@
 //! The model on the page: a config that was understood, and where it came from.
 
-use phi3::config::{ConfigError, Fields, GenerationConfig, ModelConfig};
+use phi3::config::{ConfigError, Fields, GenerationConfig};
+use phi3::decoder::Decoder;
 use phi3::inspect::{self, InspectReport, Subject, Support};
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +36,7 @@ pub struct Model {
     /// Where it came from.
     pub origin: Origin,
     /// The validated model; its architecture is known.
-    pub config: ModelConfig,
+    pub decoder: Decoder,
     /// Every key explained, and the findings.
     pub inspection: InspectReport,
 }
@@ -103,7 +104,7 @@ impl Model {
         Ok(Self {
             title: preset.title.to_owned(),
             origin: Origin::Preset(preset.name),
-            config: ModelConfig::from_fields(&fields).map_err(refused)?,
+            decoder: Decoder::from_fields(&fields).map_err(refused)?,
             inspection: inspect::inspect(Subject::config_only(&fields)).map_err(refused)?,
         })
     }
@@ -132,8 +133,8 @@ impl Opened {
         if inspection.support == Support::Unknown {
             return Ok(Self::Unknown(Box::new(Stranger { title, inspection })));
         }
-        let config = ModelConfig::from_fields(&fields).map_err(refused)?;
-        Ok(Self::Known(Box::new(Model { title, origin: Origin::Own, config, inspection })))
+        let decoder = Decoder::from_fields(&fields).map_err(refused)?;
+        Ok(Self::Known(Box::new(Model { title, origin: Origin::Own, decoder, inspection })))
     }
 
     /// Name for people.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leptos::prelude::*;
-use phi3::dtype::DType;
-use phi3::estimate::{self, Options, Report, Resolved, Size};
+use phi3::estimate::{self, Format, Options, Report, Resolved, Size};
 use phi3::units::parse_size;
 
 use super::derived::{self, Curve, DTypeRow};
@@ -73,8 +72,8 @@ impl Store {
 
         // Every way to write `options` keeps them in range; an address from elsewhere is cut to range as it is read.
         let resolve = |model: &Model, options: &Options| {
-            Resolved::new(&model.config, None, options)
-                .or_else(|_| Resolved::new(&model.config, None, &Options::default()))
+            Resolved::new(&model.decoder, None, options)
+                .or_else(|_| Resolved::new(&model.decoder, None, &Options::default()))
         };
         let resolved = Memo::new(move |_| {
             model.with(|m| options.with(|o| resolve(m, o))).expect("the defaults are in range of themselves")
@@ -83,34 +82,34 @@ impl Store {
             let asked = Options { device_memory: memory.get().map(Size), ..options.get() };
             let only_memory = || Options { device_memory: asked.device_memory, ..Options::default() };
             model.with(|m| {
-                estimate::estimate(&m.config, None, &asked)
-                    .or_else(|_| estimate::estimate(&m.config, None, &only_memory()))
+                estimate::estimate(&m.decoder, None, &asked)
+                    .or_else(|_| estimate::estimate(&m.decoder, None, &only_memory()))
                     .map(Arc::new)
                     .expect("the defaults are in range of themselves")
             })
         });
 
-        let weights = Memo::new(move |_| model.with(|m| derived::weights_by_dtype(&m.config)));
-        let weights_of = move |dtype: DType| {
+        let weights = Memo::new(move |_| model.with(|m| derived::weights_by_dtype(&m.decoder)));
+        let weights_of = move |format: Format| {
             weights
-                .with(|w| w.iter().find(|w| w.0 == dtype).map(|w| w.1))
-                .unwrap_or_else(|| model.with(|m| estimate::weights_bytes(&m.config, dtype)))
+                .with(|w| w.iter().find(|w| w.0 == format).map(|w| w.1))
+                .unwrap_or_else(|| model.with(|m| estimate::weights_bytes(&m.decoder, format)))
         };
         let end = Memo::new(move |_| {
-            let positions = model.with(|m| m.config.max_position_embeddings as u64);
+            let positions = model.with(|m| m.decoder.max_position_embeddings as u64);
             steps::plot_end(resolved.with(|r| r.context), positions)
         });
         // The context moves along the curve and does not change it.
         let beside_context = Memo::new(move |_| Resolved { context: 1, ..resolved.get() });
         let curve = Memo::new(move |_| {
             let resolved = beside_context.get();
-            let weights = weights_of(resolved.dtype);
-            Arc::new(model.with(|m| derived::curve(&m.config, weights, &resolved, end.get())))
+            let weights = weights_of(resolved.format);
+            Arc::new(model.with(|m| derived::curve(&m.decoder, weights, &resolved, end.get())))
         });
         let rows = Memo::new(move |_| {
-            let chosen = resolved.with(|r| r.dtype);
+            let chosen = resolved.with(|r| r.format);
             model.with(|m| {
-                weights.with(|w| options.with(|o| derived::rows(&m.config, w, o, chosen, memory.get())))
+                weights.with(|w| options.with(|o| derived::rows(&m.decoder, w, o, chosen, memory.get())))
             })
         });
 
@@ -184,7 +183,7 @@ impl Store {
     fn open(self, opened: Result<Opened, Problem>) {
         batch(move || match opened {
             Ok(Opened::Known(model)) => {
-                let positions = model.config.max_position_embeddings as u64;
+                let positions = model.decoder.max_position_embeddings as u64;
                 self.problem.set(None);
                 self.stranger.set(None);
                 if self.options.with_untracked(|o| o.context.is_some_and(|c| c > positions)) {

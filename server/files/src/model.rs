@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use phi3::config::{ConfigError, Fields, MAX_CONFIG_BYTES, ModelConfig};
+use phi3::config::{ConfigError, Fields, MAX_CONFIG_BYTES};
+use phi3::decoder::Decoder;
 use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
 use phi3::weights::{Checkpoint, WeightsError};
 use serde_json::{Map, Value};
@@ -95,14 +96,14 @@ impl Model {
     ///
     /// # Errors
     /// There are none, or they differ from the config; every difference is named.
-    pub fn checked_weights(&self, config: &ModelConfig) -> Result<&Checkpoint<FileSource>, FilesError> {
+    pub fn checked_weights(&self, decoder: &Decoder) -> Result<&Checkpoint<FileSource>, FilesError> {
         let lacks = || FilesError::Lacks {
             path: self.directory.clone().unwrap_or_else(|| PathBuf::from(&self.name)),
             what: "weights (model.safetensors or model.safetensors.index.json)",
         };
         let checkpoint = self.checkpoint.as_ref().ok_or_else(lacks)?;
-        checkpoint.check(config)?;
-        pollster::block_on(checkpoint.check_tied_head(config))?;
+        checkpoint.check(decoder)?;
+        pollster::block_on(checkpoint.check_tied_head(decoder))?;
         Ok(checkpoint)
     }
 

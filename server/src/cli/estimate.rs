@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use phi3::dtype::DType;
 use phi3::engine::Attention;
 use phi3::estimate::fit::Verdict;
-use phi3::estimate::{KvPolicy, Options, Report, Size};
+use phi3::estimate::{Format, KvPolicy, Options, Report, Size};
 use phi3::units::{format_bytes, format_count};
 use preflight_files::{Model, Source};
 
@@ -22,7 +22,7 @@ pub(super) struct Args {
     path: String,
     /// Format of the weights [default: as stored, else the config's, else bf16].
     #[arg(long, value_name = "DTYPE")]
-    dtype: Option<DType>,
+    dtype: Option<Format>,
     /// Format of the KV cache [default: the dtype if it is a float, else bf16].
     #[arg(long, value_name = "DTYPE")]
     kv_dtype: Option<DType>,
@@ -58,6 +58,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         attn: args.attn,
         kv_policy: args.kv_policy,
         device_memory: args.device_memory,
+        calibration: None,
     };
     let overrides = load_config::read(args.load_config.as_deref())?;
     let model = Model::open(&Source::resolve(&args.path)?)?;

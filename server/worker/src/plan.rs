@@ -43,17 +43,20 @@ pub(super) fn plan(
         return Err(ErrorObject::new("device_absent", message).at("device"));
     }
     let options = Options {
-        dtype: load.dtype.or(overrides.dtype),
+        dtype: load.dtype.or(overrides.dtype).map(Into::into),
         attn: overrides.attention,
         context: context.map(|tokens| tokens as u64),
         ..Options::default()
     };
-    let resolved = Resolved::new(config, Some(checkpoint.tensors()), &options)
+    let decoder = config.decoder();
+    let resolved = Resolved::new(&decoder, Some(checkpoint.tensors()), &options)
         .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))?;
+    // Block formats of a GGUF are widened to what the engine computes in; it refuses what it does not.
+    let dtype = resolved.format.plain().unwrap_or_else(|| resolved.format.compute_dtype());
     let planned = Planned {
         plan: LoadPlan {
             config: config.clone(),
-            dtype: resolved.dtype,
+            dtype,
             kv_dtype: resolved.kv_dtype,
             attention: resolved.attn,
             context: resolved.context as usize,
@@ -77,7 +80,8 @@ pub(super) fn plan(
 impl Planned {
     /// What the estimator says of the load, term by term.
     pub(super) fn predicted(&self, checkpoint: &Checkpoint<FileSource>) -> Memory {
-        let report = estimate::memory(&self.plan.config, Some(checkpoint.tensors()), &self.resolved);
+        let report =
+            estimate::memory(&self.plan.config.decoder(), Some(checkpoint.tensors()), &self.resolved);
         Memory {
             weights_bytes: report.weights_bytes,
             kv_cache_bytes: report.kv_cache_bytes,

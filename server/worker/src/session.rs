@@ -70,7 +70,7 @@ async fn open(link: &Link, load: &Load) -> Result<(Session, Message), ErrorObjec
     let start = Instant::now();
     let model = Model::open(&Source::resolve(&load.path)?)?;
     let (overrides, config) = overrides(&model, load)?;
-    let checkpoint = model.checked_weights(&config)?;
+    let checkpoint = model.checked_weights(&config.decoder())?;
     let text = Text::open(&model, &config, &overrides)?;
     let context = match (load.context, &load.validate) {
         (None, Some(spec)) => Some(context(&config, &text, spec)?),

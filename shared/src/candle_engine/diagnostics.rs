@@ -2,7 +2,6 @@
 
 use candle_core::{Storage, Tensor};
 
-use super::load::weights_bytes;
 use super::ops::{Segment, Values};
 use super::sequence::{Sequence, layer_cache};
 use super::workspace::zeroed_tensor;
@@ -10,6 +9,7 @@ use super::{CandleEngine, backend, check_tokens, ops, parallel};
 use crate::dtype::DType;
 use crate::engine::{Diagnostics, EngineError, Memory};
 use crate::estimate::activations;
+use crate::estimate::weights_bytes;
 
 impl Diagnostics for CandleEngine {
     async fn logits(
@@ -32,7 +32,7 @@ impl Diagnostics for CandleEngine {
     }
 
     fn memory(&self) -> Memory {
-        let weights_bytes = weights_bytes(&self.plan.config, self.plan.dtype);
+        let weights_bytes = weights_bytes(&self.plan.config.decoder(), self.plan.dtype);
         let caches =
             self.sequences.values().map(|sequence| Sequence::cache_bytes(&self.plan, sequence.capacity));
         let kv_cache_bytes = caches.sum();
@@ -64,7 +64,7 @@ impl CandleEngine {
         }
         let (count, hidden, vocab) =
             (tokens.len(), self.plan.config.hidden_size, self.plan.config.vocab_size);
-        let bytes = activations::diagnostics(&self.plan.config, self.plan.kv_dtype, count as u64);
+        let bytes = activations::diagnostics(&self.plan.config.decoder(), self.plan.kv_dtype, count as u64);
         self.diagnostics_bytes = self.diagnostics_bytes.max(bytes);
         let residual = zeroed_tensor("activation", DType::F32, &[count * hidden])?;
         let cache = layer_cache(&self.plan, count)?;

@@ -9,9 +9,10 @@ use super::backend;
 use super::kernels::Float;
 use super::model::{Layer, Model, Shape};
 use super::workspace::zeroed;
-use crate::config::ModelConfig;
+use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::engine::{EngineError, LoadPlan, LoadProgress, LoadStage};
+use crate::estimate::weights_bytes;
 use crate::rope::Rope;
 use crate::tensors::{self, Role, TensorSpec};
 use crate::weights::{Checkpoint, WeightSource};
@@ -20,6 +21,7 @@ use crate::weights::{Checkpoint, WeightSource};
 pub(super) struct Loader<'a, S> {
     pub(super) checkpoint: &'a Checkpoint<S>,
     pub(super) plan: &'a LoadPlan,
+    pub(super) decoder: Decoder,
     pub(super) progress: &'a mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
     pub(super) done_bytes: u64,
 }
@@ -29,7 +31,7 @@ impl<S: WeightSource> Loader<'_, S> {
     pub(super) async fn model(&mut self) -> Result<Model, EngineError> {
         let config = &self.plan.config;
         self.report(LoadStage::Checking)?;
-        self.checkpoint.check(config)?;
+        self.checkpoint.check(&self.decoder)?;
         self.report(LoadStage::Weights)?;
         let embedding = self.tensor(Role::Embedding, 0).await?;
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
@@ -51,7 +53,7 @@ impl<S: WeightSource> Loader<'_, S> {
     }
 
     async fn tensor(&mut self, role: Role, layer: usize) -> Result<Tensor, EngineError> {
-        let spec = tensors::spec(&self.plan.config, role, layer);
+        let spec = tensors::spec(&self.decoder, role, layer);
         let tensor = match self.plan.dtype {
             DType::Bf16 => self.read::<bf16>(&spec).await?,
             DType::F16 => self.read::<f16>(&spec).await?,
@@ -81,15 +83,10 @@ impl<S: WeightSource> Loader<'_, S> {
     }
 
     pub(super) fn report(&mut self, stage: LoadStage) -> Result<(), EngineError> {
-        let total_bytes = weights_bytes(&self.plan.config, self.plan.dtype);
+        let total_bytes = weights_bytes(&self.decoder, self.plan.dtype);
         match (self.progress)(LoadProgress { stage, done_bytes: self.done_bytes, total_bytes }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(EngineError::Cancelled),
         }
     }
-}
-
-/// Bytes of all weights as the engine holds them; a tied head counts once.
-pub(super) fn weights_bytes(config: &ModelConfig, dtype: DType) -> u64 {
-    tensors::list(config).map(|spec| dtype.tensor_bytes(&spec.shape)).sum()
 }

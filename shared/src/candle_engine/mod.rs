@@ -25,6 +25,7 @@ use crate::engine::{
     Attention, Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt, Sampled, Sampling,
     SequenceId,
 };
+use crate::estimate::weights_bytes;
 use crate::rope::Rope;
 use crate::weights::{Checkpoint, WeightSource};
 
@@ -48,13 +49,14 @@ impl Engine for CandleEngine {
         check_plan(plan)?;
         // Before the weights: a workspace that does not fit should not cost a load.
         let space = Workspace::new(plan)?;
+        let decoder = plan.config.decoder();
+        let total_bytes = weights_bytes(&decoder, plan.dtype);
         let model = if plan.low_cpu_mem_usage {
-            Loader { checkpoint, plan, progress, done_bytes: 0 }.model().await?
+            Loader { checkpoint, plan, decoder, progress, done_bytes: 0 }.model().await?
         } else {
             let checkpoint = &checkpoint.buffered().await?;
-            Loader { checkpoint, plan, progress, done_bytes: 0 }.model().await?
+            Loader { checkpoint, plan, decoder, progress, done_bytes: 0 }.model().await?
         };
-        let total_bytes = load::weights_bytes(&plan.config, plan.dtype);
         let last = LoadProgress { stage: LoadStage::Preparing, done_bytes: total_bytes, total_bytes };
         if progress(last).is_break() {
             return Err(EngineError::Cancelled);

@@ -39,7 +39,7 @@ fn everything() -> ModelConfig {
 /// Values in ±0.3 that depend on name and index only; norms near 1. `change` may alter a tensor.
 fn checkpoint(config: &ModelConfig, change: impl Fn(&str, &mut [f32])) -> Checkpoint<BytesSource<Vec<u8>>> {
     let mut bytes = BTreeMap::new();
-    for spec in tensors::list(config) {
+    for spec in tensors::list(&config.decoder()) {
         let mut state =
             spec.name.bytes().fold(7u64, |hash, byte| hash.wrapping_mul(131).wrapping_add(u64::from(byte)));
         let mut next = || {
@@ -300,7 +300,7 @@ fn a_narrow_cache_under_f32_weights_stays_close() {
 fn memory_is_what_is_held() {
     let plan = plan(&everything());
     let mut engine = load(&plan);
-    let weights: u64 = tensors::list(&plan.config).map(|spec| 4 * spec.count()).sum();
+    let weights: u64 = tensors::list(&plan.config.decoder()).map(|spec| 4 * spec.count()).sum();
     assert_eq!((engine.memory().weights_bytes, engine.memory().kv_cache_bytes), (weights, 0));
     open(&mut engine, 1, 100);
     open(&mut engine, 2, 11);

@@ -27,7 +27,8 @@ pub(super) struct Workspace {
 impl Workspace {
     pub(super) fn new(plan: &LoadPlan) -> Result<Self, EngineError> {
         let (context, batch) = (plan.context as u64, plan.batch as u64);
-        let sizes = activations::Workspace::new(&plan.config, plan.dtype, plan.attention, context, batch);
+        let sizes =
+            activations::Workspace::new(&plan.config.decoder(), plan.dtype, plan.attention, context, batch);
         let tensor = |values: u64| zeroed_tensor("activation", DType::F32, &[values as usize]);
         Ok(Self {
             rows: sizes.rows as usize,

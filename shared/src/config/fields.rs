@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::ConfigError;
+use crate::dtype::{DType, UnknownDType};
 
 /// Largest config that is read; real ones have a few KB, those with factor lists 5 KB.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -142,6 +143,21 @@ impl Fields {
             .and_then(|list| list.iter().map(positive).collect::<Option<Vec<_>>>())
             .map(Some)
             .ok_or_else(|| self.invalid(key, "a list of numbers above 0"))
+    }
+
+    /// The format that the authors stored the weights in: `dtype`, or `torch_dtype` as it was spelt.
+    ///
+    /// # Errors
+    /// Another type, or an unknown name.
+    pub fn dtype(&self) -> Result<Option<DType>, ConfigError> {
+        let key = if self.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
+        match self.text(key)? {
+            None | Some("auto") => Ok(None),
+            Some(name) => {
+                let unknown = |_: UnknownDType| self.invalid(key, "float32, bfloat16 or float16");
+                name.parse().map(Some).map_err(unknown)
+            }
+        }
     }
 
     /// A nested object.

@@ -3,6 +3,7 @@
 mod error;
 mod fields;
 mod generation;
+pub(crate) mod limits;
 mod model;
 mod rope_scaling;
 mod vocab;

@@ -1,15 +1,7 @@
 //! The validated model: every number that the rest of the crate computes from.
 
-use super::{ConfigError, Fields, RopeScaling};
+use super::{ConfigError, Fields, RopeScaling, limits};
 use crate::dtype::DType;
-
-/// Upper bounds of what is believed. Far above any model, low enough that no product overflows `u128`
-/// and that nothing is allocated by a number alone.
-const MAX_WIDTH: usize = 1 << 20;
-const MAX_LAYERS: usize = 1 << 12;
-const MAX_HEADS: usize = 1 << 14;
-const MAX_VOCAB: usize = 1 << 24;
-const MAX_POSITIONS: usize = 1 << 27;
 
 /// A key that the file left out and the value that stands in for it: the default of Hugging Face's `Phi3Config`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,13 +85,13 @@ impl ModelConfig {
                 default
             }))
         };
-        let hidden_size = count("hidden_size", MAX_WIDTH, 3072)?;
-        let intermediate_size = count("intermediate_size", MAX_WIDTH, 8192)?;
-        let num_hidden_layers = count("num_hidden_layers", MAX_LAYERS, 32)?;
-        let num_attention_heads = count("num_attention_heads", MAX_HEADS, 32)?;
-        let num_key_value_heads = count("num_key_value_heads", MAX_HEADS, num_attention_heads)?;
-        let vocab_size = count("vocab_size", MAX_VOCAB, 32064)?;
-        let max_position_embeddings = count("max_position_embeddings", MAX_POSITIONS, 4096)?;
+        let hidden_size = count("hidden_size", limits::WIDTH, 3072)?;
+        let intermediate_size = count("intermediate_size", limits::WIDTH, 8192)?;
+        let num_hidden_layers = count("num_hidden_layers", limits::LAYERS, 32)?;
+        let num_attention_heads = count("num_attention_heads", limits::HEADS, 32)?;
+        let num_key_value_heads = count("num_key_value_heads", limits::HEADS, num_attention_heads)?;
+        let vocab_size = count("vocab_size", limits::VOCAB, 32064)?;
+        let max_position_embeddings = count("max_position_embeddings", limits::POSITIONS, 4096)?;
 
         if !num_attention_heads.is_multiple_of(num_key_value_heads) {
             let rule = format!(
@@ -107,7 +99,7 @@ impl ModelConfig {
             );
             return Err(contradiction("num_key_value_heads", rule));
         }
-        let head_dim = match fields.count("head_dim", 1, 1 << 13)? {
+        let head_dim = match fields.count("head_dim", 1, limits::HEAD_DIM)? {
             Some(head_dim) => head_dim,
             None if hidden_size.is_multiple_of(num_attention_heads) => hidden_size / num_attention_heads,
             None => {
@@ -149,7 +141,7 @@ impl ModelConfig {
         };
         let original = "original_max_position_embeddings";
         let is_longrope = matches!(rope_scaling, RopeScaling::LongRope { .. });
-        let original_max_position_embeddings = match fields.count(original, 1, MAX_POSITIONS)? {
+        let original_max_position_embeddings = match fields.count(original, 1, limits::POSITIONS)? {
             Some(length) if is_longrope && length > max_position_embeddings => {
                 let rule = format!("{length} is above max_position_embeddings {max_position_embeddings}");
                 return Err(contradiction(original, rule));
@@ -161,14 +153,6 @@ impl ModelConfig {
                 }
                 4096
             }
-        };
-
-        let dtype_key = if fields.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
-        let dtype = match fields.text(dtype_key)? {
-            None | Some("auto") => None,
-            Some(name) => Some(name.parse().map_err(|_unknown: crate::dtype::UnknownDType| {
-                fields.invalid(dtype_key, "float32, bfloat16 or float16")
-            })?),
         };
 
         // Absent is not null: an absent id takes the class's default, null is no id.
@@ -189,10 +173,10 @@ impl ModelConfig {
             original_max_position_embeddings,
             rope_theta,
             rope_scaling,
-            sliding_window: fields.count("sliding_window", 1, MAX_POSITIONS)?,
+            sliding_window: fields.count("sliding_window", 1, limits::POSITIONS)?,
             rms_norm_eps: fields.number("rms_norm_eps", 0.0, 1.0)?.unwrap_or(1e-5),
             tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
-            dtype,
+            dtype: fields.dtype()?,
             bos_token_id: special("bos_token_id", 1)?.first().copied(),
             eos_token_ids: special("eos_token_id", 32000)?,
             pad_token_id: special("pad_token_id", 32000)?.first().copied(),

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ModelConfig;
+use crate::decoder::{Decoder, Layer};
 use crate::dtype::DType;
 use crate::units::format_count;
 
@@ -60,10 +60,12 @@ pub struct Workspace {
 impl Workspace {
     /// Sizes for sequences of up to `context` tokens, `batch` of them at once.
     #[must_use]
-    pub fn new(config: &ModelConfig, dtype: DType, attention: Attention, context: u64, batch: u64) -> Self {
-        let [hidden, intermediate, vocab] =
-            [config.hidden_size, config.intermediate_size, config.vocab_size].map(|n| n as u64);
-        let [query, key_value] = [config.query_width(), config.key_value_width()].map(|n| n as u64);
+    pub fn new(decoder: &Decoder, dtype: DType, attention: Attention, context: u64, batch: u64) -> Self {
+        let widest_of = |width: fn(&Layer) -> usize| decoder.widest(width) as u64;
+        let [hidden, vocab] = [decoder.hidden_size, decoder.vocab_size].map(|n| n as u64);
+        let intermediate = widest_of(|layer| layer.mlp.active_width());
+        let qkv = widest_of(|layer| layer.attention.projected_width());
+        let query = widest_of(|layer| layer.attention.mixed_width());
         let logit_rows = batch.max(LOGIT_ROWS);
         let rows = context.min(CHUNK).max(logit_rows);
         let widest = hidden.max(query).max(intermediate);
@@ -72,9 +74,9 @@ impl Workspace {
             rows,
             residual: values(rows, hidden),
             normed: values(rows, hidden),
-            projected: values(rows, (query + 2 * key_value).max(2 * intermediate)),
+            projected: values(rows, qkv.max(2 * intermediate)),
             mixed: values(rows, query.max(intermediate)),
-            rotary: values(rows, config.rotary_dim() as u64),
+            rotary: values(rows, decoder.rotary_dim as u64),
             scores: if attention == Attention::Eager { values(SCORE_ROWS, context) } else { 0 },
             panel: if dtype == DType::F32 { 0 } else { PANEL.max(widest) },
             last: values(logit_rows, hidden),
@@ -107,13 +109,13 @@ pub struct Activations {
 /// Activations are held in f32 whatever the dtype, rounded to it where Hugging Face casts.
 #[must_use]
 pub fn activations(
-    config: &ModelConfig,
+    decoder: &Decoder,
     dtype: DType,
     attention: Attention,
     context: u64,
     batch: u64,
 ) -> Activations {
-    let workspace = Workspace::new(config, dtype, attention, context, batch);
+    let workspace = Workspace::new(decoder, dtype, attention, context, batch);
     let mut terms = vec![
         ("rows × (2·hidden + max(qkv, 2·intermediate) + max(q, intermediate) + rotary)", {
             let Workspace { residual, normed, projected, mixed, rotary, .. } = workspace;
@@ -136,12 +138,26 @@ pub fn activations(
     }
 }
 
+/// The bytes of [`activations`] alone, for searches.
+#[must_use]
+pub fn activations_bytes(
+    decoder: &Decoder,
+    dtype: DType,
+    attention: Attention,
+    context: u64,
+    batch: u64,
+) -> u64 {
+    Workspace::new(decoder, dtype, attention, context, batch).bytes()
+}
+
 /// What [`logits of a whole sequence`](crate::engine::Diagnostics::logits) allocate on top: the residual of every
 /// token and one layer's keys and values.
 #[must_use]
-pub fn diagnostics(config: &ModelConfig, kv_dtype: DType, tokens: u64) -> u64 {
-    let cache = kv_dtype.tensor_bytes(&[2, config.key_value_width(), tokens as usize]);
-    (4 * config.hidden_size as u64).saturating_mul(tokens).saturating_add(cache)
+pub fn diagnostics(decoder: &Decoder, kv_dtype: DType, tokens: u64) -> u64 {
+    let key_value =
+        decoder.widest(|layer| layer.attention.projected_width() - layer.attention.query_width()) / 2;
+    let cache = kv_dtype.tensor_bytes(&[2, key_value, tokens as usize]);
+    (4 * decoder.hidden_size as u64).saturating_mul(tokens).saturating_add(cache)
 }
 
 #[cfg(test)]
@@ -150,7 +166,7 @@ mod tests {
 
     #[test]
     fn phi3_mini_by_hand() {
-        let config = ModelConfig::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
+        let config = Decoder::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
         let rows = 512 * (2 * 3072 + 16384 + 8192 + 96);
         let head = 16 * (3072 + 32064);
         let f32 = activations(&config, DType::F32, Attention::Eager, 4096, 1);
@@ -163,7 +179,7 @@ mod tests {
 
     #[test]
     fn no_size_overflows() {
-        let config = ModelConfig::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
+        let config = Decoder::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
         assert_eq!(activations(&config, DType::F32, Attention::Eager, u64::MAX, u64::MAX).bytes, u64::MAX);
     }
 }

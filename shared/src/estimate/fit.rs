@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ModelConfig;
-use crate::dtype::DType;
-use crate::estimate::{self, KvPolicy, Resolved, StoredTensors};
-use crate::units::{format_bytes, format_count};
+use super::levers::Levers;
+use crate::decoder::Decoder;
+use crate::estimate::{self, Resolved, StoredTensors};
+use crate::units::format_bytes;
 
 /// Whether a load fits into the memory that is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,6 +54,8 @@ pub struct Suggestion {
     pub total_bytes: u64,
     /// The verdict with it.
     pub verdict: Verdict,
+    /// Whether the engines of this build do it.
+    pub runs: bool,
 }
 
 /// The 1.2× rule as teams use it, on weights alone, beside what it forgets.
@@ -67,6 +69,21 @@ pub struct MarginRule {
     pub break_even_context: u64,
 }
 
+/// Where the search for the largest batch ends.
+pub const MOST_SEQUENCES: u64 = 1 << 12;
+
+/// Batches that the longest context is told for.
+const BATCHES: [u64; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+
+/// The longest context of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchLimit {
+    /// Sequences at once.
+    pub batch: u64,
+    /// Tokens of each that still load, capped at the model's positions; 0 where none do.
+    pub max_context: u64,
+}
+
 /// The verdict and what it rests on. Without a device `verdict`, `available_bytes` and `max_context` are null.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fit {
@@ -78,6 +95,10 @@ pub struct Fit {
     pub available_bytes: Option<u64>,
     /// Longest context that still loads, capped at the model's positions; 0 where none does.
     pub max_context: Option<u64>,
+    /// Most sequences that still load at the asked context, capped at [`MOST_SEQUENCES`]; 0 where not one does.
+    pub max_batch: Option<u64>,
+    /// The longest context for each of some batches.
+    pub max_contexts: Vec<BatchLimit>,
     /// Why, with the numbers.
     pub reason: String,
     /// Single changes that help, the smallest first.
@@ -94,7 +115,7 @@ fn with_margin(bytes: u64) -> u64 {
 /// Holds a need against a device.
 #[must_use]
 pub fn judge(
-    config: &ModelConfig,
+    decoder: &Decoder,
     stored: Option<&StoredTensors>,
     resolved: &Resolved,
     weights_bytes: u64,
@@ -102,13 +123,13 @@ pub fn judge(
 ) -> Fit {
     let total = |changed: &Resolved| {
         // Only a change of format changes the weights; summing them anew at each step would cost milliseconds.
-        let same = (changed.dtype, changed.convert_to) == (resolved.dtype, resolved.convert_to);
+        let same = (changed.format, changed.convert_to) == (resolved.format, resolved.convert_to);
         let weights =
-            if same { weights_bytes } else { estimate::resolved_weights_bytes(config, stored, changed) };
-        estimate::total_bytes(config, weights, changed)
+            if same { weights_bytes } else { estimate::resolved_weights_bytes(decoder, stored, changed) };
+        estimate::total_bytes(decoder, weights, changed)
     };
     let total_bytes = total(resolved);
-    let per_token = estimate::bytes_per_token(config, resolved.kv_dtype);
+    let per_token = estimate::bytes_per_token(decoder, resolved.kv_dtype);
     let margin_rule = MarginRule {
         weights_only_bytes: with_margin(weights_bytes),
         everything_bytes: with_margin(total_bytes),
@@ -122,19 +143,22 @@ pub fn judge(
             ..Fit::default()
         };
     };
-    let max_context = largest(config.max_position_embeddings as u64, |context| {
-        total(&Resolved { context, ..resolved.clone() }) <= available
-    });
+    let fits = |batch, context| total(&Resolved { batch, context, ..resolved.clone() }) <= available;
+    let longest = |batch| largest(decoder.max_position_embeddings as u64, |context| fits(batch, context));
+    let max_contexts =
+        BATCHES.into_iter().map(|batch| BatchLimit { batch, max_context: longest(batch) }).collect();
     let verdict = Verdict::of(total_bytes, available);
     let suggestions = match verdict {
         Verdict::Fits => Vec::new(),
-        _ => suggest(config, resolved, &total, available, verdict),
+        now => Levers { decoder, resolved, total: &total, available, now }.that_help(),
     };
     Fit {
         verdict: Some(verdict),
         required_bytes: total_bytes,
         available_bytes: Some(available),
-        max_context: Some(max_context),
+        max_context: Some(longest(resolved.batch)),
+        max_batch: Some(largest(MOST_SEQUENCES, |batch| fits(batch, resolved.context))),
+        max_contexts,
         reason: reason(verdict, total_bytes, available),
         suggestions,
         margin_rule,
@@ -155,68 +179,11 @@ fn reason(verdict: Verdict, total: u64, available: u64) -> String {
 }
 
 /// The largest `n` in `1..=max` for which `holds`, which must be monotone; 0 where it holds for none.
-fn largest(max: u64, holds: impl Fn(u64) -> bool) -> u64 {
+pub(super) fn largest(max: u64, holds: impl Fn(u64) -> bool) -> u64 {
     let (mut yes, mut no) = (0, max + 1);
     while no - yes > 1 {
         let middle = yes + (no - yes) / 2;
         if holds(middle) { yes = middle } else { no = middle }
     }
     yes
-}
-
-/// Marks a format that the engines of this build do not compute in: the arithmetic holds for others.
-fn elsewhere(dtype: DType) -> &'static str {
-    if dtype.is_float() { "" } else { " (not run by this build)" }
-}
-
-/// Tries each lever alone, from the one that changes least; keeps those that better the verdict.
-fn suggest(
-    config: &ModelConfig,
-    resolved: &Resolved,
-    total: &dyn Fn(&Resolved) -> u64,
-    available: u64,
-    now: Verdict,
-) -> Vec<Suggestion> {
-    let mut levers: Vec<(String, String, Resolved)> = Vec::new();
-    if resolved.batch > 1 {
-        let batch = largest(resolved.batch - 1, |batch| {
-            Verdict::of(total(&Resolved { batch, ..resolved.clone() }), available) < now
-        });
-        if batch > 0 {
-            let label = format!("run {batch} sequences at once instead of {}", resolved.batch);
-            levers.push((format!("batch={batch}"), label, Resolved { batch, ..resolved.clone() }));
-        }
-    }
-    let shorter = largest(resolved.context - 1, |context| {
-        Verdict::of(total(&Resolved { context, ..resolved.clone() }), available) < now
-    });
-    // A context of a few tokens is no help to anyone.
-    if shorter >= 128 {
-        let label = format!("shorten the context to {} tokens", format_count(shorter));
-        levers.push((format!("context={shorter}"), label, Resolved { context: shorter, ..resolved.clone() }));
-    }
-    let narrower = |dtype: &DType, than: DType| dtype.tensor_bytes(&[256]) < than.tensor_bytes(&[256]);
-    if resolved.kv_policy == KvPolicy::Full && config.effective_window(resolved.context as usize).is_some() {
-        let label = "keep only the sliding window in the KV cache".to_owned();
-        let kv_policy = KvPolicy::Window;
-        levers.push(("kv_policy=window".to_owned(), label, Resolved { kv_policy, ..resolved.clone() }));
-    }
-    for kv_dtype in DType::KV_CACHE.into_iter().filter(|d| narrower(d, resolved.kv_dtype)) {
-        let label = format!("keep the KV cache in {kv_dtype}{}", elsewhere(kv_dtype));
-        levers.push((format!("kv_dtype={kv_dtype}"), label, Resolved { kv_dtype, ..resolved.clone() }));
-    }
-    for dtype in DType::WEIGHTS.into_iter().filter(|d| narrower(d, resolved.dtype)) {
-        let verb = if dtype.is_quantized() { "quantize the weights to" } else { "load the weights in" };
-        let label = format!("{verb} {dtype}{}", elsewhere(dtype));
-        let change = Resolved { dtype, convert_to: Some(dtype), ..resolved.clone() };
-        levers.push((format!("dtype={dtype}"), label, change));
-    }
-    levers
-        .into_iter()
-        .map(|(change, label, resolved)| {
-            let total_bytes = total(&resolved);
-            Suggestion { change, label, total_bytes, verdict: Verdict::of(total_bytes, available) }
-        })
-        .filter(|suggestion| suggestion.verdict < now)
-        .collect()
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KvPolicy;
+use super::{Calibration, Format, KvPolicy};
 use crate::dtype::DType;
 use crate::estimate::activations::Attention;
 use crate::units::{SizeError, parse_size};
@@ -12,7 +12,7 @@ use crate::units::{SizeError, parse_size};
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Format of the weights; default: as stored, else the config's, else bf16.
-    pub dtype: Option<DType>,
+    pub dtype: Option<Format>,
     /// Format of the KV cache; default: `dtype` if it is a float, else bf16.
     pub kv_dtype: Option<DType>,
     /// Tokens of each sequence; default: 4096 or the model's positions, whichever is less.
@@ -25,6 +25,8 @@ pub struct Options {
     pub kv_policy: Option<KvPolicy>,
     /// Free memory of the device.
     pub device_memory: Option<Size>,
+    /// Runtime overhead as measured attempts have it; default: assumed.
+    pub calibration: Option<Calibration>,
 }
 
 /// Bytes, in JSON either a number or a text such as `16GiB`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ModelConfig;
+use crate::decoder::{Decoder, Mlp};
 use crate::tensors::{self, Group};
 
 /// Parameters of one group.
@@ -27,17 +27,45 @@ pub struct Params {
 
 /// Counts the parameters of a model.
 #[must_use]
-pub fn params(config: &ModelConfig) -> Params {
+pub fn params(decoder: &Decoder) -> Params {
     let mut counts: BTreeMap<Group, u64> = BTreeMap::new();
-    for tensor in tensors::list(config) {
-        *counts.entry(tensor.group()).or_default() += tensor.count();
+    for part in tensors::parts(decoder) {
+        let count = counts.entry(part.role.group()).or_default();
+        *count = count.saturating_add(part.count());
     }
     let count = |name| GroupCount { name, count: counts.get(&name).copied().unwrap_or(0) };
-    Params { total: counts.values().sum(), groups: Group::ALL.into_iter().map(count).collect() }
+    Params {
+        total: counts.values().fold(0, |sum, count| sum.saturating_add(*count)),
+        groups: Group::ALL.into_iter().map(count).collect(),
+    }
+}
+
+/// Parameters that one token goes through: all but the experts it is not sent to.
+#[must_use]
+pub fn active_params(decoder: &Decoder) -> u64 {
+    tensors::parts(decoder).fold(0, |sum: u64, part| {
+        let share = match part.layer.map(|layer| decoder.layers[layer].mlp) {
+            Some(Mlp::Experts { count, active, .. }) if part.role.is_routed() => {
+                (part.count() / count as u64).saturating_mul(active as u64)
+            }
+            _ => part.count(),
+        };
+        sum.saturating_add(share)
+    })
+}
+
+/// Parameters of the layers that only predict further ahead, the embedding and head they share not counted again.
+#[must_use]
+pub fn predictor_params(decoder: &Decoder) -> u64 {
+    tensors::predictor_parts(decoder).fold(0, |sum: u64, part| sum.saturating_add(part.count()))
 }
 
 /// The rule of thumb that teams use: `hidden × intermediate × layers × 2`. Wrong by more than half for Phi-3-mini.
 #[must_use]
-pub fn rule_of_thumb(config: &ModelConfig) -> u64 {
-    2 * config.hidden_size as u64 * config.intermediate_size as u64 * config.num_hidden_layers as u64
+pub fn rule_of_thumb(decoder: &Decoder) -> u64 {
+    let width = match decoder.first().mlp {
+        Mlp::Dense { width } | Mlp::Experts { width, .. } => width,
+    };
+    let factors = [2, decoder.hidden_size, width, decoder.layers.len()];
+    factors.iter().fold(1, |product: u64, factor| product.saturating_mul(*factor as u64))
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LoadPeak;
 use super::fit::Fit;
 
 /// How sure a number is.
@@ -70,5 +71,6 @@ pub struct Report {
     pub total_bytes: u64,
     pub terms: Vec<Term>,
     pub assumptions: Vec<Assumption>,
+    pub load_peaks: Vec<LoadPeak>,
     pub fit: Fit,
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::ModelConfig;
+use super::format::Format;
+use crate::decoder::{Decoder, Mlp, Quantization, SCALE_BLOCK, Scales};
 use crate::dtype::DType;
-use crate::tensors;
+use crate::tensors::{self, Group, Part, Role};
 use crate::weights::StoredTensor;
 
 /// The tensors of a checkpoint by name, as its headers have them.
@@ -18,36 +19,119 @@ pub type StoredTensors = BTreeMap<String, StoredTensor>;
 pub fn held_as(dtype: DType, shape: &[usize]) -> DType {
     match shape {
         _ if !dtype.is_quantized() => dtype,
-        [_, columns] if (*columns as u64).is_multiple_of(dtype.block_len()) => dtype,
-        [_, _] => DType::F16,
+        [_, .., columns] if (*columns as u64).is_multiple_of(dtype.block_len()) => dtype,
+        [_, _, ..] => DType::F16,
         _ => DType::F32,
     }
 }
 
-/// Bytes of all weights in `dtype`.
+/// Bytes of all weights in a format.
 #[must_use]
-pub fn weights_bytes(config: &ModelConfig, dtype: DType) -> u64 {
-    shapes_bytes(tensors::list(config).map(|tensor| tensor.shape), dtype)
+pub fn weights_bytes(decoder: &Decoder, format: impl Into<Format>) -> u64 {
+    let format = format.into();
+    tensors::parts(decoder).fold(0, |sum: u64, part| sum.saturating_add(part_bytes(decoder, &part, format)))
+}
+
+/// Bytes of all copies of a part in a format.
+#[must_use]
+pub fn part_bytes(decoder: &Decoder, part: &Part, format: Format) -> u64 {
+    let one = match format {
+        Format::Plain(dtype) => held_as(dtype, &part.shape).tensor_bytes(&part.shape),
+        Format::Q4KM => held_as_q4_k_m(decoder, part).tensor_bytes(&part.shape),
+        Format::Quantized(quantization) => quantized_bytes(part, quantization),
+    };
+    one.saturating_mul(part.copies as u64)
+}
+
+/// Projections of layers are what published quantisations touch: not the embedding, the head, norms or the router.
+fn is_projection(part: &Part) -> bool {
+    let grouped = matches!(part.role.group(), Group::Attention | Group::Mlp | Group::Experts);
+    grouped && !part.is_bias && part.shape.len() >= 2
+}
+
+/// One tensor as its quantisation stores it, scales and zeros included; source: the tensor names and shapes that
+/// AutoAWQ, GPTQModel, DeepSeek-V3 and gpt-oss publish.
+fn quantized_bytes(part: &Part, quantization: Quantization) -> u64 {
+    let half = || DType::Bf16.tensor_bytes(&part.shape);
+    if !is_projection(part) {
+        return half();
+    }
+    let [rows, columns] = match *part.shape.as_slice() {
+        [rows, columns] => [rows as u64, columns as u64],
+        // All experts in one tensor: a matrix for each.
+        [count, reads, gives] => [(count * gives) as u64, reads as u64],
+        _ => return half(),
+    };
+    match quantization {
+        Quantization::Fp8(scales) => {
+            let side = SCALE_BLOCK as u64;
+            let scales = match scales {
+                Scales::Tensor => 1,
+                Scales::Channel => rows,
+                Scales::Block => rows.div_ceil(side) * columns.div_ceil(side),
+            };
+            rows * columns + 4 * scales
+        }
+        Quantization::Awq { group } | Quantization::Gptq { group } => {
+            let groups = columns.div_ceil(group as u64);
+            let packed = (rows * columns).div_ceil(2);
+            let zeros = groups * rows.div_ceil(8) * 4;
+            let group_of_each =
+                if matches!(quantization, Quantization::Gptq { .. }) { 4 * columns } else { 0 };
+            packed + zeros + 2 * groups * rows + group_of_each
+        }
+        Quantization::MxFp4 if part.role.group() == Group::Experts => DType::MxFp4.row_bytes(columns) * rows,
+        Quantization::MxFp4 => half(),
+    }
+}
+
+/// What llama.cpp's `Q4_K_M` makes of a tensor: source, `llama_tensor_get_type` in its `llama-quant.cpp`.
+fn held_as_q4_k_m(decoder: &Decoder, part: &Part) -> DType {
+    let few_experts = matches!(decoder.first().mlp, Mlp::Experts { count: 8, .. });
+    let wished = match part.role {
+        Role::LmHead => DType::Q6K,
+        Role::Embedding if decoder.tie_word_embeddings => DType::Q6K,
+        Role::Router => return DType::F32,
+        Role::QkvProj => DType::Q5K,
+        Role::VProj | Role::KProj if few_experts => DType::Q8_0,
+        Role::VProj | Role::DownProj | Role::ExpertDownProj if more_bits(decoder, part) => DType::Q6K,
+        Role::OProj if few_experts => DType::Q5K,
+        _ => DType::Q4K,
+    };
+    let Some(columns) = part.shape.get(1..).and_then(|rest| rest.last()) else { return DType::F32 };
+    if columns.is_multiple_of(256) {
+        return wished;
+    }
+    // The 32-wide stand-ins for rows that are no multiple of 256.
+    let narrow = match wished {
+        DType::Q6K | DType::Q8_0 => DType::Q8_0,
+        DType::Q5K => DType::Q5_1,
+        _ => DType::Q5_0,
+    };
+    held_as(narrow, &part.shape)
+}
+
+/// The first and the last eighth of the layers, and every third in between.
+fn more_bits(decoder: &Decoder, part: &Part) -> bool {
+    let (layer, layers) = (part.layer.unwrap_or(0), decoder.layers.len());
+    let eighth = layers / 8;
+    layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2
 }
 
 /// Bytes of a checkpoint's tensors: as stored, or converted to `dtype`.
 #[must_use]
 pub fn stored_bytes(stored: &StoredTensors, dtype: Option<DType>) -> u64 {
-    match dtype {
-        None => stored.values().map(|tensor| tensor.len).sum(),
-        Some(dtype) => shapes_bytes(stored.values().map(|tensor| tensor.shape.clone()), dtype),
-    }
-}
-
-fn shapes_bytes(shapes: impl Iterator<Item = Vec<usize>>, dtype: DType) -> u64 {
-    shapes.map(|shape| held_as(dtype, &shape).tensor_bytes(&shape)).fold(0, u64::saturating_add)
+    let bytes = |tensor: &StoredTensor| match dtype {
+        None => tensor.len,
+        Some(dtype) => held_as(dtype, &tensor.shape).tensor_bytes(&tensor.shape),
+    };
+    stored.values().map(bytes).fold(0, u64::saturating_add)
 }
 
 /// Parameters of a checkpoint: the product of each shape, summed.
 #[must_use]
 pub fn stored_count(stored: &StoredTensors) -> u64 {
-    let count = |tensor: &StoredTensor| tensor.shape.iter().map(|d| *d as u64).product::<u64>();
-    stored.values().map(count).sum()
+    stored.values().map(StoredTensor::count).fold(0, u64::saturating_add)
 }
 
 /// The format that most of a checkpoint's bytes are in.

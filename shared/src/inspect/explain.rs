@@ -1,39 +1,49 @@
-//! Each key of a decoder's config: what it means, and what its value implies for this model.
+//! Each key of a config: what it means, and what its value implies for this model, with the number.
 
 use serde_json::{Value, json};
 
-use super::{Field, Status};
-use crate::config::{Fields, ModelConfig, RopeScaling};
+use super::keys::Key;
+use super::{Field, Known, Status};
+use crate::config::{Fields, RopeScaling};
+use crate::decoder::{Attention, Decoder, Mlp};
 use crate::dtype::DType;
-use crate::estimate;
+use crate::estimate::{self, KvPolicy};
 use crate::rope::attention_factor;
+use crate::tensors;
 use crate::units::{format_bytes, format_count};
 
 /// Longest list that is shown whole.
 const SHOWN_ITEMS: usize = 8;
 
-/// Explains every key of a known config, in the file's order.
-pub(super) fn fields(fields: &Fields, config: &ModelConfig) -> Vec<Field> {
-    fields
-        .map()
-        .iter()
-        .map(|(key, value)| {
-            let (meaning, implication, status) = explain(key, value, config);
-            Field { key: key.clone(), value: shown(value), meaning: meaning.to_owned(), implication, status }
-        })
-        .collect()
+/// Explains every key of a known config, in the file's order; keys of a nested language model after their parent.
+pub(super) fn fields(fields: &Fields, known: Known<'_>) -> Vec<Field> {
+    let nested = known.decoder.family.nested;
+    let mut explained = Vec::new();
+    for (key, value) in fields.map() {
+        explained.push(explain(key, key, value, known));
+        if let (true, Some(map)) = (nested == Some(key), value.as_object()) {
+            explained.extend(
+                map.iter().map(|(inner, value)| explain(&format!("{key}.{inner}"), inner, value, known)),
+            );
+        }
+    }
+    explained
 }
 
 /// Every key of a config that nothing here understands.
 pub(super) fn unexplained(fields: &Fields) -> Vec<Field> {
-    let field = |(key, value): (&String, &Value)| Field {
-        key: key.clone(),
+    fields.map().iter().map(|(key, value)| field(key, value, Status::UnknownKey)).collect()
+}
+
+fn field(path: &str, value: &Value, status: Status) -> Field {
+    Field {
+        key: path.to_owned(),
         value: shown(value),
         meaning: String::new(),
         implication: String::new(),
-        status: Status::UnknownKey,
-    };
-    fields.map().iter().map(field).collect()
+        lever: String::new(),
+        status,
+    }
 }
 
 fn shown(value: &Value) -> Value {
@@ -47,196 +57,184 @@ fn shown(value: &Value) -> Value {
     }
 }
 
-fn explain(key: &str, value: &Value, c: &ModelConfig) -> (&'static str, String, Status) {
-    use Status::{EstimateOnly, Honoured, NoEffect, UnknownKey, Unsupported};
-    let params = |count: u64| format!("{} parameters", format_count(count));
-    let per_layer = |count: usize| format!("{} a layer", params(count as u64));
-    let layers = c.num_hidden_layers;
-    let kv_token = estimate::bytes_per_token(c, DType::Bf16);
-    let kv_text = || format!("KV cache {} a token in 16 bit", format_bytes(kv_token));
-    let nothing = String::new;
-    match key {
-        "model_type" => ("Architecture family", "Native here: no remote code is needed".to_owned(), Honoured),
-        "architectures" => ("Class that transformers instantiates", nothing(), NoEffect),
-        "auto_map" => (
-            "Python classes in the repository, for trust_remote_code",
-            "Ignored: phi3 is supported natively and repository code is never run".to_owned(),
-            NoEffect,
-        ),
-        "hidden_size" => (
-            "Width of the residual stream",
-            format!(
-                "Every matrix has it as one side; embedding {}",
-                params((c.vocab_size * c.hidden_size) as u64)
-            ),
-            Honoured,
-        ),
-        "intermediate_size" => (
-            "Width of the MLP; gate and up are fused",
-            format!("MLP {}, {} in all", per_layer(3 * c.hidden_size * c.intermediate_size), layers),
-            Honoured,
-        ),
-        "num_hidden_layers" => (
-            "Decoder layers",
-            {
-                let total = estimate::params(c).total;
-                let outside = ((c.vocab_size * c.hidden_size) * if c.tie_word_embeddings { 1 } else { 2 }
-                    + c.hidden_size) as u64;
-                format!("{} each; {}", params((total - outside) / layers as u64), kv_text())
-            },
-            Honoured,
-        ),
-        "num_attention_heads" => (
-            "Query heads",
-            format!(
-                "{} heads of {} dimensions: attention is {} wide",
-                c.num_attention_heads,
-                c.head_dim,
-                c.query_width()
-            ),
-            Honoured,
-        ),
-        "num_key_value_heads" => (
-            "Heads that keys and values are kept for",
-            if c.heads_per_key() == 1 {
-                format!("As many as query heads: no grouped-query attention; {}", kv_text())
-            } else {
-                format!("{} query heads share one: {}", c.heads_per_key(), kv_text())
-            },
-            Honoured,
-        ),
-        "head_dim" => ("Width of one head, where it is not hidden / heads", kv_text(), Honoured),
-        "vocab_size" => (
-            "Rows of the embedding and of the head, padding included",
-            format!(
-                "{} {}",
-                params((c.vocab_size * c.hidden_size) as u64),
-                if c.tie_word_embeddings {
-                    "once: the head reuses them"
-                } else {
-                    "twice: embedding and head"
-                }
-            ),
-            Honoured,
-        ),
-        "max_position_embeddings" => (
-            "Longest sequence the model is meant for",
-            format!(
-                "A cache for all {} tokens takes {} in 16 bit",
-                format_count(c.max_position_embeddings as u64),
-                format_bytes(kv_token.saturating_mul(c.max_position_embeddings as u64))
-            ),
-            Honoured,
-        ),
-        "original_max_position_embeddings" => (
-            "Length at which longrope changes from short to long factors",
-            if matches!(c.rope_scaling, RopeScaling::LongRope { .. }) {
-                format!(
-                    "Beyond {} tokens the long factors hold for the whole sequence, and cached keys are computed anew",
-                    format_count(c.original_max_position_embeddings as u64)
-                )
-            } else {
-                "Without longrope it changes nothing".to_owned()
-            },
-            Honoured,
-        ),
-        "rope_theta" => ("Base of the rotary frequencies", nothing(), Honoured),
-        "rope_scaling" | "rope_parameters" => {
-            ("Scaling of the rotary frequencies", rope_implication(c), Honoured)
-        }
-        "partial_rotary_factor" => (
-            "Share of each head that is rotated",
-            format!("{} of {} dimensions are rotated, the rest pass through", c.rotary_dim(), c.head_dim),
-            Honoured,
-        ),
-        "sliding_window" => ("Keys that a query sees, itself included", window_implication(c), Honoured),
-        "rms_norm_eps" => ("Added to the mean square in RMSNorm", nothing(), Honoured),
-        "hidden_act" => ("Activation of the MLP", "silu(gate) × up".to_owned(), Honoured),
-        "tie_word_embeddings" => (
-            "Whether the head reuses the embedding",
-            if c.tie_word_embeddings {
-                format!("{} are counted once", params((c.vocab_size * c.hidden_size) as u64))
-            } else {
-                format!("The head is a tensor of its own: {}", params((c.vocab_size * c.hidden_size) as u64))
-            },
-            Honoured,
-        ),
-        "torch_dtype" | "dtype" => (
-            "Format that the weights were stored in",
-            {
-                let dtype = c.dtype.unwrap_or(DType::Bf16);
-                format!("{} of weights in {dtype}", format_bytes(estimate::weights_bytes(c, dtype)))
-            },
-            Honoured,
-        ),
-        "bos_token_id" => ("Id that starts a text", nothing(), NoEffect),
-        "eos_token_id" => (
-            "Id or ids that end a generation",
-            "generation_config.json's list goes before it".to_owned(),
-            Honoured,
-        ),
-        "pad_token_id" => ("Id of padding", "No padding in our batches".to_owned(), NoEffect),
-        "use_cache" => ("Whether generation keeps keys and values", "Always on here".to_owned(), NoEffect),
-        "attention_bias" => match value {
-            Value::Bool(true) => (
-                "Bias of the attention projections",
-                "phi3 has none: Hugging Face ignores this key, and so do we".to_owned(),
-                NoEffect,
-            ),
-            _ => ("Bias of the attention projections", "No bias".to_owned(), NoEffect),
-        },
-        "attention_dropout" | "embd_pdrop" | "resid_pdrop" => {
-            ("Dropout while training", "None at inference".to_owned(), NoEffect)
-        }
-        "initializer_range" => ("Spread of fresh weights", "Training only".to_owned(), NoEffect),
-        "full_attn_mod" | "interpolate_factor" | "lm_head_bias" | "mlp_bias" => {
-            ("A key of Phi-4-mini's first code", "Hugging Face's phi3 does not read it".to_owned(), NoEffect)
-        }
-        "quantization_config" => (
-            "How the stored weights are quantised",
-            "The estimate takes the stored tensors; this build does not run it".to_owned(),
-            Unsupported,
-        ),
-        "attn_implementation" | "_attn_implementation" => {
-            ("Attention kernel", "Set by the load config".to_owned(), NoEffect)
-        }
-        "transformers_version" | "_name_or_path" | "name_or_path" => {
-            ("Where the file comes from", nothing(), NoEffect)
-        }
-        "_partial" => ("Marks a file with values missing", nothing(), EstimateOnly),
-        _ => ("", "Not a key of phi3".to_owned(), UnknownKey),
+fn explain(path: &str, name: &str, value: &Value, known: Known<'_>) -> Field {
+    let family = known.decoder.family;
+    let Some(key) = Key::find(family, name) else {
+        let implication = format!("Not a key of {}", family.name());
+        return Field { implication, ..field(path, value, Status::UnknownKey) };
+    };
+    let status = match key.status {
+        // Nothing of a family that does not run here is computed with.
+        Status::Honoured | Status::Unsupported if !family.runs() => Status::EstimateOnly,
+        status => status,
+    };
+    Field {
+        meaning: key.meaning.to_owned(),
+        implication: implication(name, value, known),
+        lever: key.lever.to_owned(),
+        ..field(path, value, status)
     }
 }
 
-fn rope_implication(c: &ModelConfig) -> String {
-    match &c.rope_scaling {
+/// What a key's value implies for this model; empty where there is nothing to say beyond its meaning.
+fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
+    let decoder = known.decoder;
+    let (layer, layers) = (decoder.first(), decoder.layers.len());
+    let rows = (decoder.vocab_size as u64).saturating_mul(decoder.hidden_size as u64);
+    let kv_token = estimate::bytes_per_token(decoder, DType::Bf16);
+    let kv = || format!("KV cache {} a token in 16 bit", format_bytes(kv_token));
+    let positions = decoder.max_position_embeddings as u64;
+    match name {
+        "model_type" if decoder.family.runs() => "Native here: no remote code is needed".to_owned(),
+        "model_type" => "Sized here, not run".to_owned(),
+        "auto_map" if decoder.family.runs() => {
+            "Ignored: phi3 is supported natively and repository code is never run".to_owned()
+        }
+        "auto_map" => "Ignored: repository code is never run".to_owned(),
+        "hidden_size" => format!("Every matrix has it as one side; embedding {}", params(rows)),
+        "intermediate_size" | "ff_intermediate_size" | "moe_intermediate_size" => mlp(decoder),
+        "num_hidden_layers" => {
+            let each = tensors::parts(decoder).filter(|part| part.layer == Some(layers - 1));
+            format!("{} in the last one; {}", params(each.map(|part| part.count()).sum()), kv())
+        }
+        "num_attention_heads" => match layer.attention {
+            Attention::Heads { heads, head_dim, .. } => {
+                let width = layer.attention.query_width();
+                format!("{heads} heads of {head_dim} dimensions: attention is {width} wide")
+            }
+            Attention::Latent { heads, .. } => format!("{heads} heads, all from one latent"),
+        },
+        "num_key_value_heads" => match layer.attention {
+            Attention::Heads { heads, kv_heads, .. } if heads == kv_heads => {
+                format!("As many as query heads: no grouped-query attention; {}", kv())
+            }
+            Attention::Heads { heads, kv_heads, .. } => {
+                format!("{} query heads share one: {}", heads / kv_heads, kv())
+            }
+            Attention::Latent { .. } => format!("The latent is kept instead: {}", kv()),
+        },
+        "head_dim" | "kv_lora_rank" | "qk_rope_head_dim" => kv(),
+        "vocab_size" => {
+            let times = if decoder.tie_word_embeddings {
+                "once: the head reuses them"
+            } else {
+                "twice: embedding and head"
+            };
+            format!("{} {times}", params(rows))
+        }
+        "max_position_embeddings" => format!(
+            "A cache for all {} tokens takes {} in 16 bit",
+            format_count(positions),
+            format_bytes(kv_token.saturating_mul(positions))
+        ),
+        "original_max_position_embeddings" => match known.config {
+            Some(config) if matches!(config.rope_scaling, RopeScaling::LongRope { .. }) => format!(
+                "Beyond {} tokens the long factors hold for the whole sequence, and cached keys are computed anew",
+                format_count(config.original_max_position_embeddings as u64)
+            ),
+            _ => "Without longrope it changes nothing".to_owned(),
+        },
+        "rope_scaling" | "rope_parameters" => known.config.map_or_else(String::new, rope),
+        "partial_rotary_factor" => match layer.attention {
+            Attention::Heads { head_dim, .. } => {
+                format!("{} of {head_dim} dimensions are rotated, the rest pass through", decoder.rotary_dim)
+            }
+            Attention::Latent { .. } => String::new(),
+        },
+        "sliding_window" | "layer_types" | "use_sliding_window" | "sliding_window_pattern" => window(decoder),
+        "hidden_act" if decoder.family.runs() => "silu(gate) × up".to_owned(),
+        "tie_word_embeddings" if decoder.tie_word_embeddings => format!("{} are counted once", params(rows)),
+        "tie_word_embeddings" => format!("The head is a tensor of its own: {}", params(rows)),
+        "torch_dtype" | "dtype" => {
+            let format = estimate::stored_format(decoder);
+            format!("{} of weights in {format}", format_bytes(estimate::weights_bytes(decoder, format)))
+        }
+        "eos_token_id" => "generation_config.json's list goes before it".to_owned(),
+        "pad_token_id" => "No padding in our batches".to_owned(),
+        "use_cache" => "Always on here".to_owned(),
+        "attention_bias" => match (decoder.biases.qkv, decoder.biases.output, value) {
+            (false, false, Value::Bool(true)) => {
+                "This family has none: Hugging Face ignores this key, and so do we".to_owned()
+            }
+            (false, false, _) => "No bias".to_owned(),
+            (_, false, _) => "Query, key and value have one".to_owned(),
+            _ => "All four projections have one".to_owned(),
+        },
+        "attention_dropout" | "embd_pdrop" | "resid_pdrop" => "None at inference".to_owned(),
+        "initializer_range" => "Training only".to_owned(),
+        "full_attn_mod" | "interpolate_factor" => "Hugging Face's phi3 does not read it".to_owned(),
+        "quantization_config" => match decoder.quantization {
+            Some(_) => format!("Sized as published: {}", estimate::stored_format(decoder)),
+            None => "A layout that is not known here: sized by the header, or by dtype".to_owned(),
+        },
+        "attn_implementation" | "_attn_implementation" => "Set by the load config".to_owned(),
+        "num_local_experts" | "num_experts" | "n_routed_experts" | "num_experts_per_tok" => experts(decoder),
+        "num_nextn_predict_layers" => {
+            format!("{} apart, not in the total", params(estimate::predictor_params(decoder)))
+        }
+        _ => String::new(),
+    }
+}
+
+fn params(count: u64) -> String {
+    format!("{} parameters", format_count(count))
+}
+
+fn mlp(decoder: &Decoder) -> String {
+    let group = |layer: usize| {
+        let parts = tensors::parts(decoder).filter(move |part| part.layer == Some(layer));
+        parts
+            .filter(|part| matches!(part.role.group(), tensors::Group::Mlp | tensors::Group::Experts))
+            .map(|part| part.count())
+            .sum::<u64>()
+    };
+    let layers = decoder.layers.len();
+    format!("MLP {} in the last of {layers} layers", params(group(layers - 1)))
+}
+
+fn experts(decoder: &Decoder) -> String {
+    let routed = decoder.layers.iter().find_map(|layer| match layer.mlp {
+        Mlp::Experts { count, active, .. } => Some((count, active)),
+        Mlp::Dense { .. } => None,
+    });
+    let Some((count, active)) = routed else { return String::new() };
+    format!(
+        "{active} of {count} experts a token: {} of {} compute, all are held",
+        format_count(estimate::active_params(decoder)),
+        params(estimate::params(decoder).total)
+    )
+}
+
+fn rope(config: &crate::config::ModelConfig) -> String {
+    match &config.rope_scaling {
         RopeScaling::None => "None: positions as trained".to_owned(),
         RopeScaling::Linear { factor } => format!("Positions divided by {factor}"),
         RopeScaling::LongRope { short_factor, .. } => format!(
             "longrope: {} factors; cos and sin × {:.6}, short and long alike",
             short_factor.len(),
-            attention_factor(c)
+            attention_factor(config)
         ),
     }
 }
 
-fn window_implication(c: &ModelConfig) -> String {
-    let positions = c.max_position_embeddings;
-    match (c.sliding_window, c.effective_window(positions)) {
-        (None, _) => "None: every query sees all keys".to_owned(),
-        (Some(window), None) => {
-            format!("{} reaches over all {positions} positions: no effect", format_count(window as u64))
-        }
-        (Some(window), Some(_)) => {
-            let full = estimate::cache_bytes(c, DType::Bf16, estimate::KvPolicy::Full, positions as u64, 1);
-            let capped =
-                estimate::cache_bytes(c, DType::Bf16, estimate::KvPolicy::Window, positions as u64, 1);
-            format!(
-                "Beyond {} tokens older keys are hidden; a cache of the window alone takes {} instead of {}",
-                format_count(window as u64),
-                format_bytes(capped),
-                format_bytes(full)
-            )
-        }
+fn window(decoder: &Decoder) -> String {
+    let positions = decoder.max_position_embeddings as u64;
+    let windowed = decoder.layers.iter().filter(|layer| layer.window.is_some()).count();
+    let Some(window) = decoder.layers.iter().find_map(|layer| layer.window) else {
+        return "None: every query sees all keys".to_owned();
+    };
+    if decoder.effective_window(positions).is_none() {
+        return format!("{} reaches over all {positions} positions: no effect", format_count(window as u64));
     }
+    let cache = |policy| format_bytes(estimate::cache_bytes(decoder, DType::Bf16, policy, positions, 1));
+    let layers = match windowed == decoder.layers.len() {
+        true => String::new(),
+        false => format!(" in {windowed} of {} layers", decoder.layers.len()),
+    };
+    format!(
+        "Beyond {} tokens older keys are hidden{layers}; a cache of the window alone takes {} instead of {}",
+        format_count(window as u64),
+        cache(KvPolicy::Window),
+        cache(KvPolicy::Full)
+    )
 }

@@ -1,26 +1,29 @@
 //! Contradictions, traps and things worth knowing about a phi3 config and what lies beside it.
 
-use super::{Finding, Severity, Status, Subject, explain};
-use crate::config::{ModelConfig, RopeScaling};
+use super::{Finding, Known, Severity, Status, Subject, explain};
+use crate::config::RopeScaling;
+use crate::decoder::{Attention, Decoder, Oracle};
 use crate::dtype::DType;
 use crate::estimate;
 use crate::units::{format_bytes, format_count};
 
 /// All findings, the gravest first.
-pub(super) fn findings(subject: Subject<'_>, config: &ModelConfig) -> Vec<Finding> {
+pub(super) fn findings(subject: Subject<'_>, known: Known<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    weights(subject, config, &mut found);
-    stop_ids(subject, config, &mut found);
-    positions(subject, config, &mut found);
-    spellings(subject, config, &mut found);
-    cache(config, &mut found);
+    weights(subject, known.decoder, &mut found);
+    stop_ids(subject, known, &mut found);
+    positions(subject, known, &mut found);
+    spellings(subject, known, &mut found);
+    cache(known.decoder, &mut found);
+    parts(subject, known.decoder, &mut found);
     found.sort_by_key(|finding| finding.severity);
     found
 }
 
-fn weights(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>) {
+fn weights(subject: Subject<'_>, decoder: &Decoder, found: &mut Vec<Finding>) {
     if let Some(stored) = subject.stored {
-        let (header, formula) = (estimate::stored_count(stored), estimate::params(config).total);
+        let (header, formula) =
+            (estimate::params_total(decoder, Some(stored)), estimate::params(decoder).total);
         if header != formula {
             let message = format!(
                 "the checkpoint holds {} parameters, its config implies {}: {} too {}",
@@ -33,7 +36,7 @@ fn weights(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>)
         }
     }
     if let Some(tokenizer) = subject.tokenizer_vocab {
-        let vocab = config.vocab_size;
+        let vocab = decoder.vocab_size;
         if tokenizer > vocab {
             let message = format!(
                 "the tokenizer knows {tokenizer} ids, the embedding has {vocab} rows: ids beyond would fail"
@@ -49,13 +52,15 @@ fn weights(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>)
     }
 }
 
-fn stop_ids(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>) {
+fn stop_ids(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
+    let listed = subject.fields.token_ids("eos_token_id").unwrap_or_default();
+    let eos = known.config.map_or(listed.as_slice(), |config| config.eos_token_ids.as_slice());
     let missing: Vec<String> = subject
         .generation
         .map(|generation| generation.eos_token_ids.as_slice())
         .unwrap_or_default()
         .iter()
-        .filter(|id| !config.eos_token_ids.contains(id))
+        .filter(|id| !eos.contains(id))
         .map(u32::to_string)
         .collect();
     if !missing.is_empty() {
@@ -65,23 +70,33 @@ fn stop_ids(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>
         );
         found.push(Finding::new("stop_ids_missing_in_config", Severity::Warning, message));
     }
-    if let Some(id) = config.eos_token_ids.iter().find(|id| **id as usize >= config.vocab_size) {
-        let message = format!(
-            "eos_token_id {id} is outside the vocabulary of {}: it can never come",
-            config.vocab_size
-        );
+    let vocab = known.decoder.vocab_size;
+    if let Some(id) = eos.iter().find(|id| **id as usize >= vocab) {
+        let message = format!("eos_token_id {id} is outside the vocabulary of {vocab}: it can never come");
         found.push(Finding::new("eos_out_of_vocab", Severity::Warning, message));
     }
 }
 
-fn positions(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>) {
-    let max = config.max_position_embeddings;
-    if let Some(window) = config.effective_window(max) {
+fn positions(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
+    let decoder = known.decoder;
+    let max = decoder.max_position_embeddings;
+    if let Some(window) = decoder.effective_window(max as u64) {
+        let windowed = decoder.layers.iter().filter(|layer| layer.window.is_some()).count();
+        let layers = match windowed == decoder.layers.len() {
+            true => String::new(),
+            false => format!(" in {windowed} of {} layers", decoder.layers.len()),
+        };
         let message = format!(
-            "sliding_window {window} is shorter than {max} positions: beyond {window} tokens the oldest are hidden, which a ten-token prompt cannot show"
+            "sliding_window {window} is shorter than {max} positions: beyond {window} tokens the oldest are hidden{layers}, which a ten-token prompt cannot show"
         );
         found.push(Finding::new("window_below_context", Severity::Warning, message));
     }
+    let ignored = subject.fields.get("sliding_window").filter(|value| value.is_number());
+    if ignored.is_some() && subject.fields.get("use_sliding_window").is_some_and(|on| *on == false) {
+        let message = "sliding_window has a value, but use_sliding_window is false: no layer has a window";
+        found.push(Finding::new("window_switched_off", Severity::Info, message));
+    }
+    let Some(config) = known.config else { return };
     match &config.rope_scaling {
         RopeScaling::LongRope { short_factor, long_factor, .. } => {
             let original = config.original_max_position_embeddings;
@@ -119,11 +134,20 @@ fn positions(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding
     }
 }
 
-fn spellings(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding>) {
+fn spellings(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
     let fields = subject.fields;
     if fields.get("auto_map").is_some() {
-        let message = "auto_map names repository code; phi3 is native, so trust_remote_code is not needed and nothing of it is run";
-        found.push(Finding::new("remote_code_not_needed", Severity::Info, message));
+        let (code, message) = match known.decoder.family.runs() {
+            true => (
+                "remote_code_not_needed",
+                "auto_map names repository code; phi3 is native, so trust_remote_code is not needed and nothing of it is run",
+            ),
+            false => (
+                "remote_code_not_run",
+                "auto_map names repository code; it is never run, and nothing here needs it to size the model",
+            ),
+        };
+        found.push(Finding::new(code, Severity::Info, message));
     }
     for (taken, left) in [("dtype", "torch_dtype"), ("rope_scaling", "rope_parameters")] {
         if let (Some(a), Some(b)) = (fields.get(taken), fields.get(left))
@@ -133,36 +157,74 @@ fn spellings(subject: Subject<'_>, config: &ModelConfig, found: &mut Vec<Finding
             found.push(Finding::new("two_spellings", Severity::Warning, message));
         }
     }
-    let unknown: Vec<String> = explain::fields(fields, config)
+    let unknown: Vec<String> = explain::fields(fields, known)
         .into_iter()
         .filter(|field| field.status == Status::UnknownKey)
         .map(|field| format!("`{}`", field.key))
         .collect();
     if !unknown.is_empty() {
-        let message = format!("not keys of phi3, without effect here: {}", unknown.join(", "));
+        let message = format!(
+            "not keys of {}, without effect here: {}",
+            known.decoder.family.name(),
+            unknown.join(", ")
+        );
         found.push(Finding::new("unknown_keys", Severity::Warning, message));
     }
-    if !config.defaulted.is_empty() {
-        let keys: Vec<&str> = config.defaulted.iter().map(|key| key.0).collect();
+    if !known.decoder.defaulted.is_empty() {
+        let keys: Vec<&str> = known.decoder.defaulted.iter().map(|key| key.0).collect();
         let message = format!("absent, so Hugging Face's defaults are taken: {}", keys.join(", "));
         found.push(Finding::new("defaults_taken", Severity::Warning, message));
     }
-    if config.dtype.is_none() {
+    if known.decoder.dtype.is_none() {
         let message = "the config names no dtype: bf16 is assumed where no weights tell";
         found.push(Finding::new("dtype_absent", Severity::Info, message));
     }
 }
 
-fn cache(config: &ModelConfig, found: &mut Vec<Finding>) {
-    let weights = estimate::weights_bytes(config, DType::Bf16);
-    let per_token = estimate::bytes_per_token(config, DType::Bf16);
+fn cache(decoder: &Decoder, found: &mut Vec<Finding>) {
+    let weights = estimate::weights_bytes(decoder, DType::Bf16);
+    let per_token = estimate::bytes_per_token(decoder, DType::Bf16);
     let tokens = weights / per_token.max(1);
-    if config.heads_per_key() == 1 && config.num_attention_heads > 1 {
+    let ungrouped = match decoder.first().attention {
+        Attention::Heads { heads, kv_heads, .. } => heads == kv_heads && heads > 1,
+        Attention::Latent { .. } => false,
+    };
+    if ungrouped {
         let message = format!(
             "no grouped-query attention: {} of KV cache a token in 16 bit; from {} tokens on the cache outweighs the weights",
             format_bytes(per_token),
             format_count(tokens)
         );
         found.push(Finding::new("no_gqa", Severity::Info, message));
+    }
+}
+
+fn parts(subject: Subject<'_>, decoder: &Decoder, found: &mut Vec<Finding>) {
+    if decoder.family.oracle == Oracle::Computed {
+        let message = format!(
+            "{}: counted from the authors' code; Hugging Face has no such class to hold it against",
+            decoder.family.name()
+        );
+        found.push(Finding::new("computed_family", Severity::Info, message));
+    }
+    for part in &decoder.apart {
+        let message = format!("{} (`{}`): beside the language model, not counted", part.name, part.key);
+        found.push(Finding::new("part_apart", Severity::Warning, message));
+    }
+    if !decoder.predictors.is_empty() {
+        let message = format!(
+            "{} layers predict tokens further ahead (MTP): {} parameters, not loaded for generation, not in the total",
+            decoder.predictors.len(),
+            format_count(estimate::predictor_params(decoder))
+        );
+        found.push(Finding::new("predictors_apart", Severity::Info, message));
+    }
+    let method = subject.fields.get("quantization_config").and_then(|config| config.get("quant_method"));
+    if let (Some(method), None) = (method, decoder.quantization) {
+        let message = format!(
+            "weights quantised by {method}, whose layout is not known here: without a checkpoint they are sized in {}",
+            estimate::stored_format(decoder)
+        );
+        found.push(Finding::new("quantization_unknown", Severity::Warning, message));
     }
 }

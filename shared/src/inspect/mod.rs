@@ -2,11 +2,13 @@
 
 mod explain;
 mod findings;
+mod keys;
 mod report;
 
 pub use report::{Field, Finding, InspectReport, RuleOfThumb, Severity, Status, Support, TotalParams};
 
 use crate::config::{ConfigError, Fields, GenerationConfig, ModelConfig};
+use crate::decoder::Decoder;
 use crate::estimate::{self, StoredTensors};
 
 /// What is inspected: a config, and what lies beside it.
@@ -30,29 +32,41 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// A config that is understood: what it costs, and for the family that runs here how it computes.
+#[derive(Debug, Clone, Copy)]
+struct Known<'a> {
+    decoder: &'a Decoder,
+    config: Option<&'a ModelConfig>,
+}
+
 /// Explains a config. An unknown architecture is a report with [`Support::Unknown`], not an error.
 ///
 /// # Errors
-/// A `phi3` config that contradicts itself, or no `model_type` at all.
+/// A config of a known family that contradicts itself, or no `model_type` at all.
 pub fn inspect(subject: Subject<'_>) -> Result<InspectReport, ConfigError> {
-    match ModelConfig::from_fields(subject.fields) {
-        Ok(config) => Ok(known(subject, &config)),
+    match Decoder::from_fields(subject.fields) {
+        Ok(decoder) => {
+            let config =
+                decoder.family.runs().then(|| ModelConfig::from_fields(subject.fields)).transpose()?;
+            Ok(known(subject, Known { decoder: &decoder, config: config.as_ref() }))
+        }
         Err(ConfigError::UnknownArchitecture { model_type }) => unknown(subject, model_type),
         Err(error) => Err(error),
     }
 }
 
-fn known(subject: Subject<'_>, config: &ModelConfig) -> InspectReport {
-    let counted = estimate::params(config);
-    let total = subject.stored.map_or(counted.total, estimate::stored_count);
-    let value = estimate::rule_of_thumb(config);
+fn known(subject: Subject<'_>, known: Known<'_>) -> InspectReport {
+    let decoder = known.decoder;
+    let counted = estimate::params(decoder);
+    let total = estimate::params_total(decoder, subject.stored);
+    let value = estimate::rule_of_thumb(decoder);
     InspectReport {
-        model_type: "phi3".to_owned(),
+        model_type: subject.fields.text("model_type").ok().flatten().unwrap_or_default().to_owned(),
         architecture: architecture(subject.fields),
-        support: Support::Run,
+        support: if decoder.family.runs() { Support::Run } else { Support::Estimate },
         params: TotalParams { total: Some(total), groups: counted.groups },
-        fields: explain::fields(subject.fields, config),
-        findings: findings::findings(subject, config),
+        fields: explain::fields(subject.fields, known),
+        findings: findings::findings(subject, known),
         rule_of_thumb: Some(RuleOfThumb { value, error: value as f64 / total as f64 - 1.0 }),
     }
 }

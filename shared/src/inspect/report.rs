@@ -58,6 +58,8 @@ pub struct Field {
     pub meaning: String,
     /// What this value implies, with the number.
     pub implication: String,
+    /// What one can do about it without training; empty where nothing.
+    pub lever: String,
     /// What our engines make of it.
     pub status: Status,
 }

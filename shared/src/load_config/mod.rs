@@ -130,6 +130,12 @@ impl LoadConfig {
     /// # Errors
     /// A config that is refused, with or without the overrides.
     pub fn apply(&self, fields: &Fields) -> Result<ModelConfig, crate::config::ConfigError> {
+        ModelConfig::from_fields(&self.overridden(fields))
+    }
+
+    /// The keys of a config with the overrides in their place, not judged.
+    #[must_use]
+    pub fn overridden(&self, fields: &Fields) -> Fields {
         let mut map = fields.map().clone();
         if let Some(scaling) = &self.rope_scaling {
             // The new spelling carries more than scaling: what else it holds moves back to the old keys.
@@ -145,7 +151,7 @@ impl LoadConfig {
         if let Some(window) = self.sliding_window {
             map.insert("sliding_window".to_owned(), window.into());
         }
-        ModelConfig::from_fields(&Fields::from_map(map))
+        Fields::from_map(map)
     }
 }
 

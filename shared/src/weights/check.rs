@@ -3,22 +3,32 @@
 use super::checkpoint::is_buffer;
 use super::differences::Differences;
 use super::{Checkpoint, WeightSource, WeightsError, WeightsProblem, floats};
-use crate::config::ModelConfig;
+use crate::decoder::Decoder;
 use crate::tensors::{self, Role, TensorSpec};
 
 /// Bytes compared at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
 impl<S: WeightSource> Checkpoint<S> {
-    /// Checks that the files hold the tensors of `config` in their shapes and in a float format, and names every
+    /// Checks that the files hold the tensors of a model in their shapes and in a float format, and names every
     /// difference. A tied checkpoint may store its head again ([`Checkpoint::check_tied_head`]).
     ///
     /// # Errors
     /// [`WeightsProblem::Mismatch`] with all missing, misshapen and unexpected tensors.
-    pub fn check(&self, config: &ModelConfig) -> Result<(), WeightsError> {
-        let mut expected: Vec<TensorSpec> = tensors::list(config).collect();
-        if config.tie_word_embeddings {
-            let head = tensors::spec(config, Role::LmHead, 0);
+    pub fn check(&self, decoder: &Decoder) -> Result<(), WeightsError> {
+        let lines = self.differences(decoder, true);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        Err(WeightsError::new(&self.name, WeightsProblem::Mismatch(lines)))
+    }
+
+    /// What is missing, misshapen or unexpected, a line each; and what is in no float format, if `floats_wanted`.
+    #[must_use]
+    pub fn differences(&self, decoder: &Decoder, floats_wanted: bool) -> Vec<String> {
+        let mut expected: Vec<TensorSpec> = tensors::list(decoder).collect();
+        if decoder.tie_word_embeddings {
+            let head = tensors::spec(decoder, Role::LmHead, 0);
             expected.extend(self.tensors.contains_key(&head.name).then_some(head));
         }
         let mut differences = Differences::default();
@@ -30,7 +40,7 @@ impl<S: WeightSource> Checkpoint<S> {
                         differences
                             .push(&spec.name, format!("is {:?}, expected {:?}", found.shape, spec.shape));
                     }
-                    if !floats::is_convertible(found.dtype) {
+                    if floats_wanted && !floats::is_convertible(found.dtype) {
                         differences.push(&spec.name, format!("is {}, expected a float format", found.dtype));
                     }
                 }
@@ -38,15 +48,11 @@ impl<S: WeightSource> Checkpoint<S> {
         }
         let names: std::collections::HashSet<&str> = expected.iter().map(|spec| spec.name.as_str()).collect();
         for (name, found) in &self.tensors {
-            if !names.contains(name.as_str()) && !is_buffer(name) {
+            if !names.contains(name.as_str()) && !is_buffer(name) && !tensors::is_apart(decoder, name) {
                 differences.push(name, format!("{:?} is not in the config", found.shape));
             }
         }
-        let lines = differences.lines();
-        if lines.is_empty() {
-            return Ok(());
-        }
-        Err(WeightsError::new(&self.name, WeightsProblem::Mismatch(lines)))
+        differences.lines()
     }
 
     /// Checks that a head stored beside a tied embedding holds the same bytes.
@@ -56,14 +62,14 @@ impl<S: WeightSource> Checkpoint<S> {
     ///
     /// # Errors
     /// The two differ, or a read fails.
-    pub async fn check_tied_head(&self, config: &ModelConfig) -> Result<(), WeightsError> {
-        let name = |role| tensors::spec(config, role, 0).name;
+    pub async fn check_tied_head(&self, decoder: &Decoder) -> Result<(), WeightsError> {
+        let name = |role| tensors::spec(decoder, role, 0).name;
         let (head_name, embedding_name) = (name(Role::LmHead), name(Role::Embedding));
         let (Some(head), Some(embedding)) = (self.tensors.get(&head_name), self.tensors.get(&embedding_name))
         else {
             return Ok(());
         };
-        if !config.tie_word_embeddings {
+        if !decoder.tie_word_embeddings {
             return Ok(());
         }
         let differ = || {

@@ -5,6 +5,7 @@ use std::io;
 
 use super::safetensors::{ShardIndex, TensorEntry, read_header};
 use super::{BytesSource, WeightSource, WeightsError, WeightsFinding, WeightsProblem, floats};
+use crate::decoder::Decoder;
 use crate::dtype::DType;
 
 /// Bytes read at a time where a tensor is converted while it is read.
@@ -145,6 +146,14 @@ impl<S: WeightSource> Checkpoint<S> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).filter(|(name, _)| !is_buffer(name))
     }
 
+    /// Tensors of the language model, by name: without buffers, encoders, adapters and predictors.
+    #[must_use]
+    pub fn language_model(&self, decoder: &Decoder) -> BTreeMap<String, StoredTensor> {
+        let belongs = |name: &str| !is_buffer(name) && !crate::tensors::is_apart(decoder, name);
+        let chosen = self.tensors.iter().filter(|(name, _)| belongs(name));
+        chosen.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+    }
+
     /// Number of parameters.
     #[must_use]
     pub fn parameter_count(&self) -> u64 {
@@ -262,9 +271,10 @@ impl<S: WeightSource> Checkpoint<S> {
     }
 }
 
-/// Rotary frequencies that old checkpoints carry along; computed anew by everyone, no parameters.
+/// What checkpoints carry along that is no parameter: rotary frequencies, computed anew by everyone; the correction of
+/// a router's scores, which is not trained by gradients.
 pub(super) fn is_buffer(name: &str) -> bool {
-    name.ends_with("rotary_emb.inv_freq")
+    name.ends_with("rotary_emb.inv_freq") || name.ends_with("gate.e_score_correction_bias")
 }
 
 #[cfg(test)]

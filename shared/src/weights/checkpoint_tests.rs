@@ -25,7 +25,7 @@ fn file(tensors: &[(&str, &[usize])]) -> BytesSource<Vec<u8>> {
 }
 
 fn whole(tied: bool) -> Vec<(String, Vec<usize>)> {
-    crate::tensors::list(&config(tied)).map(|spec| (spec.name, spec.shape)).collect()
+    crate::tensors::list(&config(tied).decoder()).map(|spec| (spec.name, spec.shape)).collect()
 }
 
 fn open(tensors: &[(String, Vec<usize>)]) -> Checkpoint<BytesSource<Vec<u8>>> {
@@ -36,16 +36,16 @@ fn open(tensors: &[(String, Vec<usize>)]) -> Checkpoint<BytesSource<Vec<u8>>> {
 #[test]
 fn every_difference_from_the_config_is_named() {
     let mut tensors = whole(false);
-    assert!(open(&tensors).check(&config(false)).is_ok());
+    assert!(open(&tensors).check(&config(false).decoder()).is_ok());
     assert_eq!(
         open(&tensors).parameter_count(),
-        crate::tensors::list(&config(false)).map(|s| s.count()).sum::<u64>()
+        crate::tensors::list(&config(false).decoder()).map(|s| s.count()).sum::<u64>()
     );
 
     tensors.retain(|(name, _)| !name.contains("o_proj") && !name.contains("down_proj"));
     tensors[0].1 = vec![6, 4];
     tensors.push(("model.layers.7.bias".to_owned(), vec![3]));
-    let error = open(&tensors).check(&config(false)).expect_err("refused");
+    let error = open(&tensors).check(&config(false).decoder()).expect_err("refused");
     let WeightsProblem::Mismatch(lines) = &error.problem else { panic!("{error}") };
     assert_eq!(
         lines,
@@ -62,20 +62,20 @@ fn every_difference_from_the_config_is_named() {
 fn a_tied_checkpoint_may_store_its_head_again_but_not_another_one() {
     let mut tensors = whole(false);
     // Unlike an untied one, it may do without.
-    assert!(open(&whole(true)).check(&config(true)).is_ok());
-    assert!(open(&whole(true)).check(&config(false)).is_err());
+    assert!(open(&whole(true)).check(&config(true).decoder()).is_ok());
+    assert!(open(&whole(true)).check(&config(false).decoder()).is_err());
 
     let checkpoint = open(&tensors);
-    assert!(checkpoint.check(&config(true)).is_ok());
-    assert!(block_on(checkpoint.check_tied_head(&config(false))).is_ok());
+    assert!(checkpoint.check(&config(true).decoder()).is_ok());
+    assert!(block_on(checkpoint.check_tied_head(&config(false).decoder())).is_ok());
     assert_eq!(
-        block_on(checkpoint.check_tied_head(&config(true))).expect_err("differs").code(),
+        block_on(checkpoint.check_tied_head(&config(true).decoder())).expect_err("differs").code(),
         "weights_mismatch"
     );
 
     let head = tensors.iter_mut().find(|(name, _)| name == "lm_head.weight").expect("untied");
     head.1 = vec![4, 4];
-    assert!(open(&tensors).check(&config(true)).is_err());
+    assert!(open(&tensors).check(&config(true).decoder()).is_err());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn rotary_buffers_are_reported_and_not_counted() {
     let parameters = open(&tensors).parameter_count();
     tensors.push(("model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(), vec![1]));
     let checkpoint = open(&tensors);
-    assert!(checkpoint.check(&config(false)).is_ok());
+    assert!(checkpoint.check(&config(false).decoder()).is_ok());
     assert_eq!(checkpoint.parameter_count(), parameters);
     assert_eq!(checkpoint.findings()[0].code(), "ignored_buffers");
 }
@@ -96,7 +96,7 @@ fn integers_are_no_weights() {
     bytes[at] = b'I';
     let checkpoint =
         block_on(Checkpoint::from_safetensors(vec![("m".to_owned(), BytesSource(bytes))])).expect("good");
-    let error = checkpoint.check(&config(true)).expect_err("refused").to_string();
+    let error = checkpoint.check(&config(true).decoder()).expect_err("refused").to_string();
     assert!(error.contains("`model.norm.weight` is i32, expected a float format"), "{error}");
     assert_eq!(
         block_on(checkpoint.read_as_f32("model.norm.weight")).expect_err("refused").code(),

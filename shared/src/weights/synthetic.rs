@@ -112,7 +112,7 @@ pub async fn synth<W: WeightSink>(
     if let Some(index) = index {
         files.push(write_file(INDEX_FILE, &index, &mut create)?);
     }
-    let params_total = tensors::list(&config).map(|spec| spec.count()).sum();
+    let params_total = tensors::list(&config.decoder()).map(|spec| spec.count()).sum();
     Ok(Written { files, params_total })
 }
 
@@ -122,7 +122,7 @@ fn layouts(config: &ModelConfig, dtype: DType, max_bytes: u64) -> Result<Vec<Lay
         return Err(WeightsError::new("model.safetensors", WeightsProblem::Unsupported(what)));
     }
     let new_tensor = |TensorSpec { name, shape, .. }| NewTensor { name, dtype, shape };
-    Ok(lay_out(tensors::list(config).map(new_tensor).collect(), max_bytes))
+    Ok(lay_out(tensors::list(&config.decoder()).map(new_tensor).collect(), max_bytes))
 }
 
 /// The user's config with nothing changed but the dtype, under the key that it uses.

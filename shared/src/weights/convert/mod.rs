@@ -40,7 +40,7 @@ pub async fn convert<S: WeightSource, W: WeightSink>(
 
     let new_tensor =
         |spec: tensors::TensorSpec| NewTensor { name: spec.name, dtype: DType::F32, shape: spec.shape };
-    let layouts = lay_out(tensors::list(&model).map(new_tensor).collect(), MAX_SHARD_BYTES);
+    let layouts = lay_out(tensors::list(&model.decoder()).map(new_tensor).collect(), MAX_SHARD_BYTES);
 
     let generation = config::generation_config(&gguf.metadata).map_err(refuse)?;
     let mut files = vec![
@@ -64,7 +64,7 @@ pub async fn convert<S: WeightSource, W: WeightSink>(
     if let Some(index) = index_json(&layouts) {
         files.push(write_file(safetensors::INDEX_FILE, &index, &mut create)?);
     }
-    let params_total = tensors::list(&model).map(|spec| spec.count()).sum();
+    let params_total = tensors::list(&model.decoder()).map(|spec| spec.count()).sum();
     Ok(Written { files, params_total })
 }
 

@@ -82,7 +82,7 @@ fn open(files: &BTreeMap<String, Vec<u8>>) -> (ModelConfig, Checkpoint<BytesSour
 fn parts_are_fused_in_order_and_rotary_pairs_split_into_halves() {
     let files = run(&llama()).expect("converts");
     let (model, checkpoint) = open(&files);
-    checkpoint.check(&model).expect("the tensors of the config");
+    checkpoint.check(&model.decoder()).expect("the tensors of the config");
     let range = |first: u16, count: u16| (first..first + count).map(f32::from).collect::<Vec<_>>();
     let mut qkv =
         [100.0, 102.0, 101.0, 103.0, 104.0, 106.0, 105.0, 107.0, 200.0, 202.0, 201.0, 203.0].to_vec();

@@ -29,6 +29,8 @@ fn gguf_names(role: Role, layer: usize) -> Vec<String> {
         Role::PostAttentionNorm => &["ffn_norm"],
         Role::GateUpProj => &["ffn_gate", "ffn_up"],
         Role::DownProj => &["ffn_down"],
+        // No role of a phi3 model.
+        _ => &[],
     };
     parts.iter().map(|part| format!("blk.{layer}.{part}.weight")).collect()
 }
@@ -40,7 +42,7 @@ pub(super) fn sources<'a>(gguf: &'a Gguf, model: &ModelConfig) -> Result<Vec<Vec
     let mut used = std::collections::HashSet::new();
     let mut differences = Vec::new();
     let mut all = Vec::new();
-    for spec in tensors::list(model) {
+    for spec in tensors::list(&model.decoder()) {
         let names = gguf_names(spec.role, spec.layer.unwrap_or(0));
         let mut parts = Vec::new();
         for (name, rows) in names.iter().zip(rows_of(&spec, model)) {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::metadata::shortest;
 use super::{Array, Gguf, Metadata, Value, names};
+use crate::decoder::Family;
 use crate::weights::{WeightSource, WeightsError, WeightsProblem, floats};
 
 /// The config of a file: `architectures`, `model_type` and the sizes; for `phi3` with its rotary factors.
@@ -41,7 +42,19 @@ fn sizes(gguf: &Gguf) -> Result<Map<String, Json>, WeightsProblem> {
         "llama" => config.insert("architectures".to_owned(), json!(["LlamaForCausalLM"])),
         _ => None,
     };
-    config.insert("model_type".to_owned(), json!(architecture));
+    let experts = metadata.unsigned(&key("expert_count"))?.filter(|count| *count > 0);
+    let model_type = match (architecture, experts) {
+        ("llama", Some(_)) => "mixtral",
+        ("gemma3", _) => "gemma3_text",
+        ("qwen3moe", _) => "qwen3_moe",
+        ("deepseek2", _) => "deepseek_v2",
+        ("gpt-oss", _) => "gpt_oss",
+        (other, _) => other,
+    };
+    config.insert("model_type".to_owned(), json!(model_type));
+    let family = Family::of(model_type);
+    let experts_key =
+        family.and_then(|family| family.experts).map_or("num_local_experts", |experts| experts.count.0);
     for (name, field) in [
         ("embedding_length", "hidden_size"),
         ("feed_forward_length", "intermediate_size"),
@@ -51,8 +64,13 @@ fn sizes(gguf: &Gguf) -> Result<Map<String, Json>, WeightsProblem> {
         ("context_length", "max_position_embeddings"),
         ("rope.scaling.original_context_length", "original_max_position_embeddings"),
         ("attention.sliding_window", "sliding_window"),
-        ("expert_count", "num_local_experts"),
+        ("expert_count", experts_key),
         ("expert_used_count", "num_experts_per_tok"),
+        ("expert_feed_forward_length", "moe_intermediate_size"),
+        ("expert_shared_count", "n_shared_experts"),
+        ("leading_dense_block_count", "first_k_dense_replace"),
+        ("attention.q_lora_rank", "q_lora_rank"),
+        ("attention.kv_lora_rank", "kv_lora_rank"),
     ] {
         // Some architectures list a number for each layer; those are not ours to run.
         if let Some(Value::Array(_)) = metadata.get(&key(name)) {
@@ -69,6 +87,9 @@ fn sizes(gguf: &Gguf) -> Result<Map<String, Json>, WeightsProblem> {
         if let Some(number) = metadata.float(&key(name))? {
             config.insert(field.to_owned(), json!(number));
         }
+    }
+    if family.is_some_and(|family| family.latent.is_some()) {
+        latent_sizes(metadata, architecture, &mut config)?;
     }
     let number = |config: &Map<String, Json>, field: &str| config.get(field).and_then(Json::as_u64);
     let heads = number(&config, "num_attention_heads").filter(|heads| *heads > 0);
@@ -92,6 +113,29 @@ fn sizes(gguf: &Gguf) -> Result<Map<String, Json>, WeightsProblem> {
         }
     }
     Ok(config)
+}
+
+/// Sizes of latent attention: newer files name the heads' own widths apart from those of the cache.
+fn latent_sizes(
+    metadata: &Metadata,
+    architecture: &str,
+    config: &mut Map<String, Json>,
+) -> Result<(), WeightsProblem> {
+    let length = |name: &str| -> Result<Option<u64>, WeightsProblem> {
+        let own = metadata.unsigned(&format!("{architecture}.attention.{name}_mla"))?;
+        Ok(own.or(metadata.unsigned(&format!("{architecture}.attention.{name}"))?))
+    };
+    let rotated = metadata.unsigned(&format!("{architecture}.rope.dimension_count"))?;
+    if let (Some(key), Some(rotated)) = (length("key_length")?, rotated) {
+        config.insert("qk_nope_head_dim".to_owned(), json!(key.saturating_sub(rotated)));
+        config.insert("qk_rope_head_dim".to_owned(), json!(rotated));
+    }
+    if let Some(value) = length("value_length")? {
+        config.insert("v_head_dim".to_owned(), json!(value));
+    }
+    // Absent, not defaulted: V2-Lite has no latent of queries.
+    config.entry("q_lora_rank").or_insert(Json::Null);
+    Ok(())
 }
 
 /// Keys of token ids and their fields in `config.json`.

@@ -1,0 +1,227 @@
+//! What a decoder-only language model is, as far as its parameters and its memory go: `config.json` of any known
+//! family in, a validated [`Decoder`] out. [`crate::config::ModelConfig`] says the rest for the family that runs here.
+//!
+//! Families differ by a row of [`FAMILIES`], not by a module each.
+
+mod apart;
+mod family;
+mod layers;
+mod parse;
+mod quantization;
+mod role;
+
+pub use apart::Apart;
+pub use family::{
+    Bias, ExpertNames, Experts, FAMILIES, Family, HeadDim, KvHeads, Latent, Oracle, QkNorm, Window,
+};
+pub use quantization::{Quantization, SCALE_BLOCK, Scales};
+pub use role::Role;
+
+use crate::config::{Defaulted, ModelConfig};
+use crate::dtype::DType;
+
+/// A decoder-only model: sizes, and what each of its layers is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoder {
+    /// How its family names and arranges tensors.
+    pub family: &'static Family,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Rows of the embedding, padding included.
+    pub vocab_size: usize,
+    /// Longest sequence the model is meant for.
+    pub max_position_embeddings: usize,
+    /// Whether the head reuses the embedding.
+    pub tie_word_embeddings: bool,
+    /// Which projections have a bias.
+    pub biases: Biases,
+    /// Every decoder layer, the first one first.
+    pub layers: Vec<Layer>,
+    /// Layers that only predict tokens further ahead (MTP); not loaded for generation, counted apart.
+    pub predictors: Vec<Layer>,
+    /// Dimensions of a head that are rotated.
+    pub rotary_dim: usize,
+    /// Format the authors stored the weights in.
+    pub dtype: Option<DType>,
+    /// How they quantised them.
+    pub quantization: Option<Quantization>,
+    /// Parts of the model beside the language model: named, not counted.
+    pub apart: Vec<Apart>,
+    /// Keys that the file left out.
+    pub defaulted: Vec<Defaulted>,
+}
+
+/// Which projections have a bias.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Biases {
+    /// Query, key and value projections.
+    pub qkv: bool,
+    /// Output projection of attention.
+    pub output: bool,
+    /// MLP, or experts and router.
+    pub mlp: bool,
+    /// Output head.
+    pub head: bool,
+}
+
+/// One decoder layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// How it attends.
+    pub attention: Attention,
+    /// Visible keys of a query, itself included; `None` sees all.
+    pub window: Option<usize>,
+    /// What follows attention.
+    pub mlp: Mlp,
+}
+
+/// Sizes of a layer's attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attention {
+    /// Keys and values of some heads are projected and kept: MHA, GQA, MQA.
+    Heads {
+        /// Query heads.
+        heads: usize,
+        /// Key and value heads; divides `heads`.
+        kv_heads: usize,
+        /// Width of one head.
+        head_dim: usize,
+    },
+    /// Keys and values are projected from a narrow latent, which alone is kept: multi-head latent attention.
+    Latent {
+        /// Heads.
+        heads: usize,
+        /// Width of the queries' latent; `None` projects queries directly.
+        q_rank: Option<usize>,
+        /// Width of the latent that is kept.
+        kv_rank: usize,
+        /// Width of a head's part without rotary positions.
+        nope_dim: usize,
+        /// Width of the rotated part, one for all heads; kept beside the latent.
+        rope_dim: usize,
+        /// Width of a head's values.
+        value_dim: usize,
+    },
+}
+
+impl Attention {
+    /// Width of all queries together.
+    #[must_use]
+    pub fn query_width(self) -> usize {
+        match self {
+            Self::Heads { heads, head_dim, .. } => heads * head_dim,
+            Self::Latent { heads, nope_dim, rope_dim, .. } => heads * (nope_dim + rope_dim),
+        }
+    }
+
+    /// Width of what one token's projections give: queries, keys and values.
+    #[must_use]
+    pub fn projected_width(self) -> usize {
+        match self {
+            Self::Heads { kv_heads, head_dim, .. } => self.query_width() + 2 * kv_heads * head_dim,
+            Self::Latent { heads, nope_dim, value_dim, .. } => {
+                self.query_width() + heads * (nope_dim + value_dim)
+            }
+        }
+    }
+
+    /// Width of what the output projection reads.
+    #[must_use]
+    pub fn mixed_width(self) -> usize {
+        match self {
+            Self::Heads { .. } => self.query_width(),
+            Self::Latent { heads, value_dim, .. } => heads * value_dim,
+        }
+    }
+}
+
+/// Sizes of a layer's gated MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mlp {
+    /// One for all tokens.
+    Dense {
+        /// Width.
+        width: usize,
+    },
+    /// A router sends each token to some of many.
+    Experts {
+        /// Experts held.
+        count: usize,
+        /// Experts that a token goes through.
+        active: usize,
+        /// Width of one.
+        width: usize,
+        /// Width of the experts that every token goes through, all together; 0 for none.
+        shared_width: usize,
+    },
+}
+
+impl Mlp {
+    /// Width that one token's computation has: that of its experts together.
+    #[must_use]
+    pub fn active_width(self) -> usize {
+        match self {
+            Self::Dense { width } => width,
+            Self::Experts { active, width, shared_width, .. } => active * width + shared_width,
+        }
+    }
+}
+
+impl Decoder {
+    /// The largest of a width over all layers.
+    #[must_use]
+    pub fn widest(&self, width: impl Fn(&Layer) -> usize) -> usize {
+        self.layers.iter().map(width).max().unwrap_or(0)
+    }
+
+    /// The window of the layers that have one, where it can hide a key from a sequence of `tokens`.
+    #[must_use]
+    pub fn effective_window(&self, tokens: u64) -> Option<usize> {
+        self.layers.iter().filter_map(|layer| layer.window).find(|window| (*window as u64) < tokens)
+    }
+
+    /// The first layer, which stands for all where they are alike.
+    #[must_use]
+    pub fn first(&self) -> Layer {
+        // Every constructor makes at least one.
+        self.layers[0]
+    }
+}
+
+impl ModelConfig {
+    /// This model as far as its parameters and its memory go.
+    #[must_use]
+    pub fn decoder(&self) -> Decoder {
+        let attention = Attention::Heads {
+            heads: self.num_attention_heads,
+            kv_heads: self.num_key_value_heads,
+            head_dim: self.head_dim,
+        };
+        let layer = Layer {
+            attention,
+            window: self.sliding_window,
+            mlp: Mlp::Dense { width: self.intermediate_size },
+        };
+        Decoder {
+            family: family::phi3(),
+            hidden_size: self.hidden_size,
+            vocab_size: self.vocab_size,
+            max_position_embeddings: self.max_position_embeddings,
+            tie_word_embeddings: self.tie_word_embeddings,
+            biases: Biases::default(),
+            layers: vec![layer; self.num_hidden_layers],
+            predictors: Vec::new(),
+            rotary_dim: self.rotary_dim(),
+            dtype: self.dtype,
+            quantization: None,
+            apart: Vec::new(),
+            defaulted: self.defaulted.clone(),
+        }
+    }
+}
+
+impl From<&ModelConfig> for Decoder {
+    fn from(config: &ModelConfig) -> Self {
+        config.decoder()
+    }
+}

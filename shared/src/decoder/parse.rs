@@ -1,0 +1,188 @@
+//! A config of any known family, read and validated.
+
+use super::family::{Bias, Family, HeadDim, KvHeads, Latent};
+use super::{Attention, Biases, Decoder, Quantization, apart, layers};
+use crate::config::{ConfigError, Defaulted, Fields, ModelConfig, limits};
+
+impl Decoder {
+    /// Parses and validates `config.json` of any known family.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the JSON path and the value found.
+    pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
+        Self::from_fields(&Fields::parse(json)?)
+    }
+
+    /// Validates a parsed config. Absent keys take the defaults of transformers' config class and are listed in
+    /// `defaulted`.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the JSON path and the value found; [`ConfigError::UnknownArchitecture`] where the tensors
+    /// of its `model_type` are not known.
+    pub fn from_fields(fields: &Fields) -> Result<Self, ConfigError> {
+        let model_type = fields
+            .text("model_type")?
+            .ok_or_else(|| ConfigError::Missing { field: "model_type".to_owned() })?;
+        let family = Family::of(model_type)
+            .ok_or_else(|| ConfigError::UnknownArchitecture { model_type: model_type.to_owned() })?;
+        if family.runs() {
+            let quantization = Quantization::read(fields)?;
+            return Ok(Self { quantization, ..ModelConfig::from_fields(fields)?.decoder() });
+        }
+        let nested = match family.nested {
+            Some(key) => {
+                Some(fields.object(key)?.ok_or_else(|| ConfigError::Missing { field: fields.path(key) })?)
+            }
+            None => None,
+        };
+        let mut decoder =
+            Reader { family, fields: nested.as_ref().unwrap_or(fields), defaulted: Vec::new() }.read()?;
+        decoder.apart = apart::apart(fields);
+        decoder.quantization = Quantization::read(fields)?;
+        if nested.is_some() {
+            decoder.tie_word_embeddings =
+                fields.flag("tie_word_embeddings")?.unwrap_or(family.defaults.tie_word_embeddings);
+            decoder.dtype = match decoder.dtype {
+                None => fields.dtype()?,
+                named => named,
+            };
+        }
+        Ok(decoder)
+    }
+}
+
+/// Reads one object of keys as a family's class does.
+pub(super) struct Reader<'a> {
+    pub(super) family: &'static Family,
+    pub(super) fields: &'a Fields,
+    defaulted: Vec<Defaulted>,
+}
+
+impl Reader<'_> {
+    fn read(mut self) -> Result<Decoder, ConfigError> {
+        let Self { family, fields, .. } = self;
+        let defaults = &family.defaults;
+        let hidden_size = self.count("hidden_size", limits::WIDTH, defaults.hidden_size)?;
+        let vocab_size = self.count("vocab_size", limits::VOCAB, defaults.vocab_size)?;
+        let layer_count = self.count("num_hidden_layers", limits::LAYERS, defaults.num_hidden_layers)?;
+        let max_position_embeddings =
+            self.count("max_position_embeddings", limits::POSITIONS, defaults.max_position_embeddings)?;
+        let attention = match &family.latent {
+            Some(latent) => self.latent_attention(latent)?,
+            None => self.attention(hidden_size)?,
+        };
+        let mlps = layers::mlps(&mut self, layer_count)?;
+        let windows = layers::windows(&mut self, layer_count)?;
+        let layers: Vec<_> = mlps
+            .into_iter()
+            .zip(windows)
+            .map(|(mlp, window)| super::Layer { attention, window, mlp })
+            .collect();
+        let predictors = fields.count("num_nextn_predict_layers", 0, 64)?.unwrap_or(0);
+        let last = layers[layers.len() - 1];
+        Ok(Decoder {
+            family,
+            hidden_size,
+            vocab_size,
+            max_position_embeddings,
+            tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(defaults.tie_word_embeddings),
+            biases: Biases {
+                qkv: self.bias(family.qkv_bias)?,
+                output: self.bias(family.output_bias)?,
+                mlp: self.bias(family.mlp_bias)?,
+                head: self.bias(family.head_bias)?,
+            },
+            predictors: vec![last; if family.latent.is_some() { predictors } else { 0 }],
+            rotary_dim: self.rotary_dim(attention)?,
+            layers,
+            dtype: fields.dtype()?,
+            quantization: None,
+            apart: Vec::new(),
+            defaulted: self.defaulted,
+        })
+    }
+
+    /// A count of at least one; what is absent is noted.
+    pub(super) fn count(
+        &mut self,
+        key: &'static str,
+        max: usize,
+        default: usize,
+    ) -> Result<usize, ConfigError> {
+        Ok(self.fields.count(key, 1, max)?.unwrap_or_else(|| {
+            self.defaulted.push(Defaulted(key));
+            default
+        }))
+    }
+
+    fn bias(&self, bias: Bias) -> Result<bool, ConfigError> {
+        match bias {
+            Bias::Never => Ok(false),
+            Bias::Always => Ok(true),
+            Bias::Key(key, default) => Ok(self.fields.flag(key)?.unwrap_or(default)),
+        }
+    }
+
+    fn attention(&mut self, hidden_size: usize) -> Result<Attention, ConfigError> {
+        let defaults = &self.family.defaults;
+        let heads = self.count("num_attention_heads", limits::HEADS, defaults.num_attention_heads)?;
+        let key = "num_key_value_heads";
+        let kv_heads = match (self.fields.count(key, 1, limits::HEADS)?, defaults.kv_heads) {
+            (Some(kv_heads), _) => kv_heads,
+            // null is not absent: the class puts the query heads in its place.
+            (None, _) if self.fields.map().contains_key(key) => heads,
+            (None, KvHeads::Same) => heads,
+            (None, KvHeads::Fixed(kv_heads)) => {
+                self.defaulted.push(Defaulted(key));
+                kv_heads
+            }
+        };
+        if !heads.is_multiple_of(kv_heads) {
+            let rule = format!("{kv_heads} key/value heads do not divide num_attention_heads {heads}");
+            return Err(ConfigError::Contradiction { field: self.fields.path(key), rule });
+        }
+        let head_dim = match (self.fields.count("head_dim", 1, limits::HEAD_DIM)?, defaults.head_dim) {
+            (Some(head_dim), _) => head_dim,
+            (None, HeadDim::Fixed(head_dim)) => {
+                self.defaulted.push(Defaulted("head_dim"));
+                head_dim
+            }
+            (None, HeadDim::Quotient) if hidden_size.is_multiple_of(heads) => hidden_size / heads,
+            (None, HeadDim::Quotient) => {
+                let rule = format!(
+                    "{heads} attention heads do not divide hidden_size {hidden_size}, and there is no head_dim"
+                );
+                let field = self.fields.path("num_attention_heads");
+                return Err(ConfigError::Contradiction { field, rule });
+            }
+        };
+        Ok(Attention::Heads { heads, kv_heads, head_dim })
+    }
+
+    fn latent_attention(&mut self, defaults: &Latent) -> Result<Attention, ConfigError> {
+        let heads =
+            self.count("num_attention_heads", limits::HEADS, self.family.defaults.num_attention_heads)?;
+        let key = "q_lora_rank";
+        let q_rank = match self.fields.map().contains_key(key) {
+            // null: queries are projected directly, as in V2-Lite.
+            true => self.fields.count(key, 1, limits::WIDTH)?,
+            false => Some(self.count(key, limits::WIDTH, defaults.q_rank)?),
+        };
+        Ok(Attention::Latent {
+            heads,
+            q_rank,
+            kv_rank: self.count("kv_lora_rank", limits::WIDTH, defaults.kv_rank)?,
+            nope_dim: self.count("qk_nope_head_dim", limits::HEAD_DIM, defaults.nope_dim)?,
+            rope_dim: self.count("qk_rope_head_dim", limits::HEAD_DIM, defaults.rope_dim)?,
+            value_dim: self.count("v_head_dim", limits::HEAD_DIM, defaults.value_dim)?,
+        })
+    }
+
+    fn rotary_dim(&self, attention: Attention) -> Result<usize, ConfigError> {
+        let share = self.fields.number("partial_rotary_factor", 1e-3, 1.0)?.unwrap_or(1.0);
+        Ok(match attention {
+            Attention::Heads { head_dim, .. } => (head_dim as f64 * share) as usize,
+            Attention::Latent { rope_dim, .. } => rope_dim,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! Every value that an answer rests on, said.
+
+use super::activations::Attention;
+use super::{Assumption, Calibration, KvPolicy, Options, Resolved, StoredTensors, stored_dtype};
+use crate::decoder::Decoder;
+use crate::units::format_bytes;
+
+pub(super) fn list(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    options: &Options,
+    resolved: &Resolved,
+) -> Vec<Assumption> {
+    let mut list = Vec::new();
+    let mut assume = |name: &str, value: String, is_default: bool| {
+        list.push(Assumption { name: name.to_owned(), value, is_default });
+    };
+    let named = decoder.dtype.is_some() || decoder.quantization.is_some();
+    let source = match (options.dtype, stored.and_then(stored_dtype), named) {
+        (Some(_), ..) => "",
+        (None, Some(_), _) => " (as stored)",
+        (None, None, true) => " (the config's)",
+        (None, None, false) => " (the config names none)",
+    };
+    assume("dtype", format!("{}{source}", resolved.format), options.dtype.is_none());
+    assume("kv_dtype", resolved.kv_dtype.to_string(), options.kv_dtype.is_none());
+    let positions = decoder.max_position_embeddings as u64;
+    let beyond = if resolved.context > positions {
+        format!(" (beyond the model's {positions} positions)")
+    } else {
+        String::new()
+    };
+    assume("context", format!("{} tokens{beyond}", resolved.context), options.context.is_none());
+    assume("batch", resolved.batch.to_string(), options.batch.is_none());
+    let attn = match resolved.attn {
+        Attention::Eager => "eager",
+        Attention::Fused => "fused",
+    };
+    assume("attn", attn.to_owned(), options.attn.is_none());
+    assume("kv_policy", resolved.kv_policy.name().to_owned(), options.kv_policy.is_none());
+    let window = decoder.layers.iter().find_map(|layer| layer.window);
+    if let (KvPolicy::Window, Some(window)) = (resolved.kv_policy, window) {
+        let count = decoder.layers.iter().filter(|layer| layer.window.is_some()).count();
+        let value = format!("{window} tokens in {count} layers; Hugging Face keeps {}", window - 1);
+        assume("sliding_window", value, true);
+    }
+    let overhead = format_bytes(resolved.overhead_bytes());
+    let overhead = match resolved.calibration {
+        Some(Calibration { samples, .. }) => format!("{overhead} (from {samples} measured loads)"),
+        None => format!("{overhead} (not calibrated)"),
+    };
+    assume("runtime_overhead", overhead, resolved.calibration.is_none());
+    if resolved.format.plain().is_some_and(|dtype| dtype.is_quantized()) && resolved.convert_to.is_some() {
+        let value = "matrices, embedding and head included; norms stay f32".to_owned();
+        assume("quantized_tensors", value, true);
+    }
+    if !decoder.family.runs() {
+        let value = "as our engine for phi3 would size them: this family is not run here".to_owned();
+        assume("activations", value, true);
+    }
+    for key in &decoder.defaulted {
+        assume(key.0, "absent from the config: the default of Hugging Face's class".to_owned(), true);
+    }
+    list
+}

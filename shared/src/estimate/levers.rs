@@ -1,0 +1,163 @@
+//! What one could change: each lever alone, from the one that changes least.
+
+use super::activations::Attention;
+use super::fit::{Suggestion, Verdict, largest};
+use super::{Format, KvPolicy, LayerKv, Resolved};
+use crate::decoder::Decoder;
+use crate::dtype::DType;
+use crate::tensors;
+use crate::units::format_count;
+
+/// A context of fewer tokens is no help to anyone.
+const SHORTEST_CONTEXT: u64 = 128;
+
+/// A load that may be changed, and what it is held against.
+pub(super) struct Levers<'a> {
+    pub(super) decoder: &'a Decoder,
+    pub(super) resolved: &'a Resolved,
+    pub(super) total: &'a dyn Fn(&Resolved) -> u64,
+    pub(super) available: u64,
+    pub(super) now: Verdict,
+}
+
+impl Levers<'_> {
+    /// Every lever that betters the verdict, the smallest change first.
+    pub(super) fn that_help(&self) -> Vec<Suggestion> {
+        let mut found = Vec::new();
+        found.extend(self.batch());
+        found.extend(self.attention());
+        found.extend(self.context());
+        found.extend(self.window());
+        found.extend(self.kv_dtypes());
+        found.extend(self.formats());
+        found.extend(self.offload());
+        found.extend(self.second_gpu());
+        found.retain(|suggestion| suggestion.verdict < self.now);
+        found
+    }
+
+    fn helps(&self, total_bytes: u64) -> bool {
+        Verdict::of(total_bytes, self.available) < self.now
+    }
+
+    /// A change that the engines of this build do, or that holds for others: the arithmetic is the same.
+    fn suggestion(&self, change: String, mut label: String, total_bytes: u64, runs: bool) -> Suggestion {
+        if !runs {
+            label.push_str(" (not run by this build)");
+        }
+        Suggestion { change, label, total_bytes, verdict: Verdict::of(total_bytes, self.available), runs }
+    }
+
+    fn changed(&self, change: String, label: String, resolved: &Resolved) -> Suggestion {
+        let runs =
+            resolved.kv_dtype.is_float() && resolved.kv_policy == KvPolicy::Full && resolved.format.runs();
+        self.suggestion(change, label, (self.total)(resolved), runs)
+    }
+
+    fn batch(&self) -> Option<Suggestion> {
+        let with = |batch| Resolved { batch, ..self.resolved.clone() };
+        let batch = largest(self.resolved.batch - 1, |batch| self.helps((self.total)(&with(batch))));
+        let label = format!("run {batch} sequences at once instead of {}", self.resolved.batch);
+        (batch > 0).then(|| self.changed(format!("batch={batch}"), label, &with(batch)))
+    }
+
+    fn attention(&self) -> Option<Suggestion> {
+        let label = "compute attention without writing the scores out".to_owned();
+        let fused = Resolved { attn: Attention::Fused, ..self.resolved.clone() };
+        (self.resolved.attn == Attention::Eager).then(|| self.changed("attn=fused".to_owned(), label, &fused))
+    }
+
+    fn context(&self) -> Option<Suggestion> {
+        let with = |context| Resolved { context, ..self.resolved.clone() };
+        let context = largest(self.resolved.context - 1, |context| self.helps((self.total)(&with(context))));
+        let label = format!("shorten the context to {} tokens", format_count(context));
+        (context >= SHORTEST_CONTEXT)
+            .then(|| self.changed(format!("context={context}"), label, &with(context)))
+    }
+
+    fn window(&self) -> Option<Suggestion> {
+        let hides = self.decoder.effective_window(self.resolved.context).is_some();
+        let label = "keep only the sliding window in the KV cache".to_owned();
+        let window = Resolved { kv_policy: KvPolicy::Window, ..self.resolved.clone() };
+        (self.resolved.kv_policy == KvPolicy::Full && hides)
+            .then(|| self.changed("kv_policy=window".to_owned(), label, &window))
+    }
+
+    fn kv_dtypes(&self) -> impl Iterator<Item = Suggestion> {
+        let bytes = |dtype: DType| dtype.row_bytes(256);
+        let narrower = DType::KV_CACHE.into_iter().filter(move |d| bytes(*d) < bytes(self.resolved.kv_dtype));
+        narrower.map(|kv_dtype| {
+            let label = format!("keep the KV cache in {kv_dtype}");
+            let change = Resolved { kv_dtype, ..self.resolved.clone() };
+            self.changed(format!("kv_dtype={kv_dtype}"), label, &change)
+        })
+    }
+
+    fn formats(&self) -> impl Iterator<Item = Suggestion> {
+        let now = (self.total)(self.resolved);
+        Format::LEVERS.into_iter().filter(|format| *format != self.resolved.format).filter_map(
+            move |format| {
+                let verb =
+                    if format.is_quantized() { "quantize the weights to" } else { "load the weights in" };
+                let label = format!("{verb} {format}");
+                let change = Resolved { format, convert_to: Some(format), ..self.resolved.clone() };
+                let suggestion = self.changed(format!("dtype={format}"), label, &change);
+                (suggestion.total_bytes < now).then_some(suggestion)
+            },
+        )
+    }
+
+    /// The fewest layers that have to leave the device, with their cache.
+    fn offload(&self) -> Option<Suggestion> {
+        let layers = self.layer_bytes();
+        let mut total = (self.total)(self.resolved);
+        for (moved, bytes) in layers.iter().rev().enumerate() {
+            total = total.saturating_sub(*bytes);
+            // With every layer gone it is no load on this device any more.
+            if self.helps(total) && moved + 1 < layers.len() {
+                let count = moved + 1;
+                let label = format!("keep {count} of {} layers on the CPU", layers.len());
+                return Some(self.suggestion(format!("offload_layers={count}"), label, total, false));
+            }
+        }
+        None
+    }
+
+    /// The fuller of two such devices, split after a layer where that is least.
+    fn second_gpu(&self) -> Option<Suggestion> {
+        let layers = self.layer_bytes();
+        let total = (self.total)(self.resolved);
+        let all: u64 = layers.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes));
+        let weight = |role| {
+            let spec = tensors::spec(self.decoder, role, 0);
+            crate::estimate::held_as(self.resolved.format.compute_dtype(), &spec.shape)
+                .tensor_bytes(&spec.shape)
+        };
+        let embedding = weight(tensors::Role::Embedding);
+        let head = if self.decoder.tie_word_embeddings { 0 } else { weight(tensors::Role::LmHead) };
+        // Activations and the runtime are on both.
+        let on_both = total.saturating_sub(all).saturating_sub(embedding).saturating_sub(head);
+        let mut before = 0u64;
+        let fuller = layers.iter().map(|bytes| {
+            before = before.saturating_add(*bytes);
+            before.saturating_add(embedding).max(all.saturating_sub(before).saturating_add(head))
+        });
+        let fuller = fuller.min()?.saturating_add(on_both);
+        let label = "split the layers over two such devices".to_owned();
+        (layers.len() > 1).then(|| self.suggestion("devices=2".to_owned(), label, fuller, false))
+    }
+
+    /// Weights and cache of each layer.
+    fn layer_bytes(&self) -> Vec<u64> {
+        let Resolved { format, kv_dtype, kv_policy, context, batch, .. } = *self.resolved;
+        let cache = |layer| LayerKv::new(layer).bytes(kv_dtype, kv_policy, context, batch);
+        let mut bytes: Vec<u64> = self.decoder.layers.iter().map(cache).collect();
+        for part in tensors::parts(self.decoder) {
+            if let Some(layer) = part.layer {
+                let weights = crate::estimate::part_bytes(self.decoder, &part, format);
+                bytes[layer] = bytes[layer].saturating_add(weights);
+            }
+        }
+        bytes
+    }
+}

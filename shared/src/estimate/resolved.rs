@@ -1,0 +1,105 @@
+//! Options with every default filled in.
+
+use thiserror::Error;
+
+use super::activations::Attention;
+use super::{
+    Calibration, Format, KvPolicy, OVERHEAD_BYTES, Options, StoredTensors, stored_dtype, stored_format,
+};
+use crate::decoder::Decoder;
+use crate::dtype::DType;
+use crate::units::format_count;
+
+const DEFAULT_CONTEXT: u64 = 4096;
+
+/// An option out of range.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{option} is {found}, expected {expected}")]
+pub struct OptionsError {
+    /// The option, in the CLI's spelling without dashes.
+    pub option: &'static str,
+    /// The value found.
+    pub found: String,
+    /// What would be accepted.
+    pub expected: String,
+}
+
+/// Options with every default filled in, and which of them were.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// Format of the weights; `None` keeps a checkpoint's own mixture.
+    pub convert_to: Option<Format>,
+    /// Format that the weights are in, the commonest where it is a mixture.
+    pub format: Format,
+    /// Format of the KV cache.
+    pub kv_dtype: DType,
+    /// Tokens of each sequence.
+    pub context: u64,
+    /// Sequences at once.
+    pub batch: u64,
+    /// How attention is computed.
+    pub attn: Attention,
+    /// How the cache is sized.
+    pub kv_policy: KvPolicy,
+    /// Overhead as measured; `None` assumes it.
+    pub calibration: Option<Calibration>,
+}
+
+impl Resolved {
+    /// Fills in the defaults of the CLI's contract.
+    ///
+    /// # Errors
+    /// An option out of range.
+    pub fn new(
+        decoder: &Decoder,
+        stored: Option<&StoredTensors>,
+        options: &Options,
+    ) -> Result<Self, OptionsError> {
+        let as_stored = stored.and_then(stored_dtype).map(Format::Plain);
+        let format = options.dtype.or(as_stored).unwrap_or_else(|| stored_format(decoder));
+        let refuse = |option, found: String, names: Vec<&str>| OptionsError {
+            option,
+            found,
+            expected: names.join(", "),
+        };
+        if let Some(format) = options.dtype.filter(|format| !Format::ALL.contains(format)) {
+            let names = Format::ALL.iter().map(|format| format.name()).collect();
+            return Err(refuse("dtype", format.to_string(), names));
+        }
+        // The format's own, not what it is computed in: an 8-bit model keeps its cache in bf16.
+        let float = format.plain().filter(|dtype| dtype.is_float() && DType::KV_CACHE.contains(dtype));
+        let kv_dtype = options.kv_dtype.or(float).unwrap_or(DType::Bf16);
+        if !DType::KV_CACHE.contains(&kv_dtype) {
+            let names = DType::KV_CACHE.iter().map(|dtype| dtype.name()).collect();
+            return Err(refuse("kv-dtype", kv_dtype.to_string(), names));
+        }
+        let in_range = |option, value: Option<u64>, default: u64, max: u64| {
+            let value = value.unwrap_or(default);
+            if (1..=max).contains(&value) {
+                return Ok(value);
+            }
+            Err(OptionsError {
+                option,
+                found: value.to_string(),
+                expected: format!("1 to {}", format_count(max)),
+            })
+        };
+        let positions = decoder.max_position_embeddings as u64;
+        Ok(Self {
+            convert_to: options.dtype.filter(|format| Some(*format) != as_stored),
+            format,
+            kv_dtype,
+            context: in_range("context", options.context, DEFAULT_CONTEXT.min(positions), 1 << 30)?,
+            batch: in_range("batch", options.batch, 1, 1 << 16)?,
+            attn: options.attn.unwrap_or_default(),
+            kv_policy: options.kv_policy.unwrap_or_default(),
+            calibration: options.calibration,
+        })
+    }
+
+    /// Runtime beside weights, cache and activations.
+    #[must_use]
+    pub fn overhead_bytes(&self) -> u64 {
+        self.calibration.map_or(OVERHEAD_BYTES, |calibration| calibration.overhead_bytes)
+    }
+}

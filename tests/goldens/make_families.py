@@ -1,0 +1,242 @@
+"""Makes families.json: parameter counts of Hugging Face models of every family, from random configs.
+
+    python make_families.py
+
+Models are built on the meta device, so that sizes cost nothing. Each case leaves some keys out, so that the config
+class's defaults are held against ours too. Counts are of distinct parameters: a tied head counts once, buffers not
+at all. Where a model has parts beside the language model, `total` is the language model's alone. `windows` is the
+window of each layer as the class works it out (null for none), `head_dim` the width of a head where it has one.
+"""
+
+import json
+import random
+
+from common import HERE, check_pins, setup_torch
+
+check_pins()
+torch = setup_torch()
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText  # noqa: E402
+from transformers.utils import logging  # noqa: E402
+
+logging.set_verbosity_error()
+
+CASES_EACH = 8
+# Parts of a model that are no part of the language model.
+APART = ("vision_tower", "multi_modal_projector", "embed_tokens_extend", "vision_model")
+
+
+def sizes(rng):
+    heads = rng.choice([4, 6, 8, 16])
+    return {
+        "hidden_size": heads * rng.choice([8, 12, 16, 64]),
+        "intermediate_size": rng.randrange(40, 900),
+        "num_hidden_layers": rng.randrange(2, 9),
+        "num_attention_heads": heads,
+        "num_key_value_heads": rng.choice([k for k in (1, 2, 3, 4, heads) if heads % k == 0]),
+        "vocab_size": rng.randrange(100, 4000),
+        "max_position_embeddings": rng.choice([512, 4096, 131072]),
+    }
+
+
+def maybe(rng, config, key, values):
+    if rng.random() < 0.6:
+        config[key] = rng.choice(values)
+
+
+def experts(rng, config, count, per_token="num_experts_per_tok"):
+    config[count] = rng.choice([2, 4, 8, 16])
+    config[per_token] = rng.choice([1, 2])
+
+
+def layer_types(rng, config):
+    if rng.random() < 0.4:
+        kinds = ["sliding_attention", "full_attention"]
+        config["layer_types"] = [rng.choice(kinds) for _ in range(config["num_hidden_layers"])]
+
+
+def latent(rng, config):
+    config.update(
+        kv_lora_rank=rng.randrange(8, 96),
+        q_lora_rank=rng.choice([None, rng.randrange(8, 96)]),
+        qk_nope_head_dim=rng.choice([8, 16, 24]),
+        qk_rope_head_dim=rng.choice([8, 16]),
+        v_head_dim=rng.choice([8, 16, 32]),
+        moe_intermediate_size=rng.randrange(16, 200),
+        n_shared_experts=rng.choice([1, 2, 3]),
+        first_k_dense_replace=rng.choice([0, 1, 2]),
+        # Grouped choice needs experts that divide into groups; it has no parameters.
+        n_group=1,
+        topk_group=1,
+    )
+    config["num_key_value_heads"] = config["num_attention_heads"]
+    experts(rng, config, "n_routed_experts")
+    maybe(rng, config, "attention_bias", [True, False])
+
+
+def llama(rng, config):
+    maybe(rng, config, "attention_bias", [True, False])
+    maybe(rng, config, "mlp_bias", [True, False])
+    maybe(rng, config, "head_dim", [8, 20, 64])
+
+
+def mistral(rng, config):
+    maybe(rng, config, "head_dim", [8, 20, 64])
+    maybe(rng, config, "sliding_window", [None, 64, 1024])
+
+
+def mixtral(rng, config):
+    experts(rng, config, "num_local_experts")
+    maybe(rng, config, "sliding_window", [None, 64])
+
+
+def phimoe(rng, config):
+    mixtral(rng, config)
+    maybe(rng, config, "attention_bias", [True, False])
+    maybe(rng, config, "lm_head_bias", [True, False])
+    config["rope_scaling"] = None
+
+
+def qwen2(rng, config):
+    maybe(rng, config, "use_sliding_window", [True, False])
+    maybe(rng, config, "sliding_window", [64, 1024])
+    maybe(rng, config, "max_window_layers", [0, 1, 3])
+    layer_types(rng, config)
+
+
+def qwen3(rng, config):
+    qwen2(rng, config)
+    maybe(rng, config, "attention_bias", [True, False])
+    maybe(rng, config, "head_dim", [8, 20, 64])
+
+
+def qwen3_moe(rng, config):
+    experts(rng, config, "num_experts")
+    config["moe_intermediate_size"] = rng.randrange(16, 200)
+    maybe(rng, config, "decoder_sparse_step", [1, 2])
+    maybe(rng, config, "mlp_only_layers", [[], [0], [1, 2]])
+    maybe(rng, config, "attention_bias", [True, False])
+    maybe(rng, config, "use_sliding_window", [True, False])
+    maybe(rng, config, "head_dim", [8, 20, 64])
+
+
+def gemma2(rng, config):
+    maybe(rng, config, "head_dim", [8, 20, 64])
+    maybe(rng, config, "attention_bias", [True, False])
+    maybe(rng, config, "sliding_window", [64, 1024])
+    layer_types(rng, config)
+
+
+def gemma3_text(rng, config):
+    gemma2(rng, config)
+    maybe(rng, config, "sliding_window_pattern", [2, 3, 6])
+
+
+def smollm3(rng, config):
+    llama(rng, config)
+    config.pop("head_dim", None)
+    maybe(rng, config, "use_sliding_window", [True, False])
+    maybe(rng, config, "sliding_window", [64, 1024])
+    maybe(rng, config, "no_rope_layer_interval", [2, 3])
+    config["pad_token_id"] = 0
+
+
+def olmo2(rng, config):
+    maybe(rng, config, "attention_bias", [True, False])
+    config["pad_token_id"] = 0
+
+
+def gpt_oss(rng, config):
+    experts(rng, config, "num_local_experts")
+    maybe(rng, config, "head_dim", [8, 20, 64])
+    maybe(rng, config, "sliding_window", [None, 64])
+    layer_types(rng, config)
+
+
+def phi3(rng, config):
+    maybe(rng, config, "sliding_window", [None, 64, 1024])
+    config["pad_token_id"] = 0
+
+
+FAMILIES = {
+    "phi3": phi3,
+    "phimoe": phimoe,
+    "llama": llama,
+    "mistral": mistral,
+    "mixtral": mixtral,
+    "qwen2": qwen2,
+    "qwen3": qwen3,
+    "qwen3_moe": qwen3_moe,
+    "gemma2": gemma2,
+    "gemma3_text": gemma3_text,
+    "deepseek_v2": latent,
+    "deepseek_v3": latent,
+    "smollm3": smollm3,
+    "olmo2": olmo2,
+    "gpt_oss": gpt_oss,
+}
+
+# Left out of some cases, if the class has a default that stays small enough to build.
+OPTIONAL = ["num_key_value_heads", "vocab_size", "max_position_embeddings", "intermediate_size", "num_hidden_layers"]
+
+
+def random_config(model_type, seed):
+    rng = random.Random(f"{model_type} {seed}")
+    config = {"model_type": model_type, **sizes(rng)}
+    FAMILIES[model_type](rng, config)
+    maybe(rng, config, "tie_word_embeddings", [True, False])
+    for key in OPTIONAL:
+        if rng.random() < 0.2 and not (key == "num_hidden_layers" and "layer_types" in config):
+            config.pop(key, None)
+    return config
+
+
+def windows(config):
+    """The window of each layer, by what the class says of its layers."""
+    text = config.get_text_config()
+    window = getattr(text, "sliding_window", None)
+    kinds = getattr(text, "layer_types", None)
+    layers = text.num_hidden_layers
+    if kinds is None:
+        return [window] * layers
+    return [window if kind == "sliding_attention" else None for kind in kinds]
+
+
+def case(config):
+    built = AutoConfig.for_model(**json.loads(json.dumps(config)))
+    text = built.get_text_config()
+    if text.num_attention_heads % text.num_key_value_heads:
+        raise ValueError("a default of kv heads that does not divide the heads: built, but never computed with")
+    model_class = AutoModelForImageTextToText if config["model_type"] == "gemma3" else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = model_class.from_config(built)
+    model.tie_weights()
+    own = {name: p.numel() for name, p in model.named_parameters() if not any(part in name for part in APART)}
+    return {"config": config, "total": sum(own.values()), "windows": windows(built)}
+
+
+def main():
+    cases = []
+    for model_type in FAMILIES:
+        seed = found = 0
+        while found < CASES_EACH:
+            config = random_config(model_type, seed)
+            seed += 1
+            try:
+                cases.append(case(config))
+            except (ValueError, RuntimeError, TypeError, ZeroDivisionError) as error:
+                print(f"{model_type} {seed}: the class refuses it: {error}"[:160])
+                assert seed < 20 * CASES_EACH, model_type
+                continue
+            found += 1
+    text = {k: v for k, v in random_config("gemma3_text", 99).items() if k != "model_type"}
+    text["model_type"] = "gemma3_text"
+    vision = {"model_type": "siglip_vision_model", "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48,
+              "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    cases.append(case({"model_type": "gemma3", "text_config": text, "vision_config": vision, "mm_tokens_per_image": 4}))
+    lines = ",\n".join(json.dumps(each) for each in cases)
+    (HERE / "families.json").write_text(f"[\n{lines}\n]\n")
+    print(f"{len(cases)} cases")
+
+
+main()
