@@ -26,7 +26,8 @@ impl View {
     /// The address of this view.
     #[must_use]
     pub fn to_hash(&self) -> String {
-        let Options { dtype, kv_dtype, context, batch, attn, kv_policy, device_memory: _ } = &self.options;
+        let Options { dtype, kv_dtype, context, batch, attn, kv_policy, device_memory: _, calibration: _ } =
+            &self.options;
         let pairs = [
             ("model", Some(self.model.clone())),
             ("context", context.map(|n| n.to_string())),
@@ -126,6 +127,7 @@ mod tests {
                 batch: Some(4),
                 attn: Some(Attention::Fused),
                 kv_policy: Some(KvPolicy::Paged),
+                calibration: None,
                 device_memory: None,
             },
             memory: "15.6 GiB & more=#".to_owned(),
