@@ -5,7 +5,7 @@
 //! 0. vocabulary: [`units`], [`dtype`], [`platform`]
 //! 1. what a model is: [`config`], [`decoder`], [`tensors`], [`rope`]
 //! 2. what it costs and where bytes come from: [`weights`], [`estimate`] with [`fit`],
-//!    [`placement`], [`load_config`], [`inspect`]
+//!    [`placement`], [`devices`], [`load_config`], [`inspect`]
 //! 3. how it computes: [`engine`], [`generate`], `tokenize` (feature `tokenizer`)
 //! 4. engines: `candle_engine` (feature `candle`)
 //! 5. use cases: [`validate`]
@@ -31,6 +31,7 @@ pub mod rope;
 pub mod weights;
 pub mod estimate;
 pub mod placement;
+pub mod devices;
 pub mod load_config;
 pub mod inspect;
 

@@ -1,7 +1,9 @@
 //! GPUs to choose from, with the memory that a program can have, not the number on the box.
 //!
-//! Usable memory is the total that the CUDA driver reports to a program (drivers differ by 0.1 GiB or so),
-//! rounded down to 0.1 GiB. What other programs hold is not in it: for a machine of one's own, type what is free.
+//! Figures and their sources are those of `phi3::devices`, rounded down to 0.1 GiB. What other programs hold is
+//! not in them: for a machine of one's own, type what is free.
+
+use std::sync::LazyLock;
 
 /// A device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,38 +28,44 @@ impl Device {
     }
 }
 
-const fn device(name: &'static str, usable_tenths: u64) -> Device {
-    Device { name, usable_tenths }
-}
+/// What the picker offers, smallest first: what it says, and the row of the table.
+const OFFERED: [(&str, &str); 13] = [
+    ("RTX 4060 · 8 GB", "RTX 4060"),
+    ("RTX 3060 · 12 GB", "RTX 3060"),
+    ("T4 · 16 GB", "T4"),
+    ("RTX 4080 Super · 16 GB", "RTX 4080 Super"),
+    ("L4 · 24 GB", "L4"),
+    ("A10G · 24 GB", "A10G"),
+    ("RTX 3090, 4090 · 24 GB", "RTX 4090"),
+    ("RTX 5090 · 32 GB", "RTX 5090"),
+    ("A100 · 40 GB", "A100 40 GB"),
+    ("L40S · 48 GB", "L40S"),
+    ("H100 · 80 GB", "H100 SXM"),
+    ("A100 · 80 GB", "A100 SXM 80 GB"),
+    ("H200 · 141 GB", "H200"),
+];
 
 /// The list, smallest first.
-pub const DEVICES: [Device; 13] = [
-    device("RTX 4060 · 8 GB", 76),
-    device("RTX 3060 · 12 GB", 116),
-    device("T4 · 16 GB", 145),
-    device("RTX 4080 Super · 16 GB", 156),
-    device("A10G · 24 GB", 219),
-    device("L4 · 24 GB", 219),
-    device("RTX 3090, 4090 · 24 GB", 235),
-    device("RTX 5090 · 32 GB", 313),
-    device("A100 · 40 GB", 393),
-    device("L40S · 48 GB", 443),
-    device("H100 · 80 GB", 785),
-    device("A100 · 80 GB", 791),
-    device("H200 · 141 GB", 1390),
-];
+pub static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
+    let device = |(name, row): (&'static str, &str)| {
+        let usable_tenths = (phi3::devices::find(row).ok()?.usable_bytes() * 10) >> 30;
+        Some(Device { name, usable_tenths })
+    };
+    OFFERED.into_iter().filter_map(device).collect()
+});
 
 /// The listed device whose usable memory is this text, if any.
 #[must_use]
 pub fn named(memory: &str) -> Option<Device> {
-    DEVICES.into_iter().find(|device| device.usable() == memory.trim())
+    DEVICES.iter().find(|device| device.usable() == memory.trim()).copied()
 }
 
 /// The smallest listed device with room for this need and the 20 % margin.
 #[must_use]
 pub fn smallest_that_fits(total_bytes: u64) -> Option<Device> {
     DEVICES
-        .into_iter()
+        .iter()
+        .copied()
         .find(|device| phi3::fit::Verdict::of(total_bytes, device.usable_bytes()) == phi3::fit::Verdict::Fits)
 }
 
@@ -69,7 +77,8 @@ mod tests {
     #[wasm_bindgen_test(unsupported = test)]
     fn listed_sizes_are_ascending_and_parse() {
         assert!(DEVICES.is_sorted_by_key(|d| d.usable_tenths));
-        for device in DEVICES {
+        assert_eq!(DEVICES.len(), OFFERED.len(), "every row that is offered is in the table");
+        for device in DEVICES.iter() {
             assert_eq!(device.usable_bytes(), device.usable_tenths * (1 << 30) / 10, "{}", device.name);
             assert_eq!(named(&device.usable()).map(|d| d.usable_tenths), Some(device.usable_tenths));
         }
