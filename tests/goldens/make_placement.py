@@ -54,6 +54,7 @@ NAMED = [
     case("mini_auto_3_uneven", MINI, "bfloat16", "auto", gib(2, 24, 6)),
     case("mini_low_0", MINI, "bfloat16", "balanced_low_0", gib(24, 24, 24)),
     case("mini_low_0_tight", MINI, "bfloat16", "balanced_low_0", gib(8, 3, 3)),
+    case("mini_low_0_without_gpu_0", MINI, "bfloat16", "balanced_low_0", gib(0, 10, 4, cpu=24)),
     case("mini_low_0_one_gpu", MINI, "bfloat16", "balanced_low_0", gib(24, cpu=24)),
     case("mini_offload", MINI, "bfloat16", "auto", gib(4, cpu=32)),
     case("mini_offload_2", MINI, "bfloat16", "auto", gib(2, 3, cpu=32)),

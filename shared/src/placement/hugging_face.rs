@@ -22,19 +22,21 @@ pub(super) fn slots(weights: &Workload, devices: &Devices, strategy: &Strategy, 
         .collect()
 }
 
-/// `get_balanced_memory`: caps every GPU but the last.
+/// `get_balanced_memory`: caps every GPU but the last. Its GPU 0 is the first of the list even where that has no
+/// memory, and it sums the budgets of as many of the next as have some: both as in the original.
 fn cap(budgets: &mut [u64], weights: &Workload, stated: bool, low_0: bool, rules: Rules) {
     let live: Vec<usize> = (0..budgets.len()).filter(|gpu| budgets[*gpu] > 0).collect();
-    let [first, others @ ..] = &live[..] else { return };
-    if others.is_empty() {
-        if !stated {
+    let shares = match live.len() {
+        0 => return,
+        1 if !stated => {
             budgets[0] = nine_tenths(budgets[0]);
+            return;
         }
-        return;
-    }
+        1 => return,
+        gpus => gpus - usize::from(low_0),
+    };
     let sizes = || weights.modules.iter().map(|module| module.weight_bytes);
     let total = sizes().fold(0u64, u64::saturating_add);
-    let share = total / if low_0 { others.len() } else { live.len() } as u64;
     let largest = match rules {
         Rules::Transformers => sizes().max().unwrap_or(0),
         // The first layer stands for all; an embedding that outweighs it counts only through the mean.
@@ -44,15 +46,13 @@ fn cap(budgets: &mut [u64], weights: &Workload, stated: bool, low_0: bool, rules
             (total / leaves.max(1)).max(layer.map_or(0, |layer| layer.weight_bytes))
         }
     };
-    let per_gpu = share.saturating_add(largest.saturating_add(largest / 4));
-    for gpu in &live[..live.len() - 1] {
-        if !(low_0 && gpu == first) {
-            budgets[*gpu] = budgets[*gpu].min(per_gpu);
-        }
+    let per_gpu = (total / shares as u64).saturating_add(largest.saturating_add(largest / 4));
+    for gpu in live[..live.len() - 1].iter().filter(|gpu| !(low_0 && **gpu == 0)) {
+        budgets[*gpu] = budgets[*gpu].min(per_gpu);
     }
     if low_0 {
-        let elsewhere = others.iter().fold(0u64, |sum, gpu| sum.saturating_add(budgets[*gpu]));
-        budgets[*first] = budgets[*first].min(total.saturating_sub(elsewhere));
+        let elsewhere = budgets[1..live.len()].iter().fold(0u64, |sum, budget| sum.saturating_add(*budget));
+        budgets[0] = budgets[0].min(total.saturating_sub(elsewhere));
     }
 }
 

@@ -16,6 +16,13 @@ pub struct PlacedModule {
     pub reason: String,
 }
 
+impl std::fmt::Display for PlacedModule {
+    /// `model.layers.14 goes to cpu: cuda:0 has …`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} goes to {}: {}", self.name, self.device, self.reason)
+    }
+}
+
 /// What lies on one device, term by term; everything counted, by whatever rules the map was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceUse {
