@@ -331,6 +331,17 @@ fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
     }
 }
 
+/// The module that a role's tensors belong to where layers are placed whole: `model.embed_tokens`, `model.layers.3`.
+#[must_use]
+pub fn module(decoder: &Decoder, role: Role, layer: Option<usize>) -> String {
+    if let Some(layer) = layer {
+        return format!("{}model.layers.{layer}", decoder.family.prefix);
+    }
+    let mut name = name(decoder, &weight(role, Vec::new()), 0);
+    name.truncate(name.rfind('.').unwrap_or(name.len()));
+    name
+}
+
 /// The name of one copy of a part.
 fn name(decoder: &Decoder, part: &Part, copy: usize) -> String {
     let family = decoder.family;

@@ -1,10 +1,9 @@
 //! A model's [`Workload`], from its tensors and its estimate.
 
-use crate::config::ModelConfig;
-use crate::dtype::DType;
+use crate::decoder::Decoder;
 use crate::estimate::activations::Workspace as Buffers;
-use crate::estimate::{OVERHEAD_BYTES, Resolved, StoredTensors, held_as, layers};
-use crate::tensors::{self, Role, TensorSpec};
+use crate::estimate::{Format, Resolved, StoredTensors, layers, part_bytes, stored_bytes};
+use crate::tensors::{self, Role};
 
 use super::{Module, Workload, Workspace};
 
@@ -15,66 +14,65 @@ const PANEL: usize = 2;
 const HEAD: usize = 3;
 
 /// What is placed of a model: its embedding, each decoder layer whole, the last norm, the rotary frequencies
-/// and the head. Bytes add up to those of the estimate for the same options.
+/// and the head. Bytes add up to those of the estimate for the same options; of a checkpoint, those of the tensors
+/// that belong to a module.
+///
+/// Names, sizes and buffers are Hugging Face's for `phi3`. Other families may hold more frequencies than counted
+/// here, a few KiB; where experts are stacked in one tensor, accelerate's mean over modules is not quite ours.
 #[must_use]
-pub fn workload(config: &ModelConfig, stored: Option<&StoredTensors>, resolved: &Resolved) -> Workload {
+pub fn workload(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Resolved) -> Workload {
     let mut modules: Vec<Module> = Vec::new();
-    for tensor in tensors::list(config) {
-        let name = module_name(&tensor);
-        let bytes = bytes_of(&tensor, stored, resolved);
-        match modules.last_mut().filter(|module| module.name == name) {
-            Some(module) => {
-                module.weight_bytes = module.weight_bytes.saturating_add(bytes);
-                module.leaves += 1;
-            }
-            None => modules.push(Module {
-                weight_bytes: bytes,
-                is_layer: tensor.layer.is_some(),
-                workspaces: workspaces_of(tensor.role),
-                leaves: 1,
+    for part in tensors::parts(decoder) {
+        let name = tensors::module(decoder, part.role, part.layer);
+        if modules.last().is_none_or(|module| module.name != name) {
+            modules.push(Module {
                 name,
+                is_layer: part.layer.is_some(),
+                workspaces: workspaces_of(part.role),
                 ..Module::default()
-            }),
+            });
+        }
+        if let Some(module) = modules.last_mut() {
+            module.weight_bytes =
+                module.weight_bytes.saturating_add(part_bytes(decoder, &part, resolved.format));
+            module.leaves += if part.is_bias { 0 } else { part.copies as u64 };
         }
     }
-    let kv = layers(config).map(|layer| {
-        let tokens = layer.tokens(resolved.kv_policy, resolved.context).saturating_mul(resolved.batch);
-        layer.bytes_per_token(resolved.kv_dtype).saturating_mul(tokens)
-    });
+    let kv = layers(decoder)
+        .map(|layer| layer.bytes(resolved.kv_dtype, resolved.kv_policy, resolved.context, resolved.batch));
     modules.iter_mut().filter(|module| module.is_layer).zip(kv).for_each(|(module, kv)| module.kv_bytes = kv);
 
-    let head = module_name(&tensors::spec(config, Role::LmHead, 0));
-    let before_head = modules.iter().position(|module| module.name == head).unwrap_or(modules.len());
-    modules.insert(before_head, rotary(config));
-    if config.tie_word_embeddings {
-        modules.push(Module {
-            name: head,
-            workspaces: workspaces_of(Role::LmHead),
-            tied_with: Some(module_name(&tensors::spec(config, Role::Embedding, 0))),
-            ..Module::default()
-        });
-    }
-    Workload { modules, workspaces: workspaces(config, resolved), overhead_bytes: OVERHEAD_BYTES }
-}
-
-/// The part of a tensor's name that is placed: up to its layer's number, else all but the last component.
-fn module_name(tensor: &TensorSpec) -> String {
-    let end = match tensor.layer {
-        Some(layer) => {
-            let number = format!(".{layer}.");
-            tensor.name.find(&number).map(|at| at + number.len() - 1)
+    let head = tensors::module(decoder, Role::LmHead, None);
+    if decoder.tie_word_embeddings {
+        let embedding = tensors::module(decoder, Role::Embedding, None);
+        if modules.last().is_none_or(|module| module.name != head) {
+            let workspaces = workspaces_of(Role::LmHead);
+            modules.push(Module { name: head, workspaces, ..Module::default() });
         }
-        None => tensor.name.rfind('.'),
-    };
-    tensor.name[..end.unwrap_or(tensor.name.len())].to_owned()
+        if let Some(head) = modules.last_mut() {
+            head.tied_with = Some(embedding);
+        }
+    }
+    modules.insert(modules.len() - 1, rotary(decoder));
+    if let Some(stored) = stored {
+        count_stored(&mut modules, stored, resolved);
+    }
+    Workload { modules, workspaces: workspaces(decoder, resolved), overhead_bytes: resolved.overhead_bytes() }
 }
 
-fn bytes_of(tensor: &TensorSpec, stored: Option<&StoredTensors>, resolved: &Resolved) -> u64 {
-    let planned = |dtype: DType| held_as(dtype, &tensor.shape).tensor_bytes(&tensor.shape);
-    match (stored.and_then(|stored| stored.get(&tensor.name)), resolved.convert_to) {
-        (Some(stored), None) => stored.len,
-        (_, Some(dtype)) => planned(dtype),
-        (None, None) => planned(resolved.dtype),
+/// Counts what a checkpoint holds instead of what the list of tensors says, where it is loaded as it is or plainly
+/// converted.
+fn count_stored(modules: &mut [Module], stored: &StoredTensors, resolved: &Resolved) {
+    let dtype = match resolved.convert_to {
+        None => None,
+        Some(Format::Plain(dtype)) => Some(dtype),
+        Some(_) => return,
+    };
+    for module in modules {
+        let within = format!("{}.", module.name);
+        let own = stored.range(within.clone()..).take_while(|(name, _)| name.starts_with(&within));
+        let own = own.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+        module.weight_bytes = stored_bytes(&own, dtype);
     }
 }
 
@@ -86,9 +84,9 @@ fn workspaces_of(role: Role) -> Vec<usize> {
     }
 }
 
-fn workspaces(config: &ModelConfig, resolved: &Resolved) -> Vec<Workspace> {
-    let Resolved { dtype, attn, context, batch, .. } = *resolved;
-    let buffers = Buffers::new(config, dtype, attn, context, batch);
+fn workspaces(decoder: &Decoder, resolved: &Resolved) -> Vec<Workspace> {
+    let Resolved { format, attn, context, batch, .. } = *resolved;
+    let buffers = Buffers::new(decoder, format.compute_dtype(), attn, context, batch);
     let Buffers { rows: _, residual, normed, projected, mixed, rotary, scores, panel, last, logits } =
         buffers;
     let bytes = |values: &[u64]| values.iter().fold(0u64, |sum, v| sum.saturating_add(*v)).saturating_mul(4);
@@ -101,10 +99,12 @@ fn workspaces(config: &ModelConfig, resolved: &Resolved) -> Vec<Workspace> {
 }
 
 /// Rotary frequencies: Hugging Face holds two lists of them in f32; our engines have them in a workspace.
-fn rotary(config: &ModelConfig) -> Module {
-    let frequencies = (config.rotary_dim() as u64).div_ceil(2);
+fn rotary(decoder: &Decoder) -> Module {
+    let norm = tensors::module(decoder, Role::FinalNorm, None);
+    let parent = norm.rsplit_once('.').map_or("", |(parent, _)| parent);
+    let frequencies = (decoder.rotary_dim as u64).div_ceil(2);
     Module {
-        name: "model.rotary_emb".to_owned(),
+        name: format!("{parent}.rotary_emb"),
         buffer_bytes: 2 * 4 * frequencies,
         leaves: 1,
         ..Module::default()

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::config::ModelConfig;
+use crate::decoder::Decoder;
 use crate::estimate::{Options, Resolved};
 
 #[derive(Deserialize)]
@@ -28,9 +28,9 @@ impl Case {
     }
 
     fn workload(&self) -> Workload {
-        let config = ModelConfig::parse(self.config.to_string().as_bytes()).expect(&self.name);
-        let resolved = Resolved::new(&config, None, &Options::default()).expect("defaults");
-        workload(&config, None, &resolved)
+        let decoder = Decoder::parse(self.config.to_string().as_bytes()).expect(&self.name);
+        let resolved = Resolved::new(&decoder, None, &Options::default()).expect("defaults");
+        workload(&decoder, None, &resolved)
     }
 
     fn devices(&self) -> Devices {

@@ -5,15 +5,15 @@
 //! or with a typed reason why there is none. The same input gives the same plan, whatever the order of devices.
 //!
 //! ```
-//! use phi3::{config::ModelConfig, estimate::{Options, Resolved}, placement::*};
+//! use phi3::{decoder::Decoder, estimate::{Options, Resolved}, placement::*};
 //!
-//! let config = ModelConfig::parse(br#"{"model_type":"phi3","dtype":"bfloat16"}"#).unwrap();
-//! let resolved = Resolved::new(&config, None, &Options::default()).unwrap();
+//! let decoder = Decoder::parse(br#"{"model_type":"phi3","dtype":"bfloat16"}"#).unwrap();
+//! let resolved = Resolved::new(&decoder, None, &Options::default()).unwrap();
 //! let devices = Devices::stated(vec![
 //!     Device::new("cuda:0".parse().unwrap(), 6 << 30),
 //!     Device::new("cpu".parse().unwrap(), 32 << 30),
 //! ]).unwrap();
-//! let placement = plan(&workload(&config, None, &resolved), &devices, &Strategy::Auto, Rules::Preflight).unwrap();
+//! let placement = plan(&workload(&decoder, None, &resolved), &devices, &Strategy::Auto, Rules::Preflight).unwrap();
 //! assert!(placement.offloaded.contains(&"model.norm".to_owned()));
 //! ```
 //!

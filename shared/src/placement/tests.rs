@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::ModelConfig;
+use crate::decoder::Decoder;
 use crate::dtype::DType;
-use crate::estimate::{self, Options, Resolved, Size, StoredTensors};
+use crate::estimate::{self, Format, Options, Resolved, Size, StoredTensors};
 use crate::weights::StoredTensor;
 
 const MINI: &[u8] = br#"{"model_type":"phi3","dtype":"bfloat16"}"#;
@@ -14,9 +14,9 @@ const TIED: &[u8] = br#"{"model_type":"phi3","dtype":"bfloat16","hidden_size":30
     "tie_word_embeddings":true,"partial_rotary_factor":0.75}"#;
 
 fn model(json: &[u8], context: u64) -> Workload {
-    let config = ModelConfig::parse(json).expect("a config");
+    let decoder = Decoder::parse(json).expect("a config");
     let options = Options { context: Some(context), ..Options::default() };
-    workload(&config, None, &Resolved::new(&config, None, &options).expect("options"))
+    workload(&decoder, None, &Resolved::new(&decoder, None, &options).expect("options"))
 }
 
 fn devices(list: &[(&str, u64)]) -> Devices {
@@ -35,10 +35,10 @@ fn ours(workload: &Workload, devices: &Devices, strategy: &Strategy) -> Result<P
 #[test]
 fn one_device_holds_what_the_estimate_says() {
     for json in [MINI, TIED] {
-        let config = ModelConfig::parse(json).expect("a config");
+        let decoder = Decoder::parse(json).expect("a config");
         let options =
             Options { device_memory: Some(Size(1 << 40)), context: Some(3000), ..Options::default() };
-        let report = estimate::estimate(&config, None, &options).expect("an estimate");
+        let report = estimate::estimate(&decoder, None, &options).expect("an estimate");
         let placed =
             ours(&model(json, 3000), &devices(&[("cuda:0", 1 << 40)]), &Strategy::Auto).expect("room");
         let [device] = &placed.devices[..] else { panic!("one device") };
@@ -53,22 +53,46 @@ fn one_device_holds_what_the_estimate_says() {
 }
 
 #[test]
+fn every_family_adds_up_to_its_estimate() {
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("../../../tests/goldens/families.json")).expect("goldens are JSON");
+    for case in cases {
+        let decoder = Decoder::parse(case["config"].to_string().as_bytes()).expect("a known family");
+        for dtype in [None, Some(Format::Q4KM)] {
+            let options = Options { dtype, context: Some(64), ..Options::default() };
+            let resolved = Resolved::new(&decoder, None, &options).expect("options");
+            let report = estimate::memory(&decoder, None, &resolved);
+            let one = devices(&[("cpu", u64::MAX)]);
+            let placed =
+                ours(&workload(&decoder, None, &resolved), &one, &Strategy::Auto).expect("room for all");
+            let device = &placed.devices[0];
+            assert_eq!(
+                (device.weights_bytes, device.kv_cache_bytes, device.activation_bytes, device.total_bytes),
+                (report.weights_bytes, report.kv_cache_bytes, report.activation_bytes, report.total_bytes),
+                "{case}"
+            );
+            assert_eq!(device.modules, decoder.layers.len() + 4, "{case}");
+        }
+    }
+}
+
+#[test]
 fn a_checkpoint_counts_as_its_headers_say() {
-    let config = ModelConfig::parse(TIED).expect("a config");
+    let decoder = Decoder::parse(TIED).expect("a config");
     // Norms in f32, the rest in bf16.
-    let stored: StoredTensors = crate::tensors::list(&config)
+    let stored: StoredTensors = crate::tensors::list(&decoder)
         .map(|tensor| {
             let dtype = if tensor.shape.len() == 1 { DType::F32 } else { DType::Bf16 };
             let len = dtype.tensor_bytes(&tensor.shape);
             (tensor.name, StoredTensor { dtype, shape: tensor.shape, file: 0, offset: 0, len })
         })
         .collect();
-    for dtype in [None, Some(DType::Q4K)] {
-        let resolved =
-            Resolved::new(&config, Some(&stored), &Options { dtype, ..Options::default() }).expect("options");
+    for dtype in [None, Some(DType::Q4K.into())] {
+        let resolved = Resolved::new(&decoder, Some(&stored), &Options { dtype, ..Options::default() })
+            .expect("options");
         let sum: u64 =
-            workload(&config, Some(&stored), &resolved).modules.iter().map(|m| m.weight_bytes).sum();
-        assert_eq!(sum, estimate::resolved_weights_bytes(&config, Some(&stored), &resolved));
+            workload(&decoder, Some(&stored), &resolved).modules.iter().map(|m| m.weight_bytes).sum();
+        assert_eq!(sum, estimate::resolved_weights_bytes(&decoder, Some(&stored), &resolved));
     }
 }
 
