@@ -28,10 +28,10 @@ pub mod decoder;
 pub mod tensors;
 pub mod rope;
 
+pub mod devices;
 pub mod weights;
 pub mod estimate;
 pub mod placement;
-pub mod devices;
 pub mod load_config;
 pub mod inspect;
 

@@ -188,7 +188,22 @@ pub fn is_apart(decoder: &Decoder, name: &str) -> bool {
         let layers = format!("{}model.layers.{}.", decoder.family.prefix, decoder.layers.len() + index);
         name.starts_with(&layers)
     });
-    predictor || decoder.apart.iter().any(|part| part.in_names.iter().any(|within| name.contains(within)))
+    predictor
+        || decoder.apart.iter().any(|part| apart_names(part.key).iter().any(|within| name.contains(within)))
+}
+
+/// What stands in the names of the tensors of a part, by the key of the config that tells of it.
+fn apart_names(key: &str) -> &'static [&'static str] {
+    match key {
+        "vision_config" => &["vision_tower.", "vision_model.", "multi_modal_projector.", "image_embed."],
+        "audio_config" => &["audio_tower.", "audio_embed."],
+        "img_processor" => &["vision_embed_tokens.", "image_embed."],
+        "audio_processor" => &["audio_embed."],
+        "embd_layer" => &["embed_tokens_extend."],
+        "vision_lora" => &[".lora_A.vision.", ".lora_B.vision."],
+        "speech_lora" => &[".lora_A.speech.", ".lora_B.speech."],
+        _ => &[],
+    }
 }
 
 fn specs(decoder: &Decoder, part: Part) -> impl Iterator<Item = TensorSpec> + '_ {
@@ -242,22 +257,23 @@ fn layer_parts(decoder: &Decoder, layer: Layer) -> Vec<Part> {
     parts
 }
 
+/// A projection and, if it has one, its bias.
+fn projection(role: Role, [rows, columns]: [usize; 2], has_bias: bool) -> impl Iterator<Item = Part> {
+    [weight(role, vec![rows, columns])].into_iter().chain(has_bias.then(|| bias(role, rows)))
+}
+
 fn attention_parts(decoder: &Decoder, attention: Attention, parts: &mut Vec<Part>) {
     let (family, hidden, biases) = (decoder.family, decoder.hidden_size, decoder.biases);
-    let mut projection = |role, rows, columns, has_bias: bool| {
-        parts.push(weight(role, vec![rows, columns]));
-        parts.extend(has_bias.then(|| bias(role, rows)));
-    };
     let q = attention.query_width();
     match attention {
         Attention::Heads { heads, kv_heads, head_dim } => {
             let kv = kv_heads * head_dim;
             if family.fused {
-                projection(Role::QkvProj, q + 2 * kv, hidden, biases.qkv);
+                parts.extend(projection(Role::QkvProj, [q + 2 * kv, hidden], biases.qkv));
             } else {
-                projection(Role::QProj, q, hidden, biases.qkv);
-                projection(Role::KProj, kv, hidden, biases.qkv);
-                projection(Role::VProj, kv, hidden, biases.qkv);
+                parts.extend(projection(Role::QProj, [q, hidden], biases.qkv));
+                parts.extend(projection(Role::KProj, [kv, hidden], biases.qkv));
+                parts.extend(projection(Role::VProj, [kv, hidden], biases.qkv));
             }
             let normed = match family.qk_norm {
                 QkNorm::None => None,
@@ -272,42 +288,35 @@ fn attention_parts(decoder: &Decoder, attention: Attention, parts: &mut Vec<Part
         }
         Attention::Latent { heads, q_rank, kv_rank, nope_dim, rope_dim, value_dim } => {
             match q_rank {
-                None => projection(Role::QProj, q, hidden, false),
+                None => parts.extend(projection(Role::QProj, [q, hidden], false)),
                 Some(rank) => {
-                    projection(Role::QLatentProj, rank, hidden, biases.qkv);
-                    projection(Role::QLatentNorm, rank, 0, false);
-                    projection(Role::QExpandProj, q, rank, false);
+                    parts.extend(projection(Role::QLatentProj, [rank, hidden], biases.qkv));
+                    parts.push(weight(Role::QLatentNorm, vec![rank]));
+                    parts.extend(projection(Role::QExpandProj, [q, rank], false));
                 }
             }
-            projection(Role::KvLatentProj, kv_rank + rope_dim, hidden, biases.qkv);
-            projection(Role::KvLatentNorm, kv_rank, 0, false);
-            projection(Role::KvExpandProj, heads * (nope_dim + value_dim), kv_rank, false);
-            // Norms have no columns.
-            parts.iter_mut().for_each(|part| part.shape.retain(|d| *d > 0));
+            parts.extend(projection(Role::KvLatentProj, [kv_rank + rope_dim, hidden], biases.qkv));
+            parts.push(weight(Role::KvLatentNorm, vec![kv_rank]));
+            parts.extend(projection(Role::KvExpandProj, [heads * (nope_dim + value_dim), kv_rank], false));
         }
     }
-    parts.push(weight(Role::OProj, vec![hidden, attention.mixed_width()]));
-    parts.extend(biases.output.then(|| bias(Role::OProj, hidden)));
+    parts.extend(projection(Role::OProj, [hidden, attention.mixed_width()], biases.output));
 }
 
 fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
     let (hidden, has_bias) = (decoder.hidden_size, decoder.biases.mlp);
-    let mut projection = |role, rows, columns, copies| {
-        parts.push(Part { copies, ..weight(role, vec![rows, columns]) });
-        parts.extend(has_bias.then(|| Part { copies, ..bias(role, rows) }));
-    };
     match mlp {
         Mlp::Dense { width } => {
             if decoder.family.fused {
-                projection(Role::GateUpProj, 2 * width, hidden, 1);
+                parts.extend(projection(Role::GateUpProj, [2 * width, hidden], has_bias));
             } else {
-                projection(Role::GateProj, width, hidden, 1);
-                projection(Role::UpProj, width, hidden, 1);
+                parts.extend(projection(Role::GateProj, [width, hidden], has_bias));
+                parts.extend(projection(Role::UpProj, [width, hidden], has_bias));
             }
-            projection(Role::DownProj, hidden, width, 1);
+            parts.extend(projection(Role::DownProj, [hidden, width], has_bias));
         }
         Mlp::Experts { count, width, shared_width, .. } => {
-            projection(Role::Router, count, hidden, 1);
+            parts.extend(projection(Role::Router, [count, hidden], has_bias));
             let stacked = decoder.family.experts.is_some_and(|e| e.names == ExpertNames::Stacked);
             if stacked {
                 for (role, reads, gives) in
@@ -319,13 +328,17 @@ fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
                 }
                 return;
             }
-            projection(Role::ExpertGateProj, width, hidden, count);
-            projection(Role::ExpertUpProj, width, hidden, count);
-            projection(Role::ExpertDownProj, hidden, width, count);
+            for (role, shape) in [
+                (Role::ExpertGateProj, [width, hidden]),
+                (Role::ExpertUpProj, [width, hidden]),
+                (Role::ExpertDownProj, [hidden, width]),
+            ] {
+                parts.extend(projection(role, shape, has_bias).map(|part| Part { copies: count, ..part }));
+            }
             if shared_width > 0 {
-                projection(Role::SharedGateProj, shared_width, hidden, 1);
-                projection(Role::SharedUpProj, shared_width, hidden, 1);
-                projection(Role::SharedDownProj, hidden, shared_width, 1);
+                parts.extend(projection(Role::SharedGateProj, [shared_width, hidden], has_bias));
+                parts.extend(projection(Role::SharedUpProj, [shared_width, hidden], has_bias));
+                parts.extend(projection(Role::SharedDownProj, [hidden, shared_width], has_bias));
             }
         }
     }
@@ -396,7 +409,12 @@ fn name(decoder: &Decoder, part: &Part, copy: usize) -> String {
         Role::PredictorProj => "eh_proj",
         Role::PredictorFinalNorm => "shared_head.norm",
     };
-    let module = module.replace("{}", &copy.to_string());
+    let mut module = module.replace("{}", &copy.to_string());
+    // Adapters wrap the projections that they add to.
+    let adapted = decoder.apart.iter().any(|part| part.key.ends_with("_lora"));
+    if adapted && part.layer.is_some() && part.role.group() != Group::Norm {
+        module.push_str(".base_layer");
+    }
     // These are parameters of a module, not modules with a weight.
     let suffix = match (part.role, part.is_bias) {
         (Role::Sinks | Role::ExpertsGateUpProj | Role::ExpertsDownProj, false) => "",

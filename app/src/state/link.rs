@@ -26,7 +26,7 @@ impl View {
     /// The address of this view.
     #[must_use]
     pub fn to_hash(&self) -> String {
-        let Options { dtype, kv_dtype, context, batch, attn, kv_policy, device_memory: _, calibration: _ } =
+        let Options { dtype, kv_dtype, context, batch, attn, kv_policy, device_memory: _, .. } =
             &self.options;
         let pairs = [
             ("model", Some(self.model.clone())),
@@ -127,6 +127,8 @@ mod tests {
                 batch: Some(4),
                 attn: Some(Attention::Fused),
                 kv_policy: Some(KvPolicy::Paged),
+                device: None,
+                backend: None,
                 calibration: None,
                 device_memory: None,
             },

@@ -38,6 +38,9 @@ pub(super) struct Args {
     /// How the KV cache is sized [default: full].
     #[arg(long, value_name = "full|window|paged", value_parser = parse_policy)]
     kv_policy: Option<KvPolicy>,
+    /// A GPU by name, such as "RTX 4090": its usable memory and its runtime's overhead.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
     /// Free memory of the device: bytes, or with KB MB GB (powers of 10), KiB MiB GiB (powers of 2).
     #[arg(long, value_name = "SIZE")]
     device_memory: Option<Size>,
@@ -57,6 +60,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         batch: args.batch,
         attn: args.attn,
         kv_policy: args.kv_policy,
+        device: args.device,
+        backend: None,
         device_memory: args.device_memory,
         calibration: None,
     };
@@ -118,6 +123,33 @@ fn page(name: &str, report: &Report) -> Page {
         };
         rows.push(vec![Cell::left("longest context"), Cell::left(text)]);
     }
+    if let Some(batch) = fit.max_batch.filter(|batch| *batch > 0) {
+        rows.push(vec![Cell::left("most sequences at this context"), Cell::left(format_count(batch))]);
+    }
+    let by_batch: Vec<_> = fit
+        .max_contexts
+        .iter()
+        .filter(|limit| limit.max_context > 0)
+        .map(|limit| format!("{}: {}", limit.batch, format_count(limit.max_context)))
+        .collect();
+    if !by_batch.is_empty() {
+        rows.push(vec![Cell::left("longest context by batch"), Cell::left(by_batch.join(", "))]);
+    }
+    page.table(&rows);
+
+    page.heading("While loading");
+    let mut rows = vec![vec![
+        Cell::left("low_cpu_mem_usage").styled(DIM),
+        Cell::right("on the CPU").styled(DIM),
+        Cell::right("host, beside a GPU").styled(DIM),
+        Cell::right("on the GPU").styled(DIM),
+    ]];
+    rows.extend(report.load_peaks.iter().map(|peak| {
+        let bytes = [peak.host_bytes, peak.host_bytes_beside_gpu, peak.gpu_bytes];
+        std::iter::once(Cell::left(peak.low_cpu_mem_usage.to_string()))
+            .chain(bytes.map(|bytes| Cell::right(format_bytes(bytes))))
+            .collect()
+    }));
     page.table(&rows);
 
     if !fit.suggestions.is_empty() {

@@ -47,9 +47,18 @@ pub(super) fn list(
     let overhead = format_bytes(resolved.overhead_bytes());
     let overhead = match resolved.calibration {
         Some(Calibration { samples, .. }) => format!("{overhead} (from {samples} measured loads)"),
-        None => format!("{overhead} (not calibrated)"),
+        None => format!("{overhead} (not calibrated: {})", resolved.backend.assumed_overhead().1),
     };
     assume("runtime_overhead", overhead, resolved.calibration.is_none());
+    if let Some(device) = super::resolved::named_device(options).ok().flatten() {
+        let sure = match device.sureness() {
+            crate::devices::Sureness::Measured => "measured",
+            crate::devices::Sureness::Computed => "computed",
+        };
+        let usable = format_bytes(device.usable_bytes());
+        let value = format!("{}: {usable} usable, {sure} ({})", device.name, device.source);
+        assume("device", value, options.device_memory.is_some());
+    }
     if resolved.format.plain().is_some_and(|dtype| dtype.is_quantized()) && resolved.convert_to.is_some() {
         let value = "matrices, embedding and head included; norms stay f32".to_owned();
         assume("quantized_tensors", value, true);

@@ -103,7 +103,9 @@ pub fn cache_bytes(decoder: &Decoder, dtype: DType, policy: KvPolicy, context: u
 #[must_use]
 pub(super) fn formula(decoder: &Decoder, dtype: DType, policy: KvPolicy, context: u64, batch: u64) -> String {
     let mut kinds: Vec<(LayerKv, usize)> = Vec::new();
-    for layer in layers(decoder) {
+    for mut layer in layers(decoder) {
+        // Where no window is honoured, layers with and without one cost the same.
+        layer.window = layer.window.filter(|_| policy == KvPolicy::Window);
         match kinds.iter_mut().find(|(kind, _)| *kind == layer) {
             Some((_, count)) => *count += 1,
             None => kinds.push((layer, 1)),

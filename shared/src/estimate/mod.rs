@@ -11,6 +11,7 @@
 
 pub mod activations;
 mod assumptions;
+mod backend;
 mod calibration;
 pub mod fit;
 mod format;
@@ -23,6 +24,7 @@ mod report;
 mod resolved;
 mod weights;
 
+pub use backend::Backend;
 pub use calibration::{Calibration, Sample};
 pub use format::Format;
 pub use kv_cache::{KvPolicy, LayerKv, PAGE_TOKENS, bytes_per_token, cache_bytes, layers};
@@ -39,10 +41,6 @@ use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::units::{format_bytes, format_count};
 
-/// Runtime beside weights, cache and activations: code, threads, tokenizer.
-/// Assumed, on the safe side: the CPU worker takes 10 MiB without a tokenizer and 24 MiB with one of 49,152 ids.
-pub const OVERHEAD_BYTES: u64 = 64 << 20;
-
 /// Answers what a load needs: of a config alone, or of a checkpoint whose headers were read.
 ///
 /// # Errors
@@ -53,7 +51,8 @@ pub fn estimate(
     options: &Options,
 ) -> Result<Report, OptionsError> {
     let resolved = Resolved::new(decoder, stored, options)?;
-    let available = options.device_memory.map(|size| size.0);
+    let named = resolved::named_device(options)?;
+    let available = options.device_memory.map(|size| size.0).or(named.map(|device| device.usable_bytes()));
     let mut report = memory(decoder, stored, &resolved);
     report.assumptions = assumptions::list(decoder, stored, options, &resolved);
     report.load_peaks = load_peaks(decoder, stored, report.weights_bytes, resolved.format);
@@ -129,7 +128,7 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
                 format_bytes(residual_bytes)
             ),
         ),
-        None => (Badge::Formula, "assumed: code, threads, tokenizer".to_owned()),
+        None => (Badge::Formula, format!("assumed: {}", resolved.backend.assumed_overhead().1)),
     };
     let overhead_bytes = resolved.overhead_bytes();
     let terms = vec![

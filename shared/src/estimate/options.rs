@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Calibration, Format, KvPolicy};
+use super::{Backend, Calibration, Format, KvPolicy};
 use crate::dtype::DType;
 use crate::estimate::activations::Attention;
 use crate::units::{SizeError, parse_size};
@@ -23,6 +23,10 @@ pub struct Options {
     pub attn: Option<Attention>,
     /// How the cache is sized; default full.
     pub kv_policy: Option<KvPolicy>,
+    /// A GPU by its name in [`crate::devices`]: its usable memory and its runtime, unless those are given too.
+    pub device: Option<String>,
+    /// What computes; default: the device's, else our engine on the CPU.
+    pub backend: Option<Backend>,
     /// Free memory of the device.
     pub device_memory: Option<Size>,
     /// Runtime overhead as measured attempts have it; default: assumed.

@@ -3,10 +3,9 @@
 use thiserror::Error;
 
 use super::activations::Attention;
-use super::{
-    Calibration, Format, KvPolicy, OVERHEAD_BYTES, Options, StoredTensors, stored_dtype, stored_format,
-};
+use super::{Backend, Calibration, Format, KvPolicy, Options, StoredTensors, stored_dtype, stored_format};
 use crate::decoder::Decoder;
+use crate::devices::{self, Device};
 use crate::dtype::DType;
 use crate::units::format_count;
 
@@ -22,6 +21,16 @@ pub struct OptionsError {
     pub found: String,
     /// What would be accepted.
     pub expected: String,
+}
+
+/// The GPU that the options name.
+pub(super) fn named_device(options: &Options) -> Result<Option<&'static Device>, OptionsError> {
+    let Some(name) = &options.device else { return Ok(None) };
+    devices::find(name).map(Some).map_err(|unknown| OptionsError {
+        option: "device",
+        found: name.clone(),
+        expected: unknown.nearest.join(", "),
+    })
 }
 
 /// Options with every default filled in, and which of them were.
@@ -41,6 +50,8 @@ pub struct Resolved {
     pub attn: Attention,
     /// How the cache is sized.
     pub kv_policy: KvPolicy,
+    /// What computes.
+    pub backend: Backend,
     /// Overhead as measured; `None` assumes it.
     pub calibration: Option<Calibration>,
 }
@@ -85,6 +96,7 @@ impl Resolved {
             })
         };
         let positions = decoder.max_position_embeddings as u64;
+        let of_device = named_device(options)?.map(|device| Backend::of(device.vendor()));
         Ok(Self {
             convert_to: options.dtype.filter(|format| Some(*format) != as_stored),
             format,
@@ -93,6 +105,7 @@ impl Resolved {
             batch: in_range("batch", options.batch, 1, 1 << 16)?,
             attn: options.attn.unwrap_or_default(),
             kv_policy: options.kv_policy.unwrap_or_default(),
+            backend: options.backend.or(of_device).unwrap_or_default(),
             calibration: options.calibration,
         })
     }
@@ -100,6 +113,6 @@ impl Resolved {
     /// Runtime beside weights, cache and activations.
     #[must_use]
     pub fn overhead_bytes(&self) -> u64 {
-        self.calibration.map_or(OVERHEAD_BYTES, |calibration| calibration.overhead_bytes)
+        self.calibration.map_or(self.backend.assumed_overhead().0, |calibration| calibration.overhead_bytes)
     }
 }

@@ -213,7 +213,7 @@ fn parts(subject: Subject<'_>, decoder: &Decoder, found: &mut Vec<Finding>) {
     }
     if !decoder.predictors.is_empty() {
         let message = format!(
-            "{} layers predict tokens further ahead (MTP): {} parameters, not loaded for generation, not in the total",
+            "num_nextn_predict_layers {}: what predicts tokens further ahead (MTP) has {} parameters, is not loaded for generation and not in the total",
             decoder.predictors.len(),
             format_count(estimate::predictor_params(decoder))
         );
