@@ -11,6 +11,7 @@ use phi3::config::ModelConfig;
 use phi3::dtype::DType;
 use phi3::engine::{Attention, Diagnostics, Engine, LoadPlan, Sampling, SequenceId};
 use phi3::estimate::activations::{activations, diagnostics};
+use phi3::estimate::load_peaks;
 use phi3::generate::{Request, generate};
 use phi3::tensors;
 use phi3::weights::synthetic::synthetic_checkpoint;
@@ -113,11 +114,17 @@ fn counted_bytes_are_those_predicted() {
         let activation = activations(decoder, dtype, Attention::Eager, context as u64, 1).bytes as i64;
 
         // Streamed, the host holds nothing beside the model; read first, the whole checkpoint.
+        let peaks = load_peaks(decoder, Some(checkpoint.tensors()), weights as u64, dtype.into());
+        let predicted = |low: bool| {
+            let peak = peaks.iter().find(|peak| peak.low_cpu_mem_usage == low).expect("both ways");
+            peak.host_bytes as i64 + activation
+        };
         let (peak, engine) = peak_of(|| load(&LoadPlan { low_cpu_mem_usage: false, ..plan.clone() }));
-        assert!(peak >= 2 * weights, "{name}: reading first took {peak}, the weights {weights}");
+        assert!((peak - predicted(false)).abs() <= LOADING, "{name}: reading first took {peak}, not {}", predicted(false));
         drop(engine);
         let before = live();
         let (peak, mut engine) = peak_of(|| load(&plan));
+        assert!((peak - predicted(true)).abs() <= LOADING, "{name}: streaming took {peak}, not {}", predicted(true));
         let held = live() - before;
         assert!(peak - held <= largest + LOADING, "{name}: {} beside the model while loading", peak - held);
         let load_residual = held - weights - activation;

@@ -39,7 +39,7 @@ impl Backend {
     #[must_use]
     pub fn assumed_overhead(self) -> (u64, &'static str) {
         match self {
-            Self::Cpu => (64 * MIB, "code, threads, tokenizer; a CPU worker takes 10 to 24 MiB"),
+            Self::Cpu => (32 * MIB, "code, threads, tokenizer; a CPU worker takes 10 to 24 MiB"),
             Self::Cuda => {
                 (640 * MIB, "a CUDA context takes 451 MiB on an RTX 4090, 527 on an H100; kernels, tokenizer")
             }

@@ -149,7 +149,7 @@ fn what_does_not_fit_on_the_gpu_goes_to_the_cpu_with_its_cache() {
     assert!(gpu.free_bytes < (216 + 48) << 20);
     // Each device computes in workspaces of its own.
     assert!(gpu.activation_bytes > 0 && cpu.activation_bytes > 0);
-    assert_eq!((gpu.overhead_bytes, cpu.overhead_bytes), (64 << 20, 64 << 20));
+    assert_eq!((gpu.overhead_bytes, cpu.overhead_bytes), (32 << 20, 32 << 20));
 }
 
 #[test]

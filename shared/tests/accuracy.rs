@@ -1,0 +1,185 @@
+//! What is predicted held against what others published or measured. Writes `docs/accuracy.md`, worst case first:
+//! `UPDATE_DOCS=1 cargo test -p phi3 --test accuracy` writes it anew, without that it must be up to date.
+#![cfg(not(target_arch = "wasm32"))]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use phi3::decoder::Decoder;
+use phi3::dtype::DType::{Bf16, F16, Q4_0, Q8_0};
+use phi3::estimate::{self, Format, KvPolicy};
+use phi3::units::format_count;
+
+/// A published or measured number, and how far off a prediction may be.
+struct Truth {
+    model: &'static str,
+    what: &'static str,
+    predicted: u64,
+    truth: u64,
+    tolerance: f64,
+    source: &'static str,
+}
+
+fn decoder(name: &str) -> Decoder {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/configs").join(format!("{name}.json"));
+    Decoder::parse(&std::fs::read(&path).expect(name)).expect(name)
+}
+
+const EXACT: f64 = 0.0;
+const MINI: &str = "microsoft__Phi-3-mini-4k-instruct";
+const MINI_128K: &str = "microsoft__Phi-3-mini-128k-instruct";
+const LLAMA: &str = "meta-llama__Llama-3.1-8B";
+
+fn counts() -> Vec<Truth> {
+    let hub = "published parameter count";
+    [
+        (MINI, 3_821_079_552, hub),
+        ("microsoft__Phi-3.5-mini-instruct", 3_821_079_552, hub),
+        ("microsoft__Phi-3-medium-4k-instruct", 13_960_238_080, hub),
+        ("microsoft__phi-4", 14_659_507_200, hub),
+        ("microsoft__Phi-4-mini-instruct", 3_836_021_760, hub),
+        ("microsoft__Phi-3-small-8k-instruct", 7_392_272_384, hub),
+        (LLAMA, 8_030_261_248, hub),
+        ("meta-llama__Llama-3.2-1B-Instruct", 1_235_814_400, hub),
+        ("mistralai__Mistral-7B-v0.1", 7_241_732_096, hub),
+        ("Qwen__Qwen2.5-7B", 7_615_616_512, hub),
+        ("google__gemma-2-9b", 9_241_705_984, hub),
+        ("HuggingFaceTB__SmolLM2-135M__DERIVED", 134_515_008, hub),
+    ]
+    .map(|(model, truth, source)| Truth {
+        model,
+        what: "parameters",
+        predicted: estimate::params(&decoder(model)).total,
+        truth,
+        tolerance: EXACT,
+        source,
+    })
+    .into()
+}
+
+fn weights() -> Vec<Truth> {
+    let bytes = |model: &str, format: Format| estimate::weights_bytes(&decoder(model), format);
+    vec![
+        Truth {
+            model: MINI,
+            what: "weights in bf16, bytes",
+            predicted: bytes(MINI, Bf16.into()),
+            truth: 7_642_159_104,
+            tolerance: EXACT,
+            source: "total_size of model.safetensors.index.json",
+        },
+        Truth {
+            model: MINI,
+            what: "weights in q4_k_m, bytes",
+            predicted: bytes(MINI, Format::Q4KM),
+            truth: 2_393_231_072,
+            tolerance: 0.001,
+            source: "size of Phi-3-mini-4k-instruct-q4.gguf, its metadata included",
+        },
+        Truth {
+            model: LLAMA,
+            what: "weights in bf16, bytes",
+            predicted: bytes(LLAMA, Bf16.into()),
+            truth: 16_095_389_941,
+            tolerance: 0.005,
+            source: "14.99 GiB measured by vLLM on an H100 (llm-d-benchmark)",
+        },
+    ]
+}
+
+fn caches() -> Vec<Truth> {
+    let cache =
+        |model: &str, dtype, tokens| estimate::cache_bytes(&decoder(model), dtype, KvPolicy::Full, tokens, 1);
+    vec![
+        Truth {
+            model: MINI_128K,
+            what: "KV cache of 131,328 tokens in f16, bytes",
+            predicted: cache(MINI_128K, F16, 131_328),
+            truth: 49_248 << 20,
+            tolerance: EXACT,
+            source: "allocated by llama.cpp (issue 6849)",
+        },
+        Truth {
+            model: MINI,
+            what: "KV cache of 4,096 tokens in f16, bytes",
+            predicted: cache(MINI, F16, 4096),
+            truth: 1_610_612_736,
+            tolerance: EXACT,
+            source: "1.5 GB in web-llm's issue 432",
+        },
+        Truth {
+            model: MINI,
+            what: "KV cache of a token in q4_0, bytes",
+            predicted: cache(MINI, Q4_0, 1),
+            truth: 108 << 10,
+            tolerance: EXACT,
+            source: "108 KiB in exllamav2's issue 425",
+        },
+        Truth {
+            model: MINI,
+            what: "KV cache of a token in q8_0, bytes",
+            predicted: cache(MINI, Q8_0, 1),
+            truth: 204 << 10,
+            tolerance: EXACT,
+            source: "34 bytes for 32 values, GGML's block",
+        },
+        Truth {
+            model: LLAMA,
+            what: "KV cache of 8,192 tokens in bf16, bytes",
+            predicted: cache(LLAMA, Bf16, 8192),
+            truth: 1 << 30,
+            tolerance: EXACT,
+            source: "llmfit's test",
+        },
+        Truth {
+            model: "google__gemma-2-9b",
+            what: "KV cache of a token in bf16, all layers full, bytes",
+            predicted: cache("google__gemma-2-9b", Bf16, 1),
+            truth: 344_064,
+            tolerance: EXACT,
+            source: "42 layers × 2 × 8 heads × 256 × 2 bytes",
+        },
+    ]
+}
+
+fn page(rows: &[Truth]) -> String {
+    let mut page = String::from(
+        "# Accuracy\n\nWhat Preflight predicts from a `config.json` alone, held against what others published or measured; the\nworst case first. A test makes this page and fails where a row is further off than it may be. Counts of random\nconfigs of every family are held against Hugging Face's classes besides (`tests/goldens/families.json`), and\nbytes of running models against this machine (`docs/benchmarks.md`).\n\n| model | what | predicted | truth | error | source |\n|---|---|---:|---:|---:|---|\n",
+    );
+    for row in rows {
+        let name = row.model.trim_end_matches("__DERIVED").replacen("__", "/", 1);
+        let (predicted, truth) = (format_count(row.predicted), format_count(row.truth));
+        let error = match error(row) {
+            0.0 => "0".to_owned(),
+            error => format!("{:+.3} %", error * 100.0),
+        };
+        writeln!(page, "| {name} | {} | {predicted} | {truth} | {error} | {} |", row.what, row.source)
+            .expect("a string takes all");
+    }
+    page
+}
+
+fn error(row: &Truth) -> f64 {
+    row.predicted as f64 / row.truth as f64 - 1.0
+}
+
+#[test]
+fn predictions_are_as_accurate_as_the_page_says() {
+    let mut rows: Vec<Truth> = counts().into_iter().chain(weights()).chain(caches()).collect();
+    for row in &rows {
+        let off = error(row).abs();
+        assert!(off <= row.tolerance, "{} {}: off by {off}", row.model, row.what);
+    }
+    rows.sort_by(|a, b| error(b).abs().total_cmp(&error(a).abs()));
+    let page = page(&rows);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/accuracy.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &page).expect("docs can be written");
+    }
+    let kept = std::fs::read_to_string(&path).expect("docs/accuracy.md");
+    assert_eq!(
+        kept, page,
+        "docs/accuracy.md is out of date: UPDATE_DOCS=1 cargo test -p phi3 --test accuracy"
+    );
+}

@@ -1,0 +1,64 @@
+//! What the command line predicts, held against what the system counts of the worker's process.
+
+use serde_json::{Value, json};
+
+use crate::support::program::preflight;
+use crate::support::tests_dir;
+
+/// Largest error of the total.
+const TOTAL: f64 = 0.05;
+
+/// Validates a model and holds every term against its prediction.
+fn hold(model: &str, args: &[&str]) {
+    let ran = preflight(&[&["validate", model, "--json"], args].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let memory = &ran.json()["memory"];
+    let bytes = |side: &str, term: &str| memory[side][term].as_u64().expect(term);
+    for term in ["weights_bytes", "kv_cache_bytes", "activation_bytes"] {
+        assert_eq!(bytes("predicted", term), bytes("measured", term), "{model}: {term}");
+    }
+    let [predicted, measured] = ["predicted", "measured"].map(|side| bytes(side, "total_bytes") as f64);
+    let error = predicted / measured - 1.0;
+    #[expect(clippy::print_stdout, reason = "the figure is what the test is about")]
+    {
+        println!("{model} {args:?}: predicted {predicted}, measured {measured}, {:+.2} %", error * 100.0);
+    }
+    assert!(error.abs() <= TOTAL, "{model} {args:?}: {memory}");
+}
+
+/// Wide enough that no constant hides an error: 4 layers, 180 million parameters.
+#[test]
+fn a_wide_random_model_takes_what_is_predicted() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let config = json!({
+        "model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "hidden_size": 1536,
+        "intermediate_size": 4608, "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 4,
+        "vocab_size": 16000, "max_position_embeddings": 4096, "torch_dtype": "bfloat16",
+        "eos_token_id": Value::Null,
+    });
+    let file = dir.path().join("wide.json");
+    std::fs::write(&file, config.to_string()).expect("written");
+    let model = dir.path().join("model");
+    let [file, model] = [&file, &model].map(|path| path.to_str().expect("temporary names are UTF-8"));
+    assert_eq!(preflight(&["synth", file, model, "--seed", "3", "--dtype", "bf16"]).code, 0);
+    hold(model, &["--max-new-tokens", "4"]);
+    let overrides = dir.path().join("f32.json");
+    std::fs::write(&overrides, r#"{"torch_dtype":"float32"}"#).expect("written");
+    let overrides = overrides.to_str().expect("UTF-8");
+    hold(model, &["--max-new-tokens", "4", "--load-config", overrides]);
+}
+
+#[test]
+fn the_real_model_takes_what_is_predicted() {
+    let folder = tests_dir().join("../models/smollm2-135m-phi3");
+    if !folder.join("config.json").exists() {
+        let reason = format!("{} is not there: run ./dev model", folder.display());
+        assert!(std::env::var_os("PREFLIGHT_REQUIRE_MODEL").is_none(), "{reason}");
+        #[expect(clippy::print_stdout, reason = "a skipped test says why")]
+        {
+            println!("skipped: {reason}");
+        }
+        return;
+    }
+    hold(folder.to_str().expect("UTF-8"), &[]);
+}
