@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use phi3::api::ErrorObject;
 use phi3::config::ConfigError;
-use phi3::weights::WeightsError;
+use phi3::weights::{WeightsError, WeightsProblem};
 use thiserror::Error;
+
+use crate::hub::HubError;
 
 /// A path or a file that cannot be used.
 #[derive(Debug, Error)]
@@ -17,13 +19,13 @@ pub enum FilesError {
         /// The path as it was given.
         path: String,
     },
-    /// A source that this build cannot fetch.
-    #[error(
-        "{path}: fetching from the Hugging Face Hub is not in this build; download the files and give their directory"
-    )]
-    HubNotInThisBuild {
-        /// The source as it was given.
-        path: String,
+    /// A link whose target is gone, as an interrupted download or a cleaned cache leaves it.
+    #[error("{}: is a link to {}, which is not there; download the file again", path.display(), target.display())]
+    BrokenLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
     },
     /// No such preset.
     #[error("{path}: no such preset; there are: {known}")]
@@ -85,7 +87,10 @@ pub enum FilesError {
     },
     /// Weights that are refused; names their file itself.
     #[error(transparent)]
-    Weights(#[from] WeightsError),
+    Weights(WeightsError),
+    /// The Hub or its cache; names what was asked for itself.
+    #[error(transparent)]
+    Hub(#[from] HubError),
 }
 
 impl FilesError {
@@ -93,7 +98,10 @@ impl FilesError {
     #[must_use]
     pub fn io(path: &Path, error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::NotFound => Self::NotFound { path: path.display().to_string() },
+            io::ErrorKind::NotFound => match path.read_link() {
+                Ok(target) => Self::BrokenLink { path: path.to_owned(), target },
+                Err(_) => Self::NotFound { path: path.display().to_string() },
+            },
             _ => Self::Io { path: path.to_owned(), error },
         }
     }
@@ -103,7 +111,7 @@ impl FilesError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "not_found",
-            Self::HubNotInThisBuild { .. } => "not_in_this_build",
+            Self::BrokenLink { .. } => "broken_link",
             Self::UnknownPreset { .. } => "unknown_preset",
             Self::NotAFile { .. } => "not_a_file",
             Self::UnknownKind { .. } => "unknown_file_kind",
@@ -112,6 +120,7 @@ impl FilesError {
             Self::Io { .. } => "io_error",
             Self::Config { error, .. } => error.code(),
             Self::Weights(error) => error.code(),
+            Self::Hub(error) => error.code(),
         }
     }
 
@@ -119,16 +128,27 @@ impl FilesError {
     #[must_use]
     pub fn path(&self) -> String {
         match self {
-            Self::NotFound { path } | Self::HubNotInThisBuild { path } | Self::UnknownPreset { path, .. } => {
-                path.clone()
-            }
+            Self::NotFound { path } | Self::UnknownPreset { path, .. } => path.clone(),
             Self::NotAFile { path, .. }
+            | Self::BrokenLink { path, .. }
             | Self::UnknownKind { path, .. }
             | Self::Lacks { path, .. }
             | Self::TooLarge { path, .. }
             | Self::Io { path, .. } => path.display().to_string(),
             Self::Config { file, error } => error.field().unwrap_or(file).to_owned(),
             Self::Weights(error) => error.file.clone(),
+            Self::Hub(error) => error.path(),
+        }
+    }
+}
+
+impl From<WeightsError> for FilesError {
+    /// A read that failed on the Hub stays the Hub's error: it knows what to do about it.
+    fn from(error: WeightsError) -> Self {
+        let WeightsProblem::Io(io) = &error.problem else { return Self::Weights(error) };
+        match io.get_ref().and_then(|inner| inner.downcast_ref::<HubError>()) {
+            Some(hub) => Self::Hub(hub.clone()),
+            None => Self::Weights(error),
         }
     }
 }

@@ -1,18 +1,24 @@
-//! A model's files on this machine: what a PATH means, checked opening, positioned reads.
+//! A model's files, on this machine or on the Hub: what a PATH means, checked opening, positioned reads.
 //!
-//! The CLI, the server and the worker read files through here and nowhere else. It starts no process,
-//! speaks to no socket and never maps a file: one that shrinks while it is read is an error, not a signal.
+//! The CLI, the server and the worker read files through here and nowhere else. It starts no process and never
+//! maps a file: one that shrinks while it is read is an error, not a signal. Only [`hub`] speaks to a socket.
 
 mod error;
 mod file_source;
 mod small_file;
 mod presets;
+pub mod hub;
 mod source;
+mod weight_file;
+mod companions;
 mod model;
+mod hub_model;
 
+pub use companions::{Companions, ListedFile};
 pub use error::FilesError;
 pub use file_source::FileSource;
 pub use model::Model;
 pub use presets::{PRESETS, Preset};
 pub use small_file::read_small;
 pub use source::Source;
+pub use weight_file::WeightFile;

@@ -4,19 +4,16 @@ use std::path::{Path, PathBuf};
 
 use phi3::config::{ConfigError, Fields, MAX_CONFIG_BYTES};
 use phi3::decoder::Decoder;
+use phi3::weights::Checkpoint;
 use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
-use phi3::weights::{Checkpoint, WeightsError};
 use serde_json::{Map, Value};
 
-use crate::small_file::read_optional;
-use crate::{FileSource, FilesError, Source, read_small};
+use crate::hub::HubSettings;
+use crate::{Companions, FileSource, FilesError, Source, WeightFile, hub_model, read_small};
 
-const CONFIG: &str = "config.json";
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
-/// Largest tokenizer or chat template that is read; real ones have up to 20 MB.
-const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// An opened model. No tensor's data has been read.
 #[derive(Debug)]
@@ -28,18 +25,19 @@ pub struct Model {
     /// `config.json` as it stands.
     pub config_json: Vec<u8>,
     /// Checked headers of its weights, where it has some.
-    pub checkpoint: Option<Checkpoint<FileSource>>,
-    /// Where its other files lie, if it lies on this machine.
-    pub directory: Option<PathBuf>,
+    pub checkpoint: Option<Checkpoint<WeightFile>>,
+    /// The files beside its config.
+    pub companions: Companions,
 }
 
 impl Model {
-    /// Opens a model: reads its config and the headers of its weights.
+    /// Opens a model: reads its config and the headers of its weights. The Hub is used as the environment says.
     ///
     /// # Errors
     /// [`FilesError`], naming the file.
     pub fn open(source: &Source) -> Result<Self, FilesError> {
         match source {
+            Source::Hub(hub) => hub_model::open(hub, &HubSettings::from_env()?),
             Source::Preset(preset) => {
                 let name = format!("preset:{}", preset.name);
                 Ok(Self {
@@ -47,7 +45,7 @@ impl Model {
                     name,
                     config_json: preset.config.as_bytes().to_vec(),
                     checkpoint: None,
-                    directory: None,
+                    companions: Companions::None,
                 })
             }
             Source::Config(path) => Self::with_weights(path, path, path.parent(), None),
@@ -63,11 +61,7 @@ impl Model {
             Source::Index(path) => Self::beside(path, open_shards(path)?),
             Source::Gguf(path) => {
                 let name = path.display().to_string();
-                let opened = pollster::block_on(Checkpoint::from_gguf(&name, FileSource::open(path)?));
-                let (config, checkpoint) = opened?;
-                let config_json = Value::Object(config).to_string().into_bytes();
-                let config_file = name.clone();
-                Ok(Self { name, config_file, config_json, checkpoint: Some(checkpoint), directory: None })
+                Self::from_gguf(name, WeightFile::Local(FileSource::open(path)?))
             }
         }
     }
@@ -80,8 +74,20 @@ impl Model {
             config_file: "config".to_owned(),
             config_json: Value::Object(config).to_string().into_bytes(),
             checkpoint: None,
-            directory: None,
+            companions: Companions::None,
         }
+    }
+
+    /// A model that is one GGUF file: its config and tensors are in its header.
+    pub(crate) fn from_gguf(name: String, file: WeightFile) -> Result<Self, FilesError> {
+        let (config, checkpoint) = pollster::block_on(Checkpoint::from_gguf(&name, file))?;
+        Ok(Self {
+            config_file: name.clone(),
+            name,
+            config_json: Value::Object(config).to_string().into_bytes(),
+            checkpoint: Some(checkpoint),
+            companions: Companions::None,
+        })
     }
 
     /// The keys of the config, not judged yet.
@@ -92,18 +98,21 @@ impl Model {
         Fields::parse(&self.config_json).map_err(|error| self.refuse(error))
     }
 
-    /// The weights, which must be those of the config.
+    /// The weights, which must be those of the config. On the Hub a head stored beside a tied embedding is not held
+    /// against it: that would fetch both.
     ///
     /// # Errors
     /// There are none, or they differ from the config; every difference is named.
-    pub fn checked_weights(&self, decoder: &Decoder) -> Result<&Checkpoint<FileSource>, FilesError> {
+    pub fn checked_weights(&self, decoder: &Decoder) -> Result<&Checkpoint<WeightFile>, FilesError> {
         let lacks = || FilesError::Lacks {
-            path: self.directory.clone().unwrap_or_else(|| PathBuf::from(&self.name)),
+            path: self.companions.directory().map_or_else(|| PathBuf::from(&self.name), Path::to_owned),
             what: "weights (model.safetensors or model.safetensors.index.json)",
         };
         let checkpoint = self.checkpoint.as_ref().ok_or_else(lacks)?;
         checkpoint.check(decoder)?;
-        pollster::block_on(checkpoint.check_tied_head(decoder))?;
+        if self.companions.remote().is_none() {
+            pollster::block_on(checkpoint.check_tied_head(decoder))?;
+        }
         Ok(checkpoint)
     }
 
@@ -112,10 +121,7 @@ impl Model {
     /// # Errors
     /// A file that cannot be read.
     pub fn companion(&self, name: &str) -> Result<Option<Vec<u8>>, FilesError> {
-        match &self.directory {
-            Some(directory) => read_optional(&directory.join(name), MAX_TOKENIZER_BYTES),
-            None => Ok(None),
-        }
+        self.companions.read(name)
     }
 
     /// An error about this model's config.
@@ -124,7 +130,7 @@ impl Model {
         FilesError::Config { file: self.config_file.clone(), error }
     }
 
-    fn beside(weights: &Path, checkpoint: Checkpoint<FileSource>) -> Result<Self, FilesError> {
+    fn beside(weights: &Path, checkpoint: Checkpoint<WeightFile>) -> Result<Self, FilesError> {
         let directory = weights.parent().unwrap_or_else(|| Path::new("."));
         Self::with_weights(weights, &directory.join(CONFIG), Some(directory), Some(checkpoint))
     }
@@ -133,7 +139,7 @@ impl Model {
         named: &Path,
         config: &Path,
         directory: Option<&Path>,
-        checkpoint: Option<Checkpoint<FileSource>>,
+        checkpoint: Option<Checkpoint<WeightFile>>,
     ) -> Result<Self, FilesError> {
         let config_file = config.display().to_string();
         let config_json = match read_small(config, MAX_CONFIG_BYTES) {
@@ -148,7 +154,8 @@ impl Model {
             read => read?,
         };
         let name = named.display().to_string();
-        Ok(Self { name, config_file, config_json, checkpoint, directory: directory.map(Path::to_owned) })
+        let companions = directory.map_or(Companions::None, |path| Companions::Directory(path.to_owned()));
+        Ok(Self { name, config_file, config_json, checkpoint, companions })
     }
 }
 
@@ -157,24 +164,23 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn open_single(path: &Path) -> Result<Checkpoint<FileSource>, FilesError> {
-    let files = vec![(path.display().to_string(), FileSource::open(path)?)];
+fn open_single(path: &Path) -> Result<Checkpoint<WeightFile>, FilesError> {
+    let files = vec![(path.display().to_string(), WeightFile::Local(FileSource::open(path)?))];
     Ok(pollster::block_on(Checkpoint::from_safetensors(files))?)
 }
 
-fn open_shards(path: &Path) -> Result<Checkpoint<FileSource>, FilesError> {
+fn open_shards(path: &Path) -> Result<Checkpoint<WeightFile>, FilesError> {
     let json = read_small(path, MAX_INDEX_BYTES)?;
     let index = ShardIndex::parse(&path.display().to_string(), &json)?;
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let mut files = Vec::new();
     for shard in index.shards() {
         match FileSource::open(&directory.join(&shard)) {
-            Ok(source) => files.push((shard, source)),
+            Ok(source) => files.push((shard, WeightFile::Local(source))),
             // Absent shards are named all together when the index is held against the files.
             Err(FilesError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    let opened = pollster::block_on(Checkpoint::from_shards(&index, files));
-    opened.map_err(|error: WeightsError| error.into())
+    Ok(pollster::block_on(Checkpoint::from_shards(&index, files))?)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::FilesError;
+use crate::hub::{Endpoint, HubError, HubRef, HubSettings};
 use crate::presets::{PRESETS, Preset};
 
 /// Where a model's description comes from. A name that exists is a path; nothing else is guessed.
@@ -20,6 +21,8 @@ pub enum Source {
     Gguf(PathBuf),
     /// A config that is built in.
     Preset(&'static Preset),
+    /// A repository on the Hub.
+    Hub(HubRef),
 }
 
 impl Source {
@@ -34,10 +37,37 @@ impl Source {
             Ok(_) => Self::of_file(path),
             Err(error) => match text.split_once(':') {
                 Some(("preset", name)) => Self::preset(name),
-                Some(("hf", _)) => Err(FilesError::HubNotInThisBuild { path: text.to_owned() }),
+                Some(("hf" | "http" | "https", _)) => Self::hub(text),
                 _ => Err(FilesError::io(path, error)),
             },
         }
+    }
+
+    /// A repository on the Hub: `ORG/NAME[@REV]`, with or without `hf:`, or an address of the Hub.
+    ///
+    /// # Errors
+    /// No name or address of the Hub; `HF_ENDPOINT` that is no address.
+    pub fn hub(text: &str) -> Result<Self, FilesError> {
+        Ok(Self::Hub(HubRef::parse(text, &Endpoint::from_env()?)?))
+    }
+
+    /// What `text` means to a process that reads this machine alone: of a repository on the Hub, its snapshot in the
+    /// cache; anything else is left as it is.
+    ///
+    /// # Errors
+    /// As [`Source::resolve`], or a snapshot that is not in the cache.
+    pub fn on_this_machine(text: &str) -> Result<String, FilesError> {
+        let Self::Hub(hub) = Self::resolve(text)? else { return Ok(text.to_owned()) };
+        let Some(snapshot) = HubSettings::from_env()?.snapshot(&hub)? else {
+            let revision = match hub.revision() {
+                "main" => String::new(),
+                revision => format!(" --revision {revision}"),
+            };
+            let command = format!("hf download {}{revision}", hub.repo());
+            return Err(HubError::NotDownloaded { source_name: hub.to_string(), command }.into());
+        };
+        let path = hub.path().map_or(snapshot.directory.clone(), |path| snapshot.directory.join(path));
+        Ok(path.display().to_string())
     }
 
     /// A preset by its name.
@@ -52,7 +82,11 @@ impl Source {
         Preset::find(name).map(Self::Preset).ok_or_else(unknown)
     }
 
-    fn of_file(path: &Path) -> Result<Self, FilesError> {
+    /// What a file is, by its name.
+    ///
+    /// # Errors
+    /// Of no kind that holds a model.
+    pub(crate) fn of_file(path: &Path) -> Result<Self, FilesError> {
         let name =
             path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
         let path = path.to_owned();

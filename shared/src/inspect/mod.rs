@@ -1,5 +1,6 @@
 //! What a config says, means and implies: the fields of `preflight inspect --json`.
 
+pub mod card;
 mod explain;
 mod findings;
 mod keys;
@@ -68,6 +69,7 @@ fn known(subject: Subject<'_>, known: Known<'_>) -> InspectReport {
         fields: explain::fields(subject.fields, known),
         findings: findings::findings(subject, known),
         rule_of_thumb: Some(RuleOfThumb { value, error: value as f64 / total as f64 - 1.0 }),
+        card: None,
     }
 }
 
@@ -83,6 +85,7 @@ fn unknown(subject: Subject<'_>, model_type: String) -> Result<InspectReport, Co
         fields: explain::unexplained(subject.fields),
         findings: vec![Finding::new("unknown_architecture", Severity::Warning, message)],
         rule_of_thumb: None,
+        card: None,
         model_type,
     })
 }

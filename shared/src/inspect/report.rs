@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::card::Card;
 use crate::estimate::GroupCount;
 
 /// What this build can do with an architecture.
@@ -129,4 +130,7 @@ pub struct InspectReport {
     pub findings: Vec<Finding>,
     /// The rule of thumb; null for an unknown architecture.
     pub rule_of_thumb: Option<RuleOfThumb>,
+    /// What the model's card and the files beside its config tell, where there is a card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<Card>,
 }

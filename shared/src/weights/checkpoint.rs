@@ -129,6 +129,11 @@ impl<S: WeightSource> Checkpoint<S> {
         &self.name
     }
 
+    /// The files that hold the tensors.
+    pub fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Every tensor by name.
     #[must_use]
     pub fn tensors(&self) -> &BTreeMap<String, StoredTensor> {

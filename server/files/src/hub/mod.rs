@@ -1,0 +1,21 @@
+//! The Hugging Face Hub: names as data, its cache, and its files read over HTTP without downloading them.
+//!
+//! Own code over one small HTTP client: `hf-hub` follows every redirect, knows no `HF_HUB_OFFLINE`, joins file names
+//! to paths unchecked and brings its storage protocol along.
+
+mod error;
+mod endpoint;
+mod settings;
+mod name;
+mod cache;
+mod client;
+mod file;
+mod remote;
+
+pub use cache::{Snapshot, of_directory};
+pub use endpoint::Endpoint;
+pub use error::HubError;
+pub use file::HubFile;
+pub use name::HubRef;
+pub use remote::{RemoteEntry, RemoteRepo};
+pub use settings::{HubSettings, Token};

@@ -1,0 +1,223 @@
+//! A repository on the Hub at one commit: its list of files, and the files themselves.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::client::{Client, Target};
+use super::name::{check_path, is_commit};
+use super::{HubError, HubFile, HubRef, HubSettings};
+
+/// Largest answer about a repository that is read: some ten thousand files.
+const MAX_INFO_BYTES: u64 = 32 << 20;
+
+/// A repository whose revision is settled: every file is of one commit.
+#[derive(Debug)]
+pub struct RemoteRepo {
+    client: Arc<Client>,
+    asked: HubRef,
+    /// `ORG/NAME` as the Hub calls it now; a renamed repository answers to its old name.
+    pub repo: String,
+    /// The commit that the revision meant when it was asked.
+    pub commit: String,
+    /// Whether its terms must be accepted: `auto` or `manual`.
+    pub gated: Option<String>,
+    /// What the Hub takes it to be for.
+    pub pipeline_tag: Option<String>,
+    /// Files in the order of their paths.
+    pub files: Vec<RemoteEntry>,
+}
+
+/// A file of the Hub's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteEntry {
+    /// Path in the repository.
+    pub path: String,
+    /// Length, where the list tells it.
+    pub bytes: Option<u64>,
+    /// Name of its blob in the cache: the SHA-256 of a large file, else git's SHA-1.
+    pub blob: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawInfo {
+    id: Option<String>,
+    sha: Option<String>,
+    #[serde(default)]
+    gated: Value,
+    #[serde(default)]
+    disabled: bool,
+    pipeline_tag: Option<String>,
+    #[serde(default)]
+    siblings: Vec<RawFile>,
+}
+
+#[derive(Deserialize)]
+struct RawFile {
+    rfilename: String,
+    size: Option<u64>,
+    #[serde(rename = "blobId")]
+    blob_id: Option<String>,
+    lfs: Option<RawLfs>,
+}
+
+#[derive(Deserialize)]
+struct RawLfs {
+    #[serde(alias = "oid")]
+    sha256: Option<String>,
+    size: Option<u64>,
+}
+
+impl RemoteRepo {
+    /// Asks the Hub what `asked` is.
+    ///
+    /// # Errors
+    /// No such repository or revision, no access, no network, an answer that makes no sense.
+    pub fn ask(settings: &HubSettings, asked: &HubRef) -> Result<Self, HubError> {
+        let client = Client::new(settings);
+        let what = asked.to_string();
+        let path =
+            format!("/api/models/{}/revision/{}?blobs=true", asked.repo(), encode(asked.revision(), false));
+        let target = Target {
+            repo: asked.repo().to_owned(),
+            revision: asked.revision().to_owned(),
+            what: what.clone(),
+            uri: settings.endpoint.at(&path)?,
+        };
+        let json = client.small(&target, MAX_INFO_BYTES, None)?;
+        let info: RawInfo = serde_json::from_slice(&json).map_err(|error| {
+            HubError::bad_answer(&what, format!("it is no JSON about a repository: {error}"))
+        })?;
+        if info.disabled {
+            return Err(HubError::bad_answer(&what, "the Hub has disabled this repository"));
+        }
+        let commit = info.sha.filter(|sha| is_commit(sha));
+        let commit = commit.ok_or_else(|| HubError::bad_answer(&what, "it names no commit"))?;
+        if is_commit(asked.revision()) && asked.revision() != commit {
+            let why = format!("it is about commit {commit}, another one was asked for");
+            return Err(HubError::bad_answer(&what, why));
+        }
+        let repo = match info.id {
+            Some(id) => HubRef::parse_id(&id)
+                .map_err(|_no_name| HubError::bad_answer(&what, "it is about no repository's name"))?
+                .repo()
+                .to_owned(),
+            None => asked.repo().to_owned(),
+        };
+        // Names that no file could have here are not listed, so that nothing is ever asked or written by them.
+        let mut files: Vec<_> = info.siblings.into_iter().filter_map(RawFile::entry).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let gated = info.gated.as_str().map(str::to_owned);
+        Ok(Self { client, asked: asked.clone(), repo, commit, gated, pipeline_tag: info.pipeline_tag, files })
+    }
+
+    /// What was asked for, at its commit.
+    #[must_use]
+    pub fn pinned(&self) -> HubRef {
+        self.asked.at(&self.commit)
+    }
+
+    /// What was asked for.
+    #[must_use]
+    pub fn asked(&self) -> &HubRef {
+        &self.asked
+    }
+
+    /// A file of the list.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<&RemoteEntry> {
+        self.files.iter().find(|entry| entry.path == path)
+    }
+
+    /// A whole file of at most `limit` bytes; `None` if the list does not have it.
+    ///
+    /// # Errors
+    /// Too large, no access, any failure of the network.
+    pub fn small_file(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, HubError> {
+        let Some(entry) = self.find(path) else { return Ok(None) };
+        self.client.small(&self.target(path)?, limit, entry.bytes).map(Some)
+    }
+
+    /// A file to be read at positions.
+    ///
+    /// # Errors
+    /// Not in the list, or the list does not tell its length.
+    pub fn open(&self, path: &str) -> Result<HubFile, HubError> {
+        let missing = || HubError::NoFile { source_name: self.asked.to_string(), file: path.to_owned() };
+        let entry = self.find(path).ok_or_else(missing)?;
+        let target = self.target(path)?;
+        let unknown = || HubError::bad_answer(&target.what, "the list of files does not tell its length");
+        let bytes = entry.bytes.ok_or_else(unknown)?;
+        Ok(HubFile::new(Arc::clone(&self.client), target, bytes))
+    }
+
+    /// A file's name in messages.
+    #[must_use]
+    pub fn name_of(&self, path: &str) -> String {
+        format!("hf:{}/{path}", self.asked.repo())
+    }
+
+    fn target(&self, path: &str) -> Result<Target, HubError> {
+        let address = format!("/{}/resolve/{}/{}", self.asked.repo(), self.commit, encode(path, true));
+        Ok(Target {
+            repo: self.asked.repo().to_owned(),
+            revision: self.asked.revision().to_owned(),
+            what: self.name_of(path),
+            uri: self.client.settings.endpoint.at(&address)?,
+        })
+    }
+}
+
+impl RawFile {
+    fn entry(self) -> Option<RemoteEntry> {
+        check_path(&self.rfilename).ok()?;
+        let lfs_size = self.lfs.as_ref().and_then(|lfs| lfs.size);
+        let blob = self.lfs.and_then(|lfs| lfs.sha256).or(self.blob_id);
+        let is_hash = |blob: &String| {
+            (blob.len() == 40 || blob.len() == 64) && blob.bytes().all(|b| b.is_ascii_hexdigit())
+        };
+        Some(RemoteEntry {
+            path: self.rfilename,
+            bytes: lfs_size.or(self.size),
+            blob: blob.filter(is_hash).map(|blob| blob.to_ascii_lowercase()),
+        })
+    }
+}
+
+/// Percent-encodes all but what stands for itself anywhere; slashes stay where they part a path.
+fn encode(text: &str, keep_slashes: bool) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'/' if keep_slashes => encoded.push('/'),
+            _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => encoded.push(byte as char),
+            _ => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_encoded_once() {
+        assert_eq!(encode("refs/pr/1", false), "refs%2Fpr%2F1");
+        assert_eq!(encode("a b/ü+.json", true), "a%20b/%C3%BC%2B.json");
+    }
+
+    #[test]
+    fn files_with_names_that_lead_elsewhere_are_not_listed() {
+        let entry = |path: &str| {
+            let json = serde_json::json!({"rfilename": path, "size": 3, "blobId": "x"});
+            serde_json::from_value::<RawFile>(json).expect("a file").entry()
+        };
+        for path in ["../x", "/x", "a/../x", "a//x", "x\\y", "C:x", "", ".", "x%2e", "x\n"] {
+            assert_eq!(entry(path), None, "{path}");
+        }
+        let good = entry("d/x y.json").expect("a file");
+        assert_eq!((good.bytes, good.blob), (Some(3), None), "no hash is no blob's name");
+    }
+}

@@ -1,0 +1,189 @@
+//! A model opened from the Hub: its config, and headers of its weights by ranges; from the cache where it is there.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use phi3::config::MAX_CONFIG_BYTES;
+use phi3::weights::Checkpoint;
+use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
+
+use crate::hub::{HubError, HubFile, HubRef, HubSettings, RemoteRepo, Snapshot};
+use crate::model::{CONFIG, INDEX, SINGLE};
+use crate::{Companions, FilesError, Model, Source, WeightFile};
+
+/// Headers that are fetched at once.
+const MOST_AT_ONCE: usize = 8;
+
+/// Opens what `hub` names. A snapshot in the cache is used where nothing may be fetched, and where it is complete
+/// and of the very commit that is asked for.
+pub(crate) fn open(hub: &HubRef, settings: &HubSettings) -> Result<Model, FilesError> {
+    if settings.offline {
+        let snapshot = settings.snapshot(hub)?.ok_or_else(|| HubError::Offline {
+            source_name: hub.to_string(),
+            cache: settings.cache.clone(),
+        })?;
+        return open_snapshot(hub, &snapshot);
+    }
+    if hub.is_pinned()
+        && let Some(model) = open_complete(hub, hub, settings)
+    {
+        return Ok(model);
+    }
+    let repo = RemoteRepo::ask(settings, hub)?;
+    match open_complete(hub, &repo.pinned(), settings) {
+        Some(model) => Ok(model),
+        None => open_remote(repo),
+    }
+}
+
+/// The snapshot of a commit, if it holds the weights; one that is cut or odd is passed over for the Hub's files.
+fn open_complete(hub: &HubRef, pinned: &HubRef, settings: &HubSettings) -> Option<Model> {
+    let snapshot = settings.snapshot(pinned).ok().flatten()?;
+    open_snapshot(hub, &snapshot).ok().filter(|model| model.checkpoint.is_some())
+}
+
+fn open_snapshot(hub: &HubRef, snapshot: &Snapshot) -> Result<Model, FilesError> {
+    let path = hub.path().map_or(snapshot.directory.clone(), |path| snapshot.directory.join(path));
+    let source = match path.is_dir() {
+        true => match Companions::Directory(path.clone()).list() {
+            files if files.iter().any(|file| file.name == CONFIG) => Source::Directory(path),
+            files => {
+                let names: Vec<String> = files.into_iter().map(|file| file.name).collect();
+                match only_gguf(hub, &names)? {
+                    Some(name) => Source::Gguf(path.join(name)),
+                    None => Source::Directory(path),
+                }
+            }
+        },
+        false => Source::of_file(&path)?,
+    };
+    Ok(Model { name: hub.to_string(), ..Model::open(&source)? })
+}
+
+fn open_remote(repo: RemoteRepo) -> Result<Model, FilesError> {
+    let asked = repo.asked().clone();
+    let missing = |file: &str| HubError::NoFile { source_name: asked.to_string(), file: file.to_owned() };
+    let folder = match asked.path() {
+        None => String::new(),
+        Some(path) if repo.find(path).is_some() => return open_file(repo, path),
+        Some(path) => format!("{path}/"),
+    };
+    if !folder.is_empty() && !repo.files.iter().any(|entry| entry.path.starts_with(&folder)) {
+        return Err(missing(&folder).into());
+    }
+    let has = |name: &str| repo.find(&format!("{folder}{name}")).is_some();
+    if !has(CONFIG) {
+        let here = repo.files.iter().filter_map(|entry| entry.path.strip_prefix(&folder));
+        let names: Vec<String> = here.map(str::to_owned).collect();
+        return match only_gguf(&asked, &names)? {
+            Some(name) => open_file(repo, &format!("{folder}{name}")),
+            None => Err(missing(&format!("{folder}{CONFIG}")).into()),
+        };
+    }
+    let checkpoint = match () {
+        () if has(SINGLE) => Some(open_single(&repo, &format!("{folder}{SINGLE}"))?),
+        () if has(INDEX) => Some(open_shards(&repo, &folder, INDEX)?),
+        () => None,
+    };
+    with_config(repo, folder, CONFIG, checkpoint)
+}
+
+/// Opens one file of a repository, by its kind; its config lies beside it.
+fn open_file(repo: RemoteRepo, path: &str) -> Result<Model, FilesError> {
+    let kind = Source::of_file(Path::new(path))?;
+    let (folder, name) = match path.rfind('/') {
+        Some(at) => path.split_at(at + 1),
+        None => ("", path),
+    };
+    let checkpoint = match kind {
+        Source::Gguf(_) => {
+            let file = WeightFile::Hub(repo.open(path)?);
+            let model = Model::from_gguf(repo.name_of(path), file)?;
+            let companions = Companions::Hub(Box::new(repo), folder.to_owned());
+            return Ok(Model { companions, ..model });
+        }
+        Source::Safetensors(_) => Some(open_single(&repo, path)?),
+        Source::Index(_) => Some(open_shards(&repo, folder, name)?),
+        _ => return with_config(repo, folder.to_owned(), name, None),
+    };
+    with_config(repo, folder.to_owned(), CONFIG, checkpoint)
+}
+
+fn with_config(
+    repo: RemoteRepo,
+    folder: String,
+    config: &str,
+    checkpoint: Option<Checkpoint<WeightFile>>,
+) -> Result<Model, FilesError> {
+    let path = format!("{folder}{config}");
+    let missing = || HubError::NoFile { source_name: repo.asked().to_string(), file: path.clone() };
+    let config_json = repo.small_file(&path, MAX_CONFIG_BYTES)?.ok_or_else(missing)?;
+    Ok(Model {
+        name: repo.asked().to_string(),
+        config_file: repo.name_of(&path),
+        config_json,
+        checkpoint,
+        companions: Companions::Hub(Box::new(repo), folder),
+    })
+}
+
+fn open_single(repo: &RemoteRepo, path: &str) -> Result<Checkpoint<WeightFile>, FilesError> {
+    let file = repo.open(path)?;
+    file.fetch_header()?;
+    let files = vec![(repo.name_of(path), WeightFile::Hub(file))];
+    Ok(pollster::block_on(Checkpoint::from_safetensors(files))?)
+}
+
+fn open_shards(repo: &RemoteRepo, folder: &str, index: &str) -> Result<Checkpoint<WeightFile>, FilesError> {
+    let path = format!("{folder}{index}");
+    let missing = || HubError::NoFile { source_name: repo.asked().to_string(), file: path.clone() };
+    let json = repo.small_file(&path, MAX_INDEX_BYTES)?.ok_or_else(missing)?;
+    let index = ShardIndex::parse(&repo.name_of(&path), &json)?;
+    let mut files = Vec::new();
+    for shard in index.shards() {
+        let path = format!("{folder}{shard}");
+        // Absent shards are named all together when the index is held against the files.
+        if repo.find(&path).is_some() {
+            files.push((shard, repo.open(&path)?));
+        }
+    }
+    if files.len() == index.shards().len() {
+        fetch_headers(&files)?;
+    }
+    let files = files.into_iter().map(|(shard, file)| (shard, WeightFile::Hub(file))).collect();
+    Ok(pollster::block_on(Checkpoint::from_shards(&index, files))?)
+}
+
+/// Fetches the headers of all shards, a few at once; the first failure ends it.
+fn fetch_headers(files: &[(String, HubFile)]) -> Result<(), HubError> {
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..files.len().min(MOST_AT_ONCE) {
+            scope.spawn(|| {
+                while let Some((_, file)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(error) = file.fetch_header() {
+                        next.store(files.len(), Ordering::Relaxed);
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// The one GGUF file of a folder; several are one model each, in several formats, and nobody can guess which.
+fn only_gguf<'a>(hub: &HubRef, names: &'a [String]) -> Result<Option<&'a str>, HubError> {
+    let mut files = names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".gguf"));
+    match (files.next(), files.next()) {
+        (None, _) => Ok(None),
+        (Some(only), None) => Ok(Some(only)),
+        _ => {
+            let all = names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".gguf"));
+            let files = all.map(|name| hub.file(name).to_string()).collect();
+            Err(HubError::Ambiguous { source_name: hub.to_string(), files })
+        }
+    }
+}
