@@ -4,10 +4,13 @@ use phi3::api::ErrorObject;
 use phi3::config::{GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
 use phi3::estimate;
+use phi3::inspect::card::{Card, CardSubject};
 use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
 use phi3::load_config::{LoadConfig, LoadConfigError};
+use phi3::tensors::{self, Role};
 use phi3::weights::Checkpoint;
-use preflight_files::{FileSource, Model};
+use preflight_files::hub::Endpoint;
+use preflight_files::{Model, WeightFile};
 use serde_json::{Map, Value};
 
 /// What `model` says, means and implies. A file beside the config that cannot be read is a finding, not a failure.
@@ -26,6 +29,10 @@ pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
         note(error);
         None
     });
+    let readme = text(model, "README.md").unwrap_or_else(|error| {
+        note(error);
+        None
+    });
     let mut stored = None;
     if let Some(checkpoint) = &model.checkpoint {
         for finding in checkpoint.findings() {
@@ -36,6 +43,7 @@ pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
             Ok(decoder) => {
                 if decoder.family.runs() {
                     model.checked_weights(&decoder)?;
+                    beside.extend(unread_head(model, &decoder));
                 } else {
                     beside.extend(differences(checkpoint, &decoder));
                 }
@@ -44,6 +52,7 @@ pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
             Err(_) => checkpoint.tensors().clone(),
         });
     }
+    let card = card(model, readme.as_deref(), generation.as_ref());
     let subject = Subject {
         fields: &fields,
         generation: generation.as_ref(),
@@ -52,12 +61,14 @@ pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
     };
     let mut report = inspect::inspect(subject).map_err(|error| model.refuse(error))?;
     report.findings.extend(beside);
+    report.findings.extend(card.iter().flat_map(Card::findings));
+    report.card = card;
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(report)
 }
 
 /// What a checkpoint of a family that is only sized here holds beside or instead of its config's tensors.
-fn differences(checkpoint: &Checkpoint<FileSource>, decoder: &Decoder) -> Option<Finding> {
+fn differences(checkpoint: &Checkpoint<WeightFile>, decoder: &Decoder) -> Option<Finding> {
     // Packed formats and GGUF have names of their own: their bytes are counted, their names not held against the list.
     if decoder.quantization.is_some() || checkpoint.name().ends_with(".gguf") {
         return None;
@@ -76,6 +87,53 @@ fn tokenizer_vocab(model: &Model) -> Result<Option<usize>, String> {
     let file = "tokenizer.json";
     let Some(json) = model.companion(file).map_err(|error| error.to_string())? else { return Ok(None) };
     tokenizer_vocab_size(&json).map(Some).ok_or_else(|| format!("{file}: is no tokenizer"))
+}
+
+fn text(model: &Model, file: &str) -> Result<Option<String>, String> {
+    let bytes = model.companion(file).map_err(|error| error.to_string())?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// What is known beyond config and weights; nothing of a directory that has no card and is no snapshot.
+fn card(model: &Model, readme: Option<&str>, generation: Option<&GenerationConfig>) -> Option<Card> {
+    let companions = &model.companions;
+    let origin = companions.origin();
+    if origin.is_none() && readme.is_none() {
+        return None;
+    }
+    let files: Vec<(String, Option<u64>)> =
+        companions.list().into_iter().map(|file| (file.name, file.bytes)).collect();
+    // Shards are plain names already; a single file is named as the user reached it.
+    let plain = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let weight_files: Vec<String> =
+        model.checkpoint.iter().flat_map(|checkpoint| checkpoint.file_names().map(plain)).collect();
+    let endpoint = Endpoint::from_env().unwrap_or_default();
+    let url = origin.as_ref().map(|(repo, commit)| format!("{endpoint}/{repo}/tree/{commit}"));
+    let remote = companions.remote();
+    Some(Card::new(CardSubject {
+        repo: origin.as_ref().map(|(repo, _)| repo.as_str()),
+        url: url.as_deref(),
+        revision: companions.revision(),
+        commit: origin.as_ref().map(|(_, commit)| commit.as_str()),
+        gated: remote.and_then(|repo| repo.gated.as_deref()),
+        readme,
+        generation,
+        files: &files,
+        weight_files: &weight_files,
+        pipeline_tag: remote.and_then(|repo| repo.pipeline_tag.as_deref()),
+    }))
+}
+
+/// What was not compared because it would have fetched two matrices.
+fn unread_head(model: &Model, decoder: &Decoder) -> Option<Finding> {
+    model.companions.remote()?;
+    let head = tensors::spec(decoder, Role::LmHead, 0).name;
+    let stored = model.checkpoint.as_ref()?.tensors().contains_key(&head);
+    let message = format!(
+        "`{head}` is stored beside a tied embedding; whether the two are equal is checked once the files are on this machine"
+    );
+    (stored && decoder.tie_word_embeddings)
+        .then(|| Finding::new("tied_head_not_compared", Severity::Info, message))
 }
 
 /// What a load of `model` needs. Where it has weights, their headers are counted and held against the config.

@@ -28,7 +28,7 @@ pub enum Companions {
 pub struct ListedFile {
     /// Its plain name.
     pub name: String,
-    /// Its length, where that is known; a broken link has none.
+    /// Its length; the Hub's list may not tell it.
     pub bytes: Option<u64>,
 }
 
@@ -53,10 +53,12 @@ impl Companions {
             Self::Directory(directory) => {
                 let entries = directory.read_dir().into_iter().flatten().flatten().take(MAX_LISTED);
                 let listed = entries.filter_map(|entry| {
-                    let metadata = entry.path().metadata().ok();
-                    let is_file = metadata.as_ref().is_none_or(std::fs::Metadata::is_file);
-                    let name = entry.file_name().into_string().ok().filter(|_| is_file)?;
-                    Some(ListedFile { name, bytes: metadata.map(|metadata| metadata.len()) })
+                    // Behind a broken link there is no file.
+                    let metadata = entry.path().metadata().ok().filter(std::fs::Metadata::is_file)?;
+                    Some(ListedFile {
+                        name: entry.file_name().into_string().ok()?,
+                        bytes: Some(metadata.len()),
+                    })
                 });
                 listed.collect()
             }

@@ -8,7 +8,7 @@ use phi3::weights::Checkpoint;
 use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
 use serde_json::{Map, Value};
 
-use crate::hub::HubSettings;
+use crate::hub::{HubRef, HubSettings};
 use crate::{Companions, FileSource, FilesError, Source, WeightFile, hub_model, read_small};
 
 pub(crate) const CONFIG: &str = "config.json";
@@ -37,7 +37,7 @@ impl Model {
     /// [`FilesError`], naming the file.
     pub fn open(source: &Source) -> Result<Self, FilesError> {
         match source {
-            Source::Hub(hub) => hub_model::open(hub, &HubSettings::from_env()?),
+            Source::Hub(hub) => Self::open_on_hub(hub, &HubSettings::from_env()?),
             Source::Preset(preset) => {
                 let name = format!("preset:{}", preset.name);
                 Ok(Self {
@@ -64,6 +64,14 @@ impl Model {
                 Self::from_gguf(name, WeightFile::Local(FileSource::open(path)?))
             }
         }
+    }
+
+    /// Opens a model on the Hub, or in its cache, as `settings` say.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_on_hub(hub: &HubRef, settings: &HubSettings) -> Result<Self, FilesError> {
+        hub_model::open(hub, settings)
     }
 
     /// A model that is no more than a pasted config.

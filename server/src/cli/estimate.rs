@@ -18,7 +18,8 @@ use crate::reports;
 /// Tell how much memory a model needs, term by term, and whether it fits.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Model directory, config.json, *.safetensors, index JSON, *.gguf or preset:NAME.
+    /// Model directory, config.json, *.safetensors, index JSON, *.gguf, preset:NAME, hf:ORG/NAME[@REV] or an address
+    /// of the Hub.
     path: String,
     /// Format of the weights [default: as stored, else the config's, else bf16].
     #[arg(long, value_name = "DTYPE")]

@@ -15,7 +15,8 @@ use crate::reports;
 /// Explain a model: its parameters, every key of its config, and what is odd about it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Model directory, config.json, *.safetensors, index JSON, *.gguf or preset:NAME.
+    /// Model directory, config.json, *.safetensors, index JSON, *.gguf, preset:NAME, hf:ORG/NAME[@REV] or an address
+    /// of the Hub.
     path: String,
     /// Print one JSON object.
     #[arg(long)]

@@ -15,7 +15,7 @@ use crate::error::CliError;
 /// Load a model in a process of its own, report, and unload it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Model directory, *.safetensors, index JSON or *.gguf.
+    /// Model directory, *.safetensors, index JSON, *.gguf, or hf:ORG/NAME[@REV] that is in the cache.
     path: String,
     /// Device: auto or cpu [default: auto].
     #[arg(long, value_name = "DEVICE")]

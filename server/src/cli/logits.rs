@@ -17,7 +17,7 @@ const MAX_TOKENS_BYTES: u64 = 16 << 20;
 /// Write the logits of a whole sequence, one forward pass, as safetensors: `logits`, f32 [tokens, vocab_size].
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Model directory, *.safetensors, index JSON or *.gguf.
+    /// Model directory, *.safetensors, index JSON, *.gguf, or hf:ORG/NAME[@REV] that is in the cache.
     path: String,
     /// Token ids, with commas between.
     #[arg(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use phi3::api::worker::{Load, Loaded, Message, Request};
 use phi3::engine::{LoadProgress, LoadStage};
 use phi3::units::format_bytes;
+use preflight_files::Source;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{CliError, Exit};
@@ -18,6 +19,8 @@ pub(super) fn with_model<T>(
     load: Load,
     then: impl AsyncFnOnce(&mut Worker, Loaded) -> Result<T, WorkerError>,
 ) -> Result<T, CliError> {
+    // The worker sees no token and no network: what is on the Hub must be in the cache.
+    let load = Load { path: Source::on_this_machine(&load.path)?, ..load };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::internal(error.to_string()))?;
     let result = runtime.block_on(async {

@@ -13,7 +13,7 @@ use crate::error::{CliError, Exit};
 /// Load a model, let it answer a short prompt, and judge what it computes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Model directory, *.safetensors, index JSON or *.gguf.
+    /// Model directory, *.safetensors, index JSON, *.gguf, or hf:ORG/NAME[@REV] that is in the cache.
     path: String,
     /// Device: auto or cpu [default: auto].
     #[arg(long, value_name = "DEVICE")]

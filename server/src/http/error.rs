@@ -40,7 +40,13 @@ fn status(code: &str) -> StatusCode {
         "body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_slow" => StatusCode::REQUEST_TIMEOUT,
         "queue_full" => StatusCode::TOO_MANY_REQUESTS,
-        "shutting_down" | "worker_not_started" => StatusCode::SERVICE_UNAVAILABLE,
+        "hub_unavailable"
+        | "hub_bad_answer"
+        | "hub_truncated"
+        | "hub_redirect_refused"
+        | "hub_range_ignored" => StatusCode::BAD_GATEWAY,
+        "hub_timeout" => StatusCode::GATEWAY_TIMEOUT,
+        "hub_rate_limited" | "shutting_down" | "worker_not_started" => StatusCode::SERVICE_UNAVAILABLE,
         "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }

@@ -33,5 +33,7 @@ pub(super) async fn post(
     };
     let options: Options = extract::from_value("options", Value::Object(options))?;
     let model = source.open(&state).await?;
-    reports::estimate(&model, &options, &overrides).map(Json).map_err(HttpError)
+    let estimated =
+        tokio::task::spawn_blocking(move || reports::estimate(&model, &options, &overrides)).await;
+    estimated.map_err(|error| HttpError::new("internal", error.to_string()))?.map(Json).map_err(HttpError)
 }

@@ -18,12 +18,12 @@ pub(super) enum SourceRequest {
     Path(String),
     /// A preset's name.
     Preset(String),
-    /// A Hub id.
+    /// A Hub id, `ORG/NAME[@REV]`, or an address of the Hub.
     Hub(String),
 }
 
 impl SourceRequest {
-    /// Opens the model off the async threads: a disk may be slow.
+    /// Opens the model off the async threads: a disk may be slow, and the Hub is.
     ///
     /// # Errors
     /// A path outside the roots, or whatever is wrong with the files.
@@ -34,7 +34,7 @@ impl SourceRequest {
                 Self::Config(map) => return Ok(Model::from_config(map)),
                 Self::Path(path) => Source::resolve(&models.allowed(&path)?.display().to_string())?,
                 Self::Preset(name) => Source::preset(&name)?,
-                Self::Hub(id) => Source::resolve(&format!("hf:{id}"))?,
+                Self::Hub(id) => Source::hub(&id)?,
             };
             Ok(Model::open(&source)?)
         };

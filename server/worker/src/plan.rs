@@ -8,7 +8,7 @@ use phi3::estimate::{self, Options, Resolved};
 use phi3::load_config::{LoadConfig, LoadConfigError};
 use phi3::units::format_bytes;
 use phi3::weights::Checkpoint;
-use preflight_files::{FileSource, Model};
+use preflight_files::{Model, WeightFile};
 
 /// A load that is decided, and what the estimator says of it.
 pub(super) struct Planned {
@@ -34,7 +34,7 @@ pub(super) fn plan(
     load: &Load,
     overrides: &LoadConfig,
     config: &ModelConfig,
-    checkpoint: &Checkpoint<FileSource>,
+    checkpoint: &Checkpoint<WeightFile>,
     context: Option<usize>,
 ) -> Result<Planned, ErrorObject> {
     let device = load.device.as_deref().or(overrides.device.as_deref()).unwrap_or("auto");
@@ -79,7 +79,7 @@ pub(super) fn plan(
 
 impl Planned {
     /// What the estimator says of the load, term by term.
-    pub(super) fn predicted(&self, checkpoint: &Checkpoint<FileSource>) -> Memory {
+    pub(super) fn predicted(&self, checkpoint: &Checkpoint<WeightFile>) -> Memory {
         let report =
             estimate::memory(&self.plan.config.decoder(), Some(checkpoint.tensors()), &self.resolved);
         Memory {

@@ -68,7 +68,12 @@ async fn answer(
 async fn open(link: &Link, load: &Load) -> Result<(Session, Message), ErrorObject> {
     let base_bytes = process::peak_bytes();
     let start = Instant::now();
-    let model = Model::open(&Source::resolve(&load.path)?)?;
+    let source = Source::resolve(&load.path)?;
+    if let Source::Hub(hub) = &source {
+        let message = format!("{hub}: a worker reads this machine alone; give the directory of its snapshot");
+        return Err(ErrorObject::new("not_downloaded", message).at(hub.to_string()));
+    }
+    let model = Model::open(&source)?;
     let (overrides, config) = overrides(&model, load)?;
     let checkpoint = model.checked_weights(&config.decoder())?;
     let text = Text::open(&model, &config, &overrides)?;

@@ -101,7 +101,7 @@ fn an_error_is_one_line_or_one_object() {
 fn sources_are_never_guessed() {
     assert_eq!(preflight(&["inspect", "preset:phi-9", "--json"]).error_code(), "unknown_preset");
     assert_eq!(preflight(&["inspect", "phi-4", "--json"]).error_code(), "not_found");
-    assert_eq!(preflight(&["inspect", "hf:microsoft/phi-4", "--json"]).error_code(), "not_in_this_build");
+    assert_eq!(preflight(&["inspect", "hf:a/b/c", "--json"]).error_code(), "hub_name_invalid");
 }
 
 #[test]

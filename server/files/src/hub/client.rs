@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
@@ -16,8 +16,11 @@ const MAX_REDIRECTS: usize = 5;
 /// Tries of a request whose failure may pass, and the pause before each further one.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(1000)];
 
-/// Slowest rate that is waited for, beyond the timeout: a header of 64 kB may take a minute.
-const SLOWEST_BYTES_PER_S: u64 = 1024;
+/// Slowest rate that is waited for, beyond the timeout; each byte may come in time and all of them never.
+const SLOWEST_BYTES_PER_S: f64 = 1024.0;
+
+/// Bytes read at a time where the length is not known.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// Largest file that is taken whole from a server that ignores ranges.
 const MAX_WHOLE_BYTES: u64 = 1 << 20;
@@ -82,11 +85,11 @@ impl Client {
             return Err(HubError::TooLarge { what: target.what.clone(), limit });
         }
         self.patiently(|| {
-            let mut response = self.get(target, None, expected.unwrap_or(limit))?;
+            let mut response = self.get(target, None)?;
             if is_html(response.headers()) {
                 return Err(web_page(&target.what));
             }
-            let bytes = whole(&target.what, &mut response, limit)?;
+            let bytes = self.whole(&target.what, &mut response, limit)?;
             match expected {
                 Some(expected) if expected != bytes.len() as u64 => {
                     Err(HubError::Truncated { what: target.what.clone(), got: bytes.len() as u64, expected })
@@ -111,7 +114,7 @@ impl Client {
             return Ok(());
         };
         self.patiently(|| {
-            let mut response = self.get(target, Some((offset, last)), buffer.len() as u64)?;
+            let mut response = self.get(target, Some((offset, last)))?;
             if is_html(response.headers()) {
                 return Err(web_page(&target.what));
             }
@@ -119,7 +122,7 @@ impl Client {
                 if len > MAX_WHOLE_BYTES {
                     return Err(HubError::RangeIgnored { what: target.what.clone(), bytes: len });
                 }
-                let bytes = whole(&target.what, &mut response, len)?;
+                let bytes = self.whole(&target.what, &mut response, len)?;
                 let found =
                     bytes.get(offset as usize..last as usize + 1).filter(|_| bytes.len() as u64 == len);
                 let cut = || HubError::Truncated {
@@ -150,8 +153,10 @@ impl Client {
             return Err(HubError::bad_answer(what, why));
         }
         let mut reader = response.body_mut().with_config().limit(expected + 1).reader();
+        let started = Instant::now();
         let mut got = 0;
         while got < buffer.len() {
+            self.keep_pace(what, started, got)?;
             match reader.read(&mut buffer[got..]) {
                 Ok(0) => {
                     return Err(HubError::Truncated { what: what.to_owned(), got: got as u64, expected });
@@ -161,6 +166,46 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Reads a body of at most `limit` bytes to its end.
+    fn whole(&self, what: &str, response: &mut Response<Body>, limit: u64) -> Result<Vec<u8>, HubError> {
+        check_plain(what, response.headers())?;
+        let too_large = || HubError::TooLarge { what: what.to_owned(), limit };
+        let announced = content_length(response.headers());
+        if announced.is_some_and(|bytes| bytes > limit) {
+            return Err(too_large());
+        }
+        let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
+        let started = Instant::now();
+        let mut bytes = Vec::new();
+        let mut piece = [0; PIECE_BYTES];
+        while bytes.len() as u64 <= limit {
+            self.keep_pace(what, started, bytes.len())?;
+            match reader.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => bytes.extend_from_slice(&piece[..read]),
+                Err(error) => {
+                    return Err(broken(what, error, bytes.len() as u64, announced.unwrap_or(limit)));
+                }
+            }
+        }
+        match announced {
+            _ if bytes.len() as u64 > limit => Err(too_large()),
+            Some(expected) if expected != bytes.len() as u64 => {
+                Err(HubError::Truncated { what: what.to_owned(), got: bytes.len() as u64, expected })
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    /// Gives up on a body that drips.
+    fn keep_pace(&self, what: &str, started: Instant, got: usize) -> Result<(), HubError> {
+        let allowed = self.settings.timeout.as_secs_f64() + got as f64 / SLOWEST_BYTES_PER_S;
+        match started.elapsed().as_secs_f64() > allowed {
+            true => Err(HubError::TooSlow { what: what.to_owned() }),
+            false => Ok(()),
+        }
     }
 
     /// Tries again what may pass.
@@ -175,14 +220,8 @@ impl Client {
     }
 
     /// One request and the hops that it leads to. The answer's status is 200, or 206 where a range was asked for.
-    fn get(
-        &self,
-        target: &Target,
-        range: Option<(u64, u64)>,
-        bytes: u64,
-    ) -> Result<Response<Body>, HubError> {
+    fn get(&self, target: &Target, range: Option<(u64, u64)>) -> Result<Response<Body>, HubError> {
         let endpoint = &self.settings.endpoint;
-        let timeout = self.settings.timeout;
         let mut uri = target.uri.clone();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = self.agent.get(&uri);
@@ -193,8 +232,6 @@ impl Client {
             if let Some(token) = token {
                 request = request.header("authorization", token.header());
             }
-            let whole = timeout + Duration::from_secs(bytes / SLOWEST_BYTES_PER_S);
-            let request = request.config().timeout_recv_body(Some(whole)).build();
             let response = request.call().map_err(|error| self.unreachable(&target.what, &error))?;
             match response.status().as_u16() {
                 301 | 302 | 303 | 307 | 308 => uri = self.next_hop(&target.what, &uri, response.headers())?,
@@ -215,17 +252,11 @@ impl Client {
             false => location.to_owned(),
         };
         let uri: Uri = absolute.parse().map_err(|_no_uri| nowhere())?;
+        let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err(nowhere()) };
         match self.settings.endpoint.may_redirect_to(&uri) {
             true => Ok(uri),
             // Only scheme and host are told: the rest of such an address is often signed.
-            false => Err(HubError::Redirected {
-                what: what.to_owned(),
-                to: format!(
-                    "{}://{}",
-                    uri.scheme_str().unwrap_or("(no scheme)"),
-                    uri.host().unwrap_or("(no host)")
-                ),
-            }),
+            false => Err(HubError::Redirected { what: what.to_owned(), to: format!("{scheme}://{host}") }),
         }
     }
 
@@ -263,6 +294,9 @@ impl Client {
                 self.no_connection(what, "no connection in time")
             }
             ureq::Error::Timeout(_) => HubError::TooSlow { what: what.to_owned() },
+            ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(..) => {
+                HubError::bad_answer(what, format!("it is no proper HTTP: {error}"))
+            }
             ureq::Error::HostNotFound => self.no_connection(what, "no such host"),
             other => self.no_connection(what, &other.to_string()),
         }
@@ -274,29 +308,6 @@ impl Client {
             endpoint: self.settings.endpoint.to_string(),
             why: why.to_owned(),
         }
-    }
-}
-
-/// Reads a body of at most `limit` bytes to its end.
-fn whole(what: &str, response: &mut Response<Body>, limit: u64) -> Result<Vec<u8>, HubError> {
-    check_plain(what, response.headers())?;
-    let too_large = || HubError::TooLarge { what: what.to_owned(), limit };
-    let announced = content_length(response.headers());
-    if announced.is_some_and(|bytes| bytes > limit) {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
-    // One byte beyond the limit tells that there is more.
-    let mut reader = response.body_mut().with_config().limit(limit + 2).reader().take(limit + 1);
-    if let Err(error) = reader.read_to_end(&mut bytes) {
-        return Err(broken(what, error, bytes.len() as u64, announced.unwrap_or(limit)));
-    }
-    match announced {
-        _ if bytes.len() as u64 > limit => Err(too_large()),
-        Some(expected) if expected != bytes.len() as u64 => {
-            Err(HubError::Truncated { what: what.to_owned(), got: bytes.len() as u64, expected })
-        }
-        _ => Ok(bytes),
     }
 }
 

@@ -65,6 +65,12 @@ impl HubRef {
             Some((repo, revision)) => (repo, Some(revision)),
             None => (text, None),
         };
+        // `user@host/path` is somebody's address elsewhere, not branch `host/path` of an old repository without owner.
+        if !repo.contains('/')
+            && revision.is_some_and(|name| name.contains('/') && !name.starts_with("refs/"))
+        {
+            return Err(HubError::name(text, "is no ORG/NAME[@REV]"));
+        }
         Self::new(text, repo, revision, None)
     }
 
