@@ -209,10 +209,11 @@ fn every_fault_has_its_name_and_its_way_out() {
         ("/api/", status(503, ""), "hub_unavailable", "status 503"),
         (shard, status(500, ""), "hub_unavailable", "status 500"),
         ("/api/", Fault::Html, "hub_bad_answer", "web page"),
-        ("/api/", Fault::HtmlAsJson, "hub_bad_answer", "no JSON"),
+        ("/api/", Fault::HtmlAsJson, "hub_bad_answer", "web page"),
         ("config.json", Fault::Html, "hub_bad_answer", "web page"),
-        ("config.json", Fault::HtmlAsJson, "hub_truncated", ""),
+        ("config.json", Fault::HtmlAsJson, "hub_bad_answer", "web page"),
         (shard, Fault::Html, "hub_bad_answer", "web page"),
+        ("/api/", Fault::Body("no".to_owned()), "hub_bad_answer", "no JSON"),
         ("/api/", Fault::Body("{}".to_owned()), "hub_bad_answer", "names no commit"),
         ("/api/", Fault::Body(r#"{"sha":"../../x"}"#.to_owned()), "hub_bad_answer", "names no commit"),
         ("/api/", Fault::CutAt(100), "hub_truncated", "cut after"),
@@ -295,16 +296,21 @@ fn the_token_goes_to_the_endpoint_and_into_no_text() {
 
 #[test]
 fn an_endpoint_that_nobody_serves() {
+    let hub = tiny();
     let cache = tempfile::tempdir().expect("a temporary directory");
-    let vars = |name: &str| match name {
-        "HF_ENDPOINT" => Some("http://127.0.0.1:9".to_owned()),
-        "HF_HUB_CACHE" => Some(cache.path().display().to_string()),
-        _ => None,
-    };
-    let settings = HubSettings::from_vars(vars).expect("settings");
-    let error = open_with(&settings, "acme/tiny").expect_err("nobody there");
-    assert_eq!(error.code(), "hub_unavailable");
-    assert!(error.to_string().contains("http://127.0.0.1:9 cannot be reached"), "{error}");
+    // Nobody there, and somebody who does not speak TLS.
+    for endpoint in ["http://127.0.0.1:9".to_owned(), hub.endpoint().replace("http://", "https://")] {
+        let vars = |name: &str| match name {
+            "HF_ENDPOINT" => Some(endpoint.clone()),
+            "HF_HUB_CACHE" => Some(cache.path().display().to_string()),
+            _ => None,
+        };
+        let settings = HubSettings::from_vars(vars).expect("settings");
+        let error = open_with(&settings, "acme/tiny").expect_err("nobody there");
+        assert_eq!(error.code(), "hub_unavailable", "{error}");
+        assert!(error.to_string().contains(&format!("{endpoint} cannot be reached")), "{error}");
+    }
+    assert!(hub.log().is_empty(), "a token is never sent in the clear instead");
 }
 
 /// Lays a snapshot into a cache as Hugging Face does: blobs, links to them, a reference.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use phi3::inspect::card::{Card, Origin};
 use phi3::inspect::{InspectReport, Severity, Status, Support};
 use phi3::units::format_count;
 use preflight_files::{Model, Source};
@@ -89,6 +90,11 @@ fn page(name: &str, report: &InspectReport) -> Page {
         page.table(&rows);
     }
 
+    if let Some(card) = &report.card {
+        page.heading("Card");
+        page.table(&card_rows(card));
+    }
+
     let (idle, telling): (Vec<_>, Vec<_>) =
         report.fields.iter().partition(|field| field.status == Status::NoEffect);
     page.heading("Config");
@@ -115,6 +121,30 @@ fn page(name: &str, report: &InspectReport) -> Page {
         page.sentences(2, DIM, &format!("Without effect here: {}", keys.join(", ")));
     }
     page
+}
+
+/// Where the files come from and how their authors mean them; what is missing stands among the findings.
+fn card_rows(card: &Card) -> Vec<Vec<Cell>> {
+    let row = |name: &str, text: String| vec![Cell::left(name), Cell::left(text)];
+    let mut rows = Vec::new();
+    let mut text =
+        |name: &str, text: &Option<String>| rows.extend(text.iter().map(|text| row(name, text.clone())));
+    text("page", &card.url);
+    text("license", &card.license_name.clone().or(card.license.clone()));
+    text("made for", &card.pipeline_tag);
+    if !card.base_model.is_empty() {
+        rows.push(row("made from", card.base_model.join(", ")));
+    }
+    for (origin, name) in
+        [(Origin::GenerationConfig, "authors' defaults"), (Origin::CardExample, "example in the card")]
+    {
+        let of_origin = card.recommended.iter().filter(|value| value.origin == origin);
+        let values: Vec<String> = of_origin.map(|value| format!("{} = {}", value.key, value.value)).collect();
+        if !values.is_empty() {
+            rows.push(row(name, values.join(", ")));
+        }
+    }
+    rows
 }
 
 /// A value in a column: short, with the rest left to `--json`.

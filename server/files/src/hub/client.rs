@@ -90,6 +90,9 @@ impl Client {
                 return Err(web_page(&target.what));
             }
             let bytes = self.whole(&target.what, &mut response, limit)?;
+            if looks_like_html(&bytes) && !target.what.ends_with(".md") {
+                return Err(web_page(&target.what));
+            }
             match expected {
                 Some(expected) if expected != bytes.len() as u64 => {
                     Err(HubError::Truncated { what: target.what.clone(), got: bytes.len() as u64, expected })
@@ -330,6 +333,13 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 fn is_html(headers: &HeaderMap) -> bool {
     text(headers, "content-type").is_some_and(|kind| kind.trim_start().starts_with("text/html"))
+}
+
+/// A web page under another type; only a card may begin like one.
+fn looks_like_html(bytes: &[u8]) -> bool {
+    let text = bytes.trim_ascii_start();
+    let starts = |tag: &[u8]| text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+    starts(b"<!doctype") || starts(b"<html")
 }
 
 fn web_page(what: &str) -> HubError {

@@ -36,8 +36,6 @@ pub struct RemoteEntry {
     pub path: String,
     /// Length, where the list tells it.
     pub bytes: Option<u64>,
-    /// Name of its blob in the cache: the SHA-256 of a large file, else git's SHA-1.
-    pub blob: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -57,15 +55,11 @@ struct RawInfo {
 struct RawFile {
     rfilename: String,
     size: Option<u64>,
-    #[serde(rename = "blobId")]
-    blob_id: Option<String>,
     lfs: Option<RawLfs>,
 }
 
 #[derive(Deserialize)]
 struct RawLfs {
-    #[serde(alias = "oid")]
-    sha256: Option<String>,
     size: Option<u64>,
 }
 
@@ -172,16 +166,9 @@ impl RemoteRepo {
 impl RawFile {
     fn entry(self) -> Option<RemoteEntry> {
         check_path(&self.rfilename).ok()?;
-        let lfs_size = self.lfs.as_ref().and_then(|lfs| lfs.size);
-        let blob = self.lfs.and_then(|lfs| lfs.sha256).or(self.blob_id);
-        let is_hash = |blob: &String| {
-            (blob.len() == 40 || blob.len() == 64) && blob.bytes().all(|b| b.is_ascii_hexdigit())
-        };
-        Some(RemoteEntry {
-            path: self.rfilename,
-            bytes: lfs_size.or(self.size),
-            blob: blob.filter(is_hash).map(|blob| blob.to_ascii_lowercase()),
-        })
+        // The size of a large file, not that of the pointer to it.
+        let bytes = self.lfs.and_then(|lfs| lfs.size).or(self.size);
+        Some(RemoteEntry { path: self.rfilename, bytes })
     }
 }
 
@@ -211,13 +198,13 @@ mod tests {
     #[test]
     fn files_with_names_that_lead_elsewhere_are_not_listed() {
         let entry = |path: &str| {
-            let json = serde_json::json!({"rfilename": path, "size": 3, "blobId": "x"});
+            let json = serde_json::json!({"rfilename": path, "size": 3});
             serde_json::from_value::<RawFile>(json).expect("a file").entry()
         };
         for path in ["../x", "/x", "a/../x", "a//x", "x\\y", "C:x", "", ".", "x%2e", "x\n"] {
             assert_eq!(entry(path), None, "{path}");
         }
         let good = entry("d/x y.json").expect("a file");
-        assert_eq!((good.bytes, good.blob), (Some(3), None), "no hash is no blob's name");
+        assert_eq!(good.bytes, Some(3));
     }
 }

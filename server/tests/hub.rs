@@ -1,0 +1,178 @@
+//! `hf:` on the command line and `hub` over HTTP, against a Hub on loopback.
+
+#[path = "../files/tests/fake_hub/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the other tests of the Hub use all of it")]
+mod fake_hub;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use fake_hub::{COMMIT, FakeHub, Fault, Repo, repo_files, tiny_config};
+use phi3::config::ModelConfig;
+use phi3::estimate;
+use serde_json::{Value, json};
+
+const CANARY: &str = "hf_CanaryThatNobodyMaySee";
+
+fn command(hub: &FakeHub, home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_preflight"));
+    for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"] {
+        command.env_remove(name);
+    }
+    command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", home).env("HF_TOKEN", CANARY).args(args);
+    command.env("RUST_LOG", "trace");
+    command
+}
+
+fn preflight(hub: &FakeHub, home: &Path, args: &[&str]) -> (i32, Value, String) {
+    let Output { status, stdout, stderr } = command(hub, home, args).output().expect("runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(!stdout.contains("Canary") && !stderr.contains("Canary"), "{stdout}{stderr}");
+    let json = serde_json::from_str(&stdout).unwrap_or(Value::Null);
+    (status.code().expect("an exit code"), json, format!("{stdout}{stderr}"))
+}
+
+fn tiny() -> FakeHub {
+    FakeHub::start(vec![Repo { gated: json!("manual"), ..Repo::new("acme/tiny", repo_files()) }])
+}
+
+fn expected_params() -> u64 {
+    estimate::params(&ModelConfig::parse(tiny_config().as_bytes()).expect("good")).total
+}
+
+#[test]
+fn inspect_tells_what_the_hub_tells() {
+    let (hub, home) = (tiny(), tempfile::tempdir().expect("a temporary directory"));
+    let (code, report, text) = preflight(&hub, home.path(), &["inspect", "hf:acme/tiny", "--json"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(report["params"]["total"], expected_params());
+    let card = &report["card"];
+    assert_eq!(card["repo"], "acme/tiny");
+    assert_eq!((&card["revision"], &card["commit"]), (&json!("main"), &json!(COMMIT)));
+    assert_eq!(card["url"], format!("{}/acme/tiny/tree/{COMMIT}", hub.endpoint()));
+    assert_eq!((&card["license"], &card["base_model"]), (&json!("mit"), &json!(["acme/base"])));
+    assert!(card["files"].as_array().expect("files").iter().all(|file| file["present"] == true), "{card}");
+    let recommended = card["recommended"].as_array().expect("a list");
+    let has = |key: &str, value: Value, origin: &str| {
+        recommended.contains(&json!({"key": key, "value": value, "origin": origin}))
+    };
+    assert!(has("eos_token_id", json!([7, 9]), "generation_config"), "{card}");
+    assert!(has("max_new_tokens", json!(500), "card_example"), "{card}");
+    let codes: Vec<&str> =
+        report["findings"].as_array().expect("findings").iter().filter_map(|f| f["code"].as_str()).collect();
+    for code in ["flash_attention_assumed", "gated", "revision_not_pinned", "stop_ids_missing_in_config"] {
+        assert!(codes.contains(&code), "{code}: {codes:?}");
+    }
+    assert!(!codes.contains(&"missing_required_file"), "{codes:?}");
+    let (code, _, page) = preflight(&hub, home.path(), &["inspect", "hf:acme/tiny"]);
+    assert!(code == 0 && page.contains("license") && page.contains("A100, H100"), "{page}");
+}
+
+#[test]
+fn estimate_counts_headers_and_fetches_nothing_else() {
+    let (hub, home) = (tiny(), tempfile::tempdir().expect("a temporary directory"));
+    let address = format!("{}/acme/tiny/tree/main", hub.endpoint());
+    let (code, report, text) = preflight(&hub, home.path(), &["estimate", &address, "--json"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(report["params_total"], expected_params());
+    assert!(hub.sent("/cdn/acme/tiny//model-0") < 40 << 10, "{}", hub.sent("/cdn/"));
+    assert_eq!(hub.sent("tokenizer"), 0);
+    assert!(std::fs::read_dir(home.path()).expect("there").next().is_none(), "nothing is written");
+}
+
+#[test]
+fn faults_are_told_and_exit_2() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    for (fault, code) in [
+        (Fault::Status(401, "GatedRepo", None), "hub_gated"),
+        (Fault::Status(404, "RepoNotFound", None), "hub_not_found"),
+        (Fault::Status(429, "", None), "hub_rate_limited"),
+        (Fault::RedirectTo("http://127.0.0.1:1/x".to_owned()), "hub_redirect_refused"),
+    ] {
+        let hub = tiny();
+        hub.fault("/api/", fault);
+        let (exit, answer, text) = preflight(&hub, home.path(), &["inspect", "hf:acme/tiny", "--json"]);
+        assert_eq!((exit, &answer["error"]["code"]), (2, &json!(code)), "{text}");
+    }
+}
+
+#[test]
+fn a_load_says_how_to_get_the_files() {
+    let (hub, home) = (tiny(), tempfile::tempdir().expect("a temporary directory"));
+    for name in ["load", "validate"] {
+        let (exit, answer, text) = preflight(&hub, home.path(), &[name, "hf:acme/tiny@refs/pr/1", "--json"]);
+        assert_eq!((exit, &answer["error"]["code"]), (2, &json!("not_downloaded")), "{text}");
+        let message = answer["error"]["message"].as_str().expect("a message");
+        assert!(message.contains("hf download acme/tiny --revision refs/pr/1"), "{message}");
+    }
+    assert!(hub.log().is_empty(), "nothing is asked for a load");
+}
+
+struct Server(Child, String);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl Server {
+    fn start(hub: &FakeHub, home: &Path) -> Self {
+        let mut command = command(hub, home, &["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("says where it listens");
+        let address = line.trim().rsplit_once("://").expect("an address").1.trim_end_matches('/').to_owned();
+        Self(child, address)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(&self.1).expect("listens");
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            self.1,
+            body.len()
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answers");
+        assert!(!answer.contains("Canary"), "{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
+        let json = &body[body.find('{').expect("JSON")..=body.rfind('}').expect("JSON")];
+        (status, serde_json::from_str(json).expect("JSON"))
+    }
+}
+
+#[test]
+fn hub_sources_over_http() {
+    let (hub, home) = (tiny(), tempfile::tempdir().expect("a temporary directory"));
+    let server = Server::start(&hub, home.path());
+    for source in ["acme/tiny".to_owned(), format!("{}/acme/tiny", hub.endpoint())] {
+        let (status, report) = server.post("/api/estimate", &json!({"source": {"hub": source}}));
+        assert_eq!((status, &report["params_total"]), (200, &json!(expected_params())), "{report}");
+    }
+    let (status, report) = server.post("/api/inspect", &json!({"source": {"hub": "acme/tiny"}}));
+    assert_eq!((status, &report["card"]["commit"]), (200, &json!(COMMIT)), "{report}");
+    let before = hub.log().len();
+    for (source, status, code) in [
+        ("http://169.254.169.254/x", 422, "hub_name_invalid"),
+        ("../../etc/passwd", 422, "hub_name_invalid"),
+        ("/etc", 422, "hub_name_invalid"),
+        ("preset:phi-4", 422, "hub_name_invalid"),
+    ] {
+        let (found, answer) = server.post("/api/inspect", &json!({"source": {"hub": source}}));
+        assert_eq!((found, &answer["error"]["code"]), (status, &json!(code)), "{source}: {answer}");
+    }
+    assert_eq!(hub.log().len(), before, "no request leaves for what is no name");
+    hub.fault("/api/", Fault::Status(503, "", None));
+    let (status, answer) = server.post("/api/inspect", &json!({"source": {"hub": "acme/tiny"}}));
+    assert_eq!((status, &answer["error"]["code"]), (502, &json!("hub_unavailable")), "{answer}");
+}
