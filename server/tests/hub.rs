@@ -39,7 +39,7 @@ fn tiny() -> FakeHub {
 }
 
 fn expected_params() -> u64 {
-    estimate::params(&ModelConfig::parse(tiny_config().as_bytes()).expect("good")).total
+    estimate::params(&ModelConfig::parse(tiny_config().as_bytes()).expect("good").decoder()).total
 }
 
 #[test]
@@ -68,6 +68,36 @@ fn inspect_tells_what_the_hub_tells() {
     assert!(!codes.contains(&"missing_required_file"), "{codes:?}");
     let (code, _, page) = preflight(&hub, home.path(), &["inspect", "hf:acme/tiny"]);
     assert!(code == 0 && page.contains("license") && page.contains("A100, H100"), "{page}");
+}
+
+#[test]
+fn a_directory_with_a_card_is_told_the_same_way() {
+    let (hub, home) = (tiny(), tempfile::tempdir().expect("a temporary directory"));
+    let directory = home.path().join("tiny");
+    std::fs::create_dir(&directory).expect("made");
+    for (name, bytes) in repo_files().iter().filter(|(name, _)| *name != "tokenizer.json") {
+        std::fs::write(directory.join(name), bytes).expect("written");
+    }
+    let path = directory.to_str().expect("UTF-8");
+    let (code, report, text) = preflight(&hub, home.path(), &["inspect", path, "--json"]);
+    assert_eq!(code, 0, "{text}");
+    let card = &report["card"];
+    assert_eq!(
+        (&card["license"], &card["repo"], &card["commit"]),
+        (&json!("mit"), &Value::Null, &Value::Null)
+    );
+    let missing: Vec<&Value> =
+        card["files"].as_array().expect("files").iter().filter(|file| file["present"] == false).collect();
+    assert_eq!(
+        missing,
+        [&json!({"name": "tokenizer.json", "purpose": "tokenizer", "present": false, "bytes": null})]
+    );
+    let findings = report["findings"].to_string();
+    assert!(findings.contains("missing_required_file") && findings.contains("tokenizer.json"), "{findings}");
+    std::fs::remove_file(directory.join("README.md")).expect("removed");
+    let (_, report, _) = preflight(&hub, home.path(), &["inspect", path, "--json"]);
+    assert_eq!(report.get("card"), None, "nothing is known of where it is from");
+    assert!(hub.log().is_empty());
 }
 
 #[test]

@@ -47,8 +47,8 @@ fn a_sharded_model_costs_its_headers_alone() {
     let hub = tiny();
     let model = open(&hub, "acme/tiny").expect("opens");
     let config = ModelConfig::parse(tiny_config().as_bytes()).expect("good");
-    let checkpoint = model.checked_weights(&config).expect("its weights");
-    assert_eq!(checkpoint.parameter_count(), estimate::params(&config).total);
+    let checkpoint = model.checked_weights(&config.decoder()).expect("its weights");
+    assert_eq!(checkpoint.parameter_count(), estimate::params(&config.decoder()).total);
     assert!(checkpoint.findings().is_empty(), "{:?}", checkpoint.findings());
 
     let log = hub.log();

@@ -267,7 +267,7 @@ impl Client {
     fn refused(&self, target: &Target, status: u16, headers: &HeaderMap) -> HubError {
         let Target { repo, revision, what, .. } = target;
         let (repo, what) = (repo.clone(), what.clone());
-        let with_token = self.settings.token.is_some();
+        let with_token = self.settings.token.is_some() && self.settings.endpoint.may_see_token(&target.uri);
         let gated = |repo: String| HubError::Gated {
             page: format!("{}/{repo}", self.settings.endpoint),
             repo,

@@ -41,7 +41,8 @@ pub(crate) fn weights_file<'a>(tensors: impl Iterator<Item = &'a (String, Vec<us
 /// Config, tokenizer, card and two shards with their index.
 pub(crate) fn repo_files() -> BTreeMap<String, Vec<u8>> {
     let config = ModelConfig::parse(tiny_config().as_bytes()).expect("a good config");
-    let all: Vec<(String, Vec<usize>)> = tensors::list(&config).map(|spec| (spec.name, spec.shape)).collect();
+    let all: Vec<(String, Vec<usize>)> =
+        tensors::list(&config.decoder()).map(|spec| (spec.name, spec.shape)).collect();
     let shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
     let (first, second) = all.split_at(all.len() / 2);
     let mut weight_map = serde_json::Map::new();
