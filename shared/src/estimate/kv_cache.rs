@@ -99,35 +99,87 @@ pub fn cache_bytes(decoder: &Decoder, dtype: DType, policy: KvPolicy, context: u
     layers(decoder).fold(0u64, |sum, layer| sum.saturating_add(layer.bytes(dtype, policy, context, batch)))
 }
 
-/// The sum in words: layers that are alike once.
+/// What layers that are alike keep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KvLayers {
+    /// What is kept.
+    pub kind: KvKind,
+    /// How many layers keep it.
+    pub layers: u64,
+    /// Tokens that a query sees, where they have a window.
+    pub window: Option<u64>,
+    /// Rows of a token: the keys and values of each head, or one latent.
+    pub rows: u64,
+    /// Values of a row.
+    pub width: u64,
+    /// Values beside: the rotated part of a latent.
+    pub extra: u64,
+    /// Tokens that each layer holds under the policy.
+    pub tokens: u64,
+    /// Bytes of all of them, for the whole batch.
+    pub bytes: u64,
+}
+
+/// What a layer's cache holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KvKind {
+    /// Keys and values of every token.
+    Full,
+    /// Keys and values of which only a window is seen.
+    Window,
+    /// A latent that keys and values are made of (MLA).
+    Latent,
+}
+
+/// The cache layer by layer, layers that are alike together, in the order of their first.
 #[must_use]
-pub(super) fn formula(decoder: &Decoder, dtype: DType, policy: KvPolicy, context: u64, batch: u64) -> String {
-    let mut kinds: Vec<(LayerKv, usize)> = Vec::new();
-    for mut layer in layers(decoder) {
-        // Where no window is honoured, layers with and without one cost the same.
-        layer.window = layer.window.filter(|_| policy == KvPolicy::Window);
+pub fn kinds(decoder: &Decoder, dtype: DType, policy: KvPolicy, context: u64, batch: u64) -> Vec<KvLayers> {
+    let mut kinds: Vec<(LayerKv, u64)> = Vec::new();
+    for layer in layers(decoder) {
         match kinds.iter_mut().find(|(kind, _)| *kind == layer) {
             Some((_, count)) => *count += 1,
             None => kinds.push((layer, 1)),
         }
     }
-    let terms: Vec<String> = kinds
-        .into_iter()
-        .map(|(layer, count)| {
-            let LayerKv { rows, width, extra, window } = layer;
-            let kept = match extra {
-                0 => format!("2 × {count} layers × {} heads × {width}", rows / 2),
-                _ => format!("{count} layers × (latent {width} + rotated {extra})"),
-            };
-            let tokens = match (policy, window) {
-                (KvPolicy::Full, _) => format!("{context} tokens"),
-                (KvPolicy::Window, Some(window)) => format!("min({context}, window {window}) tokens"),
-                (KvPolicy::Window, None) => format!("{context} tokens (no window)"),
-                (KvPolicy::Paged, _) => format!("{context} tokens in blocks of {PAGE_TOKENS}"),
-            };
-            format!("{kept} × {dtype} × {tokens}")
-        })
-        .collect();
+    let kept = |(layer, count): (LayerKv, u64)| KvLayers {
+        kind: match (layer.extra, layer.window) {
+            (0, None) => KvKind::Full,
+            (0, Some(_)) => KvKind::Window,
+            _ => KvKind::Latent,
+        },
+        layers: count,
+        window: layer.window,
+        rows: layer.rows,
+        width: layer.width,
+        extra: layer.extra,
+        tokens: layer.tokens(policy, context),
+        bytes: layer.bytes(dtype, policy, context, batch).saturating_mul(count),
+    };
+    kinds.into_iter().map(kept).collect()
+}
+
+/// The sum in words. Where no window is honoured, layers with and without one are the same.
+pub(super) fn formula(kinds: &[KvLayers], dtype: DType, policy: KvPolicy, batch: u64) -> String {
+    let mut terms: Vec<(String, u64)> = Vec::new();
+    for KvLayers { layers, window, rows, width, extra, tokens, .. } in kinds {
+        let kept = match extra {
+            0 => format!("{} heads × {width} × 2", rows / 2),
+            _ => format!("(latent {width} + rotated {extra})"),
+        };
+        let tokens = match (policy, window) {
+            (KvPolicy::Full, _) => format!("{tokens} tokens"),
+            (KvPolicy::Window, Some(window)) => format!("{tokens} tokens (window {window})"),
+            (KvPolicy::Window, None) => format!("{tokens} tokens (no window)"),
+            (KvPolicy::Paged, _) => format!("{tokens} tokens in blocks of {PAGE_TOKENS}"),
+        };
+        let term = format!("layers × {kept} × {dtype} × {tokens}");
+        match terms.iter_mut().find(|(known, _)| *known == term) {
+            Some((_, count)) => *count += layers,
+            None => terms.push((term, *layers)),
+        }
+    }
+    let terms: Vec<String> = terms.into_iter().map(|(term, count)| format!("{count} {term}")).collect();
     match terms.as_slice() {
         [one] => format!("{one} × batch {batch}"),
         many => format!("({}) × batch {batch}", many.join(" + ")),

@@ -27,7 +27,9 @@ mod weights;
 pub use backend::Backend;
 pub use calibration::{Calibration, Sample};
 pub use format::Format;
-pub use kv_cache::{KvPolicy, LayerKv, PAGE_TOKENS, bytes_per_token, cache_bytes, layers};
+pub use kv_cache::{
+    KvKind, KvLayers, KvPolicy, LayerKv, PAGE_TOKENS, bytes_per_token, cache_bytes, kinds, layers,
+};
 pub use load_peak::{LoadPeak, load_peaks};
 pub use options::{Options, Size};
 pub use params::{GroupCount, Params, active_params, params, predictor_params, rule_of_thumb};
@@ -119,7 +121,8 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
         Some(_) if resolved.convert_to.is_none() => "sum of the tensors as stored".to_owned(),
         _ => format!("{} parameters in {format}", format_count(params_total)),
     };
-    let kv_formula = kv_cache::formula(decoder, kv_dtype, kv_policy, context, batch);
+    let kv_layers = kinds(decoder, kv_dtype, kv_policy, context, batch);
+    let kv_formula = kv_cache::formula(&kv_layers, kv_dtype, kv_policy, batch);
     let (overhead_badge, overhead_formula) = match resolved.calibration {
         Some(Calibration { samples, residual_bytes, .. }) => (
             Badge::Calibrated,
@@ -146,6 +149,7 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
         overhead_bytes,
         total_bytes: total_bytes(decoder, weights_bytes, resolved),
         terms,
+        kv_layers,
         assumptions: Vec::new(),
         load_peaks: Vec::new(),
         fit: fit::Fit::default(),

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::LoadPeak;
 use super::fit::Fit;
+use super::{KvLayers, LoadPeak};
 
 /// How sure a number is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,7 @@ pub struct Report {
     pub overhead_bytes: u64,
     pub total_bytes: u64,
     pub terms: Vec<Term>,
+    pub kv_layers: Vec<KvLayers>,
     pub assumptions: Vec<Assumption>,
     pub load_peaks: Vec<LoadPeak>,
     pub fit: Fit,
