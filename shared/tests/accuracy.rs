@@ -178,8 +178,8 @@ fn predictions_are_as_accurate_as_the_page_says() {
         std::fs::write(&path, &page).expect("docs can be written");
     }
     let kept = std::fs::read_to_string(&path).expect("docs/accuracy.md");
-    assert_eq!(
-        kept, page,
+    assert!(
+        kept == page,
         "docs/accuracy.md is out of date: UPDATE_DOCS=1 cargo test -p phi3 --test accuracy"
     );
 }
