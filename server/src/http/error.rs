@@ -36,6 +36,7 @@ fn status(code: &str) -> StatusCode {
         "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
         "path_outside_roots" | "cross_site" => StatusCode::FORBIDDEN,
         "wrong_host" => StatusCode::MISDIRECTED_REQUEST,
+        "invalid_json" | "body_broken" => StatusCode::BAD_REQUEST,
         "not_json" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_slow" => StatusCode::REQUEST_TIMEOUT,

@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 
 use crate::support::http::Server;
 use crate::support::model_dir::ModelDir;
+use crate::support::program::children;
 
-/// A small model whose runs can be made long: thousands of positions, no stop id that greedy decoding meets.
 fn served() -> (ModelDir, Server) {
-    let model = ModelDir::of_case("mha_plain");
-    model.set_config(&json!({ "eos_token_id": 0, "pad_token_id": 0, "bos_token_id": 0 }));
+    let model = ModelDir::slow();
     let server = Server::start(&["--default-model", model.arg()]);
     (model, server)
 }
@@ -19,18 +18,6 @@ fn start(server: &Server, body: &Value) -> u64 {
     let answer = server.post("/api/models/default/validate", body);
     assert_eq!(answer.status, 202, "{answer:?}");
     answer.json()["attempt_id"].as_u64().expect("an id")
-}
-
-/// Process ids of the children of a process.
-fn children(pid: u32) -> Vec<u32> {
-    let parent_of = |child: u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
-    };
-    let processes = std::fs::read_dir("/proc")
-        .expect("proc")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    processes.filter(|child| parent_of(*child) == Some(pid)).collect()
 }
 
 fn gone(pid: u32) -> bool {
