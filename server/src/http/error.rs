@@ -28,7 +28,7 @@ impl HttpError {
 }
 
 /// Status of an error's code; what is not listed is a value that the client can mend.
-fn status(code: &str) -> StatusCode {
+pub(super) fn status(code: &str) -> StatusCode {
     match code {
         "not_found" | "no_such_model" | "no_such_attempt" | "no_such_route" | "dashboard_not_built" => {
             StatusCode::NOT_FOUND

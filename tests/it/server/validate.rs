@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::Server;
 use crate::support::model_dir::ModelDir;
-use crate::support::program::children;
+use crate::support::program::{children, preflight};
 
 fn served() -> (ModelDir, Server) {
     let model = ModelDir::slow();
@@ -73,6 +73,24 @@ fn a_validation_streams_its_tokens() {
     let reset = server.events(&["last-event-id: 5"]).next().expect("an event");
     assert_eq!(reset["type"], "reset");
     assert_eq!(server.get("/api/attempts").json().as_array().map(Vec::len), Some(1));
+}
+
+/// What a worker measures is its own, whoever started it: a server once passed the peak of its own memory on.
+#[test]
+fn memory_is_measured_as_on_the_command_line() {
+    let (model, server) = served();
+    // Some memory that is the server's: it must not be taken for the worker's, nor hide it.
+    let body = "x".repeat(3 << 20);
+    for _ in 0..4 {
+        server.ask("POST", "/api/inspect", &["content-type: application/json"], &body);
+    }
+    let attempt = server.ended(start(&server, &json!({})));
+    let there = &attempt["report"]["memory"];
+    let here = &preflight(&["validate", model.arg(), "--json"]).json()["memory"];
+    assert_eq!(there["predicted"], here["predicted"]);
+    let overhead = |memory: &Value| memory["measured"]["overhead_bytes"].as_u64().expect("bytes");
+    assert!(overhead(there) > 1 << 20, "{there}");
+    assert!(overhead(there).abs_diff(overhead(here)) < 8 << 20, "{there} and {here}");
 }
 
 #[test]
