@@ -11,13 +11,27 @@ use phi3::tensors::{self, Role};
 use phi3::weights::Checkpoint;
 use preflight_files::hub::Endpoint;
 use preflight_files::{Model, WeightFile};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// What `model` says, means and implies. A file beside the config that cannot be read is a finding, not a failure.
+/// What was found of a model, and what keeps it from being loaded.
+#[derive(Debug, Serialize)]
+pub struct Inspected {
+    /// The report; its findings name every difference between config and weights.
+    #[serde(flatten)]
+    pub report: InspectReport,
+    /// Why the model cannot be used as it is: its weights are not those of its config. For one member of a report
+    /// to say so is enough for CLI and HTTP alike: an exit code or a status beside the whole report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorObject>,
+}
+
+/// What `model` says, means and implies. A file beside the config that cannot be read is a finding, and weights that
+/// differ from the config are findings and an error beside the report.
 ///
 /// # Errors
 /// A config or weights that are refused.
-pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
+pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     let fields = model.fields()?;
     let mut beside = Vec::new();
     let mut note = |error: String| beside.push(Finding::new("companion_unreadable", Severity::Error, error));
@@ -29,6 +43,7 @@ pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
         note(error);
         None
     });
+    let mut mismatch = None;
     let readme = text(model, "README.md").unwrap_or_else(|error| {
         note(error);
         None
@@ -42,8 +57,16 @@ pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
         stored = Some(match Decoder::from_fields(&fields) {
             Ok(decoder) => {
                 if decoder.family.runs() {
-                    model.checked_weights(&decoder)?;
-                    beside.extend(unread_head(model, &decoder));
+                    match model.checked_weights(&decoder) {
+                        Ok(_) => beside.extend(unread_head(model, &decoder)),
+                        Err(error) => {
+                            let lines = error.differences().map(<[String]>::to_vec);
+                            let error = ErrorObject::from(error);
+                            let Some(lines) = lines else { return Err(error) };
+                            beside.push(differ(&lines));
+                            mismatch = Some(error);
+                        }
+                    }
                 } else {
                     beside.extend(differences(checkpoint, &decoder));
                 }
@@ -64,7 +87,7 @@ pub fn inspect(model: &Model) -> Result<InspectReport, ErrorObject> {
     report.findings.extend(card.iter().flat_map(Card::findings));
     report.card = card;
     report.findings.sort_by_key(|finding| finding.severity);
-    Ok(report)
+    Ok(Inspected { report, error: mismatch })
 }
 
 /// What a checkpoint of a family that is only sized here holds beside or instead of its config's tensors.
@@ -74,7 +97,12 @@ fn differences(checkpoint: &Checkpoint<WeightFile>, decoder: &Decoder) -> Option
         return None;
     }
     let lines = checkpoint.differences(decoder, false);
-    (!lines.is_empty()).then(|| Finding::new("tensors_differ", Severity::Error, lines.join("; ")))
+    (!lines.is_empty()).then(|| differ(&lines))
+}
+
+/// Every tensor that differs, named.
+fn differ(lines: &[String]) -> Finding {
+    Finding::new("tensors_differ", Severity::Error, lines.join("; "))
 }
 
 fn generation(model: &Model) -> Result<Option<GenerationConfig>, String> {

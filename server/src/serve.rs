@@ -20,7 +20,7 @@ use crate::state::AppState;
 use crate::worker_client::Limits;
 
 /// Time that open requests and streams get to end.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]

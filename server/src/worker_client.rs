@@ -7,6 +7,7 @@ use phi3::api::ErrorObject;
 use phi3::api::worker::{self, FrameError, Message, PROTOCOL_VERSION, Request};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -55,14 +56,14 @@ pub enum WorkerError {
         hint: String,
     },
     /// It gave no sign of life, or made no progress.
-    #[error("the worker was ended while {stage}: no {what} for {seconds} s")]
+    #[error("the worker was ended while {stage}: no {what} for {} s", limit.as_secs_f32())]
     Stalled {
         /// What it was doing.
         stage: &'static str,
         /// `sign of life` or `progress`.
         what: &'static str,
-        /// The limit.
-        seconds: u64,
+        /// How long that was waited for.
+        limit: Duration,
     },
     /// It does not speak the protocol.
     #[error("the worker was ended while {stage}: {error}")]
@@ -97,6 +98,8 @@ pub struct Worker {
     messages: Box<dyn AsyncRead + Send + Unpin>,
     process: Box<dyn WorkerProcess>,
     log: Arc<LogRing>,
+    /// Ends when the log has been read to its end.
+    log_reader: JoinHandle<()>,
     limits: Limits,
     cancel: CancellationToken,
 }
@@ -113,10 +116,10 @@ impl Worker {
         cancel: CancellationToken,
     ) -> Result<Self, WorkerError> {
         let Launched { requests, messages, log: lines, process } = launcher.launch()?;
-        tokio::spawn(Arc::clone(&log).fill(lines));
-        let mut worker = Self { requests, messages, process, log, limits, cancel };
+        let log_reader = tokio::spawn(Arc::clone(&log).fill(lines));
+        let mut worker = Self { requests, messages, process, log, log_reader, limits, cancel };
         let stage = "starting";
-        match worker.next(stage, Instant::now() + limits.silence).await? {
+        match worker.next(stage, Instant::now() + limits.stall).await? {
             Message::Hello { protocol: PROTOCOL_VERSION, .. } => Ok(worker),
             Message::Hello { protocol, build } => {
                 let error = format!(
@@ -142,17 +145,9 @@ impl Worker {
         mut answer: impl FnMut(Message) -> Option<T>,
     ) -> Result<T, WorkerError> {
         self.send(stage, request).await?;
-        let cancel = self.cancel.clone();
         let mut stalled = Instant::now() + self.limits.stall;
         loop {
-            // Reading a frame is not safe to drop half way, so a cancelled worker is not read from again here.
-            let message = tokio::select! {
-                biased;
-                () = cancel.cancelled() => None,
-                message = self.next(stage, stalled) => Some(message?),
-            };
-            let Some(message) = message else { return Err(self.end(WorkerError::Cancelled).await) };
-            match message {
+            match self.next(stage, stalled).await? {
                 Message::Heartbeat => continue,
                 Message::Error(error) => return Err(WorkerError::Refused(error)),
                 message => {
@@ -172,11 +167,16 @@ impl Worker {
 
     /// Ends the process in order, with its children, and hands `reason` back.
     async fn end(&mut self, reason: WorkerError) -> WorkerError {
-        if let Ok(frame) = worker::encode(&Request::Shutdown) {
-            self.requests.write_all(&frame).await.ok();
-        }
-        self.requests.shutdown().await.ok();
-        if timeout(self.limits.grace, self.process.wait()).await.is_err() {
+        let Self { requests, process, .. } = self;
+        let in_order = async {
+            if let Ok(frame) = worker::encode(&Request::Shutdown) {
+                requests.write_all(&frame).await.ok();
+            }
+            requests.shutdown().await.ok();
+            process.wait().await
+        };
+        // One that does not read may not even take the request.
+        if timeout(self.limits.grace, in_order).await.is_err() {
             self.process.kill();
             self.process.wait().await;
         }
@@ -195,30 +195,44 @@ impl Worker {
             Ok(frame) => frame,
             Err(error) => return Err(WorkerError::Refused(ErrorObject::new("too_large", error.to_string()))),
         };
-        match timeout(self.limits.silence, self.requests.write_all(&frame)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_broken_pipe)) => Err(self.died(stage).await),
-            Err(_) => Err(self.stalled(stage, "sign of life", self.limits.silence).await),
+        let written = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => None,
+            written = timeout(self.limits.silence, self.requests.write_all(&frame)) => Some(written),
+        };
+        match written {
+            Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(_broken_pipe))) => Err(self.died(stage).await),
+            Some(Err(_)) => Err(self.stalled(stage, "sign of life", self.limits.silence).await),
+            None => Err(self.give_up(WorkerError::Cancelled).await),
         }
     }
 
+    /// The next message, `stalled` being when the worker must have got on.
     async fn next(&mut self, stage: &'static str, stalled: Instant) -> Result<Message, WorkerError> {
         let silent = Instant::now() + self.limits.silence;
-        match timeout_at(silent.min(stalled), read(&mut self.messages)).await {
-            Ok(Ok(Some(message))) => Ok(message),
-            Ok(Ok(None) | Err(FrameError::Io(_))) => Err(self.died(stage).await),
-            Ok(Err(error)) => {
+        // Reading a frame is not safe to drop half way: whatever else happens here is the worker's end.
+        let read = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => None,
+            read = timeout_at(silent.min(stalled), read(&mut self.messages)) => Some(read),
+        };
+        match read {
+            Some(Ok(Ok(Some(message)))) => Ok(message),
+            Some(Ok(Ok(None) | Err(FrameError::Io(_)))) => Err(self.died(stage).await),
+            Some(Ok(Err(error))) => {
                 Err(self.give_up(WorkerError::Protocol { stage, error: error.to_string() }).await)
             }
-            Err(_) if silent <= stalled => {
+            Some(Err(_)) if silent <= stalled => {
                 Err(self.stalled(stage, "sign of life", self.limits.silence).await)
             }
-            Err(_) => Err(self.stalled(stage, "progress", self.limits.stall).await),
+            Some(Err(_)) => Err(self.stalled(stage, "progress", self.limits.stall).await),
+            None => Err(self.end(WorkerError::Cancelled).await),
         }
     }
 
     async fn stalled(&mut self, stage: &'static str, what: &'static str, limit: Duration) -> WorkerError {
-        self.give_up(WorkerError::Stalled { stage, what, seconds: limit.as_secs() }).await
+        self.give_up(WorkerError::Stalled { stage, what, limit }).await
     }
 
     /// Its stream ended: the process is dead or as good as dead.
@@ -230,6 +244,8 @@ impl Worker {
                 format!("it closed its stream and had to be ended ({})", self.process.wait().await)
             }
         };
+        // Its last words may still be on their way; a child of its own may hold the log open.
+        timeout(self.limits.grace, &mut self.log_reader).await.ok();
         let hint = match how.as_str() {
             "SIGKILL" => "; the system ends processes this way when memory runs out".to_owned(),
             "SIGBUS" => "; did a file change while it was read?".to_owned(),

@@ -106,6 +106,15 @@ impl FilesError {
         }
     }
 
+    /// Where weights are not those of the config: every difference, one line each.
+    #[must_use]
+    pub fn differences(&self) -> Option<&[String]> {
+        match self {
+            Self::Weights(WeightsError { problem: WeightsProblem::Mismatch(lines), .. }) => Some(lines),
+            _ => None,
+        }
+    }
+
     /// A stable name for programs: the `code` of an error object.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -26,13 +26,20 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let model = Model::open(&Source::resolve(&args.path)?)?;
-    let report = reports::inspect(&model)?;
+    let inspected = reports::inspect(&model)?;
     if args.json {
-        output::print_json(&report)?;
+        output::print_json(&inspected)?;
     } else {
-        output::print_page(page(&model.name, &report))?;
+        output::print_page(page(&model.name, &inspected.report))?;
     }
-    Ok(match report.support {
+    if let Some(error) = inspected.error {
+        let error = CliError::from(error);
+        if !args.json {
+            output::failure(&error, false);
+        }
+        return Ok(ExitCode::from(error.exit as u8));
+    }
+    Ok(match inspected.report.support {
         Support::Unknown => ExitCode::from(Exit::Unknown as u8),
         _ => ExitCode::SUCCESS,
     })

@@ -28,7 +28,7 @@ impl HttpError {
 }
 
 /// Status of an error's code; what is not listed is a value that the client can mend.
-fn status(code: &str) -> StatusCode {
+pub(super) fn status(code: &str) -> StatusCode {
     match code {
         "not_found" | "no_such_model" | "no_such_attempt" | "no_such_route" | "dashboard_not_built" => {
             StatusCode::NOT_FOUND
@@ -36,6 +36,7 @@ fn status(code: &str) -> StatusCode {
         "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
         "path_outside_roots" | "cross_site" => StatusCode::FORBIDDEN,
         "wrong_host" => StatusCode::MISDIRECTED_REQUEST,
+        "invalid_json" | "body_broken" => StatusCode::BAD_REQUEST,
         "not_json" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_slow" => StatusCode::REQUEST_TIMEOUT,

@@ -1,10 +1,8 @@
 //! A JSON body, with errors that name the field.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse as _;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::error::HttpError;
@@ -15,7 +13,7 @@ pub(super) struct JsonBody<T>(pub(super) T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = HttpError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
+    async fn from_request(request: Request, _state: &S) -> Result<Self, HttpError> {
         let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
@@ -24,12 +22,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 "the body must be sent as content-type: application/json",
             ));
         }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
-            match rejection.into_response().status().as_u16() {
-                413 => HttpError::new("body_too_large", "the body is larger than 4 MiB"),
-                _ => HttpError::new("body_too_slow", "the body did not arrive"),
-            }
-        })?;
+        // It is in memory already, within its limits.
+        let body = axum::body::to_bytes(request.into_body(), usize::MAX).await;
+        let body = body.map_err(|error| HttpError::new("internal", error.to_string()))?;
         parse(&body).map(Self)
     }
 }
@@ -57,12 +52,14 @@ pub(super) fn from_value<T: DeserializeOwned>(at: &str, value: Value) -> Result<
     })
 }
 
+/// Text that is no JSON at all is another fault than JSON that is refused: too deep, a number out of range, a field
+/// that is not known.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
+    serde_json::from_slice::<IgnoredAny>(body)
+        .map_err(|error| HttpError::new("invalid_json", format!("the body is no JSON: {error}")))?;
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         HttpError::field(path, error.into_inner().to_string())
-    })?;
-    deserializer.end().map_err(|error| HttpError::field(".", error.to_string()))?;
-    Ok(value)
+    })
 }

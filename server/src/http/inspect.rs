@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use phi3::inspect::InspectReport;
+use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::error::HttpError;
+use super::error::{self, HttpError};
 use super::extract::JsonBody;
 use super::source::SourceRequest;
-use crate::reports;
+use crate::reports::{self, Inspected};
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -24,12 +24,16 @@ pub(super) struct Body {
 #[serde(deny_unknown_fields)]
 struct NoOptions {}
 
-/// Answers with the JSON of `preflight inspect --json`; an unknown architecture is an answer too.
+/// Answers with the JSON of `preflight inspect --json`; an unknown architecture is an answer too. Weights that differ
+/// from their config give the status of that error, with the whole report and `error` in one object.
 pub(super) async fn post(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<Body>,
-) -> Result<Json<InspectReport>, HttpError> {
+) -> Result<(StatusCode, Json<Inspected>), HttpError> {
     let model = body.source.open(&state).await?;
     let inspected = tokio::task::spawn_blocking(move || reports::inspect(&model)).await;
-    inspected.map_err(|error| HttpError::new("internal", error.to_string()))?.map(Json).map_err(HttpError)
+    let inspected =
+        inspected.map_err(|error| HttpError::new("internal", error.to_string()))?.map_err(HttpError)?;
+    let status = inspected.error.as_ref().map_or(StatusCode::OK, |error| error::status(&error.code));
+    Ok((status, Json(inspected)))
 }

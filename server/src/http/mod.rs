@@ -2,6 +2,7 @@
 
 mod assets;
 mod attempts;
+mod body;
 mod error;
 mod estimate;
 mod events;
@@ -13,22 +14,12 @@ mod security;
 mod source;
 mod validate;
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::limit::RequestBodyLimitLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::state::AppState;
-
-/// Largest body that is read: a config of the largest size read, written as JSON inside JSON.
-const BODY_BYTES: usize = 4 << 20;
-
-/// Longest pause between two pieces of a request's body.
-const BODY_PAUSE: Duration = Duration::from_secs(15);
 
 /// Every route of the server.
 pub fn router(state: AppState) -> Router {
@@ -49,8 +40,7 @@ pub fn router(state: AppState) -> Router {
         .route("/ready", get(health::ready))
         .fallback(assets::serve)
         .layer(CompressionLayer::new())
-        .layer(RequestBodyLimitLayer::new(BODY_BYTES))
-        .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE))
+        .layer(axum::middleware::from_fn(body::read))
         .layer(security::csrf())
         .layer(axum::middleware::from_fn_with_state(state.clone(), security::check_host))
         .layer(CatchPanicLayer::custom(error::panicked))

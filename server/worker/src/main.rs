@@ -6,6 +6,7 @@
 mod process;
 mod link;
 mod plan;
+mod template;
 mod text;
 mod logits;
 mod session;
@@ -13,6 +14,9 @@ mod session;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == template::ARGUMENT) {
+        return template::main();
+    }
     let stdout = match process::harden() {
         Ok(stdout) => stdout,
         Err(error) => return process::fail(&format!("cannot be set up: {error}")),

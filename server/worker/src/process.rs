@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
+use nix::sys::resource::{Resource, setrlimit};
 
 /// Makes the process harmless, and hands out the one stream that carries messages.
 ///
@@ -24,11 +24,41 @@ pub(super) fn harden() -> io::Result<File> {
     Ok(File::from(messages))
 }
 
-/// Most memory that this process ever held, in bytes; 0 where the system does not tell.
-pub(super) fn peak_bytes() -> u64 {
+/// Memory of this process that is resident: now, and at most since [`forget_peak`]. In bytes, 0 where the system does
+/// not tell.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Resident {
+    pub(super) now_bytes: u64,
+    pub(super) peak_bytes: u64,
+}
+
+/// What is resident.
+#[cfg(target_os = "linux")]
+pub(super) fn resident() -> Resident {
+    // Not `getrusage`: its peak is inherited from whoever started this process, and was the server's then.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bytes = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    Resident { now_bytes: bytes("VmRSS:").unwrap_or(0), peak_bytes: bytes("VmHWM:").unwrap_or(0) }
+}
+
+/// What is resident; the system tells the peak alone.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn resident() -> Resident {
+    use nix::sys::resource::{UsageWho, getrusage};
     // Kilobytes everywhere but on macOS.
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
-    getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss().unsigned_abs() * unit)
+    let peak_bytes =
+        getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss().unsigned_abs() * unit);
+    Resident { now_bytes: peak_bytes, peak_bytes }
+}
+
+/// Lets the peak begin anew, where the system can: a model that was here before is not this one's memory.
+pub(super) fn forget_peak() {
+    #[cfg(target_os = "linux")]
+    std::fs::write("/proc/self/clear_refs", "5").ok();
 }
 
 /// Tells why in the log and ends.

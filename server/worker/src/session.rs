@@ -27,7 +27,7 @@ struct Session {
     context: usize,
     predicted: Memory,
     load_ms: f64,
-    /// Memory of this process before it loaded anything.
+    /// Resident in this process before the engine came: code, headers, tokenizer.
     base_bytes: u64,
 }
 
@@ -66,7 +66,7 @@ async fn answer(
 }
 
 async fn open(link: &Link, load: &Load) -> Result<(Session, Message), ErrorObject> {
-    let base_bytes = process::peak_bytes();
+    process::forget_peak();
     let start = Instant::now();
     let source = Source::resolve(&load.path)?;
     if let Source::Hub(hub) = &source {
@@ -78,10 +78,11 @@ async fn open(link: &Link, load: &Load) -> Result<(Session, Message), ErrorObjec
     let checkpoint = model.checked_weights(&config.decoder())?;
     let text = Text::open(&model, &config, &overrides)?;
     let context = match (load.context, &load.validate) {
-        (None, Some(spec)) => Some(context(&config, &text, spec)?),
+        (None, Some(spec)) => Some(context(&config, text.prompt(&spec.prompt)?.len(), spec)?),
         (context, _) => context,
     };
     let planned = plan(load, &overrides, &config, checkpoint, context)?;
+    let base_bytes = process::resident().now_bytes;
     let mut told: Option<(Instant, LoadProgress)> = None;
     let mut on_progress = |progress: LoadProgress| {
         let is_news = told.is_none_or(|(when, last)| {
@@ -100,13 +101,10 @@ async fn open(link: &Link, load: &Load) -> Result<(Session, Message), ErrorObjec
 
     let load_ms = start.elapsed_ms();
     let predicted = planned.predicted(checkpoint);
-    let mut resident = measured(engine.memory(), base_bytes);
-    // A cache of the whole context, to know now that there is room. Its pages are not touched, so it is added.
+    // A cache of the whole context, to know now that there is room.
     engine.open(SEQUENCE, planned.plan.context, &Sampling::GREEDY).await.map_err(|error| refused(&error))?;
-    resident.kv_cache_bytes = engine.memory().kv_cache_bytes;
-    resident.total_bytes += resident.kv_cache_bytes;
+    let memory = PredictedMeasured { predicted, measured: measured(engine.memory(), base_bytes) };
     engine.release(SEQUENCE);
-    let memory = PredictedMeasured { predicted, measured: resident };
     let message = Message::Loaded(Loaded {
         engine: engine.info(),
         load_ms,
@@ -119,8 +117,7 @@ async fn open(link: &Link, load: &Load) -> Result<(Session, Message), ErrorObjec
 }
 
 /// Longest sequence that a validation needs.
-fn context(config: &ModelConfig, text: &Text, spec: &Validate) -> Result<usize, ErrorObject> {
-    let prompt = text.prompt(&spec.prompt)?.len();
+fn context(config: &ModelConfig, prompt: usize, spec: &Validate) -> Result<usize, ErrorObject> {
     let positions = config.max_position_embeddings;
     if prompt + spec.max_new_tokens > positions {
         let message = format!(
@@ -134,13 +131,13 @@ fn context(config: &ModelConfig, text: &Text, spec: &Validate) -> Result<usize, 
 
 impl Session {
     async fn validate(&mut self, link: &Link, spec: &Validate) -> Result<Message, ErrorObject> {
-        let needed = context(&self.config, &self.text, spec)?;
+        let prompt = self.text.prompt(&spec.prompt)?;
+        let needed = context(&self.config, prompt.len(), spec)?;
         if needed > self.context {
             let message =
                 format!("needs a context of {needed} tokens, the model was loaded for {}", self.context);
             return Err(ErrorObject::new("sequence_full", message));
         }
-        let prompt = self.text.prompt(&spec.prompt)?;
         let filler = self.text.filler()?;
         let stop_ids = self.text.stop_ids().to_vec();
         let run = Run {
@@ -160,12 +157,12 @@ impl Session {
             link.say(&Message::Token { id, text });
             link.flow()
         };
-        let report = validate::run(&mut self.engine, &self.config, &run, &mut on_token).await;
+        let mut measure = |engine| measured(engine, self.base_bytes);
+        let report = validate::run(&mut self.engine, &self.config, &run, &mut on_token, &mut measure).await;
         let mut report = report.map_err(|error| refused(&error))?;
         whole.push_str(&stream.finish());
         stream.failed()?;
         report.text = whole;
-        report.memory.measured = measured(report.memory.measured, self.base_bytes);
         if let Some(note) = self.text.note() {
             report.reason = format!("{}; {note}", report.reason);
         }
@@ -173,11 +170,14 @@ impl Session {
     }
 }
 
-/// The engine's counters, with the total of the whole process; what they do not explain is overhead.
+/// The engine's counters, and what the process takes beside them.
+///
+/// Buffers whose pages were never written are allocated but not resident, so the peak of what is resident may lack
+/// some of them; what stood here before the engine came is overhead in any case.
 fn measured(engine: Memory, base_bytes: u64) -> Memory {
-    let total_bytes = process::peak_bytes().saturating_sub(base_bytes);
     let explained = engine.weights_bytes + engine.kv_cache_bytes + engine.activation_bytes;
-    Memory { overhead_bytes: total_bytes.saturating_sub(explained), total_bytes, ..engine }
+    let overhead_bytes = process::resident().peak_bytes.saturating_sub(explained).max(base_bytes);
+    Memory { overhead_bytes, total_bytes: explained + overhead_bytes, ..engine }
 }
 
 fn refused(error: &EngineError) -> ErrorObject {

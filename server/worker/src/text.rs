@@ -7,6 +7,8 @@ use phi3::load_config::LoadConfig;
 use phi3::tokenize::{self, ChatMessage, TextStream, Tokenizer, TokenizerError, TokenizerFiles};
 use preflight_files::{FilesError, Model};
 
+use crate::template;
+
 /// The default prompt is the beginning of this.
 const DEFAULT_PROMPT: &str =
     "The days of the week are Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday.";
@@ -65,8 +67,9 @@ impl Text {
                 tokenizer.encode(text).map_err(|error| refused(&error))?
             }
             (Some(tokenizer), PromptSource::Chat(text)) => {
-                let message = ChatMessage::user(text);
-                tokenizer.encode_chat(&[message], true).map_err(|error| refused(&error))?
+                let rendering = tokenizer.rendering(&[ChatMessage::user(text)], true);
+                let text = template::render(&rendering.map_err(|error| refused(&error))?)?;
+                tokenizer.encode_rendered(&text).map_err(|error| refused(&error))?
             }
             (None, PromptSource::Default) => self.made_up(DEFAULT_TOKENS),
             (None, _) => {

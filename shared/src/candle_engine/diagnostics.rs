@@ -4,12 +4,10 @@ use candle_core::{Storage, Tensor};
 
 use super::ops::{Segment, Values};
 use super::sequence::{Sequence, layer_cache};
-use super::workspace::zeroed_tensor;
+use super::workspace::{tensor_bytes, zeroed_tensor};
 use super::{CandleEngine, backend, check_tokens, ops, parallel};
 use crate::dtype::DType;
 use crate::engine::{Diagnostics, EngineError, Memory};
-use crate::estimate::activations;
-use crate::estimate::weights_bytes;
 
 impl Diagnostics for CandleEngine {
     async fn logits(
@@ -32,11 +30,9 @@ impl Diagnostics for CandleEngine {
     }
 
     fn memory(&self) -> Memory {
-        let weights_bytes = weights_bytes(&self.plan.config.decoder(), self.plan.dtype);
-        let caches =
-            self.sequences.values().map(|sequence| Sequence::cache_bytes(&self.plan, sequence.capacity));
-        let kv_cache_bytes = caches.sum();
-        let activation_bytes = self.space.bytes + self.diagnostics_bytes;
+        let weights_bytes = self.model.bytes();
+        let kv_cache_bytes = self.sequences.values().map(Sequence::cache_bytes).sum();
+        let activation_bytes = self.space.bytes() + self.diagnostics_bytes;
         Memory {
             weights_bytes,
             kv_cache_bytes,
@@ -64,10 +60,9 @@ impl CandleEngine {
         }
         let (count, hidden, vocab) =
             (tokens.len(), self.plan.config.hidden_size, self.plan.config.vocab_size);
-        let bytes = activations::diagnostics(&self.plan.config.decoder(), self.plan.kv_dtype, count as u64);
-        self.diagnostics_bytes = self.diagnostics_bytes.max(bytes);
         let residual = zeroed_tensor("activation", DType::F32, &[count * hidden])?;
         let cache = layer_cache(&self.plan, count)?;
+        self.diagnostics_bytes = self.diagnostics_bytes.max(tensor_bytes(&residual) + tensor_bytes(&cache));
         let long = self.rope.is_long(count);
 
         let part =

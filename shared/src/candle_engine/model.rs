@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::ops::{self, Heads, Segment};
-use super::workspace::Workspace;
+use super::workspace::{Workspace, tensor_bytes};
 use crate::config::ModelConfig;
 use crate::dtype::DType;
 
@@ -56,6 +56,16 @@ impl Shape {
 }
 
 impl Model {
+    /// Bytes of the weights; a head that is the embedding counts once.
+    pub(super) fn bytes(&self) -> u64 {
+        let head = (self.head.id() != self.embedding.id()).then_some(&self.head);
+        let of_layers = self.layers.iter().flat_map(|layer| {
+            let Layer { input_norm, qkv_proj, o_proj, post_attention_norm, gate_up_proj, down_proj } = layer;
+            [input_norm, qkv_proj, o_proj, post_attention_norm, gate_up_proj, down_proj]
+        });
+        [&self.embedding, &self.norm].into_iter().chain(head).chain(of_layers).map(tensor_bytes).sum()
+    }
+
     /// Token ids to the residual stream `[rows, hidden]`.
     pub(super) fn embed(&self, ids: &[u32], residual: &Tensor) -> Result<()> {
         ops::embed(residual, &self.embedding, ids)

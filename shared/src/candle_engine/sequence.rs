@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::workspace::zeroed_tensor;
+use super::workspace::{tensor_bytes, zeroed_tensor};
 use crate::dtype::DType;
 use crate::engine::{EngineError, LoadPlan, Sampler, Sampling};
 use crate::rope::Rope;
@@ -53,10 +53,9 @@ impl Sequence {
         self.cached = self.cached.min(len);
     }
 
-    pub(super) fn cache_bytes(plan: &LoadPlan, capacity: usize) -> u64 {
-        let config = &plan.config;
-        let shape = [config.num_hidden_layers, 2, config.num_key_value_heads, capacity, config.head_dim];
-        plan.kv_dtype.tensor_bytes(&shape)
+    /// Bytes of its cache.
+    pub(super) fn cache_bytes(&self) -> u64 {
+        self.cache.iter().map(tensor_bytes).sum()
     }
 }
 

@@ -21,7 +21,6 @@ pub(super) struct Workspace {
     pub(super) logits: Tensor,
     pub(super) scores: Vec<f32>,
     pub(super) panel: Vec<f32>,
-    pub(super) bytes: u64,
 }
 
 impl Workspace {
@@ -42,9 +41,21 @@ impl Workspace {
             logits: tensor(sizes.logits)?,
             scores: zeroed("activation", sizes.scores as usize)?,
             panel: zeroed("activation", sizes.panel as usize)?,
-            bytes: sizes.bytes(),
         })
     }
+
+    /// Bytes of the buffers.
+    pub(super) fn bytes(&self) -> u64 {
+        let Self { residual, normed, projected, mixed, rotary, last, logits, scores, panel, .. } = self;
+        let tensors = [residual, normed, projected, mixed, rotary, last, logits];
+        tensors.map(tensor_bytes).iter().sum::<u64>()
+            + ((scores.len() + panel.len()) * size_of::<f32>()) as u64
+    }
+}
+
+/// Bytes that a tensor of its own holds.
+pub(super) fn tensor_bytes(tensor: &Tensor) -> u64 {
+    tensor.elem_count() as u64 * tensor.dtype().size_in_bytes() as u64
 }
 
 /// Zeros, or the error that memory ran out: candle's own allocations abort the process.

@@ -11,7 +11,7 @@ mod time;
 
 pub use error::TokenizerError;
 pub use stream::TextStream;
-pub use template::{ChatMessage, ChatTemplate};
+pub use template::{ChatMessage, ChatTemplate, Rendering};
 
 use special::SpecialTokens;
 
@@ -111,10 +111,18 @@ impl Tokenizer {
         messages: &[ChatMessage],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, TokenizerError> {
-        self.encode_with(&self.chat_text(messages, add_generation_prompt)?, false)
+        self.encode_rendered(&self.chat_text(messages, add_generation_prompt)?)
     }
 
-    /// The chat template's text for a conversation.
+    /// Ids of what a [`Rendering`] gave.
+    ///
+    /// # Errors
+    /// What the tokenizer itself reports.
+    pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        self.encode_with(text, false)
+    }
+
+    /// The chat template's text for a conversation, rendered here.
     ///
     /// # Errors
     /// No template, or one that fails or exceeds its limits.
@@ -123,8 +131,26 @@ impl Tokenizer {
         messages: &[ChatMessage],
         add_generation_prompt: bool,
     ) -> Result<String, TokenizerError> {
+        self.rendering(messages, add_generation_prompt)?.run()
+    }
+
+    /// A conversation and the chat template, not rendered yet.
+    ///
+    /// # Errors
+    /// No template.
+    pub fn rendering(
+        &self,
+        messages: &[ChatMessage],
+        add_generation_prompt: bool,
+    ) -> Result<Rendering, TokenizerError> {
         let template = self.template.as_ref().ok_or(TokenizerError::NoChatTemplate)?;
-        template.render(messages, add_generation_prompt, self.special.all(), crate::platform::unix_seconds())
+        Ok(Rendering {
+            template: template.source().to_owned(),
+            messages: messages.to_vec(),
+            add_generation_prompt,
+            special: self.special.all().clone(),
+            unix_seconds: crate::platform::unix_seconds(),
+        })
     }
 
     /// The text of ids; special tokens are left out or written out.
@@ -177,5 +203,7 @@ pub fn stop_ids(config: &ModelConfig, generation: Option<&GenerationConfig>) -> 
 
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod pre_tokenizer_tests;
 #[cfg(test)]
 mod tests;

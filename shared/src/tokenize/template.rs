@@ -1,20 +1,29 @@
 //! The chat template, run as Hugging Face runs it, within limits.
+//!
+//! Fuel pays for instructions and for every byte of text and slot of a list that they make, so text that doubles in
+//! a loop ends early. What it cannot see is how large a list becomes that holds the same list twice, forty times
+//! over, when it is written or compared, and how deep a list nests: such a template takes all memory or all of the
+//! stack. A [`Rendering`] of a template from strangers therefore belongs into a process of its own with a limit on
+//! both (the worker does so), in a browser into a wasm instance that may die.
 
 use std::io;
 
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::{TokenizerError, jinja};
 
 /// Largest template; the longest in use have 20 kB.
 const MAX_SOURCE_BYTES: usize = 1 << 20;
-/// Instructions of one rendering: a conversation of a thousand turns takes some ten thousand.
-const FUEL: u64 = 5_000_000;
+/// Instructions and, for 64 bytes each, data of one rendering: 64 MB. A conversation of a thousand turns takes some
+/// ten thousand.
+const FUEL: u64 = 1_000_000;
 /// Largest text of one rendering, more than any context takes.
-const MAX_OUTPUT_BYTES: usize = 4 << 20;
+pub(super) const MAX_OUTPUT_BYTES: usize = 4 << 20;
+/// Most of a message that a template can make itself.
+const MAX_MESSAGE_CHARS: usize = 400;
 /// Depth of macro calls and of the expressions of a template.
 const MAX_DEPTH: usize = 100;
 
@@ -51,45 +60,55 @@ impl ChatTemplate {
     pub fn source(&self) -> &str {
         &self.0
     }
+}
 
-    /// The text of a conversation. `special` are the names a template sees beside `messages`: `bos_token`, …;
-    /// `unix_seconds` is what `strftime_now` goes by, in UTC.
+/// A conversation on its way through a template: all that it takes, to be run here or elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rendering {
+    /// The template's source.
+    pub template: String,
+    /// The turns.
+    pub messages: Vec<ChatMessage>,
+    /// Whether the text shall end where the assistant begins.
+    pub add_generation_prompt: bool,
+    /// The names that a template sees beside `messages`: `bos_token`, ….
+    pub special: Map<String, Value>,
+    /// What `strftime_now` goes by, in UTC.
+    pub unix_seconds: i64,
+}
+
+impl Rendering {
+    /// The text.
     ///
     /// # Errors
     /// [`TokenizerError::Template`]: syntax, an unknown filter, `raise_exception`, more work or text than allowed.
-    pub fn render(
-        &self,
-        messages: &[ChatMessage],
-        add_generation_prompt: bool,
-        special: &Map<String, serde_json::Value>,
-        unix_seconds: i64,
-    ) -> Result<String, TokenizerError> {
-        if self.0.len() > MAX_SOURCE_BYTES {
-            let what = format!("has {} bytes, more than {MAX_SOURCE_BYTES}", self.0.len());
+    pub fn run(&self) -> Result<String, TokenizerError> {
+        if self.template.len() > MAX_SOURCE_BYTES {
+            let what = format!("has {} bytes, more than {MAX_SOURCE_BYTES}", self.template.len());
             return Err(TokenizerError::Template(what));
         }
-        let source = jinja::without_generation_tags(&self.0);
+        let source = jinja::without_generation_tags(&self.template);
         let mut environment = Environment::new();
-        jinja::set_up(&mut environment, unix_seconds);
+        jinja::set_up(&mut environment, self.unix_seconds);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(MAX_DEPTH);
         let template =
             environment.template_from_named_str("chat_template", &source).map_err(|e| explain(&e))?;
 
-        let mut context = special.clone();
+        let mut context = self.special.clone();
         // Templates ask `if tools is not none`; absent names would be something else.
-        context.insert("tools".to_owned(), serde_json::Value::Null);
-        context.insert("documents".to_owned(), serde_json::Value::Null);
-        context.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
-        context.insert("messages".to_owned(), serde_json::json!(messages));
-        let mut output = Limited(Vec::new());
+        context.insert("tools".to_owned(), Value::Null);
+        context.insert("documents".to_owned(), Value::Null);
+        context.insert("add_generation_prompt".to_owned(), self.add_generation_prompt.into());
+        context.insert("messages".to_owned(), serde_json::json!(self.messages));
+        let mut output = Limited::default();
         let rendered = template.render_captured_to(Serde(&context), &mut output);
         rendered.map_err(|error| explain(&error))?;
         String::from_utf8(output.0).map_err(|error| TokenizerError::Template(error.to_string()))
     }
 }
 
-/// Minijinja's message on one line, with what is below it.
+/// Minijinja's message on one short line, with what is below it.
 fn explain(error: &minijinja::Error) -> TokenizerError {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -97,11 +116,17 @@ fn explain(error: &minijinja::Error) -> TokenizerError {
         text = format!("{text}: {inner}");
         cause = inner.source();
     }
-    TokenizerError::Template(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(MAX_MESSAGE_CHARS) {
+        line.truncate(end);
+        line.push('…');
+    }
+    TokenizerError::Template(line)
 }
 
-/// A buffer that stops growing.
-struct Limited(Vec<u8>);
+/// A buffer that stops growing at [`MAX_OUTPUT_BYTES`].
+#[derive(Default)]
+pub(super) struct Limited(pub(super) Vec<u8>);
 
 impl io::Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -176,6 +176,11 @@ fn templates_render_as_in_hugging_face() {
             r#"[{"role": "user", "content": "hi"}, {"role": "user", "content": "<é>"}]"#,
         ),
         ("{{ messages[0] | tojson(indent=2) }}", "{\n  \"role\": \"user\",\n  \"content\": \"hi\"\n}"),
+        (
+            "{{ [[], {}, [1, {'a': []}]] | tojson(indent=2) }}",
+            "[\n  [],\n  {},\n  [\n    1,\n    {\n      \"a\": []\n    }\n  ]\n]",
+        ),
+        ("{{ {'a': [1, [2]], 'b': {}} | tojson }}", r#"{"a": [1, [2]], "b": {}}"#),
         ("{{ add_generation_prompt }} {{ tools }} {{ none }} {{ tools is none }}", "True None None True"),
         ("{% generation %}x{% endgeneration %}{%- generation -%} y {%- endgeneration %}", "xy"),
         (
@@ -215,6 +220,57 @@ fn templates_that_fail_or_run_away_are_refused() {
         assert_eq!(error.code(), "template_error");
         let text = error.to_string();
         assert!(text.contains(part) && !text.contains('\n') && text.len() < 500, "{template}: {text}");
+    }
+}
+
+/// Each line makes much of little; all end by fuel or a limit, most before the memory is asked for. What still gets
+/// through (lists that hold a list twice, or nest without end, written out) is held by the process: `tests/it/cli`.
+#[test]
+fn templates_that_blow_up_are_refused() {
+    let shared =
+        "{% set ns = namespace(a=[1]) %}{% for i in range(40) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}";
+    let deep = "{% set ns = namespace(a=[1]) %}{% for i in range(500) %}{% set ns.a = [ns.a] %}{% endfor %}";
+    for (template, part) in [
+        (
+            "{% set ns = namespace(x='0123456789') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+            "fuel",
+        ),
+        (
+            "{% set ns = namespace(x='0123456789') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+            "fuel",
+        ),
+        (
+            "{% macro d(x) %}{{ x }}{{ x }}{% endmacro %}{% set ns = namespace(x='0123456789') %}{% for i in range(99) %}{% set ns.x = d(ns.x) %}{% endfor %}",
+            "fuel",
+        ),
+        (
+            "{% set x = 'a' %}{% for i in range(99999) %}{% set y %}{{ 'a' * 99999 }}{% endset %}{% endfor %}",
+            "fuel",
+        ),
+        ("{{ 'a' * 10**9 }}", "fuel"),
+        ("{{ ('a' * 10**8) | length }}", "fuel"),
+        ("{{ range(10**9) | list | length }}", "range has too many elements"),
+        ("{{ ([1] * 10**8) | list | length }}", "fuel"),
+        ("{% set x = 'a' * 10**5 %}{{ (x | replace('a', x)) | length }}", "fuel"),
+        ("{% set x = 'a' * 10**5 %}{{ x.replace('a', x) | length }}", "fuel"),
+        ("{% set x = 'a' * 10**5 %}{{ x.replace('', x) | length }}", "fuel"),
+        ("{% set x = 'a' * 10**5 %}{{ (range(10**5) | join(x)) | length }}", "fuel"),
+        ("{% set x = 'a' * 10**5 %}{{ x.join(range(10**5)) | length }}", "fuel"),
+        ("{% set x = 'a\n' * 10**5 %}{{ x | indent(10**6) | length }}", "fuel"),
+        ("{{ 'a' | indent(10**12, true) | length }}", "fuel"),
+        ("{{ '%1000000000s' | format('a') | length }}", "fuel"),
+        ("{{ '{:>1000000000}'.format('a') | length }}", "fuel"),
+        ("{{ '{:99999999999999999999999}'.format('a') | length }}", "fuel"),
+        ("{{ ('a,' * 10**7).split(',') | length }}", "fuel"),
+        ("{{ ('a\n' * 10**7).splitlines() | length }}", "fuel"),
+        ("{{ ('<' * 10**8) | escape | length }}", "fuel"),
+        ("{{ raise_exception('roles ' * 10**6) }}", "roles roles"),
+        (&format!("{shared}{{{{ ns.a | tojson }}}}"), "exceeds 4194304 bytes"),
+        (&format!("{shared}{{{{ ns.a }}}}"), "exceeds 4194304 bytes"),
+        (&format!("{deep}{{{{ ns.a | tojson }}}}"), "nest deeper than 64"),
+    ] {
+        let text = render(template).expect_err(template).to_string();
+        assert!(text.contains(part) && text.len() < 600, "{template}: {text}");
     }
 }
 

@@ -71,9 +71,10 @@ pub struct Probe {
 /// Bytes predicted and measured, term by term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PredictedMeasured {
-    /// From the estimator.
+    /// From the estimator, for the context that was loaded for.
     pub predicted: Memory,
-    /// From the engine's and the process's counters.
+    /// Weights, cache and activations: bytes of the buffers that the engine holds. Overhead: what the process has
+    /// resident beside them. The total is their sum.
     pub measured: Memory,
 }
 

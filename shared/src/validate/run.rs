@@ -45,6 +45,8 @@ pub fn context(config: &ModelConfig, prompt: usize, max_new_tokens: usize, probe
 }
 
 /// Runs it. `on_token` sees every id of the prompt's continuation as soon as it is readable; breaking cancels.
+/// `measure` completes the engine's own counters with what only the process can tell; it is called once, when all
+/// that is generated has been, with a sequence of the longest run open and before diagnostics take room of their own.
 /// `text` of the report is left empty: ids are all that is known here.
 ///
 /// # Errors
@@ -54,6 +56,7 @@ pub async fn run<E: Engine + Diagnostics>(
     config: &ModelConfig,
     run: &Run<'_>,
     on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+    measure: &mut dyn FnMut(Memory) -> Memory,
 ) -> Result<Report, EngineError> {
     let request = Request {
         prompt: run.prompt,
@@ -71,17 +74,24 @@ pub async fn run<E: Engine + Diagnostics>(
     if generation.stop_reason == StopReason::Cancelled {
         return Err(EngineError::Cancelled);
     }
-    // Measured with the sequence open and before the diagnostics take room of their own.
-    engine.open(SEQUENCE, request.capacity(), &Sampling::GREEDY).await?;
-    let measured = engine.memory();
+    let mut crossings = Vec::new();
+    for kind in run.probes.kinds() {
+        crossings.push(cross(engine, config, *kind, run.filler).await?);
+    }
+    let longest = context(config, run.prompt.len(), run.max_new_tokens, run.probes);
+    engine.open(SEQUENCE, longest, &Sampling::GREEDY).await?;
+    let measured = measure(engine.memory());
     engine.release(SEQUENCE);
 
     let seen = computed_on(run.prompt, &generation.ids);
     let layers = engine.non_finite(&seen).await?;
     let (nan_count, inf_count) = layers.iter().fold((0, 0), |sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
     let mut probes = Vec::new();
-    for kind in run.probes.kinds() {
-        probes.push(probe(engine, config, *kind, run.filler).await?);
+    for crossing in crossings {
+        probes.push(match crossing {
+            Crossing::Ids { kind, prompt, ids } => check(engine, config, kind, &prompt, &ids).await?,
+            Crossing::Ended(probe) => probe,
+        });
     }
 
     let first_bad = layers.iter().position(|layer| *layer != (0, 0));
@@ -139,30 +149,54 @@ fn span(config: &ModelConfig, kind: ProbeKind) -> Result<Range<usize>, String> {
     Ok(start..end)
 }
 
-/// Generates across a boundary with the cache, and holds every id beyond it against one pass without a cache.
-async fn probe<E: Engine + Diagnostics>(
+/// A probe's generation.
+enum Crossing {
+    /// What was generated after a prompt that ends before the boundary.
+    Ids { kind: ProbeKind, prompt: Vec<u32>, ids: Vec<u32> },
+    /// Nothing to be checked: it does not apply, or it failed already.
+    Ended(Probe),
+}
+
+/// Generates across a boundary with the cache.
+async fn cross<E: Engine>(
     engine: &mut E,
     config: &ModelConfig,
     kind: ProbeKind,
     filler: &[u32],
-) -> Result<Probe, EngineError> {
+) -> Result<Crossing, EngineError> {
     let span = match span(config, kind) {
         Ok(span) => span,
-        Err(detail) => return Ok(Probe { kind, tokens: 0, verdict: Verdict::Unverified, detail }),
+        Err(detail) => {
+            return Ok(Crossing::Ended(Probe { kind, tokens: 0, verdict: Verdict::Unverified, detail }));
+        }
     };
     let prompt: Vec<u32> = filler.iter().copied().cycle().take(span.start).collect();
     let request =
         Request { prompt: &prompt, max_new_tokens: span.len(), stop_ids: &[], sampling: Sampling::GREEDY };
     let tokens = request.capacity();
-    let fail = |detail| Ok(Probe { kind, tokens, verdict: Verdict::Fail, detail });
-    let ids = match generate(engine, SEQUENCE, &request, &mut |_| ControlFlow::Continue(())).await {
+    match generate(engine, SEQUENCE, &request, &mut |_| ControlFlow::Continue(())).await {
         Err(EngineError::NanLogits) => {
-            return fail(format!("NaN logits at {} tokens", format_count(tokens as u64)));
+            let detail = format!("NaN logits at {} tokens", format_count(tokens as u64));
+            Ok(Crossing::Ended(Probe { kind, tokens, verdict: Verdict::Fail, detail }))
         }
-        generation => generation?.ids,
-    };
+        generation => {
+            let ids = generation?.ids;
+            Ok(Crossing::Ids { kind, prompt, ids })
+        }
+    }
+}
 
-    let seen = computed_on(&prompt, &ids);
+/// Holds every id beyond the prompt against one pass without a cache.
+async fn check<E: Engine + Diagnostics>(
+    engine: &mut E,
+    config: &ModelConfig,
+    kind: ProbeKind,
+    prompt: &[u32],
+    ids: &[u32],
+) -> Result<Probe, EngineError> {
+    let seen = computed_on(prompt, ids);
+    let tokens = seen.len();
+    let fail = |detail| Ok(Probe { kind, tokens, verdict: Verdict::Fail, detail });
     let rope = Rope::new(config);
     let tolerance = tolerance(engine.info().dtype);
     let mut wrong = None;

@@ -111,10 +111,12 @@ fn validate(engine: &mut Counting, config: &ModelConfig, probes: ProbeSet) -> Re
         predicted: Memory::default(),
     };
     let mut seen = Vec::new();
-    let report = pollster::block_on(run(engine, config, &spec, &mut |id| {
+    let mut on_token = |id| {
         seen.push(id);
         ControlFlow::Continue(())
-    }));
+    };
+    let mut measure = |engine: Memory| Memory { overhead_bytes: 7, ..engine };
+    let report = pollster::block_on(run(engine, config, &spec, &mut on_token, &mut measure));
     let report = report.expect("the engine never fails");
     assert_eq!(seen, report.generated_tokens);
     report
@@ -126,7 +128,7 @@ fn a_sound_model_passes() {
     assert_eq!(report.generated_tokens, [8, 9, 10]);
     assert_eq!((report.stop_reason.as_str(), report.verdict), ("stop", Verdict::Pass));
     // Room for prompt and new tokens but the last, measured while the sequence was open.
-    assert_eq!(report.memory.measured.kv_cache_bytes, 6);
+    assert_eq!((report.memory.measured.kv_cache_bytes, report.memory.measured.overhead_bytes), (6, 7));
     assert_eq!(report.load_ms, 1.5);
     for probe in &report.probes {
         assert_eq!((probe.tokens, probe.verdict), (0, Verdict::Unverified), "{}", probe.detail);
@@ -155,6 +157,8 @@ fn probes_cross_their_boundary() {
     assert_eq!(report.verdict, Verdict::Pass, "{}", report.reason);
     let tokens: Vec<_> = report.probes.iter().map(|probe| probe.tokens).collect();
     assert_eq!(tokens, [47, 135]);
+    // The cache of the longest of the runs, which is what the model is loaded for.
+    assert_eq!(report.memory.measured.kv_cache_bytes, 135);
     assert!(engine.longest > 128);
     assert_eq!(context(&config, 3, 4, ProbeSet::All), 135);
     assert_eq!(context(&config, 3, 4, ProbeSet::Window), 47);
@@ -181,6 +185,7 @@ fn breaking_cancels() {
         predicted: Memory::default(),
     };
     let mut engine = Counting::default();
-    let result = pollster::block_on(run(&mut engine, &config(""), &spec, &mut |_| ControlFlow::Break(())));
+    let mut stop = |_| ControlFlow::Break(());
+    let result = pollster::block_on(run(&mut engine, &config(""), &spec, &mut stop, &mut |memory| memory));
     assert!(matches!(result, Err(EngineError::Cancelled)));
 }

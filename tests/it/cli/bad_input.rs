@@ -149,21 +149,72 @@ fn shards_that_are_missing_are_all_named() {
     refused(&ON_WEIGHTS, model.arg(), "missing_shards", &both);
 }
 
+/// `inspect` reports all the same and names them; whatever needs the weights refuses.
 #[test]
 fn tensors_that_differ_are_all_named() {
+    let needs_weights: [&[&str]; 4] =
+        [&["estimate"], &["load"], &["validate"], &["logits", "--tokens", "1", "--out", "/no/such/dir/x"]];
     let model = ModelDir::of_case("mha_plain");
+    let whole = preflight(&["inspect", model.arg(), "--json"]).json();
     let layers = model.case["config"]["num_hidden_layers"].as_u64().expect("a number");
-    model.set_config(&json!({ "num_hidden_layers": layers + 1 }));
-    let missing =
-        [format!("model.layers.{layers}.self_attn.qkv_proj"), format!("model.layers.{layers}.mlp.down_proj")];
-    refused(&ON_WEIGHTS, model.arg(), "weights_mismatch", &[&missing[0], &missing[1]]);
-    model.set_config(&json!({ "intermediate_size": 8 }));
-    refused(
-        &ON_WEIGHTS,
-        model.arg(),
-        "weights_mismatch",
-        &["layers.0.mlp.gate_up_proj", "layers.1.mlp.gate_up_proj"],
-    );
+    for (change, says) in [
+        (
+            json!({ "num_hidden_layers": layers + 1 }),
+            [
+                format!("model.layers.{layers}.self_attn.qkv_proj.weight` is missing"),
+                format!("model.layers.{layers}.mlp.down_proj.weight` is missing"),
+            ],
+        ),
+        (
+            json!({ "num_hidden_layers": layers - 1 }),
+            [
+                format!("model.layers.{}.self_attn.qkv_proj.weight`", layers - 1),
+                "is not in the config".to_owned(),
+            ],
+        ),
+        (
+            json!({ "intermediate_size": 8 }),
+            [
+                "layers.0.mlp.gate_up_proj.weight` is ".to_owned(),
+                "layers.1.mlp.gate_up_proj.weight` is ".to_owned(),
+            ],
+        ),
+    ] {
+        model.set_config(&change);
+        let says: Vec<&str> = says.iter().map(String::as_str).collect();
+        for command in needs_weights {
+            let args = [command, &[model.arg()]].concat();
+            let plain = preflight(&args);
+            assert_eq!((plain.code, plain.stdout.as_str()), (2, ""), "{args:?}: {plain:?}");
+            assert!(says.iter().all(|word| plain.stderr.contains(word)), "{args:?}: {plain:?}");
+        }
+
+        let json = preflight(&["inspect", model.arg(), "--json"]);
+        assert_eq!((json.code, json.error_code().as_str()), (2, "weights_mismatch"), "{json:?}");
+        let report = json.json();
+        assert!(report["error"]["path"].as_str().is_some_and(|path| path.ends_with("model.safetensors")));
+        assert_eq!(report["params"]["total"], whole["params"]["total"], "the headers count, not the config");
+        assert_ne!(report["params"]["groups"], whole["params"]["groups"]);
+        let findings = report["findings"].as_array().expect("a list");
+        let of = |code: &str| {
+            let of_code = findings.iter().filter(|finding| finding["code"] == code);
+            assert!(of_code.clone().all(|finding| finding["severity"] == "error"), "{findings:?}");
+            of_code.map(|finding| finding["message"].as_str().expect("words")).collect::<Vec<_>>()
+        };
+        assert_eq!(of("params_mismatch").len(), 1, "{findings:?}");
+        let differences = of("tensors_differ");
+        for word in says {
+            assert!(differences.iter().any(|line| line.contains(word)), "no `{word}` in {differences:?}");
+        }
+
+        let plain = preflight(&["inspect", model.arg()]);
+        assert_eq!((plain.code, plain.stderr.lines().count()), (2, 1), "{plain:?}");
+        assert!(plain.stderr.contains("does not match the config"), "{plain:?}");
+        assert!(
+            plain.stdout.contains("parameters") && plain.stdout.contains("num_hidden_layers"),
+            "{plain:?}"
+        );
+    }
 }
 
 #[test]

@@ -2,5 +2,7 @@
 
 mod bad_input;
 mod contract;
+mod convert;
 mod memory;
 mod runs;
+mod templates;

@@ -1,5 +1,7 @@
 //! The server over real sockets: its routes, its workers' faults, who may ask it.
 
+mod bodies;
+mod endings;
 mod faults;
 mod routes;
 mod security;

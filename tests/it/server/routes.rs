@@ -51,6 +51,21 @@ fn an_unknown_architecture_is_inspected() {
     assert_eq!(server.post("/api/estimate", &source).error_code(), "unknown_architecture");
 }
 
+/// The whole report, as on the command line, under the status of what is wrong.
+#[test]
+fn weights_that_differ_from_their_config_are_inspected() {
+    let model = ModelDir::of_case("mha_plain");
+    model.set_config(&json!({ "intermediate_size": 8 }));
+    let server = Server::start(&["--model-root", model.arg()]);
+    let request = json!({ "source": { "path": model.arg() } });
+    let inspected = server.post("/api/inspect", &request);
+    assert_eq!((inspected.status, inspected.error_code().as_str()), (422, "weights_mismatch"));
+    assert_eq!(inspected.json(), preflight(&["inspect", model.arg(), "--json"]).json());
+    let estimated = server.post("/api/estimate", &request);
+    assert_eq!((estimated.status, estimated.error_code().as_str()), (422, "weights_mismatch"));
+    assert_eq!(estimated.json().as_object().map(serde_json::Map::len), Some(1));
+}
+
 #[test]
 fn paths_stay_under_the_roots() {
     let root = tempfile::tempdir().expect("a temporary directory");

@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 
 use crate::support::http::Server;
 use crate::support::model_dir::ModelDir;
+use crate::support::program::{children, preflight};
 
-/// A small model whose runs can be made long: thousands of positions, no stop id that greedy decoding meets.
 fn served() -> (ModelDir, Server) {
-    let model = ModelDir::of_case("mha_plain");
-    model.set_config(&json!({ "eos_token_id": 0, "pad_token_id": 0, "bos_token_id": 0 }));
+    let model = ModelDir::slow();
     let server = Server::start(&["--default-model", model.arg()]);
     (model, server)
 }
@@ -19,18 +18,6 @@ fn start(server: &Server, body: &Value) -> u64 {
     let answer = server.post("/api/models/default/validate", body);
     assert_eq!(answer.status, 202, "{answer:?}");
     answer.json()["attempt_id"].as_u64().expect("an id")
-}
-
-/// Process ids of the children of a process.
-fn children(pid: u32) -> Vec<u32> {
-    let parent_of = |child: u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
-    };
-    let processes = std::fs::read_dir("/proc")
-        .expect("proc")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    processes.filter(|child| parent_of(*child) == Some(pid)).collect()
 }
 
 fn gone(pid: u32) -> bool {
@@ -86,6 +73,24 @@ fn a_validation_streams_its_tokens() {
     let reset = server.events(&["last-event-id: 5"]).next().expect("an event");
     assert_eq!(reset["type"], "reset");
     assert_eq!(server.get("/api/attempts").json().as_array().map(Vec::len), Some(1));
+}
+
+/// What a worker measures is its own, whoever started it: a server once passed the peak of its own memory on.
+#[test]
+fn memory_is_measured_as_on_the_command_line() {
+    let (model, server) = served();
+    // Some memory that is the server's: it must not be taken for the worker's, nor hide it.
+    let body = "x".repeat(3 << 20);
+    for _ in 0..4 {
+        server.ask("POST", "/api/inspect", &["content-type: application/json"], &body);
+    }
+    let attempt = server.ended(start(&server, &json!({})));
+    let there = &attempt["report"]["memory"];
+    let here = &preflight(&["validate", model.arg(), "--json"]).json()["memory"];
+    assert_eq!(there["predicted"], here["predicted"]);
+    let overhead = |memory: &Value| memory["measured"]["overhead_bytes"].as_u64().expect("bytes");
+    assert!(overhead(there) > 1 << 20, "{there}");
+    assert!(overhead(there).abs_diff(overhead(here)) < 8 << 20, "{there} and {here}");
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::program::preflight;
 use super::tests_dir;
 
 /// A model directory that is gone with its value.
@@ -26,6 +27,27 @@ impl ModelDir {
         for entry in checkpoint.read_dir().expect("a folder").map(|entry| entry.expect("readable").path()) {
             let name = entry.file_name().expect("a name");
             std::fs::copy(&entry, dir.path().join(name)).expect("copied");
+        }
+        Self { dir, case }
+    }
+
+    /// A made-up model of 8 million parameters without a stop id: 4,000 tokens take it several seconds, so that
+    /// a run can be looked at, cancelled or killed while it goes on.
+    pub(crate) fn slow() -> Self {
+        let case = json!({ "config": {
+            "model_type": "phi3", "vocab_size": 512, "hidden_size": 256, "intermediate_size": 1024,
+            "num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 4,
+            "max_position_embeddings": 8192, "original_max_position_embeddings": 8192,
+            "bos_token_id": 1, "eos_token_id": null, "pad_token_id": 0, "sliding_window": null,
+        } });
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (config, model) = (dir.path().join("made.json"), dir.path().join("model"));
+        std::fs::write(&config, case["config"].to_string()).expect("written");
+        let [config, out] = [&config, &model].map(|path| path.to_str().expect("UTF-8"));
+        let ran = preflight(&["synth", config, out, "--seed", "1", "--dtype", "f32"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        for entry in model.read_dir().expect("a folder").map(|entry| entry.expect("readable")) {
+            std::fs::rename(entry.path(), dir.path().join(entry.file_name())).expect("moved");
         }
         Self { dir, case }
     }

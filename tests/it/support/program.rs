@@ -91,3 +91,23 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Process ids of the children of a process.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc")
+        .expect("proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    processes.filter(|child| stat(*child).is_some_and(|(_, parent)| parent == pid)).collect()
+}
+
+/// Whether a process is gone, or dead and only not yet waited for by whoever adopted it.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    stat(pid).is_none_or(|(state, _)| state == "Z" || state == "X")
+}
+
+/// State and parent of a process.
+fn stat(pid: u32) -> Option<(String, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}

@@ -5,6 +5,7 @@
 //! Equal input gives equal bytes.
 
 mod config;
+mod pre_tokenizer;
 mod tokenizer;
 mod weights;
 

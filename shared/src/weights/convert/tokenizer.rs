@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::pre_tokenizer::{PreTokenizer, pre_tokenizer};
 use crate::config::ModelConfig;
 use crate::weights::WeightsProblem;
 use crate::weights::gguf::{Metadata, Strings};
@@ -33,51 +34,6 @@ impl TokenizerFiles {
             ("special_tokens_map.json", pretty(&self.special_tokens_map)),
         ]
     }
-}
-
-/// How text is split before merging; one entry for each name in GGUF that is known to be expressible.
-struct PreTokenizer {
-    /// Splits that come before the byte-level step.
-    splits: Vec<Value>,
-    /// Whether the byte-level step splits by GPT-2's expression.
-    gpt2_split: bool,
-    /// Whether a piece that is in the vocabulary is taken whole, without merging.
-    ignore_merges: bool,
-    /// Whether a text starts with the bos token, where the file does not say.
-    add_bos: bool,
-}
-
-/// Names and meanings as in llama.cpp's `llama-vocab.cpp`.
-fn pre_tokenizer(name: &str) -> Option<PreTokenizer> {
-    let gpt2 = |splits| PreTokenizer { splits, gpt2_split: true, ignore_merges: false, add_bos: false };
-    let by_regex = |regex: &str| {
-        vec![
-            json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false }),
-        ]
-    };
-    Some(match name {
-        "gpt-2" | "phi-2" => gpt2(vec![]),
-        "smollm" | "starcoder" | "refact" | "codeshell" => {
-            gpt2(vec![json!({ "type": "Digits", "individual_digits": true })])
-        }
-        "llama-bpe" | "llama3" | "llama-v3" => PreTokenizer {
-            splits: by_regex(
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-            ),
-            gpt2_split: false,
-            ignore_merges: true,
-            add_bos: true,
-        },
-        "qwen2" => PreTokenizer {
-            splits: by_regex(
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-            ),
-            gpt2_split: false,
-            ignore_merges: false,
-            add_bos: false,
-        },
-        _ => return None,
-    })
 }
 
 fn byte_level(use_regex: bool) -> Value {

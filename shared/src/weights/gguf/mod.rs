@@ -10,7 +10,7 @@ mod metadata;
 mod names;
 mod reader;
 #[cfg(test)]
-pub(in crate::weights) mod test_file;
+pub(crate) mod test_file;
 
 pub use config::config_of;
 pub use dequantize::{can_dequantize, dequantize};

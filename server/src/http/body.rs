@@ -1,0 +1,69 @@
+//! Bodies are small here: each is read whole, within its limits, before anything looks at it.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_stream::StreamExt as _;
+
+use super::error::HttpError;
+
+/// Largest body that is taken: a config of the largest size read, written as JSON inside JSON.
+const BODY_BYTES: usize = 4 << 20;
+
+/// Most that is read of a larger one, and thrown away. A client that still writes when the connection is closed
+/// sees a broken pipe in place of the answer.
+const DRAINED_BYTES: usize = 64 << 20;
+
+/// Longest pause between two pieces of a body.
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// Longest time for all of a body.
+const TIME: Duration = Duration::from_secs(60);
+
+/// Hands on a request whose body is in memory, or answers why it is not taken.
+pub(super) async fn read(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match collect(&parts.headers, body).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn collect(headers: &HeaderMap, body: Body) -> Result<Bytes, HttpError> {
+    let too_large =
+        || HttpError::new("body_too_large", format!("the body is larger than {} MiB", BODY_BYTES >> 20));
+    let too_slow = |what: &str, limit: Duration| {
+        HttpError::new("body_too_slow", format!("{what} {} s", limit.as_secs()))
+    };
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|bytes| bytes > BODY_BYTES as u64) && headers.contains_key(EXPECT) {
+        // It waits to be told before it sends anything.
+        return Err(too_large());
+    }
+    let mut pieces = body.into_data_stream();
+    let mut kept = Vec::new();
+    let mut seen = 0;
+    let end = Instant::now() + TIME;
+    loop {
+        let next = timeout_at(end, timeout(PAUSE, pieces.next())).await;
+        let next = next.map_err(|_elapsed| too_slow("the body was not complete within", TIME))?;
+        let Some(piece) = next.map_err(|_elapsed| too_slow("no piece of the body came for", PAUSE))? else {
+            break;
+        };
+        let piece =
+            piece.map_err(|error| HttpError::new("body_broken", format!("the body broke off: {error}")))?;
+        seen += piece.len();
+        if seen <= BODY_BYTES {
+            kept.extend_from_slice(&piece);
+        } else if seen > DRAINED_BYTES {
+            break;
+        }
+    }
+    if seen > BODY_BYTES { Err(too_large()) } else { Ok(kept.into()) }
+}

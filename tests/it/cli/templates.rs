@@ -1,0 +1,62 @@
+//! Chat templates from strangers: what fuel cannot see ends a process that holds nothing else, by name.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::model_dir::ModelDir;
+use crate::support::program::{Ran, preflight};
+
+/// A small checkpoint with a tokenizer of the letters a to z.
+fn with_tokenizer() -> ModelDir {
+    let model = ModelDir::of_case("mha_plain");
+    let vocab: serde_json::Map<String, Value> =
+        ('a'..='z').zip(0..).map(|(letter, id): (char, u32)| (letter.to_string(), json!(id))).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    });
+    model.write("tokenizer.json", tokenizer.to_string());
+    model
+}
+
+fn chat(model: &ModelDir, template: &str) -> Ran {
+    model.write("chat_template.jinja", template);
+    preflight(&["validate", model.arg(), "--chat", "abc", "--max-new-tokens", "2", "--json"])
+}
+
+#[test]
+fn a_template_makes_the_prompt() {
+    let model = with_tokenizer();
+    let ran = chat(&model, "{% for m in messages %}{{ m.role }}{{ m.content }}{% endfor %}");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.json()["prompt_tokens"], json!([20, 18, 4, 17, 0, 1, 2]), "userabc");
+    let ran = chat(&model, "{{ raise_exception('no such role') }}");
+    assert_eq!((ran.code, ran.error_code().as_str()), (2, "template_error"));
+    assert!(ran.json()["error"]["message"].as_str().expect("words").contains("no such role"), "{ran:?}");
+}
+
+#[test]
+fn no_template_takes_the_worker_along() {
+    let model = with_tokenizer();
+    let shared =
+        "{% set ns = namespace(a=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}";
+    let other =
+        "{% set ms = namespace(a=[1]) %}{% for i in range(60) %}{% set ms.a = [ms.a, ms.a] %}{% endfor %}";
+    let deep =
+        "{% set ns = namespace(a=[1]) %}{% for i in range(99999) %}{% set ns.a = [ns.a] %}{% endfor %}";
+    for (template, says) in [
+        (format!("{shared}{{{{ (ns.a ~ '') | length }}}}"), "more memory"),
+        (format!("{shared}{other}{{{{ ns.a == ms.a }}}}"), "ran for more than 5 s"),
+        (format!("{deep}{{{{ ns.a }}}}"), "nested deeper"),
+        ("{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}".to_owned(), "fuel"),
+    ] {
+        let start = Instant::now();
+        let ran = chat(&model, &template);
+        assert_eq!((ran.code, ran.error_code().as_str()), (2, "template_error"), "{template}: {ran:?}");
+        let message = ran.json()["error"]["message"].as_str().expect("words").to_owned();
+        assert!(message.contains(says), "{template}: {message}");
+        assert!(start.elapsed() < Duration::from_secs(60), "{template}: {:?}", start.elapsed());
+    }
+}

@@ -1,0 +1,122 @@
+//! How a server ends: killed, it leaves no worker behind; asked to, it tells everyone and goes.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::http::Server;
+use crate::support::model_dir::ModelDir;
+use crate::support::program::{children, has_ended};
+
+/// A server with a validation that goes on for several seconds.
+fn busy(model: &ModelDir) -> (Server, u64) {
+    let server = Server::start(&["--default-model", model.arg()]);
+    let answer = server.post("/api/models/default/validate", &json!({ "max_new_tokens": 4000 }));
+    let id = answer.json()["attempt_id"].as_u64().expect("an id");
+    (server, id)
+}
+
+fn within(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while !done() {
+        if start.elapsed() > limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+/// What a process runs, cut to 15 characters by the system.
+fn name(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default()
+}
+
+fn signal(name: &str, pid: u32) {
+    let sent = std::process::Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+/// Whatever the worker does, and even if it is stopped and cannot listen, it ends with its server.
+#[test]
+fn no_worker_outlives_its_server() {
+    let model = ModelDir::slow();
+    for by in ["-KILL", "-TERM"] {
+        for (state, is_stopped) in
+            [("starting", false), ("starting", true), ("validating", false), ("validating", true)]
+        {
+            let case = format!("{by} while {state}, stopped: {is_stopped}");
+            let (server, id) = busy(&model);
+            if state == "validating" {
+                server.until(id, |attempt| attempt["state"] == "validating");
+            }
+            let mut workers = Vec::new();
+            assert!(
+                within(Duration::from_secs(20), || {
+                    workers = children(server.pid());
+                    // Between fork and exec it is not a worker yet, and the server waits for it in the kernel.
+                    workers.retain(|pid| name(*pid).starts_with("preflight-worke"));
+                    !workers.is_empty()
+                }),
+                "{case}: a worker is started"
+            );
+            if is_stopped {
+                signal("-STOP", workers[0]);
+            }
+            signal(by, server.pid());
+            // In order, a worker has two seconds to end by itself.
+            let limit = Duration::from_secs(if by == "-TERM" && is_stopped { 4 } else { 2 });
+            assert!(
+                within(limit, || workers.iter().all(|pid| has_ended(*pid))),
+                "{case}: {workers:?} still run"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_server_ends_in_order() {
+    let model = ModelDir::slow();
+    let (server, id) = busy(&model);
+    let mut events = server.events(&[]);
+    let mut idle = Vec::new();
+    for request in
+        ["", "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n", "GET /health HTTP/1.1\r\nhost: loc"]
+    {
+        let mut stream = TcpStream::connect(server.address()).expect("the server listens");
+        stream.write_all(request.as_bytes()).expect("sent");
+        if request.ends_with("\r\n\r\n") {
+            assert_ne!(stream.read(&mut [0; 4096]).expect("an answer"), 0);
+        }
+        idle.push(stream);
+    }
+    events.find(|event| event["type"] == "token").expect("tokens come");
+    let workers = children(server.pid());
+    assert_eq!(workers.len(), 1);
+
+    let asked = Instant::now();
+    let reader = std::thread::spawn(move || events.collect::<Vec<_>>());
+    assert_eq!(server.stop(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(7), "{:?}", asked.elapsed());
+    let told = reader.join().expect("the stream ends");
+    let last: Vec<_> = told.iter().rev().take(2).rev().collect();
+    assert_eq!((&last[0]["attempt"]["id"], &last[0]["attempt"]["state"]), (&json!(id), &json!("cancelled")));
+    assert_eq!(last[1]["type"], "shutdown");
+    assert!(workers.iter().all(|pid| has_ended(*pid)));
+}
+
+/// Without anything that must be waited for, nothing is.
+#[test]
+fn an_idle_server_ends_at_once() {
+    let server = Server::start(&[]);
+    let mut events = server.events(&[]);
+    let _idle = TcpStream::connect(server.address()).expect("the server listens");
+    assert_eq!(server.get("/health").status, 200);
+    let asked = Instant::now();
+    assert_eq!(server.stop(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert_eq!(events.next().expect("the last word")["type"], "shutdown");
+    assert_eq!(events.next(), None);
+}
