@@ -123,8 +123,9 @@ pub(super) fn built_in(knob: &Knob) -> Option<Value> {
     knob.default.and_then(|json| serde_json::from_str(json).ok())
 }
 
-/// The leaves of a knob's value: the entries of a map, else the value itself. A list is one leaf.
-pub(super) fn leaves(key: &str, value: &Value) -> impl Iterator<Item = (String, Value)> {
+/// The leaves of a knob's value, each with its JSON path: the entries of a map, else the value itself. A list is
+/// one leaf.
+pub fn leaves(key: &str, value: &Value) -> impl Iterator<Item = (String, Value)> {
     let whole = (!value.is_object()).then(|| (key.to_owned(), value.clone()));
     let entries = value.as_object().into_iter().flatten();
     let entries = entries.map(move |(name, value)| (format!("{key}.{name}"), value.clone()));

@@ -24,7 +24,7 @@ pub use device::{Device, DeviceMap};
 pub use diff::{Change, TooManyChanges, diff, one_change};
 pub use error::LoadConfigError;
 pub use knobs::{Effect, KNOBS, Kind, Knob};
-pub use layers::{Layer, LayerError, Leaf, Origin, Resolved, resolve};
+pub use layers::{Layer, LayerError, Leaf, Origin, Resolved, leaves, resolve};
 pub use next::{Facts, Proposal, Scope, advice, next_changes};
 pub use outcome::OutcomeClass;
 pub use preview::{Preview, PreviewError, Subject, TermChange, preview, preview_candidates};
