@@ -16,10 +16,10 @@ pub(super) fn has_nul(text: &str) -> bool {
     text.contains('\0')
 }
 
-/// A command over several lines.
+/// A command on one line: Python's `shlex` takes a continued line for more words than a shell does.
 pub(super) fn command(words: &[Vec<String>]) -> String {
-    let lines: Vec<String> = words.iter().map(|line| line.join(" ")).collect();
-    lines.join(" \\\n  ") + "\n"
+    let words: Vec<String> = words.iter().map(|words| words.join(" ")).collect();
+    words.join(" ") + "\n"
 }
 
 /// A Python literal.

@@ -197,12 +197,12 @@ fn command_lines_use_the_flags_that_there_are() {
     assert_eq!(
         directory.text,
         "python3 convert_hf_to_gguf.py phi --outfile model-unquantized.gguf --outtype auto\n\
-         llama-quantize model-unquantized.gguf model.gguf Q4_0\nllama-server \\\n  --model model.gguf\n"
+         llama-quantize model-unquantized.gguf model.gguf Q4_0\nllama-server --model model.gguf\n"
     );
     assert!(directory.unexpressed.is_empty(), "{directory:?}");
     let layers = r#"{"device_map": {"model.layers.0": "cpu", "model.layers.1": 0, "model.layers.2": 1}}"#;
     let split = written(&Model::Gguf("p.gguf".to_owned()), layers, Target::LlamaCpp);
-    assert!(split.text.contains("--n-gpu-layers 2 \\\n  --tensor-split 1,1\n"), "{}", split.text);
+    assert!(split.text.contains("--n-gpu-layers 2 --tensor-split 1,1\n"), "{}", split.text);
 }
 
 #[test]

@@ -139,7 +139,8 @@ proptest! {
     fn no_text_leaves_a_shell_word(text in "[^\0]{1,20}") {
         for target in [Target::Vllm, Target::LlamaCpp] {
             let words = words(&written("m", &text, target));
-            prop_assert!(words.iter().any(|word| word == &text || word.ends_with(&format!("={text}"))));
+            let joined = format!("={text}");
+            prop_assert!(words.iter().any(|word| *word == text || word.ends_with(&joined)));
         }
     }
 
@@ -225,7 +226,7 @@ fn exports_go_to_stdout_and_losses_to_stderr() {
     let hub = preflight(&["export", "hf:microsoft/phi-4@main", "--to", "vllm", "--json"]).json();
     assert_eq!(
         hub["text"],
-        "vllm serve microsoft/phi-4 \\\n  --revision main \\\n  --tokenizer-revision main\n"
+        "vllm serve microsoft/phi-4 --revision main --tokenizer-revision main\n"
     );
     let preset = preflight(&["export", "preset:phi-4", "--to", "from_pretrained"]);
     assert_eq!(preset.stderr.lines().count(), 1, "{preset:?}");
