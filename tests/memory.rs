@@ -120,11 +120,19 @@ fn counted_bytes_are_those_predicted() {
             peak.host_bytes as i64 + activation
         };
         let (peak, engine) = peak_of(|| load(&LoadPlan { low_cpu_mem_usage: false, ..plan.clone() }));
-        assert!((peak - predicted(false)).abs() <= LOADING, "{name}: reading first took {peak}, not {}", predicted(false));
+        assert!(
+            (peak - predicted(false)).abs() <= LOADING,
+            "{name}: reading first took {peak}, not {}",
+            predicted(false)
+        );
         drop(engine);
         let before = live();
         let (peak, mut engine) = peak_of(|| load(&plan));
-        assert!((peak - predicted(true)).abs() <= LOADING, "{name}: streaming took {peak}, not {}", predicted(true));
+        assert!(
+            (peak - predicted(true)).abs() <= LOADING,
+            "{name}: streaming took {peak}, not {}",
+            predicted(true)
+        );
         let held = live() - before;
         assert!(peak - held <= largest + LOADING, "{name}: {} beside the model while loading", peak - held);
         let load_residual = held - weights - activation;

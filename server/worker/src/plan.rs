@@ -5,7 +5,8 @@ use phi3::api::worker::Load;
 use phi3::config::ModelConfig;
 use phi3::engine::{LoadPlan, Memory};
 use phi3::estimate::{self, Options, Resolved};
-use phi3::load_config::{Device, LoadConfig};
+use phi3::load_config::LoadConfig;
+use phi3::placement::DeviceId;
 use phi3::units::format_bytes;
 use phi3::weights::Checkpoint;
 use preflight_files::{FileSource, Model};
@@ -63,7 +64,7 @@ pub(super) fn plan(
         resolved,
     };
     let predicted = planned.predicted(checkpoint);
-    let budget = overrides.max_memory.get(&Device::Cpu).copied();
+    let budget = overrides.max_memory.get(&DeviceId::Cpu).copied();
     if let Some(budget) = budget.filter(|budget| predicted.total_bytes > *budget) {
         let message = format!(
             "needs {}, max_memory allows {} on cpu: raise it, or shorten the context",

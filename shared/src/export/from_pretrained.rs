@@ -140,17 +140,22 @@ fn place(subject: &Subject<'_>, stated: &mut Stated, model: &mut Arguments) -> S
     }
 }
 
+/// Whether a device is none of PyTorch's.
+fn is_webgpu(device: &str) -> bool {
+    device.starts_with("wgpu") || device.starts_with("webgpu")
+}
+
 fn device_map(stated: &mut Stated, model: &mut Arguments) {
     const NO_WGPU: &str = "PyTorch has no such device";
     let value = match stated.take("device_map") {
         None => Value::from("auto"),
-        Some(Value::String(device)) if device.starts_with("wgpu") => {
+        Some(Value::String(device)) if is_webgpu(&device) => {
             stated.dropped("device_map", device.into(), NO_WGPU);
             Value::from("auto")
         }
         Some(Value::Object(mut map)) => {
             for (module, device) in map.clone() {
-                if device.as_str().is_some_and(|device| device.starts_with("wgpu")) {
+                if device.as_str().is_some_and(is_webgpu) {
                     map.shift_remove(&module);
                     stated.dropped(format!("device_map.{module}"), device, NO_WGPU);
                 }
@@ -166,7 +171,7 @@ fn max_memory(stated: &mut Stated, model: &mut Arguments) {
     let Some(Value::Object(map)) = stated.take("max_memory") else { return };
     let mut entries = Vec::new();
     for (device, bytes) in map {
-        if device.starts_with("wgpu") {
+        if is_webgpu(&device) {
             stated.dropped(format!("max_memory.{device}"), bytes, "PyTorch has no such device");
             continue;
         }

@@ -159,11 +159,15 @@ fn device_map(stated: &mut Stated, option: &mut impl FnMut(&str, &str)) {
                 option("--device", &format!("CUDA{index}"));
                 option("--n-gpu-layers", ALL_LAYERS);
             }
-            Some((_, index)) => {
+            Some(("wgpu" | "webgpu", index)) => {
                 option("--device", &format!("Vulkan{index}"));
                 option("--n-gpu-layers", ALL_LAYERS);
                 let reason = "Vulkan's order of devices may differ: see --list-devices";
                 stated.approximated("device_map", device.into(), reason);
+            }
+            Some(_) => {
+                let reason = "llama.cpp has its own names of devices: take one from --list-devices";
+                stated.dropped("device_map", device.into(), reason);
             }
             None if device == "cpu" => option("--device", "none"),
             None => {

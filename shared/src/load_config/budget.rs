@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Device, LoadConfigError};
+use super::LoadConfigError;
+use crate::placement::DeviceId;
 use crate::units::parse_size;
 
 /// Bytes allowed on each device that is named.
-pub type Budgets = BTreeMap<Device, u64>;
+pub type Budgets = BTreeMap<DeviceId, u64>;
 
 /// Reads a `max_memory`; `errors` gets every entry that is refused.
 pub(super) fn parse(key: &str, value: &Value, errors: &mut Vec<LoadConfigError>) -> Option<Budgets> {
@@ -19,13 +20,13 @@ pub(super) fn parse(key: &str, value: &Value, errors: &mut Vec<LoadConfigError>)
     let mut budgets = Budgets::new();
     for (name, size) in map {
         let path = format!("{key}.{name}");
-        let device = match Device::parse(name) {
-            Some(device) => device,
-            None if name == "disk" => {
+        let device = match name.parse::<DeviceId>() {
+            Ok(device) => device,
+            Err(_) if name == "disk" => {
                 errors.push(LoadConfigError::refused(&path, "no layer is offloaded to disk; remove it"));
                 continue;
             }
-            None => {
+            Err(_) => {
                 let known = ["0", "cpu", "wgpu:0"].into_iter();
                 errors.push(LoadConfigError::unknown_among(&path, name, known));
                 continue;
@@ -34,7 +35,7 @@ pub(super) fn parse(key: &str, value: &Value, errors: &mut Vec<LoadConfigError>)
         match bytes(&path, size) {
             Err(error) => errors.push(error),
             Ok(bytes) => {
-                if let Some(other) = budgets.insert(device, bytes).filter(|other| *other != bytes) {
+                if let Some(other) = budgets.insert(device.clone(), bytes).filter(|other| *other != bytes) {
                     let rule = format!("is {bytes} bytes, but another spelling of {device} says {other}");
                     errors.push(LoadConfigError::contradiction(&path, rule));
                 }
@@ -42,6 +43,15 @@ pub(super) fn parse(key: &str, value: &Value, errors: &mut Vec<LoadConfigError>)
         }
     }
     Some(budgets)
+}
+
+/// The key of a device in `max_memory`: Hugging Face names CUDA devices by bare index there.
+#[must_use]
+pub fn budget_key(device: &DeviceId) -> String {
+    match device {
+        DeviceId::Gpu { backend, index } if backend == "cuda" => index.to_string(),
+        other => other.to_string(),
+    }
 }
 
 fn bytes(path: &str, size: &Value) -> Result<u64, LoadConfigError> {

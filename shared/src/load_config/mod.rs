@@ -8,7 +8,7 @@
 
 mod error;
 mod knobs;
-mod device;
+mod device_map;
 mod budget;
 mod rope;
 mod quantization;
@@ -19,8 +19,7 @@ mod preview;
 mod outcome;
 mod next;
 
-pub use budget::Budgets;
-pub use device::{Device, DeviceMap};
+pub use budget::{Budgets, budget_key};
 pub use diff::{Change, TooManyChanges, diff, one_change};
 pub use error::LoadConfigError;
 pub use knobs::{Effect, KNOBS, Kind, Knob};
@@ -36,6 +35,7 @@ use crate::config::{ConfigError, Fields, ModelConfig};
 use crate::dtype::DType;
 use crate::estimate::Options;
 use crate::estimate::activations::Attention;
+use crate::placement::Strategy;
 
 /// Overrides of one load, parsed; `None` leaves the choice to the defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -51,7 +51,7 @@ pub struct LoadConfig {
     /// How attention is computed.
     pub attention: Option<Attention>,
     /// Where the layers go.
-    pub device_map: Option<DeviceMap>,
+    pub device_map: Option<Strategy>,
     /// Budget of each device in bytes.
     pub max_memory: Budgets,
     /// Folder for layers that fit no device.
@@ -169,7 +169,7 @@ impl LoadConfig {
                 bits.asked.extend(format.map(|format| (key.to_owned(), format)));
                 self.quantization_config = details;
             }
-            "device_map" => self.device_map = DeviceMap::parse(key, value, errors),
+            "device_map" => self.device_map = device_map::parse(key, value, errors),
             "max_memory" => self.max_memory = budget::parse(key, value, errors).unwrap_or_default(),
             "attn_implementation" => match value.as_str() {
                 Some("eager") => self.attention = Some(Attention::Eager),
@@ -288,7 +288,7 @@ impl LoadConfig {
     /// Layers on several devices, which no engine of this build has.
     pub fn single_device(&self) -> Result<Option<String>, LoadConfigError> {
         let Some(map) = &self.device_map else { return Ok(None) };
-        match map.devices().as_slice() {
+        match device_map::devices(map).as_slice() {
             [] => Ok(Some("auto".to_owned())),
             [device] => Ok(Some(device.to_string())),
             _ => {

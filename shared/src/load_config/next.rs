@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Device, LoadConfig, OutcomeClass, diff};
+use super::{LoadConfig, OutcomeClass, budget_key, diff};
 use crate::dtype::DType;
+use crate::placement::DeviceId;
 use crate::units::format_bytes;
 
 /// Where a change is made.
@@ -36,7 +37,7 @@ pub struct Proposal {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// The device that was tried.
-    pub device: Option<Device>,
+    pub device: Option<DeviceId>,
     /// Memory that was free on it.
     pub free_bytes: Option<u64>,
     /// The format that weights were held in.
@@ -252,15 +253,15 @@ fn proposal(step: &Step, current: &LoadConfig, facts: &Facts) -> Option<Proposal
             (*names.iter().find(narrower)?).into()
         }
         To::Budget => {
-            let device = facts.device.filter(|device| *device != Device::Cpu)?;
-            let bound = current.max_memory.get(&device).copied().or(facts.free_bytes)?;
+            let device = facts.device.as_ref().filter(|device| **device != DeviceId::Cpu)?;
+            let bound = current.max_memory.get(device).copied().or(facts.free_bytes)?;
             let budget = bound / 10 * 9;
-            key = format!("{key}.{}", device.budget_key());
+            key = format!("{key}.{}", budget_key(device));
             reason = format!("{reason} ({} of {})", format_bytes(budget), format_bytes(bound));
             budget.into()
         }
         To::ThatDevice => {
-            let device = facts.device.filter(|device| *device != Device::Cpu)?;
+            let device = facts.device.as_ref().filter(|device| **device != DeviceId::Cpu)?;
             serde_json::json!({ "": device.to_string() })
         }
         To::LinearRope => {

@@ -23,7 +23,7 @@ pub struct Subject<'a> {
 /// One number of the estimate, before and after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TermChange {
-    /// `weights`, `kv_cache`, `activations`, …, `total`.
+    /// `weights`, `kv_cache`, `activations`, …, `host_load_peak`, `host_load_peak_beside_gpu`, `total`.
     pub name: String,
     /// Bytes now.
     pub now_bytes: u64,
@@ -38,7 +38,7 @@ pub struct Preview {
     pub key: String,
     /// The value tried.
     pub value: Value,
-    /// Every term of the estimate, and their sum last.
+    /// Every term of the estimate, the host's peaks while loading, and the sum of the terms last.
     pub terms: Vec<TermChange>,
     /// Why this build's engine would refuse a load with it, where it would.
     pub refused: Option<String>,
@@ -105,17 +105,26 @@ fn against(
 ) -> Result<Preview, PreviewError> {
     let changed = current.with(key, value).map_err(PreviewError::LoadConfig)?;
     let then = subject.report(&changed)?;
-    let terms = numbers(now)
+    let terms = numbers(current, now)
         .into_iter()
-        .zip(numbers(&then))
+        .zip(numbers(&changed, &then))
         .map(|((name, now_bytes), (_, then_bytes))| TermChange { name, now_bytes, then_bytes })
         .collect();
     let refused = changed.refusals().first().map(ToString::to_string);
     Ok(Preview { key: key.to_owned(), value: value.clone(), terms, refused })
 }
 
-/// The numbers of an estimate that a knob can move: its terms, and their sum last.
-fn numbers(report: &Report) -> Vec<(String, u64)> {
+/// The numbers of an estimate that a knob can move: its terms, the host's peak while loading with the model on the
+/// CPU and beside a GPU, and the sum of the terms last.
+fn numbers(load_config: &LoadConfig, report: &Report) -> Vec<(String, u64)> {
+    let low_cpu_mem_usage = load_config.low_cpu_mem_usage.unwrap_or(true);
+    let peaks = report.load_peaks.iter().find(|peak| peak.low_cpu_mem_usage == low_cpu_mem_usage);
+    let peaks = peaks.into_iter().flat_map(|peak| {
+        [("host_load_peak", peak.host_bytes), ("host_load_peak_beside_gpu", peak.host_bytes_beside_gpu)]
+    });
     let terms = report.terms.iter().map(|term| (term.name.clone(), term.bytes));
-    terms.chain([("total".to_owned(), report.total_bytes)]).collect()
+    terms
+        .chain(peaks.map(|(name, bytes)| (name.to_owned(), bytes)))
+        .chain([("total".to_owned(), report.total_bytes)])
+        .collect()
 }

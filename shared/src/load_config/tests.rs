@@ -1,5 +1,10 @@
 use super::*;
 use crate::config::RopeScaling;
+use crate::placement::DeviceId;
+
+fn device(name: &str) -> DeviceId {
+    name.parse().expect("a device")
+}
 
 fn parse(json: &str) -> Result<LoadConfig, LoadConfigError> {
     LoadConfig::parse(json.as_bytes())
@@ -22,12 +27,12 @@ fn paths(changes: &[Change]) -> Vec<&str> {
 fn the_seed_guide_examples_are_understood() {
     assert_eq!(config(r#"{"low_cpu_mem_usage": true}"#).low_cpu_mem_usage, Some(true));
     let budget = config(r#"{"max_memory": {"0": "12GiB", "cpu": "32GiB"}}"#).max_memory;
-    assert_eq!(budget, Budgets::from([(Device::Cuda(0), 12 << 30), (Device::Cpu, 32 << 30)]));
+    assert_eq!(budget, Budgets::from([(device("cuda:0"), 12 << 30), (DeviceId::Cpu, 32 << 30)]));
     assert_eq!(config(r#"{"torch_dtype": "float16"}"#).dtype, Some(DType::F16));
-    let device = |json| config(json).single_device().expect("one").expect("named");
-    assert_eq!(device(r#"{"device_map": {"": "cuda:0"}}"#), "cuda:0");
-    assert_eq!(device(r#"{"device_map": "sequential"}"#), "auto");
-    assert_eq!(device(r#"{"device_map": {"model.embed_tokens": 0, "model.layers": 0}}"#), "cuda:0");
+    let single = |json| config(json).single_device().expect("one").expect("named");
+    assert_eq!(single(r#"{"device_map": {"": "cuda:0"}}"#), "cuda:0");
+    assert_eq!(single(r#"{"device_map": "sequential"}"#), "auto");
+    assert_eq!(single(r#"{"device_map": {"model.embed_tokens": 0, "model.layers": 0}}"#), "cuda:0");
     let rope = config(r#"{"rope_scaling": {"type": "linear", "factor": 2.0}}"#).rope_scaling;
     let rope = rope.expect("said").expect("a scaling");
     assert_eq!((rope["rope_type"].as_str(), rope["factor"].as_f64()), (Some("linear"), Some(2.0)));
@@ -38,9 +43,9 @@ fn the_seed_guide_examples_are_understood() {
 #[test]
 fn maps_are_kept_whole() {
     let map = config(r#"{"device_map": {"model.layers.0": "cpu", "": 0, "lm_head": "wgpu:1"}}"#).device_map;
-    let modules = [("model.layers.0", Device::Cpu), ("", Device::Cuda(0)), ("lm_head", Device::Wgpu(1))];
+    let modules = [("model.layers.0", DeviceId::Cpu), ("", device("cuda:0")), ("lm_head", device("wgpu:1"))];
     let modules = modules.map(|(name, device)| (name.to_owned(), device));
-    assert_eq!(map, Some(DeviceMap::Map(modules.to_vec())));
+    assert_eq!(map, Some(Strategy::Explicit(modules.to_vec())));
     let several = config(r#"{"device_map": {"a": "cpu", "b": "cuda:0"}}"#);
     assert!(several.single_device().expect_err("two").to_string().contains("more than one device"));
     assert_eq!(several.refusals().len(), 1);
@@ -265,6 +270,8 @@ fn a_knob_is_previewed_in_bytes() {
     assert_eq!(bytes(&wide, "quantization", "q4_0".into(), "kv_cache"), (3_221_225_472, 3_221_225_472));
     let (now, then) = bytes(&none, "attn_implementation", "sdpa".into(), "activations");
     assert!(then < now);
+    let (now, then) = bytes(&none, "low_cpu_mem_usage", false.into(), "host_load_peak");
+    assert!(then - now >= 7_642_159_104, "the whole checkpoint beside the weights: {now} → {then}");
     assert!(matches!(preview(&subject, &none, "dtpye", &true.into()), Err(PreviewError::LoadConfig(_))));
 
     let all = preview_candidates(&subject, &none).expect("sized");
@@ -278,7 +285,7 @@ fn a_knob_is_previewed_in_bytes() {
 #[test]
 fn the_next_change_is_single_new_and_in_order() {
     let facts = Facts {
-        device: Some(Device::Cuda(0)),
+        device: Some(device("cuda:0")),
         free_bytes: Some(10 << 30),
         dtype: Some(DType::Bf16),
         context: Some(8192),

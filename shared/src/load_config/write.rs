@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value};
 
+use super::budget::budget_key;
 use super::{LoadConfig, torch_name};
 use crate::estimate::activations::Attention;
+use crate::placement::DeviceId;
 
 impl LoadConfig {
     /// The overrides in one spelling; what is left to the defaults is not in it. Parsing gives the same config.
@@ -19,12 +21,11 @@ impl LoadConfig {
         put("quantization", self.quantization.map(|format| format.name().into()));
         let details = &self.quantization_config;
         put("quantization_config", (!details.is_empty()).then(|| details.clone().into()));
-        put("device_map", self.device_map.as_ref().map(super::DeviceMap::to_json));
+        put("device_map", self.device_map.as_ref().map(super::device_map::to_json));
         put(
             "max_memory",
             (!self.max_memory.is_empty()).then(|| {
-                let entry =
-                    |(device, bytes): (&super::Device, &u64)| (device.budget_key(), Value::from(*bytes));
+                let entry = |(device, bytes): (&DeviceId, &u64)| (budget_key(device), Value::from(*bytes));
                 Value::Object(self.max_memory.iter().map(entry).collect())
             }),
         );

@@ -224,10 +224,7 @@ fn exports_go_to_stdout_and_losses_to_stderr() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stdout.ends_with("PARAMETER num_ctx 2048\n") && ran.stderr.is_empty(), "{ran:?}");
     let hub = preflight(&["export", "hf:microsoft/phi-4@main", "--to", "vllm", "--json"]).json();
-    assert_eq!(
-        hub["text"],
-        "vllm serve microsoft/phi-4 --revision main --tokenizer-revision main\n"
-    );
+    assert_eq!(hub["text"], "vllm serve microsoft/phi-4 --revision main --tokenizer-revision main\n");
     let preset = preflight(&["export", "preset:phi-4", "--to", "from_pretrained"]);
     assert_eq!(preset.stderr.lines().count(), 1, "{preset:?}");
     for hub in ["hf:phi-4", "hf:a/b/c", "hf:-x/y", "hf:a/$(b)", "hf:a/b@"] {
