@@ -14,14 +14,7 @@ const CONVERTED: &str = "model.gguf";
 const ALL_LAYERS: &str = "999";
 
 pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated) -> String {
-    stated.granted(&[
-        ("use_cache", true.into()),
-        ("use_fast", true.into()),
-        ("trust_remote_code", false.into()),
-        ("low_cpu_mem_usage", true.into()),
-        ("quantization", "none".into()),
-        ("device_map", "auto".into()),
-    ]);
+    stated.grant_what_servers_do();
     let mut lines: Vec<Vec<String>> = vec![vec!["llama-server".to_owned()]];
     let mut option = |flag: &str, value: &str| lines.push(vec![flag.to_owned(), shell(value)]);
     let conversion = place(subject, stated, &mut option);

@@ -7,14 +7,7 @@ use super::{Model, Subject, quote};
 use crate::dtype::DType;
 
 pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated) -> String {
-    stated.granted(&[
-        ("use_cache", true.into()),
-        ("use_fast", true.into()),
-        ("trust_remote_code", false.into()),
-        ("low_cpu_mem_usage", true.into()),
-        ("quantization", "none".into()),
-        ("device_map", "auto".into()),
-    ]);
+    stated.grant_what_servers_do();
     let name = subject.model.name();
     let from = match subject.model {
         Model::Hub(id) => {

@@ -54,12 +54,25 @@ impl Stated {
         self.kv_dtype.take()
     }
 
-    /// Takes values that the target has by itself.
-    pub(super) fn granted(&mut self, values: &[(&str, Value)]) {
-        for (key, value) in values {
-            if self.overrides.get(*key) == Some(value) {
-                self.overrides.shift_remove(*key);
-            }
+    /// Takes what every server does by itself: it keeps a cache, runs no repository code, maps files, places layers
+    /// where there is room, and quantizes nothing.
+    pub(super) fn grant_what_servers_do(&mut self) {
+        for (key, value) in [
+            ("use_cache", true.into()),
+            ("use_fast", true.into()),
+            ("trust_remote_code", false.into()),
+            ("low_cpu_mem_usage", true.into()),
+            ("quantization", "none".into()),
+            ("device_map", "auto".into()),
+        ] {
+            self.grant(key, &value);
+        }
+    }
+
+    /// Takes a value that the target has by itself.
+    pub(super) fn grant(&mut self, key: &str, value: &Value) {
+        if self.overrides.get(key) == Some(value) {
+            self.overrides.shift_remove(key);
         }
     }
 

@@ -8,16 +8,9 @@ use super::{Model, Subject};
 use crate::dtype::DType;
 
 pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated) -> String {
-    // vLLM keeps a cache, computes attention without writing scores out, and reads weights shard by shard.
-    stated.granted(&[
-        ("use_cache", true.into()),
-        ("use_fast", true.into()),
-        ("trust_remote_code", false.into()),
-        ("low_cpu_mem_usage", true.into()),
-        ("attn_implementation", "fused".into()),
-        ("quantization", "none".into()),
-        ("device_map", "auto".into()),
-    ]);
+    stated.grant_what_servers_do();
+    // vLLM never writes scores out.
+    stated.grant("attn_implementation", &"fused".into());
     let mut environment = Vec::new();
     let mut lines: Vec<Vec<String>> = Vec::new();
     let mut option = |flag: &str, value: &str| {

@@ -101,10 +101,10 @@ fn a_command_line_is_split_into_the_words_that_were_meant() {
             let line = written(hostile, hostile, target);
             let words = words(&line);
             let option = |name: &str| {
-                words.iter().zip(words.iter().skip(1)).find_map(|(flag, value)| {
-                    let joined = flag.strip_prefix(&format!("{name}="));
-                    joined.map(str::to_owned).or_else(|| (flag == name).then(|| value.clone()))
-                })
+                let at =
+                    words.iter().position(|word| word == name || word.starts_with(&format!("{name}=")))?;
+                let joined = words[at].strip_prefix(&format!("{name}=")).map(str::to_owned);
+                joined.or_else(|| words.get(at + 1).cloned())
             };
             assert_eq!(option("--chat-template").as_deref(), Some(hostile), "{line}");
             let expected = if hostile.starts_with('-') { format!("./{hostile}") } else { hostile.to_owned() };
