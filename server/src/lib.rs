@@ -1,6 +1,7 @@
 //! The `preflight` command line and server.
 //!
-//! Reading order: [`cli`] takes the command; [`reports`] answers what CLI and HTTP share; [`launcher`] starts a
+//! Reading order: [`cli`] takes the command; [`reports`] answers what CLI and HTTP share; [`import`]
+//! reads rows of load configs; [`launcher`] starts a
 //! worker and [`worker_client`] talks to it; [`serve`] is the server's life, [`http`] its routes, [`attempts`] what
 //! was tried, [`runner`] who tries it, [`events`] what is told about it.
 //!
@@ -8,6 +9,7 @@
 
 pub mod cli;
 pub mod reports;
+pub mod import;
 pub mod launcher;
 pub mod log_ring;
 pub mod worker_client;

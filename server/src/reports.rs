@@ -6,7 +6,7 @@ use phi3::decoder::Decoder;
 use phi3::estimate;
 use phi3::inspect::card::{Card, CardSubject};
 use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
-use phi3::load_config::{LoadConfig, LoadConfigError};
+use phi3::load_config::LoadConfig;
 use phi3::tensors::{self, Role};
 use phi3::weights::Checkpoint;
 use preflight_files::hub::Endpoint;
@@ -179,31 +179,14 @@ pub fn estimate(
         Some(checkpoint) => Some(checkpoint.language_model(&decoder)),
         None => None,
     };
-    let options = estimate::Options {
-        dtype: options.dtype.or(load_config.dtype.map(Into::into)),
-        attn: options.attn.or(load_config.attention),
-        ..options.clone()
-    };
-    estimate::estimate(&decoder, stored.as_ref(), &options)
+    estimate::estimate(&decoder, stored.as_ref(), &load_config.options(options))
         .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))
 }
 
 /// The config as a load sees it, and the overrides.
 fn overridden(model: &Model, overrides: &Map<String, Value>) -> Result<(Decoder, LoadConfig), ErrorObject> {
-    let load_config = LoadConfig::from_map(overrides).map_err(|error| load_config_error(&error))?;
+    let load_config = LoadConfig::from_map(overrides).map_err(|error| ErrorObject::from(&error))?;
     let fields = load_config.overridden(&model.fields()?);
     let decoder = Decoder::from_fields(&fields).map_err(|error| model.refuse(error))?;
     Ok((decoder, load_config))
-}
-
-/// A refused load config as an error object.
-#[must_use]
-pub fn load_config_error(error: &LoadConfigError) -> ErrorObject {
-    let object = ErrorObject::new(error.code(), error.to_string());
-    match error {
-        LoadConfigError::UnknownKey { key: path, .. }
-        | LoadConfigError::Refused { key: path, .. }
-        | LoadConfigError::Invalid { path, .. } => object.at(path),
-        LoadConfigError::Json(_) => object,
-    }
 }

@@ -170,9 +170,9 @@ impl std::str::FromStr for DType {
         let lower = text.to_ascii_lowercase();
         let name = match lower.strip_prefix("torch.").unwrap_or(&lower) {
             "float64" | "double" => "f64",
-            "float32" | "float" => "f32",
+            "float32" | "float" | "fp32" => "f32",
             "bfloat16" => "bf16",
-            "float16" | "half" => "f16",
+            "float16" | "half" | "fp16" => "f16",
             "f8_e4m3" | "f8_e5m2" | "float8_e4m3fn" | "float8_e5m2" => "fp8",
             "i8" => "int8",
             other => other,

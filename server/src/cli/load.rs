@@ -32,7 +32,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let load = Load {
         path: args.path.clone(),
         device: args.device,
-        load_config: load_config::read(args.load_config.as_deref())?,
+        load_config: load_config::read_to_run(args.load_config.as_deref())?,
         ..Load::default()
     };
     let loaded = run::with_model(load, async |_worker, loaded| Ok(loaded))?;

@@ -2,24 +2,44 @@
 
 use std::path::Path;
 
+use phi3::api::ErrorObject;
 use phi3::config::{Fields, MAX_CONFIG_BYTES};
 use phi3::load_config::{LoadConfig, LoadConfigError};
 use preflight_files::read_small;
 use serde_json::{Map, Value};
 
 use crate::error::CliError;
-use crate::reports;
 
-/// The overrides of a file; none without one. They are checked here, before anything is started.
+/// The overrides of a file that shall be sized; none without one. They are checked here, before anything is started.
 pub(super) fn read(file: Option<&Path>) -> Result<Map<String, Value>, CliError> {
-    let Some(file) = file else { return Ok(Map::new()) };
-    let at_file = |error: LoadConfigError| {
-        let mut object = reports::load_config_error(&error);
-        object.message = format!("{}: {}", file.display(), object.message);
-        CliError::from(object)
-    };
+    Ok(parse(file)?.0)
+}
+
+/// The overrides of a file that shall be loaded: also what this build cannot run is refused.
+pub(super) fn read_to_run(file: Option<&Path>) -> Result<Map<String, Value>, CliError> {
+    let (map, config) = parse(file)?;
+    match (file, config.refusals().first()) {
+        (Some(file), Some(error)) => Err(at_file(file, error)),
+        _ => Ok(map),
+    }
+}
+
+/// The object in a file, as it stands.
+pub(super) fn read_object(file: &Path) -> Result<Map<String, Value>, CliError> {
     let fields = Fields::parse(&read_small(file, MAX_CONFIG_BYTES)?);
-    let fields = fields.map_err(|error| at_file(LoadConfigError::Json(error)))?;
-    LoadConfig::from_map(fields.map()).map_err(at_file)?;
-    Ok(fields.map().clone())
+    Ok(fields.map_err(|error| at_file(file, &LoadConfigError::Json(error)))?.map().clone())
+}
+
+/// The load config in a file, and as it stands.
+pub(super) fn parse(file: Option<&Path>) -> Result<(Map<String, Value>, LoadConfig), CliError> {
+    let Some(file) = file else { return Ok((Map::new(), LoadConfig::default())) };
+    let map = read_object(file)?;
+    let config = LoadConfig::from_map(&map).map_err(|error| at_file(file, &error))?;
+    Ok((map, config))
+}
+
+fn at_file(file: &Path, error: &LoadConfigError) -> CliError {
+    let object = ErrorObject::from(error);
+    let message = format!("{}: {}", file.display(), object.message);
+    ErrorObject { message, ..object }.into()
 }

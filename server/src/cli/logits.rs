@@ -56,7 +56,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let load = Load {
         path: args.path,
         device: args.device,
-        load_config: load_config::read(args.load_config.as_deref())?,
+        load_config: load_config::read_to_run(args.load_config.as_deref())?,
         dtype: args.dtype,
         context: Some(tokens.len()),
         validate: None,

@@ -7,6 +7,8 @@ mod validate;
 mod logits;
 mod convert;
 mod synth;
+mod config;
+mod export;
 mod serve;
 mod run;
 mod load_config;
@@ -39,6 +41,8 @@ enum Command {
     Logits(logits::Args),
     Convert(convert::Args),
     Synth(synth::Args),
+    Config(config::Args),
+    Export(export::Args),
     Serve(serve::Args),
 }
 
@@ -55,6 +59,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             Command::Logits(args) => logits::run(args),
             Command::Convert(args) => convert::run(args),
             Command::Synth(args) => synth::run(args),
+            Command::Config(args) => config::run(args),
+            Command::Export(args) => export::run(args),
             Command::Serve(args) => serve::run(args),
         },
         Err(error) => usage(&error),

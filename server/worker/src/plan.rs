@@ -5,7 +5,8 @@ use phi3::api::worker::Load;
 use phi3::config::ModelConfig;
 use phi3::engine::{LoadPlan, Memory};
 use phi3::estimate::{self, Options, Resolved};
-use phi3::load_config::{LoadConfig, LoadConfigError};
+use phi3::load_config::LoadConfig;
+use phi3::placement::DeviceId;
 use phi3::units::format_bytes;
 use phi3::weights::Checkpoint;
 use preflight_files::{Model, WeightFile};
@@ -18,13 +19,10 @@ pub(super) struct Planned {
 
 /// The overrides of a request, and the config under them.
 pub(super) fn overrides(model: &Model, load: &Load) -> Result<(LoadConfig, ModelConfig), ErrorObject> {
-    let overrides = LoadConfig::from_map(&load.load_config).map_err(|error| {
-        let object = ErrorObject::new(error.code(), error.to_string());
-        match error {
-            LoadConfigError::Invalid { path, .. } => object.at(path),
-            _ => object,
-        }
-    })?;
+    let overrides = LoadConfig::from_map(&load.load_config).map_err(|error| ErrorObject::from(&error))?;
+    if let Some(error) = overrides.refusals().first() {
+        return Err(error.into());
+    }
     let config = overrides.apply(&model.fields()?).map_err(|error| model.refuse(error))?;
     Ok((overrides, config))
 }
@@ -37,17 +35,17 @@ pub(super) fn plan(
     checkpoint: &Checkpoint<WeightFile>,
     context: Option<usize>,
 ) -> Result<Planned, ErrorObject> {
-    let device = load.device.as_deref().or(overrides.device.as_deref()).unwrap_or("auto");
+    let named = overrides.single_device().map_err(|error| ErrorObject::from(&error))?;
+    let device = load.device.as_deref().or(named.as_deref()).unwrap_or("auto");
     if !["auto", "cpu"].contains(&device) {
         let message = format!("{device}: no such device; this build computes on the CPU: give cpu or auto");
         return Err(ErrorObject::new("device_absent", message).at("device"));
     }
-    let options = Options {
-        dtype: load.dtype.or(overrides.dtype).map(Into::into),
-        attn: overrides.attention,
+    let options = overrides.options(&Options {
+        dtype: load.dtype.map(Into::into),
         context: context.map(|tokens| tokens as u64),
         ..Options::default()
-    };
+    });
     let decoder = config.decoder();
     let resolved = Resolved::new(&decoder, Some(checkpoint.tensors()), &options)
         .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))?;
@@ -66,7 +64,8 @@ pub(super) fn plan(
         resolved,
     };
     let predicted = planned.predicted(checkpoint);
-    if let Some(budget) = overrides.max_host_memory.filter(|budget| predicted.total_bytes > *budget) {
+    let budget = overrides.max_memory.get(&DeviceId::Cpu).copied();
+    if let Some(budget) = budget.filter(|budget| predicted.total_bytes > *budget) {
         let message = format!(
             "needs {}, max_memory allows {} on cpu: raise it, or shorten the context",
             format_bytes(predicted.total_bytes),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::load_config::LoadConfigError;
+
 /// An error as it stands in JSON: `{"error": {…}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
@@ -31,5 +33,15 @@ impl ErrorObject {
     #[must_use]
     pub fn at(self, path: impl Into<String>) -> Self {
         Self { path: Some(path.into()), ..self }
+    }
+}
+
+impl From<&LoadConfigError> for ErrorObject {
+    fn from(error: &LoadConfigError) -> Self {
+        let object = Self::new(error.code(), error.to_string());
+        match error.path() {
+            Some(path) => object.at(path),
+            None => object,
+        }
     }
 }

@@ -6,6 +6,9 @@ use thiserror::Error;
 use super::KNOBS;
 use crate::config::ConfigError;
 
+/// Longest part of a bad value that is shown.
+const SHOWN_CHARS: usize = 60;
+
 /// A load config that cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LoadConfigError {
@@ -15,7 +18,7 @@ pub enum LoadConfigError {
     /// A key that no knob has.
     #[error("load config: unknown key `{key}`; did you mean `{nearest}`?")]
     UnknownKey {
-        /// The key found.
+        /// JSON path of the key found.
         key: String,
         /// The known key nearest to it.
         nearest: &'static str,
@@ -25,15 +28,23 @@ pub enum LoadConfigError {
     Invalid {
         /// JSON path.
         path: String,
-        /// The value found.
+        /// The value found, shortened.
         found: String,
         /// What would be accepted.
         expected: String,
     },
-    /// A knob that this build has no meaning for.
+    /// Two values that cannot both be.
+    #[error("load config: `{path}` {rule}")]
+    Contradiction {
+        /// JSON path of the second value.
+        path: String,
+        /// The rule broken, with the other value.
+        rule: String,
+    },
+    /// A knob that is understood and that this build has no meaning for.
     #[error("load config: `{key}` is not supported: {reason}")]
     Refused {
-        /// The knob.
+        /// JSON path of the knob.
         key: String,
         /// Why, and what to do instead.
         reason: String,
@@ -41,18 +52,28 @@ pub enum LoadConfigError {
 }
 
 impl LoadConfigError {
+    /// An unknown key of the object itself.
     pub(super) fn unknown(key: &str) -> Self {
-        let nearest =
-            KNOBS.iter().map(|knob| knob.key).min_by_key(|known| strsim::damerau_levenshtein(key, known));
-        Self::UnknownKey { key: key.to_owned(), nearest: nearest.unwrap_or_default() }
+        Self::unknown_among(key, key, KNOBS.iter().flat_map(|knob| knob.names()))
     }
 
-    pub(super) fn invalid(path: &str, found: &Value, expected: &str) -> Self {
-        Self::Invalid { path: path.to_owned(), found: found.to_string(), expected: expected.to_owned() }
+    /// An unknown key at `path`, and the nearest of those that would be known there.
+    pub(super) fn unknown_among(path: &str, key: &str, known: impl Iterator<Item = &'static str>) -> Self {
+        let shown = shorten(key);
+        let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(&shown, known));
+        Self::UnknownKey { key: shorten(path), nearest: nearest.unwrap_or_default() }
+    }
+
+    pub(super) fn invalid(path: &str, found: &Value, expected: impl Into<String>) -> Self {
+        Self::Invalid { path: shorten(path), found: shorten(&found.to_string()), expected: expected.into() }
     }
 
     pub(super) fn refused(key: &str, reason: &str) -> Self {
-        Self::Refused { key: key.to_owned(), reason: reason.to_owned() }
+        Self::Refused { key: shorten(key), reason: reason.to_owned() }
+    }
+
+    pub(super) fn contradiction(path: &str, rule: impl Into<String>) -> Self {
+        Self::Contradiction { path: path.to_owned(), rule: rule.into() }
     }
 
     /// A stable name for programs: the `code` of an error object.
@@ -62,5 +83,25 @@ impl LoadConfigError {
             Self::Refused { .. } => "unsupported_load_config",
             _ => "load_config_invalid",
         }
+    }
+
+    /// JSON path of the value that the error is about, if it is about one.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Json(_) => None,
+            Self::UnknownKey { key: path, .. }
+            | Self::Refused { key: path, .. }
+            | Self::Contradiction { path, .. }
+            | Self::Invalid { path, .. } => Some(path),
+        }
+    }
+}
+
+/// A text cut to a length that fits one line.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
     }
 }

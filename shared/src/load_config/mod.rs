@@ -1,49 +1,97 @@
 //! The load config: overrides of a load, in Hugging Face's field names (`load_config_json`).
 //!
-//! Every key is honoured, said to be without effect here, or refused by name; none is dropped.
+//! Every key is a [`Knob`]: understood, sized and compared here, and honoured, without effect or refused by name
+//! when a model is loaded ([`LoadConfig::refusals`]). None is dropped.
+//!
+//! Null is a value for `rope_scaling` and `sliding_window` (it takes them away from the model); for every other
+//! knob it means the built-in default, as it does for Hugging Face.
 
 mod error;
 mod knobs;
+mod device_map;
+mod budget;
+mod rope;
+mod quantization;
+mod write;
+mod layers;
+mod diff;
+mod preview;
+mod outcome;
+mod next;
 
+pub use budget::{Budgets, budget_key};
+pub use diff::{Change, TooManyChanges, diff, one_change};
 pub use error::LoadConfigError;
-pub use knobs::{Effect, KNOBS, Knob};
+pub use knobs::{Effect, KNOBS, Kind, Knob};
+pub use layers::{Layer, LayerError, Leaf, Origin, Resolved, leaves, resolve};
+pub use next::{Facts, Proposal, Scope, advice, next_changes};
+pub use outcome::OutcomeClass;
+pub use preview::{Preview, PreviewError, Subject, TermChange, preview, preview_candidates};
+pub use quantization::Quantization;
 
 use serde_json::{Map, Value};
 
-use crate::config::{Fields, ModelConfig};
+use crate::config::{ConfigError, Fields, ModelConfig};
 use crate::dtype::DType;
+use crate::estimate::Options;
 use crate::estimate::activations::Attention;
-use crate::units::parse_size;
+use crate::placement::Strategy;
 
 /// Overrides of one load, parsed; `None` leaves the choice to the defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LoadConfig {
     /// Format to hold weights in.
     pub dtype: Option<DType>,
+    /// What to quantize weights to.
+    pub quantization: Option<Quantization>,
+    /// bitsandbytes' settings beside the number of bits.
+    pub quantization_config: Map<String, Value>,
     /// Whether tensors stream to their device one at a time.
     pub low_cpu_mem_usage: Option<bool>,
     /// How attention is computed.
     pub attention: Option<Attention>,
-    /// Where the layers go: `auto`, `cpu`, `cuda:0`; a map of modules that all name one device is that device.
-    pub device: Option<String>,
-    /// Budget of host memory in bytes.
-    pub max_host_memory: Option<u64>,
+    /// Where the layers go.
+    pub device_map: Option<Strategy>,
+    /// Budget of each device in bytes.
+    pub max_memory: Budgets,
+    /// Folder for layers that fit no device.
+    pub offload_folder: Option<String>,
+    /// Whether keys and values are kept.
+    pub use_cache: Option<bool>,
+    /// Whether repository code may run; it never does.
+    pub trust_remote_code: Option<bool>,
+    /// Revision on the Hub.
+    pub revision: Option<String>,
+    /// Folder of downloaded files.
+    pub cache_dir: Option<String>,
+    /// Whether the tokenizer is the fast one.
+    pub use_fast: Option<bool>,
     /// Whether the tokenizer puts the bos id first.
     pub add_bos_token: Option<bool>,
+    /// Whether a Llama tokenizer splits the old way.
+    pub legacy: Option<bool>,
     /// Template that takes the place of the tokenizer's.
     pub chat_template: Option<String>,
-    /// `rope_scaling`, raw; the inner `None` takes scaling away.
-    pub rope_scaling: Option<Option<Value>>,
+    /// `rope_scaling`; the inner `None` takes scaling away.
+    pub rope_scaling: Option<Option<Map<String, Value>>>,
     /// `sliding_window`; the inner `None` takes the window away.
     pub sliding_window: Option<Option<u64>>,
+}
+
+/// What the four keys of quantization say, before they are held against each other.
+#[derive(Default)]
+struct Bits {
+    /// Formats asked for, each with the key that does so.
+    asked: Vec<(String, Quantization)>,
+    /// Formats that a `false` excludes.
+    excluded: Vec<(&'static str, Quantization)>,
 }
 
 impl LoadConfig {
     /// Parses an object of overrides.
     ///
     /// # Errors
-    /// Not JSON, an unknown key (with the nearest known one), a bad value (with its path), or a knob that this
-    /// build has no meaning for.
+    /// Not JSON, an unknown key (with the nearest known one), or a bad value (with its path): the first of them.
     pub fn parse(json: &[u8]) -> Result<Self, LoadConfigError> {
         Self::from_map(Fields::parse(json).map_err(LoadConfigError::Json)?.map())
     }
@@ -53,83 +101,222 @@ impl LoadConfig {
     /// # Errors
     /// As [`LoadConfig::parse`], but for JSON.
     pub fn from_map(map: &Map<String, Value>) -> Result<Self, LoadConfigError> {
-        let mut config = Self::default();
-        for (key, value) in map {
-            let knob =
-                KNOBS.iter().find(|knob| knob.key == key).ok_or_else(|| LoadConfigError::unknown(key))?;
-            if let Effect::Refused(reason) = knob.effect
-                && !value.is_null()
-                && *value != Value::Bool(false)
-            {
-                return Err(LoadConfigError::refused(key, reason));
-            }
-            config.set(key, value)?;
-        }
-        Ok(config)
+        Self::from_map_all(map).map_err(|mut errors| errors.swap_remove(0))
     }
 
-    fn set(&mut self, key: &str, value: &Value) -> Result<(), LoadConfigError> {
-        let invalid = |expected: &str| LoadConfigError::invalid(key, value, expected);
-        let flag = || value.as_bool().ok_or_else(|| invalid("true or false"));
-        match key {
-            "rope_scaling" => self.rope_scaling = Some((!value.is_null()).then(|| value.clone())),
-            "sliding_window" => {
-                let window = value.as_u64().filter(|window| *window > 0);
-                if window.is_none() && !value.is_null() {
-                    return Err(invalid("a whole number above 0, or null"));
-                }
-                self.sliding_window = Some(window);
+    /// Reads a parsed object of overrides and names everything that is wrong with it.
+    ///
+    /// # Errors
+    /// At least one error, in the object's order; contradictions between keys come last.
+    pub fn from_map_all(map: &Map<String, Value>) -> Result<Self, Vec<LoadConfigError>> {
+        let mut config = Self::default();
+        let mut bits = Bits::default();
+        let mut errors = Vec::new();
+        for (key, value) in map {
+            if let Some((_, reason)) = knobs::REFUSED_KEYS.iter().find(|(refused, _)| refused == key) {
+                errors.push(LoadConfigError::refused(key, reason));
+            } else if let Some(knob) = Knob::find(key) {
+                config.set(knob.key, key, value, &mut bits, &mut errors);
+            } else {
+                errors.push(LoadConfigError::unknown(key));
             }
-            // For every other knob null means the default, as it does for Hugging Face.
-            _ if value.is_null() => {}
-            "torch_dtype" | "dtype" => {
-                let name = value.as_str().ok_or_else(|| invalid("a dtype's name"))?;
-                if name != "auto" {
-                    let dtype =
-                        name.parse::<DType>().ok().filter(|d| DType::is_float(*d) && *d != DType::F64);
-                    let dtype = dtype.ok_or_else(|| invalid("float32, bfloat16, float16 or auto"))?;
-                    if self.dtype.is_some_and(|other| other != dtype) {
-                        return Err(invalid("the same as the other spelling of dtype"));
-                    }
-                    self.dtype = Some(dtype);
-                }
-            }
-            "low_cpu_mem_usage" => self.low_cpu_mem_usage = Some(flag()?),
-            "attn_implementation" => {
-                self.attention = Some(match value.as_str() {
-                    Some("eager") => Attention::Eager,
-                    Some("fused" | "sdpa" | "flash_attention_2") => Attention::Fused,
-                    _ => return Err(invalid("eager, or fused (also sdpa, flash_attention_2)")),
-                });
-            }
-            "device_map" => self.device = Some(device(key, value)?),
-            "max_memory" => self.max_host_memory = host_budget(value)?,
-            "add_bos_token" => self.add_bos_token = Some(flag()?),
-            "chat_template" => {
-                let template = value.as_str().ok_or_else(|| invalid("a template's text"))?;
-                self.chat_template = Some(template.to_owned());
-            }
-            "use_cache" | "use_fast" if !flag()? => {
-                let reason = if key == "use_cache" {
-                    "generation always keeps keys and values"
-                } else {
-                    "only tokenizer.json (the fast tokenizer) is read"
-                };
-                return Err(LoadConfigError::refused(key, reason));
-            }
-            "trust_remote_code" => {
-                flag()?;
-            }
-            _ => {}
         }
-        Ok(())
+        config.settle_quantization(&bits, &mut errors);
+        if errors.is_empty() { Ok(config) } else { Err(errors) }
+    }
+
+    /// Sets the knob `knob` from the value of `key`, which is how it was spelt.
+    fn set(
+        &mut self,
+        knob: &str,
+        key: &str,
+        value: &Value,
+        bits: &mut Bits,
+        errors: &mut Vec<LoadConfigError>,
+    ) {
+        let null_is_a_value = ["rope_scaling", "sliding_window"].contains(&knob);
+        if value.is_null() && !null_is_a_value {
+            return;
+        }
+        match knob {
+            "dtype" => {
+                let dtype = read_dtype(key, value).and_then(|dtype| match (self.dtype, dtype) {
+                    (Some(one), Some(other)) if one != other => Err(LoadConfigError::contradiction(
+                        key,
+                        format!("is {other}, but the other spelling of dtype says {one}"),
+                    )),
+                    _ => Ok(dtype.or(self.dtype)),
+                });
+                keep(&mut self.dtype, dtype, errors);
+            }
+            "quantization" => match Quantization::parse(value) {
+                Some(format) => bits.asked.push((key.to_owned(), format)),
+                None => errors.push(LoadConfigError::invalid(key, value, Quantization::EXPECTED)),
+            },
+            "load_in_8bit" | "load_in_4bit" => {
+                let (name, format) = match knob {
+                    "load_in_8bit" => ("load_in_8bit", Quantization::Q8_0),
+                    _ => ("load_in_4bit", Quantization::Q4_0),
+                };
+                match flag(key, value) {
+                    Ok(Some(true)) => bits.asked.push((key.to_owned(), format)),
+                    Ok(_) => bits.excluded.push((name, format)),
+                    Err(error) => errors.push(error),
+                }
+            }
+            "quantization_config" => {
+                let (format, details) = quantization::parse_config(key, value, errors);
+                bits.asked.extend(format.map(|format| (key.to_owned(), format)));
+                self.quantization_config = details;
+            }
+            "device_map" => self.device_map = device_map::parse(key, value, errors),
+            "max_memory" => self.max_memory = budget::parse(key, value, errors).unwrap_or_default(),
+            "attn_implementation" => match value.as_str() {
+                Some("eager") => self.attention = Some(Attention::Eager),
+                Some("fused" | "sdpa" | "flash_attention_2") => self.attention = Some(Attention::Fused),
+                _ => {
+                    let expected = "eager, or fused (also sdpa, flash_attention_2)";
+                    errors.push(LoadConfigError::invalid(key, value, expected));
+                }
+            },
+            "rope_scaling" => {
+                let scaling = rope::parse(key, value, errors);
+                match (&self.rope_scaling, scaling) {
+                    (Some(one), Some(other)) if *one != other => {
+                        let rule = "differs from the other spelling of rope_scaling; keep one";
+                        errors.push(LoadConfigError::contradiction(key, rule));
+                    }
+                    (_, Some(scaling)) => self.rope_scaling = Some(scaling),
+                    (_, None) => {}
+                }
+            }
+            "sliding_window" => match whole(value).filter(|window| *window > 0) {
+                None if !value.is_null() => {
+                    errors.push(LoadConfigError::invalid(key, value, "a whole number above 0, or null"));
+                }
+                window => self.sliding_window = Some(window),
+            },
+            "low_cpu_mem_usage" => keep(&mut self.low_cpu_mem_usage, flag(key, value), errors),
+            "use_cache" => keep(&mut self.use_cache, flag(key, value), errors),
+            "trust_remote_code" => keep(&mut self.trust_remote_code, flag(key, value), errors),
+            "use_fast" => keep(&mut self.use_fast, flag(key, value), errors),
+            "add_bos_token" => keep(&mut self.add_bos_token, flag(key, value), errors),
+            "legacy" => keep(&mut self.legacy, flag(key, value), errors),
+            "offload_folder" => keep(&mut self.offload_folder, text(key, value), errors),
+            "revision" => keep(&mut self.revision, text(key, value), errors),
+            "cache_dir" => keep(&mut self.cache_dir, text(key, value), errors),
+            "chat_template" => keep(&mut self.chat_template, text(key, value), errors),
+            // `Knob::find` gives no other key; a test goes through all of them.
+            _ => errors.push(LoadConfigError::unknown(key)),
+        }
+    }
+
+    fn settle_quantization(&mut self, bits: &Bits, errors: &mut Vec<LoadConfigError>) {
+        let Some((first, format)) = bits.asked.first() else {
+            self.quantization = (!bits.excluded.is_empty()).then_some(Quantization::Off);
+            return;
+        };
+        for (key, other) in bits.asked.iter().skip(1).filter(|(_, other)| other != format) {
+            let rule = format!("asks for {}, but `{first}` asks for {}", other.name(), format.name());
+            errors.push(LoadConfigError::contradiction(key, rule));
+        }
+        if let Some((key, _)) = bits.excluded.iter().find(|(_, excluded)| excluded == format) {
+            let rule = format!("is false, but `{first}` asks for {}", format.name());
+            errors.push(LoadConfigError::contradiction(key, rule));
+        }
+        self.quantization = Some(*format);
+    }
+
+    /// The same with one knob, or one entry of a map (`max_memory.0`), set to `value`; null takes it out.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the key or the value.
+    pub fn with(&self, key: &str, value: &Value) -> Result<Self, Vec<LoadConfigError>> {
+        let mut map = self.to_map();
+        let (name, entry) = match key.split_once('.') {
+            Some((name, entry)) if Knob::find(key).is_none() => (name, Some(entry)),
+            _ => (key, None),
+        };
+        let Some(knob) = Knob::find(name) else { return Err(vec![LoadConfigError::unknown(name)]) };
+        let before = map.shift_remove(knob.states);
+        let value = match (entry, before) {
+            (None, _) => value.clone(),
+            (Some(entry), before) => {
+                let mut entries = match before {
+                    Some(Value::Object(entries)) => entries,
+                    _ => Map::new(),
+                };
+                match value {
+                    Value::Null => entries.shift_remove(entry),
+                    _ => entries.insert(entry.to_owned(), value.clone()),
+                };
+                if entries.is_empty() { Value::Null } else { Value::Object(entries) }
+            }
+        };
+        map.insert(name.to_owned(), value);
+        Self::from_map_all(&map)
+    }
+
+    /// What this build's engine cannot do of it: why a load with it is refused, although its size is known.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<LoadConfigError> {
+        let mut refused = Vec::new();
+        for knob in &KNOBS {
+            let (Effect::Refused(reason) | Effect::EstimateOnly(reason)) = knob.effect else { continue };
+            let asked = match knob.key {
+                "quantization" => self.quantization.is_some_and(|format| format.dtype().is_some()),
+                "quantization_config" => !self.quantization_config.is_empty(),
+                "offload_folder" => self.offload_folder.is_some(),
+                "use_cache" => self.use_cache == Some(false),
+                "use_fast" => self.use_fast == Some(false),
+                "legacy" => self.legacy == Some(true),
+                _ => false,
+            };
+            if asked {
+                refused.push(LoadConfigError::refused(knob.key, reason));
+            }
+        }
+        if let Err(error) = self.single_device() {
+            refused.push(error);
+        }
+        refused
+    }
+
+    /// The one device that all layers go to, `auto` where the loader chooses; `None` where nothing is said.
+    ///
+    /// # Errors
+    /// Layers on several devices, which no engine of this build has.
+    pub fn single_device(&self) -> Result<Option<String>, LoadConfigError> {
+        let Some(map) = &self.device_map else { return Ok(None) };
+        match device_map::devices(map).as_slice() {
+            [] => Ok(Some("auto".to_owned())),
+            [device] => Ok(Some(device.to_string())),
+            _ => {
+                let reason = "layers on more than one device are not in this build; name one device";
+                Err(LoadConfigError::refused("device_map", reason))
+            }
+        }
+    }
+
+    /// Options of an estimate with this load config below them.
+    #[must_use]
+    pub fn options(&self, above: &Options) -> Options {
+        let quantized = self.quantization.and_then(Quantization::dtype);
+        // What is multiplied, and so kept in the cache, stays a float where weights are quantized.
+        let kv_dtype = if quantized.is_some() && above.dtype.is_none() { self.dtype } else { None };
+        Options {
+            dtype: above.dtype.or(quantized.or(self.dtype).map(Into::into)),
+            kv_dtype: above.kv_dtype.or(kv_dtype),
+            attn: above.attn.or(self.attention),
+            ..above.clone()
+        }
     }
 
     /// The model as this load sees it: the config with its overrides, validated as a whole.
     ///
     /// # Errors
     /// A config that is refused, with or without the overrides.
-    pub fn apply(&self, fields: &Fields) -> Result<ModelConfig, crate::config::ConfigError> {
+    pub fn apply(&self, fields: &Fields) -> Result<ModelConfig, ConfigError> {
         ModelConfig::from_fields(&self.overridden(fields))
     }
 
@@ -146,7 +333,8 @@ impl LoadConfig {
                     }
                 }
             }
-            map.insert("rope_scaling".to_owned(), scaling.clone().unwrap_or(Value::Null));
+            let scaling = scaling.clone().map_or(Value::Null, Value::Object);
+            map.insert("rope_scaling".to_owned(), scaling);
         }
         if let Some(window) = self.sliding_window {
             map.insert("sliding_window".to_owned(), window.into());
@@ -155,113 +343,60 @@ impl LoadConfig {
     }
 }
 
-/// The one device that a `device_map` names.
-fn device(key: &str, value: &Value) -> Result<String, LoadConfigError> {
-    let expected = "auto, cpu, cuda:0, or a map of module names that all name one device";
-    let invalid = || LoadConfigError::invalid(key, value, expected);
-    match value {
-        Value::String(name) => Ok(match name.as_str() {
-            "balanced" | "balanced_low_0" | "sequential" => "auto".to_owned(),
-            other => other.to_owned(),
-        }),
-        Value::Object(map) => {
-            let name = |device: &Value| match device {
-                Value::String(name) => Some(name.clone()),
-                Value::Number(index) => index.as_u64().map(|index| format!("cuda:{index}")),
-                _ => None,
-            };
-            let mut names = map.values().map(|device| name(device).ok_or_else(invalid));
-            let first = names.next().ok_or_else(invalid)??;
-            for other in names {
-                if other? != first {
-                    let reason = "layers on more than one device are not in this build; name one device";
-                    return Err(LoadConfigError::refused(key, reason));
-                }
-            }
-            Ok(first)
+/// PyTorch's name of a format that a load computes in.
+fn torch_name(dtype: DType) -> Option<&'static str> {
+    Some(match dtype {
+        DType::F32 => "float32",
+        DType::Bf16 => "bfloat16",
+        DType::F16 => "float16",
+        _ => return None,
+    })
+}
+
+/// A whole number, also where a writer has stored it as `2047.0`.
+fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let float = value.as_f64()?;
+        (float.fract() == 0.0 && (0.0..9e15).contains(&float)).then_some(float as u64)
+    })
+}
+
+/// A dtype; `auto` is none.
+fn read_dtype(key: &str, value: &Value) -> Result<Option<DType>, LoadConfigError> {
+    let name = value.as_str();
+    if name == Some("auto") {
+        return Ok(None);
+    }
+    let dtype = name.and_then(|name| name.parse().ok());
+    match dtype {
+        Some(dtype) if torch_name(dtype).is_some() => Ok(Some(dtype)),
+        Some(DType::Q8_0 | DType::Q4_0) => {
+            let expected = "a float format; quantized formats go into `quantization`";
+            Err(LoadConfigError::invalid(key, value, expected))
         }
-        _ => Err(invalid()),
+        _ => Err(LoadConfigError::invalid(key, value, "float32, bfloat16, float16 or auto")),
     }
 }
 
-/// The host's budget; budgets of devices that are not here have nothing to bind.
-fn host_budget(value: &Value) -> Result<Option<u64>, LoadConfigError> {
-    let path = |device: &str| format!("max_memory.{device}");
-    let map = value.as_object().ok_or_else(|| {
-        LoadConfigError::invalid("max_memory", value, r#"a map of devices to sizes: {"cpu": "8GiB"}"#)
-    })?;
-    let mut host = None;
-    for (device, size) in map {
-        let bytes = match size {
-            Value::Number(number) => number.as_u64(),
-            Value::String(text) => Some(parse_size(text).map_err(|error| LoadConfigError::Invalid {
-                path: path(device),
-                found: size.to_string(),
-                expected: error.to_string(),
-            })?),
-            _ => None,
-        };
-        let bytes = bytes
-            .ok_or_else(|| LoadConfigError::invalid(&path(device), size, "bytes or a size such as 8GiB"))?;
-        match device.as_str() {
-            "cpu" => host = Some(bytes),
-            index if index.parse::<u16>().is_ok() => {}
-            _ => {
-                let found = Value::String(device.clone());
-                return Err(LoadConfigError::invalid("max_memory", &found, "cpu or the index of a GPU"));
-            }
-        }
+fn flag(key: &str, value: &Value) -> Result<Option<bool>, LoadConfigError> {
+    value.as_bool().map(Some).ok_or_else(|| LoadConfigError::invalid(key, value, "true or false"))
+}
+
+fn text(key: &str, value: &Value) -> Result<Option<String>, LoadConfigError> {
+    let text = value.as_str().filter(|text| !text.is_empty());
+    text.map(|text| Some(text.to_owned())).ok_or_else(|| LoadConfigError::invalid(key, value, "a text"))
+}
+
+fn keep<T>(
+    slot: &mut Option<T>,
+    read: Result<Option<T>, LoadConfigError>,
+    errors: &mut Vec<LoadConfigError>,
+) {
+    match read {
+        Ok(value) => *slot = value,
+        Err(error) => errors.push(error),
     }
-    Ok(host)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::RopeScaling;
-
-    fn parse(json: &str) -> Result<LoadConfig, LoadConfigError> {
-        LoadConfig::parse(json.as_bytes())
-    }
-
-    #[test]
-    fn the_seed_guide_examples_are_understood() {
-        assert_eq!(parse(r#"{"low_cpu_mem_usage": true}"#).map(|c| c.low_cpu_mem_usage), Ok(Some(true)));
-        let budget = parse(r#"{"max_memory": {"0": "12GiB", "cpu": "32GiB"}}"#).expect("a budget");
-        assert_eq!(budget.max_host_memory, Some(32 << 30));
-        assert_eq!(parse(r#"{"torch_dtype": "float16"}"#).map(|c| c.dtype), Ok(Some(DType::F16)));
-        let device = |json| parse(json).expect("a device").device.expect("named");
-        assert_eq!(device(r#"{"device_map": {"": "cuda:0"}}"#), "cuda:0");
-        assert_eq!(device(r#"{"device_map": "sequential"}"#), "auto");
-        assert_eq!(device(r#"{"device_map": {"model.embed_tokens": 0, "model.layers": 0}}"#), "cuda:0");
-    }
-
-    #[test]
-    fn nothing_is_dropped() {
-        let error = |json: &str| parse(json).expect_err(json).to_string();
-        assert!(error(r#"{"slidingwindow": 5}"#).contains("`sliding_window`"));
-        assert!(error(r#"{"low_cpu_mem_usage": 1}"#).contains("true or false"));
-        assert!(error(r#"{"max_memory": {"cpu": "32G"}}"#).contains("max_memory.cpu"));
-        assert!(error(r#"{"load_in_8bit": true}"#).contains("load_in_8bit"));
-        assert!(error(r#"{"use_cache": false}"#).contains("use_cache"));
-        assert!(error(r#"{"use_fast": false}"#).contains("tokenizer.json"));
-        assert!(error(r#"{"dtype": "bf16", "torch_dtype": "f16"}"#).contains("spelling"));
-        assert!(error(r#"{"device_map": {"a": "cpu", "b": "cuda:0"}}"#).contains("more than one device"));
-        assert!(parse(r#"{"load_in_8bit": false, "quantization_config": null}"#).is_ok());
-    }
-
-    #[test]
-    fn overrides_reach_the_model() {
-        let fields = Fields::parse(
-            br#"{"model_type":"phi3","sliding_window":2047,"rope_parameters":{"rope_type":"default","rope_theta":5e5}}"#,
-        )
-        .expect("an object");
-        let config = parse(r#"{"rope_scaling": {"type": "linear", "factor": 2.0}, "sliding_window": null}"#)
-            .expect("known knobs")
-            .apply(&fields)
-            .expect("a valid model");
-        assert_eq!(config.rope_scaling, RopeScaling::Linear { factor: 2.0 });
-        assert_eq!((config.sliding_window, config.rope_theta), (None, 5e5));
-        assert_eq!(LoadConfig::default().apply(&fields), ModelConfig::from_fields(&fields));
-    }
-}
+mod tests;

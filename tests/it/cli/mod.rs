@@ -4,5 +4,6 @@ mod bad_input;
 mod contract;
 mod convert;
 mod memory;
+mod config;
 mod runs;
 mod templates;

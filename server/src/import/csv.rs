@@ -1,0 +1,65 @@
+//! A table as RFC 4180 has it, with a column `load_config_json`.
+
+use std::path::Path;
+
+use csv::{ByteRecord, ReaderBuilder};
+use phi3::api::ErrorObject;
+use serde_json::{Map, Value};
+
+use super::{COLUMN, Imported, unreadable};
+
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Imported, ErrorObject> {
+    // Rows of another length are told one by one, not as the end of the file.
+    let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes);
+    let fail = |error: csv::Error| unreadable(path, format_args!("is no CSV file: {error}"));
+    let headers = reader.byte_headers().map_err(fail)?.clone();
+    let headers: Vec<String> =
+        headers.iter().map(|header| String::from_utf8_lossy(header).trim().to_owned()).collect();
+    let position =
+        headers.iter().position(|header| header.eq_ignore_ascii_case(COLUMN)).ok_or_else(|| {
+            unreadable(path, format_args!("has no column {COLUMN}; its columns: {}", headers.join(", ")))
+        })?;
+    let mut imported = Imported::default();
+    let mut record = ByteRecord::new();
+    for row in 1.. {
+        if !reader.read_byte_record(&mut record).map_err(fail)? {
+            break;
+        }
+        add(&mut imported, row, &headers, position, &record);
+    }
+    Ok(imported)
+}
+
+fn add(imported: &mut Imported, row: u64, headers: &[String], position: usize, record: &ByteRecord) {
+    let shown = || record.iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(",");
+    let refuse = |message: String| vec![ErrorObject::new("row_malformed", message)];
+    let cells: Result<Vec<&str>, _> = record.iter().map(std::str::from_utf8).collect();
+    let cells = match cells {
+        Ok(cells) if cells.len() == headers.len() => cells,
+        Ok(cells) => {
+            let message = format!(
+                "has {} cells, the header has {}: a cell with commas or quotes must stand in quotes, \
+                 with its own quotes doubled",
+                cells.len(),
+                headers.len()
+            );
+            imported.add_error(row, &Map::new(), refuse(message), &shown());
+            return;
+        }
+        Err(error) => {
+            imported.add_error(row, &Map::new(), refuse(format!("is not UTF-8 text ({error})")), &shown());
+            return;
+        }
+    };
+    let mut columns = Map::new();
+    for (index, (header, cell)) in headers.iter().zip(&cells).enumerate() {
+        if index == position {
+            continue;
+        }
+        // A second column of a name must not take the place of the first.
+        let key =
+            if columns.contains_key(header) { format!("{header}#{}", index + 1) } else { header.clone() };
+        columns.insert(key, Value::from(*cell));
+    }
+    imported.add_text(row, columns, cells[position]);
+}

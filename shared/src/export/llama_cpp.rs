@@ -1,0 +1,284 @@
+//! A command line of llama.cpp's server, after the conversion that it needs.
+
+use serde_json::Value;
+
+use super::quote::{command, has_nul, shell};
+use super::stated::Stated;
+use super::{Model, Subject};
+use crate::dtype::DType;
+
+/// The file that a conversion writes.
+const CONVERTED: &str = "model.gguf";
+
+/// More layers than any model has: all of them.
+const ALL_LAYERS: &str = "999";
+
+pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated) -> String {
+    stated.grant_what_servers_do();
+    let mut lines: Vec<Vec<String>> = vec![vec!["llama-server".to_owned()]];
+    let mut option = |flag: &str, value: &str| lines.push(vec![flag.to_owned(), shell(value)]);
+    let conversion = place(subject, stated, &mut option);
+
+    if let Some(context) = stated.take_context() {
+        option("--ctx-size", &context.to_string());
+    }
+    device_map(stated, &mut option);
+    budgets(subject, stated, &mut option);
+    let attention = stated.take_text("attn_implementation");
+    match attention.as_deref() {
+        Some("eager") => option("--flash-attn", "off"),
+        Some(_) => option("--flash-attn", "on"),
+        None => {}
+    }
+    match stated.take_kv_dtype() {
+        Some(dtype @ (DType::F32 | DType::Bf16 | DType::F16 | DType::Q8_0 | DType::Q4_0)) => {
+            option("--cache-type-k", dtype.name());
+            if dtype.is_quantized() && attention.as_deref() == Some("eager") {
+                let reason = "values are quantized only with flash attention; keys alone are";
+                stated.approximated("kv_dtype", dtype.name().into(), reason);
+            } else {
+                option("--cache-type-v", dtype.name());
+            }
+        }
+        Some(dtype) => stated.dropped("kv_dtype", dtype.name().into(), "llama.cpp has no such cache"),
+        None => {}
+    }
+    rope(stated, &mut option);
+    stated.drop_key("sliding_window", "llama.cpp takes the window from the GGUF, and disables that of Phi-3");
+    if let Some(add) = stated.take_flag("add_bos_token") {
+        option("--override-kv", &format!("tokenizer.ggml.add_bos_token=bool:{add}"));
+    }
+    stated.drop_key(
+        "low_cpu_mem_usage",
+        "files are mapped by default; --no-mmap (in newer builds --load-mode none) reads them whole",
+    );
+    stated.drop_key("trust_remote_code", "llama.cpp runs no repository code");
+    stated.drop_key("revision", "llama.cpp takes no revision; download the file and give its path");
+    let cache = stated.take_text("cache_dir");
+    if let Some(template) = stated.take_text("chat_template") {
+        if has_nul(&template) {
+            stated.dropped("chat_template", template.into(), "holds a NUL, which no command line can");
+        } else {
+            lines.push(vec!["--jinja".to_owned()]);
+            lines.push(vec!["--chat-template".to_owned(), shell(&template)]);
+        }
+    }
+    match (cache, subject.model) {
+        (None, _) => {}
+        (Some(folder), Model::Hub(_)) if !has_nul(&folder) => {
+            lines[0].insert(0, format!("LLAMA_CACHE={}", shell(&folder)));
+        }
+        (Some(folder), _) => stated.dropped("cache_dir", folder.into(), "a local file needs no cache"),
+    }
+    conversion + &command(&lines)
+}
+
+/// Names the model; gives the commands that make a GGUF of it where it is none.
+fn place(subject: &Subject<'_>, stated: &mut Stated, option: &mut impl FnMut(&str, &str)) -> String {
+    let argument = subject.model.argument();
+    match subject.model {
+        Model::Directory(_) => {
+            option("--model", CONVERTED);
+            let quantization = stated.take_text("quantization");
+            let dtype = stated.take_text("dtype");
+            let outtype = match (quantization.as_deref(), dtype.as_deref()) {
+                (Some("q8_0"), _) => "q8_0",
+                (_, Some("float32")) => "f32",
+                (_, Some("float16")) => "f16",
+                (_, Some("bfloat16")) => "bf16",
+                _ => "auto",
+            };
+            let convert = |file: &str| {
+                let words = [
+                    "python3",
+                    "convert_hf_to_gguf.py",
+                    &shell(&argument),
+                    "--outfile",
+                    file,
+                    "--outtype",
+                    outtype,
+                ];
+                words.join(" ") + "\n"
+            };
+            match quantization.as_deref() {
+                Some("q4_0") => {
+                    let whole = "model-unquantized.gguf";
+                    convert(whole) + &format!("llama-quantize {whole} {CONVERTED} Q4_0\n")
+                }
+                _ => convert(CONVERTED),
+            }
+        }
+        Model::Gguf(_) => {
+            option("--model", &argument);
+            fixed(stated);
+            String::new()
+        }
+        Model::Hub(name) => {
+            option("--hf-repo", &argument);
+            stated.approximated(
+                "model",
+                name.as_str().into(),
+                "only a repository that holds GGUF files is read",
+            );
+            fixed(stated);
+            String::new()
+        }
+        Model::Unplaced(name) => {
+            option("--model", &argument);
+            stated.dropped(
+                "model",
+                name.as_str().into(),
+                "there are no weights to it; put the path of a GGUF there",
+            );
+            fixed(stated);
+            String::new()
+        }
+    }
+}
+
+/// A GGUF holds its number format.
+fn fixed(stated: &mut Stated) {
+    stated.drop_key("dtype", "a GGUF holds its number format; choose the file in that format");
+    stated.drop_key(
+        "quantization",
+        "a GGUF holds its number format; choose the file in it, or run llama-quantize",
+    );
+}
+
+fn device_map(stated: &mut Stated, option: &mut impl FnMut(&str, &str)) {
+    match stated.take("device_map") {
+        Some(Value::String(device)) => match device.split_once(':') {
+            Some(("cuda", index)) => {
+                option("--device", &format!("CUDA{index}"));
+                option("--n-gpu-layers", ALL_LAYERS);
+            }
+            Some(("wgpu" | "webgpu", index)) => {
+                option("--device", &format!("Vulkan{index}"));
+                option("--n-gpu-layers", ALL_LAYERS);
+                let reason = "Vulkan's order of devices may differ: see --list-devices";
+                stated.approximated("device_map", device.into(), reason);
+            }
+            Some(_) => {
+                let reason = "llama.cpp has its own names of devices: take one from --list-devices";
+                stated.dropped("device_map", device.into(), reason);
+            }
+            None if device == "cpu" => option("--device", "none"),
+            None => {
+                let reason = "llama.cpp splits layers over all GPUs by their free memory";
+                stated.approximated("device_map", device.into(), reason);
+            }
+        },
+        Some(Value::Object(map)) => placed_layers(&map, stated, option),
+        _ => {}
+    }
+}
+
+/// Layers by number: how many lie on GPUs, and on which.
+fn placed_layers(
+    map: &serde_json::Map<String, Value>,
+    stated: &mut Stated,
+    option: &mut impl FnMut(&str, &str),
+) {
+    let layer =
+        |module: &str| module.rsplit_once("layers.").is_some_and(|(_, number)| number.parse::<u32>().is_ok());
+    let mut counts: Vec<u32> = Vec::new();
+    let mut on_gpu = 0;
+    for (module, device) in map {
+        let path = format!("device_map.{module}");
+        let gpu = device.as_str().and_then(|device| device.strip_prefix("cuda:")?.parse::<usize>().ok());
+        match gpu.filter(|gpu| *gpu < 64) {
+            _ if !layer(module) => {
+                stated.dropped(path, device.clone(), "llama.cpp places whole layers, by number");
+            }
+            Some(gpu) => {
+                on_gpu += 1;
+                counts.resize(counts.len().max(gpu + 1), 0);
+                counts[gpu] += 1;
+                stated.approximated(
+                    path,
+                    device.clone(),
+                    "so many layers, counted from the last, lie on the GPU",
+                );
+            }
+            None if device == "cpu" => {
+                stated.approximated(
+                    path,
+                    device.clone(),
+                    "so many layers, counted from the first, lie on the CPU",
+                );
+            }
+            None => stated.dropped(path, device.clone(), "llama.cpp's device for it is not known"),
+        }
+    }
+    if counts.is_empty() && !map.keys().any(|module| layer(module)) {
+        return;
+    }
+    option("--n-gpu-layers", &on_gpu.to_string());
+    if counts.len() > 1 {
+        let shares: Vec<String> = counts.iter().map(u32::to_string).collect();
+        option("--tensor-split", &shares.join(","));
+    }
+}
+
+/// llama.cpp leaves a margin on each GPU; a budget is what is left of the whole.
+fn budgets(subject: &Subject<'_>, stated: &mut Stated, option: &mut impl FnMut(&str, &str)) {
+    let Some(Value::Object(map)) = stated.take("max_memory") else { return };
+    let only_gpu = map.keys().filter(|device| device.parse::<u16>().is_ok()).count() == 1;
+    for (device, bytes) in map {
+        let path = format!("max_memory.{device}");
+        let spare =
+            subject.device_memory.zip(bytes.as_u64()).and_then(|(total, budget)| total.checked_sub(budget));
+        match (device.as_str(), spare) {
+            ("0", Some(spare)) if only_gpu => {
+                option("--fit-target", &spare.div_ceil(1 << 20).to_string());
+                let reason = "a margin to leave free: it holds against free memory, not as a budget";
+                stated.approximated(path, bytes, reason);
+            }
+            ("cpu", _) => stated.dropped(path, bytes, "llama.cpp has no budget for the host"),
+            _ => {
+                let reason =
+                    "llama.cpp has no budget: give --n-gpu-layers, or --fit-target with the margin in MiB";
+                stated.dropped(path, bytes, reason);
+            }
+        }
+    }
+}
+
+fn rope(stated: &mut Stated, option: &mut impl FnMut(&str, &str)) {
+    let Some(scaling) = stated.take("rope_scaling") else { return };
+    let Value::Object(mut parameters) = scaling else {
+        option("--rope-scaling", "none");
+        return;
+    };
+    let kind = parameters.shift_remove("rope_type");
+    let known: &[(&str, &str)] = match kind.as_ref().and_then(Value::as_str) {
+        Some(kind @ "linear") => {
+            option("--rope-scaling", kind);
+            &[("factor", "--rope-scale")]
+        }
+        Some(kind @ "yarn") => {
+            option("--rope-scaling", kind);
+            &[
+                ("factor", "--rope-scale"),
+                ("original_max_position_embeddings", "--yarn-orig-ctx"),
+                ("attention_factor", "--yarn-attn-factor"),
+                ("beta_fast", "--yarn-beta-fast"),
+                ("beta_slow", "--yarn-beta-slow"),
+            ]
+        }
+        Some(kind) => {
+            let reason = "llama.cpp has linear and yarn; what else there is comes with the GGUF";
+            stated.dropped("rope_scaling.rope_type", kind.into(), reason);
+            &[]
+        }
+        None => &[],
+    };
+    for (name, flag) in known.iter().chain(&[("rope_theta", "--rope-freq-base")]) {
+        if let Some(number) = parameters.shift_remove(*name).as_ref().and_then(Value::as_f64) {
+            option(flag, &number.to_string());
+        }
+    }
+    for (name, value) in parameters {
+        stated.dropped(format!("rope_scaling.{name}"), value, "comes with the GGUF");
+    }
+}

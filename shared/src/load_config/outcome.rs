@@ -1,0 +1,171 @@
+//! How an attempt ended, in classes that ask for different next steps.
+
+use serde::{Deserialize, Serialize};
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeClass {
+    /// It loaded and computed.
+    Passed,
+    /// Somebody ended it.
+    Cancelled,
+    /// The load config, the model's config or an option is refused.
+    ConfigInvalid,
+    /// No engine here knows the architecture.
+    UnknownArchitecture,
+    /// Files are incomplete or damaged.
+    DownloadCorrupt,
+    /// The checkpoint lacks a tensor or has another shape than the config says.
+    MissingTensor,
+    /// The device asked for is not there.
+    DeviceAbsent,
+    /// The device does not compute in the number format.
+    DtypeUnsupported,
+    /// Layers could not be placed.
+    PlacementFailed,
+    /// The host ran out of memory while loading.
+    OomLoadHost,
+    /// The device ran out of memory for weights.
+    OomDeviceWeights,
+    /// The device ran out of memory for the KV cache.
+    OomDeviceKv,
+    /// The device ran out of memory for activations.
+    OomDeviceActivation,
+    /// A sequence is longer than the model or its cache takes.
+    ContextTooLong,
+    /// A sequence longer than the sliding window failed or went wrong.
+    WindowError,
+    /// A kernel is missing or failed.
+    KernelError,
+    /// Logits hold NaN or infinity.
+    NanInf,
+    /// It computes, but not what it should.
+    WrongTokens,
+    /// It took longer than it may.
+    Timeout,
+    /// It gave no sign of life.
+    Stall,
+    /// The worker's process ended without a word.
+    WorkerLost,
+}
+
+impl OutcomeClass {
+    /// Every class.
+    pub const ALL: [Self; 21] = [
+        Self::Passed,
+        Self::Cancelled,
+        Self::ConfigInvalid,
+        Self::UnknownArchitecture,
+        Self::DownloadCorrupt,
+        Self::MissingTensor,
+        Self::DeviceAbsent,
+        Self::DtypeUnsupported,
+        Self::PlacementFailed,
+        Self::OomLoadHost,
+        Self::OomDeviceWeights,
+        Self::OomDeviceKv,
+        Self::OomDeviceActivation,
+        Self::ContextTooLong,
+        Self::WindowError,
+        Self::KernelError,
+        Self::NanInf,
+        Self::WrongTokens,
+        Self::Timeout,
+        Self::Stall,
+        Self::WorkerLost,
+    ];
+
+    /// The name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Cancelled => "cancelled",
+            Self::ConfigInvalid => "config_invalid",
+            Self::UnknownArchitecture => "unknown_architecture",
+            Self::DownloadCorrupt => "download_corrupt",
+            Self::MissingTensor => "missing_tensor",
+            Self::DeviceAbsent => "device_absent",
+            Self::DtypeUnsupported => "dtype_unsupported",
+            Self::PlacementFailed => "placement_failed",
+            Self::OomLoadHost => "oom_load_host",
+            Self::OomDeviceWeights => "oom_device_weights",
+            Self::OomDeviceKv => "oom_device_kv",
+            Self::OomDeviceActivation => "oom_device_activation",
+            Self::ContextTooLong => "context_too_long",
+            Self::WindowError => "window_error",
+            Self::KernelError => "kernel_error",
+            Self::NanInf => "nan_inf",
+            Self::WrongTokens => "wrong_tokens",
+            Self::Timeout => "timeout",
+            Self::Stall => "stall",
+            Self::WorkerLost => "worker_lost",
+        }
+    }
+
+    /// Whether the same attempt would end the same way, so that an identical retry is refused.
+    #[must_use]
+    pub fn is_deterministic(self) -> bool {
+        !matches!(
+            self,
+            Self::Passed
+                | Self::Cancelled
+                | Self::DeviceAbsent
+                | Self::Timeout
+                | Self::Stall
+                | Self::WorkerLost
+        )
+    }
+
+    /// The class of an error by its code, where the code alone tells it.
+    ///
+    /// `oom` does not: what was allocated, and where, decides ([`OutcomeClass::of_oom`]).
+    #[must_use]
+    pub fn of_code(code: &str) -> Option<Self> {
+        Some(match code {
+            "cancelled" => Self::Cancelled,
+            "load_config_invalid"
+            | "unsupported_load_config"
+            | "config_invalid"
+            | "unsupported_config"
+            | "invalid_option" => Self::ConfigInvalid,
+            "unknown_architecture" => Self::UnknownArchitecture,
+            "weights_corrupt" | "missing_shards" | "not_a_weight_file" => Self::DownloadCorrupt,
+            "weights_mismatch" => Self::MissingTensor,
+            "device_absent" => Self::DeviceAbsent,
+            "weights_unsupported" => Self::DtypeUnsupported,
+            "context_too_long" | "sequence_full" => Self::ContextTooLong,
+            "backend" => Self::KernelError,
+            "nan_logits" => Self::NanInf,
+            "tokenizer_invalid" | "tokenizer_failed" | "template_error" => Self::WrongTokens,
+            "worker_stalled" => Self::Stall,
+            "worker_killed" => Self::WorkerLost,
+            _ => return None,
+        })
+    }
+
+    /// The class of an out-of-memory by where it happened and which term of the estimate was being allocated.
+    #[must_use]
+    pub fn of_oom(on_host: bool, term: &str) -> Self {
+        match (on_host, term) {
+            (true, _) => Self::OomLoadHost,
+            (_, "kv_cache") => Self::OomDeviceKv,
+            (_, "activations") => Self::OomDeviceActivation,
+            _ => Self::OomDeviceWeights,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_json() {
+        for class in OutcomeClass::ALL {
+            assert_eq!(serde_json::to_value(class).expect("a name"), class.name());
+            assert_eq!(OutcomeClass::ALL.iter().filter(|other| other.name() == class.name()).count(), 1);
+        }
+    }
+}

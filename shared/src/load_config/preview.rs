@@ -1,0 +1,130 @@
+//! What a knob would do to memory: bytes now, bytes then.
+
+use serde::Serialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::{KNOBS, LoadConfig, LoadConfigError};
+use crate::config::{ConfigError, Fields};
+use crate::decoder::Decoder;
+use crate::estimate::{self, Options, OptionsError, Report, StoredTensors};
+
+/// The model that a knob is tried on.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Its `config.json`.
+    pub fields: &'a Fields,
+    /// Its tensors, where there is a checkpoint.
+    pub stored: Option<&'a StoredTensors>,
+    /// Options of the estimate that stand above every load config.
+    pub options: &'a Options,
+}
+
+/// One number of the estimate, before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TermChange {
+    /// `weights`, `kv_cache`, `activations`, …, `host_load_peak`, `host_load_peak_beside_gpu`, `total`.
+    pub name: String,
+    /// Bytes now.
+    pub now_bytes: u64,
+    /// Bytes with the change.
+    pub then_bytes: u64,
+}
+
+/// What one knob does to memory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Preview {
+    /// The knob, or the entry of a map.
+    pub key: String,
+    /// The value tried.
+    pub value: Value,
+    /// Every term of the estimate, the host's peaks while loading, and the sum of the terms last.
+    pub terms: Vec<TermChange>,
+    /// Why this build's engine would refuse a load with it, where it would.
+    pub refused: Option<String>,
+}
+
+/// A change that cannot be sized.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PreviewError {
+    /// The key or the value is refused.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    LoadConfig(Vec<LoadConfigError>),
+    /// The model's config is refused, with or without the change.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An option is out of range.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+}
+
+impl Subject<'_> {
+    fn report(&self, load_config: &LoadConfig) -> Result<Report, PreviewError> {
+        let decoder = Decoder::from_fields(&load_config.overridden(self.fields))?;
+        Ok(estimate::estimate(&decoder, self.stored, &load_config.options(self.options))?)
+    }
+}
+
+/// Sizes the load with `key` set to `value` on top of `current`.
+///
+/// # Errors
+/// [`PreviewError`].
+pub fn preview(
+    subject: &Subject<'_>,
+    current: &LoadConfig,
+    key: &str,
+    value: &Value,
+) -> Result<Preview, PreviewError> {
+    against(subject, &subject.report(current)?, current, key, value)
+}
+
+/// Sizes every candidate of every knob that differs from what `current` says; a candidate that the model's
+/// architecture refuses is left out.
+///
+/// # Errors
+/// The load config as it is cannot be sized.
+pub fn preview_candidates(subject: &Subject<'_>, current: &LoadConfig) -> Result<Vec<Preview>, PreviewError> {
+    let now = subject.report(current)?;
+    let tried = KNOBS.iter().flat_map(|knob| knob.candidates.iter().map(move |json| (knob.key, *json)));
+    let differs = |key: &str, value: &Value| {
+        current.with(key, value).is_ok_and(|changed| !super::diff(current, &changed).is_empty())
+    };
+    Ok(tried
+        .filter_map(|(key, json)| Some((key, serde_json::from_str::<Value>(json).ok()?)))
+        .filter(|(key, value)| differs(key, value))
+        .filter_map(|(key, value)| against(subject, &now, current, key, &value).ok())
+        .collect())
+}
+
+fn against(
+    subject: &Subject<'_>,
+    now: &Report,
+    current: &LoadConfig,
+    key: &str,
+    value: &Value,
+) -> Result<Preview, PreviewError> {
+    let changed = current.with(key, value).map_err(PreviewError::LoadConfig)?;
+    let then = subject.report(&changed)?;
+    let terms = numbers(current, now)
+        .into_iter()
+        .zip(numbers(&changed, &then))
+        .map(|((name, now_bytes), (_, then_bytes))| TermChange { name, now_bytes, then_bytes })
+        .collect();
+    let refused = changed.refusals().first().map(ToString::to_string);
+    Ok(Preview { key: key.to_owned(), value: value.clone(), terms, refused })
+}
+
+/// The numbers of an estimate that a knob can move: its terms, the host's peak while loading with the model on the
+/// CPU and beside a GPU, and the sum of the terms last.
+fn numbers(load_config: &LoadConfig, report: &Report) -> Vec<(String, u64)> {
+    let low_cpu_mem_usage = load_config.low_cpu_mem_usage.unwrap_or(true);
+    let peaks = report.load_peaks.iter().find(|peak| peak.low_cpu_mem_usage == low_cpu_mem_usage);
+    let peaks = peaks.into_iter().flat_map(|peak| {
+        [("host_load_peak", peak.host_bytes), ("host_load_peak_beside_gpu", peak.host_bytes_beside_gpu)]
+    });
+    let terms = report.terms.iter().map(|term| (term.name.clone(), term.bytes));
+    terms
+        .chain(peaks.map(|(name, bytes)| (name.to_owned(), bytes)))
+        .chain([("total".to_owned(), report.total_bytes)])
+        .collect()
+}

@@ -1,0 +1,105 @@
+//! `rope_scaling`, or `rope_parameters` since transformers 5, in one spelling.
+
+use serde_json::{Map, Value};
+
+use super::LoadConfigError;
+
+/// Kinds that Hugging Face computes; which of them a model's architecture allows is judged with its config.
+const KINDS: [&str; 6] = ["default", "linear", "dynamic", "yarn", "longrope", "llama3"];
+
+/// Parameters that are a number.
+const NUMBERS: [&str; 13] = [
+    "factor",
+    "attention_factor",
+    "original_max_position_embeddings",
+    "rope_theta",
+    "partial_rotary_factor",
+    "beta_fast",
+    "beta_slow",
+    "low_freq_factor",
+    "high_freq_factor",
+    "mscale",
+    "mscale_all_dim",
+    "short_mscale",
+    "long_mscale",
+];
+
+/// Parameters that are one number a frequency.
+const LISTS: [&str; 2] = ["short_factor", "long_factor"];
+
+/// Reads a scaling. `Some(None)` takes scaling away; `None` follows an error.
+pub(super) fn parse(
+    key: &str,
+    value: &Value,
+    errors: &mut Vec<LoadConfigError>,
+) -> Option<Option<Map<String, Value>>> {
+    let map = match value {
+        Value::Null => return Some(None),
+        Value::Object(map) => map,
+        _ => {
+            let expected = r#"null or an object: {"rope_type": "linear", "factor": 2.0}"#;
+            errors.push(LoadConfigError::invalid(key, value, expected));
+            return None;
+        }
+    };
+    let before = errors.len();
+    let mut kind: Option<&str> = None;
+    let mut parameters = Map::new();
+    for (name, value) in map {
+        let path = format!("{key}.{name}");
+        match name.as_str() {
+            // `type` is the spelling before transformers 4.43, `su` that of the first Phi-3 files.
+            "type" | "rope_type" => {
+                let named = match value.as_str() {
+                    Some("su") => Some("longrope"),
+                    named => KINDS.into_iter().find(|kind| Some(*kind) == named),
+                };
+                match (named, kind) {
+                    (None, _) => errors.push(LoadConfigError::invalid(&path, value, KINDS.join(", "))),
+                    (Some(named), Some(other)) if named != other => {
+                        let rule = format!("is {named}, but the other spelling says {other}");
+                        errors.push(LoadConfigError::contradiction(&path, rule));
+                    }
+                    (named, _) => kind = named,
+                }
+            }
+            name if NUMBERS.contains(&name) => match value.as_f64().filter(|number| number.is_finite()) {
+                // One spelling for 2 and 2.0.
+                Some(number) => {
+                    parameters.insert(name.to_owned(), number.into());
+                }
+                None if value.is_null() => {}
+                None => errors.push(LoadConfigError::invalid(&path, value, "a number")),
+            },
+            name if LISTS.contains(&name) => {
+                let list = value.as_array().and_then(|list| {
+                    list.iter().map(|number| number.as_f64().map(Value::from)).collect::<Option<Vec<_>>>()
+                });
+                match list.filter(|list| !list.is_empty()) {
+                    Some(list) => {
+                        parameters.insert(name.to_owned(), Value::Array(list));
+                    }
+                    None => errors.push(LoadConfigError::invalid(&path, value, "a list of numbers")),
+                }
+            }
+            _ => {
+                let known = NUMBERS.into_iter().chain(LISTS).chain(["rope_type", "type"]);
+                errors.push(LoadConfigError::unknown_among(&path, name, known));
+            }
+        }
+    }
+    let kind = kind.unwrap_or("default");
+    let scaled =
+        ["factor", "short_factor", "long_factor"].into_iter().find(|name| parameters.contains_key(*name));
+    if let (Some(name), "default", true) = (scaled, kind, errors.len() == before) {
+        let rule = format!("has {name}, which needs a rope_type: one of {}", KINDS[1..].join(", "));
+        errors.push(LoadConfigError::contradiction(key, rule));
+    }
+    if errors.len() > before {
+        return None;
+    }
+    if kind != "default" {
+        parameters.shift_insert(0, "rope_type".to_owned(), kind.into());
+    }
+    Some((!parameters.is_empty()).then_some(parameters))
+}
