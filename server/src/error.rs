@@ -42,7 +42,7 @@ impl CliError {
 /// Exit code of an error's code; what is not listed is bad input.
 fn exit(code: &str) -> Exit {
     match code {
-        "oom" | "validation_failed" | "nan_logits" | "does_not_fit" => Exit::Failed,
+        "oom" | "validation_failed" | "nan_logits" | "does_not_fit" | "over_budget" => Exit::Failed,
         "free_memory_unknown" => Exit::Unknown,
         "internal" | "backend" | "sequence" | "worker_not_started" | "worker_killed" | "worker_stalled"
         | "protocol_error" | "cancelled" => Exit::Internal,

@@ -3,10 +3,11 @@
 use phi3::api::ErrorObject;
 use phi3::config::{GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
-use phi3::estimate;
+use phi3::estimate::{self, Backend, OptionsError, Resolved};
 use phi3::inspect::card::{Card, CardSubject};
 use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
 use phi3::load_config::LoadConfig;
+use phi3::placement::{self, Device, DeviceId, Devices, Placement, Rules, Strategy, Workload};
 use phi3::tensors::{self, Role};
 use phi3::weights::Checkpoint;
 use preflight_files::hub::Endpoint;
@@ -164,23 +165,57 @@ fn unread_head(model: &Model, decoder: &Decoder) -> Option<Finding> {
         .then(|| Finding::new("tied_head_not_compared", Severity::Info, message))
 }
 
-/// What a load of `model` needs. Where it has weights, their headers are counted and held against the config.
+/// What a load needs, and where its parts go.
+#[derive(Debug, Clone, Serialize)]
+pub struct Estimated {
+    /// The need, term by term.
+    #[serde(flatten)]
+    pub report: estimate::Report,
+    /// Where each module goes, where the overrides give budgets (`max_memory`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+}
+
+/// What a load of `model` needs. Where it has weights, their headers are counted and held against the config; where
+/// the overrides give budgets, its modules are placed.
 ///
 /// # Errors
-/// A config, weights, option or override that is refused.
+/// A config, weights, option or override that is refused; a placement that does not work out.
 pub fn estimate(
     model: &Model,
     options: &estimate::Options,
     overrides: &Map<String, Value>,
-) -> Result<estimate::Report, ErrorObject> {
+) -> Result<Estimated, ErrorObject> {
     let (decoder, load_config) = overridden(model, overrides)?;
     let stored = match &model.checkpoint {
         Some(_) if decoder.family.runs() => Some(model.checked_weights(&decoder)?.language_model(&decoder)),
         Some(checkpoint) => Some(checkpoint.language_model(&decoder)),
         None => None,
     };
-    estimate::estimate(&decoder, stored.as_ref(), &load_config.options(options))
-        .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))
+    let options = load_config.options(options);
+    let refuse = |error: OptionsError| ErrorObject::new("invalid_option", error.to_string()).at(error.option);
+    let report = estimate::estimate(&decoder, stored.as_ref(), &options).map_err(refuse)?;
+    let placement = match load_config.max_memory.is_empty() {
+        true => None,
+        false => {
+            let has_gpu = load_config.max_memory.keys().any(|device| *device != DeviceId::Cpu);
+            // A GPU without a name: the runtime that most have.
+            let backend = options.backend.or((has_gpu && options.device.is_none()).then_some(Backend::Cuda));
+            let options = estimate::Options { backend, ..options };
+            let resolved = Resolved::new(&decoder, stored.as_ref(), &options).map_err(refuse)?;
+            let workload = placement::workload(&decoder, stored.as_ref(), &resolved);
+            Some(place(&workload, &load_config)?)
+        }
+    };
+    Ok(Estimated { report, placement })
+}
+
+fn place(workload: &Workload, load_config: &LoadConfig) -> Result<Placement, ErrorObject> {
+    let budgets = load_config.max_memory.iter().map(|(id, bytes)| Device::new(id.clone(), *bytes)).collect();
+    let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
+    Devices::stated(budgets)
+        .and_then(|devices| placement::plan(workload, &devices, &strategy, Rules::Preflight))
+        .map_err(|error| ErrorObject::new(error.code(), error.to_string()).at("device_map"))
 }
 
 /// The config as a load sees it, and the overrides.

@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use phi3::dtype::DType;
 use phi3::engine::Attention;
 use phi3::estimate::fit::Verdict;
-use phi3::estimate::{Format, KvPolicy, Options, Report, Size};
+use phi3::estimate::{Format, KvPolicy, Options, Size};
+use phi3::placement::Placement;
 use phi3::units::{format_bytes, format_count};
 use preflight_files::{Model, Source};
 
 use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
 use super::{load_config, output};
 use crate::error::{CliError, Exit};
-use crate::reports;
+use crate::reports::{self, Estimated};
 
 /// Tell how much memory a model needs, term by term, and whether it fits.
 #[derive(Debug, clap::Args)]
@@ -68,21 +69,22 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     };
     let overrides = load_config::read(args.load_config.as_deref())?;
     let model = Model::open(&Source::resolve(&args.path)?)?;
-    let report =
+    let estimated =
         reports::estimate(&model, &options, &overrides).map_err(|error| match error.code.as_str() {
             "unknown_architecture" => CliError { object: error, exit: Exit::Unknown },
             _ => error.into(),
         })?;
     if args.json {
-        output::print_json(&report)?;
+        output::print_json(&estimated)?;
     } else {
-        output::print_page(page(&model.name, &report))?;
+        output::print_page(page(&model.name, &estimated))?;
     }
-    let fits = report.fit.verdict != Some(Verdict::DoesNotFit);
+    let fits = estimated.report.fit.verdict != Some(Verdict::DoesNotFit);
     Ok(if fits { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
 }
 
-fn page(name: &str, report: &Report) -> Page {
+fn page(name: &str, estimated: &Estimated) -> Page {
+    let report = &estimated.report;
     let mut page = Page::default();
     page.line(BOLD, name);
     let fit = &report.fit;
@@ -169,6 +171,10 @@ fn page(name: &str, report: &Report) -> Page {
         page.table(&rows);
     }
 
+    if let Some(placement) = &estimated.placement {
+        placed(&mut page, placement);
+    }
+
     page.heading("Assumed");
     let rows: Vec<_> = report
         .assumptions
@@ -184,6 +190,39 @@ fn page(name: &str, report: &Report) -> Page {
         .collect();
     page.table(&rows);
     page
+}
+
+/// Each device with what lies on it, and the modules in runs.
+fn placed(page: &mut Page, placement: &Placement) {
+    page.heading("Placement");
+    let header = ["", "modules", "weights", "kv cache", "activations", "overhead", "total", "budget", "free"];
+    let mut rows = vec![header.map(|word| Cell::right(word).styled(DIM)).into()];
+    rows.extend(placement.devices.iter().map(|device| {
+        let bytes = [
+            device.weights_bytes,
+            device.kv_cache_bytes,
+            device.activation_bytes,
+            device.overhead_bytes,
+            device.total_bytes,
+            device.budget_bytes,
+            device.free_bytes,
+        ];
+        [Cell::left(device.device.to_string()), Cell::right(device.modules.to_string())]
+            .into_iter()
+            .chain(bytes.map(|bytes| Cell::right(format_bytes(bytes))))
+            .collect::<Vec<_>>()
+    }));
+    page.table(&rows);
+    for run in placement.modules.chunk_by(|a, b| a.device == b.device) {
+        if let [first, .., last] = run {
+            let text = format!("{} to {}: {}", first.name, last.name, last.device);
+            page.sentences(2, DIM, &text);
+        }
+        page.sentences(2, DIM, &run[0].to_string());
+    }
+    for note in &placement.notes {
+        page.sentences(2, DIM, note);
+    }
 }
 
 fn parse_attention(text: &str) -> Result<Attention, String> {

@@ -8,6 +8,7 @@ use phi3::config::ModelConfig;
 use phi3::dtype::DType;
 use phi3::estimate::Size;
 use phi3::export::{Loss, Model as Place, Subject, Target, export};
+use phi3::load_config::LoadConfig;
 use preflight_files::{Model, Source};
 
 use super::{load_config, output};
@@ -40,14 +41,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let (_, mut load_config) = load_config::parse(args.load_config.as_deref())?;
-    let (place, config) = match args.path.strip_prefix("hf:") {
-        Some(repository) => {
-            let (id, revision) = hub(repository)?;
-            load_config.revision = load_config.revision.or(revision);
-            (Place::Hub(id), None)
-        }
-        None => local(&args.path)?,
-    };
+    let (place, config) = open(&Source::resolve(&args.path)?, &mut load_config)?;
     let subject = Subject {
         model: &place,
         config: config.as_ref(),
@@ -74,37 +68,25 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `ORG/NAME[@REV]`.
-fn hub(repository: &str) -> Result<(String, Option<String>), CliError> {
-    let (id, revision) = match repository.split_once('@') {
-        Some((id, revision)) => (id, Some(revision.to_owned())),
-        None => (repository, None),
-    };
-    let part = |part: &str| {
-        let plain = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-        plain && !part.is_empty() && !part.starts_with(['-', '.'])
-    };
-    let is_id = id.split_once('/').is_some_and(|(organisation, name)| part(organisation) && part(name));
-    if is_id && revision.as_ref().is_none_or(|revision| !revision.is_empty()) {
-        return Ok((id.to_owned(), revision));
-    }
-    Err(CliError::usage(format!("hf:{repository}: write hf:ORG/NAME or hf:ORG/NAME@REVISION")))
-}
-
-/// A model on this machine, and its config where this build knows it.
-fn local(path: &str) -> Result<(Place, Option<ModelConfig>), CliError> {
-    let source = Source::resolve(path)?;
-    let config =
-        Model::open(&source)?.fields().ok().and_then(|fields| ModelConfig::from_fields(&fields).ok());
+/// Where a model is, and its config where it lies on this machine and this build knows it. The revision of a
+/// repository on the Hub becomes the load config's, unless that names one.
+fn open(source: &Source, load_config: &mut LoadConfig) -> Result<(Place, Option<ModelConfig>), CliError> {
     let folder = |file: &std::path::Path| {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         Place::Directory(folder.map_or(".".to_owned(), |folder| folder.display().to_string()))
     };
-    let place = match &source {
+    let place = match source {
         Source::Directory(path) => Place::Directory(path.display().to_string()),
         Source::Safetensors(path) | Source::Index(path) | Source::Config(path) => folder(path),
         Source::Gguf(path) => Place::Gguf(path.display().to_string()),
         Source::Preset(preset) => Place::Unplaced(preset.name.to_owned()),
+        // Nothing is asked of the Hub for an export.
+        Source::Hub(hub) => {
+            let named = hub.named_revision().map(str::to_owned);
+            load_config.revision = load_config.revision.take().or(named);
+            return Ok((Place::Hub(hub.repo().to_owned()), None));
+        }
     };
-    Ok((place, config))
+    let fields = Model::open(source)?.fields().ok();
+    Ok((place, fields.and_then(|fields| ModelConfig::from_fields(&fields).ok())))
 }

@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use phi3::estimate::{Options, Report};
+use phi3::estimate::Options;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::HttpError;
 use super::extract::{self, JsonBody};
 use super::source::SourceRequest;
-use crate::reports;
+use crate::reports::{self, Estimated};
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -25,7 +25,7 @@ pub(super) struct Body {
 pub(super) async fn post(
     State(state): State<AppState>,
     JsonBody(Body { source, mut options }): JsonBody<Body>,
-) -> Result<Json<Report>, HttpError> {
+) -> Result<Json<Estimated>, HttpError> {
     let overrides = match options.remove("load_config") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(map)) => map,

@@ -129,7 +129,13 @@ impl HubRef {
     /// The branch, tag, commit or `refs/pr/N` that was asked for; `main` if none was.
     #[must_use]
     pub fn revision(&self) -> &str {
-        self.revision.as_deref().unwrap_or("main")
+        self.named_revision().unwrap_or("main")
+    }
+
+    /// The revision that was asked for by name; `None` leaves it to the default branch.
+    #[must_use]
+    pub fn named_revision(&self) -> Option<&str> {
+        self.revision.as_deref()
     }
 
     /// The file or folder that was asked for, with `/` between its parts.
