@@ -7,7 +7,9 @@ use phi3::estimate::{self, Backend, OptionsError, Resolved};
 use phi3::inspect::card::{Card, CardSubject};
 use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
 use phi3::load_config::LoadConfig;
-use phi3::placement::{self, Device, DeviceId, Devices, Placement, Rules, Strategy, Workload};
+use phi3::placement::{
+    self, Device, DeviceId, Devices, Placement, PlacementError, Rules, Strategy, Workload,
+};
 use phi3::tensors::{self, Role};
 use phi3::weights::Checkpoint;
 use preflight_files::hub::Endpoint;
@@ -174,6 +176,9 @@ pub struct Estimated {
     /// Where each module goes, where the overrides give budgets (`max_memory`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
+    /// Why there is no placement within the budgets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement_error: Option<ErrorObject>,
 }
 
 /// What a load of `model` needs. Where it has weights, their headers are counted and held against the config; where
@@ -195,7 +200,7 @@ pub fn estimate(
     let options = load_config.options(options);
     let refuse = |error: OptionsError| ErrorObject::new("invalid_option", error.to_string()).at(error.option);
     let report = estimate::estimate(&decoder, stored.as_ref(), &options).map_err(refuse)?;
-    let placement = match load_config.max_memory.is_empty() {
+    let placed = match load_config.max_memory.is_empty() {
         true => None,
         false => {
             let has_gpu = load_config.max_memory.keys().any(|device| *device != DeviceId::Cpu);
@@ -204,18 +209,28 @@ pub fn estimate(
             let options = estimate::Options { backend, ..options };
             let resolved = Resolved::new(&decoder, stored.as_ref(), &options).map_err(refuse)?;
             let workload = placement::workload(&decoder, stored.as_ref(), &resolved);
-            Some(place(&workload, &load_config)?)
+            Some(place(&workload, &load_config))
         }
     };
-    Ok(Estimated { report, placement })
+    let (placement, placement_error) = match placed {
+        None => (None, None),
+        Some(Ok(placement)) => (Some(placement), None),
+        // Too small is an answer; a map or a budget that means nothing is bad input.
+        Some(Err(error @ (PlacementError::DoesNotFit { .. } | PlacementError::OverBudget { .. }))) => {
+            (None, Some(ErrorObject::new(error.code(), error.to_string()).at("max_memory")))
+        }
+        Some(Err(error)) => {
+            return Err(ErrorObject::new(error.code(), error.to_string()).at("device_map"));
+        }
+    };
+    Ok(Estimated { report, placement, placement_error })
 }
 
-fn place(workload: &Workload, load_config: &LoadConfig) -> Result<Placement, ErrorObject> {
+fn place(workload: &Workload, load_config: &LoadConfig) -> Result<Placement, PlacementError> {
     let budgets = load_config.max_memory.iter().map(|(id, bytes)| Device::new(id.clone(), *bytes)).collect();
     let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
     Devices::stated(budgets)
         .and_then(|devices| placement::plan(workload, &devices, &strategy, Rules::Preflight))
-        .map_err(|error| ErrorObject::new(error.code(), error.to_string()).at("device_map"))
 }
 
 /// The config as a load sees it, and the overrides.

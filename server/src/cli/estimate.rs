@@ -79,7 +79,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     } else {
         output::print_page(page(&model.name, &estimated))?;
     }
-    let fits = estimated.report.fit.verdict != Some(Verdict::DoesNotFit);
+    let fits =
+        estimated.report.fit.verdict != Some(Verdict::DoesNotFit) && estimated.placement_error.is_none();
     Ok(if fits { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
 }
 
@@ -173,6 +174,10 @@ fn page(name: &str, estimated: &Estimated) -> Page {
 
     if let Some(placement) = &estimated.placement {
         placed(&mut page, placement);
+    }
+    if let Some(error) = &estimated.placement_error {
+        page.heading("Placement");
+        page.sentences(2, BAD, &error.message);
     }
 
     page.heading("Assumed");

@@ -24,7 +24,7 @@ fn inspect_answers_the_contract() {
     assert_eq!(keys(&groups[0]), ["name", "count"]);
     let sum: u64 = groups.iter().map(|group| group["count"].as_u64().expect("a count")).sum();
     assert_eq!(sum, 3_821_079_552);
-    assert_eq!(keys(&report["fields"][0]), ["key", "value", "meaning", "implication", "status"]);
+    assert_eq!(keys(&report["fields"][0]), ["key", "value", "meaning", "implication", "lever", "status"]);
     assert_eq!(keys(&report["findings"][0]), ["code", "severity", "message"]);
     assert_eq!(keys(&report["rule_of_thumb"]), ["value", "error"]);
 }
@@ -68,6 +68,12 @@ fn exit_codes() {
     let qwen = tests_dir().join("data/configs/Qwen__Qwen2.5-7B.json");
     let qwen = qwen.to_str().expect("UTF-8");
     let inspected = preflight(&["inspect", qwen, "--json"]);
+    assert_eq!((inspected.code, &inspected.json()["support"]), (0, &json!("estimate")));
+    // Sized, but not run.
+    assert_eq!(preflight(&["load", qwen, "--json"]).code, 2);
+    let stranger = ModelDir::of_case("mha_plain");
+    stranger.set_config(&json!({ "model_type": "mamba2" }));
+    let inspected = preflight(&["inspect", stranger.arg(), "--json"]);
     assert_eq!((inspected.code, &inspected.json()["support"]), (3, &json!("unknown")));
 }
 
@@ -119,7 +125,14 @@ fn overrides_are_checked() {
     assert_eq!(with(r#"{"torch_dtpye":"bfloat16"}"#).error_code(), "load_config_invalid");
     assert_eq!(with("[]").error_code(), "load_config_invalid");
     let budget = with(r#"{"max_memory":{"cpu":"1KiB"}}"#);
-    assert_eq!(budget.code, 0, "an estimate only tells: {budget:?}");
+    // Too small is an answer: the whole estimate, and why nothing can be placed.
+    assert_eq!((budget.code, &budget.json()["placement_error"]["code"]), (1, &json!("does_not_fit")));
+    assert!(budget.json()["weights_bytes"].is_u64(), "{budget:?}");
+    let roomy = with(r#"{"max_memory":{"cpu":"1GiB"}}"#).json();
+    assert_eq!(roomy["placement"]["device_map"], json!({ "": "cpu" }));
+    let map = with(r#"{"max_memory":{"cpu":"1GiB"},"device_map":{"model.nowhere":"cpu"}}"#);
+    assert_eq!((map.code, map.error_code().as_str()), (2, "unknown_module"));
+    with(r#"{"max_memory":{"cpu":"1KiB"}}"#);
     let refused = preflight(&["load", model.arg(), "--load-config", file.to_str().expect("UTF-8"), "--json"]);
     assert_eq!((refused.code, refused.error_code().as_str()), (1, "oom"));
 }
