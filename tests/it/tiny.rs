@@ -9,7 +9,9 @@ use phi3::dtype::DType;
 use phi3::tokenize::{ChatMessage, Tokenizer, TokenizerFiles, stop_ids};
 use serde_json::Value;
 
-use crate::support::model::{Tensors, checkpoint, full_logits, greedy, largest_difference, load, plan, tensors};
+use crate::support::model::{
+    Tensors, checkpoint, full_logits, greedy, largest_difference, load, plan, tensors,
+};
 use crate::support::tests_dir;
 
 /// Bound in f32, by the largest logit.
@@ -34,9 +36,10 @@ fn engine(dtype: DType, context: usize) -> CandleEngine {
 }
 
 fn tokenizer() -> Tokenizer {
+    let (tokenizer, config) = (read("tokenizer.json"), read("tokenizer_config.json"));
     let files = TokenizerFiles {
-        tokenizer: &read("tokenizer.json"),
-        tokenizer_config: Some(&read("tokenizer_config.json")),
+        tokenizer: &tokenizer,
+        tokenizer_config: Some(&config),
         ..TokenizerFiles::default()
     };
     Tokenizer::load(&files).expect("a tokenizer")
@@ -100,8 +103,7 @@ fn difference(json: &Value, goldens: &Tensors, run: &str, found: &[Vec<f32>]) ->
 #[test]
 fn it_is_small_and_shows_the_whole_architecture() {
     let entries = std::fs::read_dir(folder()).expect("a folder");
-    let bytes: u64 =
-        entries.map(|entry| entry.expect("an entry").metadata().expect("its size").len()).sum();
+    let bytes: u64 = entries.map(|entry| entry.expect("an entry").metadata().expect("its size").len()).sum();
     assert!(bytes < MAX_BYTES, "{bytes} bytes");
 
     let config = config();
@@ -182,7 +184,10 @@ fn two_hundred_greedy_ids() {
     let sure = |gap: &f32| f64::from(*gap) >= F32_BOUND * peak;
     let certain = goldens["gaps"].1.iter().take_while(|gap| sure(gap)).count();
     let end = prompt.len() + certain;
-    assert!(end > config().original_max_position_embeddings, "the golden ends before the long factors: {end}");
+    assert!(
+        end > config().original_max_position_embeddings,
+        "the golden ends before the long factors: {end}"
+    );
     let found = greedy(&mut engine(DType::F32, 300), &prompt, 200, &[]).ids;
     assert_eq!(found[..certain], expected[..certain]);
 }
