@@ -6,6 +6,7 @@ mod config;
 mod estimate;
 mod parity;
 mod smollm2;
+mod tiny;
 mod cli;
 mod server;
 
