@@ -96,10 +96,28 @@ test_e2e() {
     counted e2e node tests/e2e/run.mjs "$CARGO_TARGET_DIR/debug/preflight" dist "$MODEL_DIR" "$CHROMIUM"
 }
 
-# What `./dev test` runs with 2,000 cases each.
+# What `./dev test` runs with 20,000 cases each.
 soak() {
   PROPTEST_CASES=${PROPTEST_CASES:-200000} \
     counted soak cargo nextest run --locked --profile soak -p phi3 -E 'binary(hostile)'
+}
+
+# Every fuzz target, one after the other, for FUZZ_SECONDS each. Inputs that are new stay with the build.
+fuzz() {
+  if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+    say "fuzzing is LEFT OUT: it needs a nightly compiler and cargo-fuzz (rustup toolchain install nightly; cargo install cargo-fuzz)"
+    return 0
+  fi
+  local target seconds=${FUZZ_SECONDS:-600} grown=$CARGO_TARGET_DIR/fuzz/corpus log
+  for target in $(cargo +nightly fuzz list); do
+    log=$LOGS/fuzz-$target.log
+    mkdir -p "$grown/$target"
+    CARGO_TARGET_DIR=$CARGO_TARGET_DIR/fuzz cargo +nightly fuzz run "$target" \
+      "$grown/$target" "fuzz/corpus/$target" tests/data/configs public/presets -- \
+      -max_total_time="$seconds" -timeout=10 -print_final_stats=1 >"$log" 2>&1 ||
+      die "$target: see $log; the input lies in fuzz/artifacts/$target: once it is mended, keep it in fuzz/corpus/$target"
+    say "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s, no finding"
+  done
 }
 
 # Called when the script ends, however it ends.

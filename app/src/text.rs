@@ -118,6 +118,9 @@ pub mod assumptions {
 
 /// What went wrong and what to do.
 pub mod problem {
+    use phi3::estimate::OptionsError;
+    use phi3::link::LinkError;
+
     use super::Problem;
 
     pub const AT: &str = "at";
@@ -135,9 +138,27 @@ pub mod problem {
     pub fn other_tab() -> Problem {
         Problem {
             what: "This address is about a config of one's own".to_owned(),
-            why: "such a config stays in the tab where it was pasted or dropped".to_owned(),
+            why: "it is too large for a link and stays in the tab where it was pasted or dropped".to_owned(),
             path: None,
             next: "Paste or drop it here.".to_owned(),
+        }
+    }
+
+    pub fn link(error: &LinkError) -> Problem {
+        Problem {
+            what: "The link was not accepted".to_owned(),
+            why: error.to_string(),
+            path: error.path().map(str::to_owned),
+            next: "The page shows what it does without a link.".to_owned(),
+        }
+    }
+
+    pub fn option(error: &OptionsError) -> Problem {
+        Problem {
+            what: "A choice in the link was not accepted".to_owned(),
+            why: error.to_string(),
+            path: Some(error.option.to_owned()),
+            next: "The page takes its own choices instead.".to_owned(),
         }
     }
 

@@ -102,7 +102,9 @@ async fn it_opens_on_phi_3_mini_and_follows_the_controls() {
     page.shows(&expected(&Options { context: Some(1000), ..Options::default() }));
     page.enter("batch", "3").await;
     page.shows(&expected(&Options { context: Some(1000), batch: Some(3), ..Options::default() }));
-    assert!(window().location().hash().expect("a hash").contains("context=1000"), "the address follows");
+    let hash = window().location().hash().expect("a hash");
+    let state = phi3::link::decode(&hash, phi3::config::PRESETS).expect("the address follows").state;
+    assert_eq!((state.options.context, state.options.batch), (Some(1000), Some(3)));
 }
 
 #[wasm_bindgen_test]
@@ -114,6 +116,40 @@ async fn an_address_restores_the_page() {
     let report = expected(&Options { context: Some(2048), dtype, device_memory, ..Options::default() });
     page.shows(&report);
     assert_eq!(page.value("verdict"), "fits");
+}
+
+#[wasm_bindgen_test]
+async fn a_link_restores_the_page_with_a_config_of_ones_own() {
+    use phi3::config::PRESETS;
+    use phi3::link::{self, Device, LinkedModel, State};
+
+    let config: serde_json::Value =
+        serde_json::from_str(r#"{"model_type":"phi3","num_hidden_layers":1}"#).expect("JSON");
+    let state = State {
+        model: Some(LinkedModel::Config {
+            config: config.as_object().expect("an object").clone(),
+            generation_config: None,
+        }),
+        device: Some(Device::Bytes(16 << 30)),
+        options: Options { context: Some(777), ..Options::default() },
+        notes: Some("kept".to_owned()),
+        ..State::default()
+    };
+    let page = Page::open(&link::encode(&state, PRESETS).expect("a link"));
+    settle().await;
+    let one = Decoder::parse(config.to_string().as_bytes()).expect("a config");
+    assert_eq!(page.value("params-total"), estimate::params(&one).total.to_string());
+    assert_eq!(page.value("verdict"), "fits");
+    let hash = window().location().hash().expect("a hash");
+    assert_eq!(link::decode(&hash, PRESETS).expect("the address").state, state);
+}
+
+#[wasm_bindgen_test]
+async fn a_bad_link_is_told_and_the_page_works() {
+    let page = Page::open("#s=1.AAAA");
+    settle().await;
+    assert!(page.find("error").is_some(), "says what is wrong");
+    page.shows(&expected(&Options::default()));
 }
 
 #[wasm_bindgen_test]

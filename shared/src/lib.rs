@@ -8,7 +8,7 @@
 //!    [`placement`], [`devices`], [`load_config`], [`inspect`]
 //! 3. how it computes: [`engine`], [`generate`], `tokenize` (feature `tokenizer`)
 //! 4. engines: `candle_engine` (feature `candle`)
-//! 5. use cases: [`validate`], [`export`]
+//! 5. use cases: [`validate`], [`export`], [`link`]
 //!
 //! [`api`] holds the words that travel between processes.
 //! Nothing here opens a file or a socket, spawns a process or sees HTML:
@@ -45,6 +45,7 @@ pub mod candle_engine;
 
 pub mod validate;
 pub mod export;
+pub mod link;
 
 pub mod api;
 

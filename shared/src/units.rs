@@ -1,4 +1,4 @@
-//! Sizes in bytes: parsing what people type, printing what they read.
+//! Sizes in bytes and texts of strangers: parsing what people type, printing what they read.
 
 use thiserror::Error;
 
@@ -7,14 +7,15 @@ use thiserror::Error;
 pub enum SizeError {
     /// No number, a negative number, or a unit that does not exist.
     #[error(
-        "`{0}` is not a size: write bytes, or a number with KB, MB, GB, TB (powers of 10) or KiB, MiB, GiB, TiB (powers of 2)"
+        "`{}` is not a size: write bytes, or a number with KB, MB, GB, TB (powers of 10) or KiB, MiB, GiB, TiB (powers of 2)",
+        one_line(.0)
     )]
     Malformed(String),
     /// `16G`: GB and GiB differ by 7 %, so a guess would be wrong half the time.
-    #[error("`{0}` is ambiguous: write {1}B (powers of 10) or {1}iB (powers of 2)")]
+    #[error("`{}` is ambiguous: write {size}B (powers of 10) or {size}iB (powers of 2)", one_line(.0), size = one_line(.1))]
     Ambiguous(String, String),
     /// More than 2^63 bytes.
-    #[error("`{0}` is larger than any memory")]
+    #[error("`{}` is larger than any memory", one_line(.0))]
     TooLarge(String),
 }
 
@@ -78,6 +79,31 @@ pub fn format_bytes(bytes: u64) -> String {
     if power == 0 { format!("{bytes} B") } else { format!("{value:.2} {}", NAMES[power]) }
 }
 
+/// The shortest size that [`parse_size`] reads as exactly these bytes: `16 GiB`, `15.6 GiB`, `1234567`.
+#[must_use]
+pub fn exact_size(bytes: u64) -> String {
+    const NAMES: [(&str, u64); 6] = [
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("KB", 1_000),
+    ];
+    let rounded = NAMES.iter().flat_map(|(name, unit)| {
+        let value = bytes as f64 / *unit as f64;
+        let is_plain = (1.0..1e6).contains(&value);
+        // Sizes are rounded down as they are read: the last digit may have to be the next one.
+        (0..3).filter(move |_| is_plain).flat_map(move |digits| {
+            let step = 10f64.powi(digits);
+            [(value * step).floor(), (value * step).ceil()]
+                .map(|whole| format!("{:.*} {name}", digits as usize, whole / step))
+        })
+    });
+    let exact = rounded.filter(|text| parse_size(text) == Ok(bytes)).min_by_key(String::len);
+    exact.unwrap_or_else(|| bytes.to_string())
+}
+
 /// Prints an integer with thousands separators: `3,821,079,552`.
 #[must_use]
 pub fn format_count(count: u64) -> String {
@@ -90,6 +116,17 @@ pub fn format_count(count: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// A text from a file as it can stand in a message: on one line, and cut where it is long.
+pub(crate) fn one_line(text: &str) -> String {
+    const MOST: usize = 60;
+    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = chars.by_ref().take(MOST).collect();
+    if chars.next().is_some() {
+        line.push('…');
+    }
+    line
 }
 
 #[cfg(test)]
@@ -120,6 +157,19 @@ mod tests {
         for text in ["99999999999999999999", "99999999TiB"] {
             assert!(matches!(parse_size(text), Err(SizeError::TooLarge(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn exact_sizes_are_short_and_read_back() {
+        for text in ["16 GiB", "15.6 GiB", "0.5 KiB", "80 GB", "7.63 GB", "512 MiB", "1234567", "0", "1 TiB"]
+        {
+            let bytes = parse_size(text).expect(text);
+            assert_eq!(parse_size(&exact_size(bytes)), Ok(bytes), "{text}");
+        }
+        for text in ["16 GiB", "15.6 GiB", "80 GB", "7.63 GB", "512 MiB", "1234567", "0"] {
+            assert_eq!(exact_size(parse_size(text).expect(text)), text);
+        }
+        assert_eq!(parse_size(&exact_size(1 << 63)), Ok(1 << 63));
     }
 
     #[test]

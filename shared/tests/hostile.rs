@@ -4,72 +4,24 @@
 
 #![cfg(not(target_arch = "wasm32"))]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../../fuzz/src/allocations.rs"]
+mod allocations;
+#[path = "../../fuzz/src/targets.rs"]
+#[expect(unreachable_pub, reason = "the fuzz package needs them public")]
+mod targets;
 
-use phi3::config::ModelConfig;
+use allocations::{ALLOWANCE, within};
 use phi3::weights::gguf::Gguf;
 use phi3::weights::safetensors::ShardIndex;
-use phi3::weights::{BytesSource, Checkpoint, StoredTensor, WeightSource, convert};
+use phi3::weights::{BytesSource, Checkpoint, convert};
 use pollster::block_on;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-thread_local! {
-    /// Bytes that this thread holds, and the most it held.
-    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
-}
-
-/// The system's allocator, counting.
-struct Counting;
-
-fn count(bytes: isize) {
-    // A thread that ends allocates after its counters are gone.
-    let _ = HELD.try_with(|held| {
-        let (now, most) = held.get();
-        held.set((now + bytes, most.max(now + bytes)));
-    });
-}
-
-#[expect(unsafe_code, reason = "an allocator is unsafe by its trait; this one passes everything on")]
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// What reading a header may take beside the file: a reader's buffer, messages, a map's first nodes.
-const ALLOWANCE: usize = 128 << 10;
-
 /// Runs `read` and checks that it held no more than twice the file beside it.
 fn within_twice<T>(file_bytes: usize, read: impl FnOnce() -> T) -> T {
     within(2 * file_bytes + ALLOWANCE, read)
-}
-
-/// Runs `read` and checks that it held no more than `allowed` bytes.
-fn within<T>(allowed: usize, read: impl FnOnce() -> T) -> T {
-    let before = HELD.with(|held| {
-        let (now, _) = held.get();
-        held.set((now, now));
-        now
-    });
-    let result = read();
-    let most = HELD.with(|held| held.get().1) - before;
-    assert!(most as usize <= allowed, "{most} bytes held, {allowed} allowed");
-    result
 }
 
 fn cases() -> ProptestConfig {
@@ -203,22 +155,6 @@ fn spoil(file: &mut Vec<u8>, spoils: &[Spoil]) {
     }
 }
 
-fn config() -> ModelConfig {
-    ModelConfig::parse(br#"{"model_type":"phi3","num_hidden_layers":2}"#).expect("valid")
-}
-
-/// Every tensor lies in its file, and reading it neither panics nor fails for another reason than its format.
-fn exercise<S: WeightSource>(checkpoint: &Checkpoint<S>, file_bytes: usize) {
-    for (name, StoredTensor { offset, len, .. }) in checkpoint.tensors() {
-        assert!(offset + len <= file_bytes as u64, "{name}");
-        if let Err(error) = block_on(checkpoint.read_as_f32(name)) {
-            assert_eq!(error.code(), "weights_unsupported", "{error}");
-        }
-    }
-    let _ = checkpoint.check(&config().decoder());
-    let _ = (checkpoint.parameter_count(), checkpoint.stored_dtype());
-}
-
 /// Opens bytes as everything they could be.
 fn open(bytes: &[u8]) {
     let source = || BytesSource(bytes);
@@ -228,7 +164,7 @@ fn open(bytes: &[u8]) {
     match opened {
         Ok(checkpoint) => {
             safetensors::SafeTensors::deserialize(bytes).expect("the reference accepts what we accept");
-            exercise(&checkpoint, bytes.len());
+            targets::exercise(&checkpoint, &[bytes.len()]);
         }
         Err(error) => assert!(!error.to_string().contains('\n'), "{error:?}"),
     }
@@ -236,7 +172,7 @@ fn open(bytes: &[u8]) {
         assert!(!error.to_string().contains('\n'), "{error:?}");
     } else {
         if let Ok((_, checkpoint)) = block_on(Checkpoint::from_gguf("m", source())) {
-            exercise(&checkpoint, bytes.len());
+            targets::exercise(&checkpoint, &[bytes.len()]);
         }
         let _ = block_on(convert::convert("m", &source(), |_| Ok(std::io::sink())));
     }
@@ -245,6 +181,36 @@ fn open(bytes: &[u8]) {
             assert!(shard.ends_with(".safetensors") && !shard.contains(['/', '\\', '\0']), "{shard:?}");
         }
     }
+}
+
+/// What `./dev soak` feeds to the same functions for hours: real files and what they grew into.
+#[test]
+fn the_corpus_is_read_without_a_panic() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (name, target) in targets::TARGETS {
+        let seeds = targets::seeds(name).iter().map(|seeds| root.join(seeds));
+        let mut files = Vec::new();
+        for folder in seeds.chain([root.join("fuzz/corpus").join(name)]) {
+            let entries =
+                std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+            files.extend(entries.map(|entry| entry.expect("readable").path()).filter(|path| path.is_file()));
+        }
+        assert!(files.len() > 5, "{name}: {} files", files.len());
+        for file in files {
+            // A panic tells nothing of the file: this line does, where it fails.
+            println!("{name}: {}", file.display());
+            target(&std::fs::read(&file).expect("readable"));
+        }
+    }
+}
+
+/// A megabyte of zeros in a kilobyte: the link costs what a whole state may take, and no more.
+#[test]
+fn a_link_that_unpacks_without_end_costs_64_kib() {
+    use phi3::link::{LinkError, MAX_STATE_BYTES, decode};
+    let bomb = include_str!("bomb.txt").trim();
+    let result = within(MAX_STATE_BYTES + 256, || decode(bomb, phi3::config::PRESETS));
+    assert_eq!(result, Err(LinkError::Bomb));
 }
 
 #[test]

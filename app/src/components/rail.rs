@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use phi3::config::{ConfigError, MAX_CONFIG_BYTES};
+use phi3::config::{ConfigError, MAX_CONFIG_BYTES, PRESETS, Preset};
 
 use crate::platform::files::{self, Picked};
 use crate::platform::page;
 use crate::state::model::{OwnFiles, choose};
-use crate::state::presets::PRESETS;
 use crate::state::{Problem, Store};
 use crate::text;
 
@@ -61,7 +60,7 @@ pub fn Rail(
 ) -> impl IntoView {
     let store = Store::here();
     let shown = move || store.preset_shown();
-    let option = move |preset: &crate::state::presets::Preset| {
+    let option = move |preset: &Preset| {
         let name = preset.name;
         view! { <option value=name prop:selected=move || shown() == Some(name)>{preset.title}</option> }
     };

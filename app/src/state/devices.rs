@@ -10,6 +10,8 @@ use std::sync::LazyLock;
 pub struct Device {
     /// Name and nominal memory.
     pub name: &'static str,
+    /// Its name in `phi3::devices`, and in a link.
+    pub row: &'static str,
     /// Usable memory in tenths of a GiB.
     pub usable_tenths: u64,
 }
@@ -47,9 +49,9 @@ const OFFERED: [(&str, &str); 13] = [
 
 /// The list, smallest first.
 pub static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
-    let device = |(name, row): (&'static str, &str)| {
+    let device = |(name, row): (&'static str, &'static str)| {
         let usable_tenths = (phi3::devices::find(row).ok()?.usable_bytes() * 10) >> 30;
-        Some(Device { name, usable_tenths })
+        Some(Device { name, row, usable_tenths })
     };
     OFFERED.into_iter().filter_map(device).collect()
 });
@@ -58,6 +60,13 @@ pub static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
 #[must_use]
 pub fn named(memory: &str) -> Option<Device> {
     DEVICES.iter().find(|device| device.usable() == memory.trim()).copied()
+}
+
+/// Memory as typed, of any device of `phi3::devices`: as the picker offers it where it does.
+#[must_use]
+pub fn memory_of(row: &str) -> Option<String> {
+    let offered = DEVICES.iter().find(|device| device.row == row).map(Device::usable);
+    offered.or_else(|| Some(phi3::units::exact_size(phi3::devices::find(row).ok()?.usable_bytes())))
 }
 
 /// The smallest listed device with room for this need and the 20 % margin.

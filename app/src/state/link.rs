@@ -1,60 +1,117 @@
-//! What of the page stands in its address, so that reload and Back return to it.
+//! What of the page stands in its address, so that reload and Back return to it and a link shares it.
 //!
-//! `key=value` pairs after `#`, the keys being the CLI's flags in snake_case; an absent key means the default.
-//! The one home of this format.
+//! The format is [`phi3::link`]'s, and with it what a link may hold; here is what of a state this page shows.
+//! Addresses of the first builds (`model=…&context=…`) are still read.
 
-use form_urlencoded;
+use phi3::config::PRESETS;
 use phi3::dtype::DType;
 use phi3::engine::Attention;
 use phi3::estimate::{Format, KvPolicy, Options};
+use phi3::link::{self, Device, LinkError, LinkedModel, State};
+use phi3::units::{exact_size, parse_size};
+use serde_json::{Map, Value};
+
+use super::devices;
+use super::model::OwnFiles;
 
 /// The part of the page that an address holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
-    /// Name of a preset, or [`OWN`] for a config that only this tab has.
+    /// Name of a preset, or [`OWN`] for any other config; empty for the first preset.
     pub model: String,
+    /// A config of one's own, where the address holds it.
+    pub own: Option<OwnFiles>,
     /// The choices; `device_memory` stands in `memory`, as typed.
     pub options: Options,
     /// Device memory as typed; empty for none.
     pub memory: String,
+    /// What a link holds besides and this page does not show: kept, so that it stays in the address.
+    pub rest: State,
 }
 
-/// Stands for a pasted or dropped config, which is too long for an address.
+/// Stands for a config that is no preset.
 pub const OWN: &str = "own";
 
 impl View {
-    /// The address of this view.
+    /// The address of this view. Local paths and secrets of a config are left out, and so is a config that is too
+    /// large: it stays in this tab.
     #[must_use]
     pub fn to_hash(&self) -> String {
-        let Options { dtype, kv_dtype, context, batch, attn, kv_policy, device_memory: _, .. } =
-            &self.options;
-        let pairs = [
-            ("model", Some(self.model.clone())),
-            ("context", context.map(|n| n.to_string())),
-            ("dtype", dtype.map(|d| d.name().to_owned())),
-            ("kv_dtype", kv_dtype.map(|d| d.name().to_owned())),
-            ("kv_policy", kv_policy.map(|p| p.name().to_owned())),
-            ("batch", batch.map(|n| n.to_string())),
-            ("attn", attn.map(|a| attn_name(a).to_owned())),
-            ("memory", Some(self.memory.clone()).filter(|m| !m.is_empty())),
-        ];
-        let mut out = form_urlencoded::Serializer::new(String::new());
-        for (key, value) in pairs {
-            if let Some(value) = value {
-                out.append_pair(key, &value);
-            }
-        }
-        out.finish()
+        let (state, _private) = self.to_state().without_private(PRESETS);
+        let only_here = || link::encode(&State { model: Some(LinkedModel::Own), ..state.clone() }, PRESETS);
+        link::encode(&state, PRESETS).or_else(|_too_large| only_here()).unwrap_or_default()
     }
 
-    /// The view of an address. What is unknown or unreadable in it counts as absent.
-    #[must_use]
-    pub fn from_hash(hash: &str) -> Self {
+    /// The view of an address.
+    ///
+    /// # Errors
+    /// A link that is refused. What is unknown or unreadable in an address of the first form counts as absent.
+    pub fn from_hash(hash: &str) -> Result<Self, LinkError> {
+        if link::is_link(hash) {
+            return Ok(Self::from_state(link::decode(hash, PRESETS)?.state));
+        }
         let mut view = Self::default();
         for (key, value) in form_urlencoded::parse(hash.as_bytes()) {
             view.set_pair(&key, &value);
         }
-        view
+        Ok(view)
+    }
+
+    fn to_state(&self) -> State {
+        let model = match (self.model.as_str(), &self.own) {
+            ("", _) => None,
+            (OWN, Some(files)) => Some(linked(files)),
+            (OWN, None) => Some(LinkedModel::Own),
+            (name, _) => Some(LinkedModel::Preset(name.to_owned())),
+        };
+        let label = self.own.as_ref().map(|files| files.name.clone()).filter(|name| !name.is_empty());
+        // What cannot be read as a size is not shared: it is still being typed.
+        let device = devices::named(&self.memory)
+            .map(|device| Device::Named(device.row.to_owned()))
+            .or_else(|| parse_size(&self.memory).ok().map(Device::Bytes));
+        State { model, label, device, options: self.options.clone(), ..self.rest.clone() }
+    }
+
+    fn from_state(state: State) -> Self {
+        let State { model, label, device, options, .. } = state.clone();
+        let (model, own) = match model {
+            None => (String::new(), None),
+            Some(LinkedModel::Preset(name)) => (name, None),
+            Some(LinkedModel::Own) => (OWN.to_owned(), None),
+            Some(LinkedModel::Config { config, generation_config }) => {
+                let text = |map: Map<String, Value>| Value::Object(map).to_string();
+                let name = label.unwrap_or_default();
+                let generation = generation_config.map(text);
+                (OWN.to_owned(), Some(OwnFiles { name, config: text(config), generation }))
+            }
+        };
+        let memory = match device {
+            Some(Device::Bytes(bytes)) => exact_size(bytes),
+            Some(Device::Named(name)) => devices::memory_of(&name).unwrap_or_default(),
+            None | Some(Device::Browser) => String::new(),
+        };
+        let rest = State {
+            page: state.page,
+            load_config: state.load_config,
+            notes: state.notes,
+            ..State::default()
+        };
+        Self { model, own, options, memory, rest }
+    }
+
+    /// The files of a config of one's own: those that the tab kept, if the address holds none or is of the same
+    /// (an address leaves out what is private, and the order of keys).
+    #[must_use]
+    pub fn own_files(&self, kept: Option<OwnFiles>) -> Option<OwnFiles> {
+        let model = |files: &OwnFiles| {
+            let view = Self { model: OWN.to_owned(), own: Some(files.clone()), ..Self::default() };
+            view.to_state().without_private(PRESETS).0.model
+        };
+        match (&self.own, kept) {
+            (Some(files), Some(kept)) if model(files) == model(&kept) => Some(kept),
+            (Some(files), _) => Some(files.clone()),
+            (None, kept) => kept,
+        }
     }
 
     /// Sets one option from the `key=value` of a suggestion; false where it is not understood.
@@ -91,6 +148,13 @@ impl View {
     }
 }
 
+/// A config of one's own for a link; one that is no JSON is not shown either.
+fn linked(files: &OwnFiles) -> LinkedModel {
+    let object = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();
+    let generation_config = files.generation.as_deref().and_then(object);
+    object(&files.config).map_or(LinkedModel::Own, |config| LinkedModel::Config { config, generation_config })
+}
+
 /// The CLI's name.
 #[must_use]
 pub fn attn_name(attn: Attention) -> &'static str {
@@ -120,6 +184,7 @@ mod tests {
     fn full() -> View {
         View {
             model: "phi-4-mini-instruct".to_owned(),
+            own: None,
             options: Options {
                 dtype: Some(DType::Q4K.into()),
                 kv_dtype: Some(DType::Q8_0),
@@ -127,34 +192,65 @@ mod tests {
                 batch: Some(4),
                 attn: Some(Attention::Fused),
                 kv_policy: Some(KvPolicy::Paged),
-                device: None,
-                backend: None,
-                calibration: None,
-                device_memory: None,
+                ..Options::default()
             },
-            memory: "15.6 GiB & more=#".to_owned(),
+            memory: "15.5 GiB".to_owned(),
+            rest: State { notes: Some("second try".to_owned()), ..State::default() },
         }
     }
 
-    #[wasm_bindgen_test(unsupported = test)]
-    fn round_trip() {
-        for view in [View::default(), full()] {
-            assert_eq!(View::from_hash(&view.to_hash()), view, "{}", view.to_hash());
-        }
-        assert!(!full().to_hash().contains(['#', ' ']));
+    fn own(config: &str) -> View {
+        let files = OwnFiles { name: "mine".to_owned(), config: config.to_owned(), generation: None };
+        View { model: OWN.to_owned(), own: Some(files), ..View::default() }
+    }
+
+    fn round_trip(view: &View) -> View {
+        View::from_hash(&view.to_hash()).expect("ours")
     }
 
     #[wasm_bindgen_test(unsupported = test)]
-    fn nonsense_is_absence() {
+    fn views_come_back() {
+        let listed = View { memory: devices::DEVICES[3].usable(), ..View::default() };
+        for view in [View::default(), full(), listed, own(r#"{"model_type":"phi3","num_hidden_layers":1}"#)] {
+            assert_eq!(round_trip(&view), view, "{}", view.to_hash());
+        }
+        // A size that is still being typed is not shared.
+        assert_eq!(round_trip(&View { memory: "16G".to_owned(), ..View::default() }), View::default());
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_no_link_holds_stays_here() {
+        let with_path = own(r#"{"model_type":"phi3","_name_or_path":"/mnt/models/phi"}"#);
+        assert_eq!(round_trip(&with_path), own(r#"{"model_type":"phi3"}"#));
+        let OwnFiles { config, .. } = with_path.own.clone().expect("its files");
+        let kept = OwnFiles { name: String::new(), config, generation: None };
+        assert_eq!(round_trip(&with_path).own_files(Some(kept.clone())), Some(kept.clone()));
+        assert_eq!(own("{}").own_files(Some(kept)), own("{}").own);
+        let noise: Vec<u64> = (0..3000u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        let too_large = round_trip(&own(&format!(r#"{{"model_type":"phi3","x":{noise:?}}}"#)));
+        assert_eq!((too_large.model.as_str(), too_large.own), (OWN, None));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn addresses_of_the_first_builds_are_read() {
+        let view = View::from_hash(
+            "model=phi-4-mini-instruct&context=6144&dtype=q4_k&kv_dtype=q8_0&kv_policy=paged&batch=4&attn=fused&memory=15.5+GiB",
+        );
+        assert_eq!(view, Ok(View { rest: State::default(), ..full() }));
         for hash in [
             "",
             "&&==&",
             "context=0&batch=-1&dtype=i64&kv_dtype=q4_k&kv_policy=all&attn=flash&x=1",
             "%ff%00=%zz",
+            "context=99999999999999999999",
         ] {
-            assert_eq!(View::from_hash(hash), View::default(), "{hash}");
+            assert_eq!(View::from_hash(hash), Ok(View::default()), "{hash}");
         }
-        assert_eq!(View::from_hash("context=99999999999999999999").options.context, None);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_bad_link_is_told() {
+        assert!(View::from_hash("s=1.AAAA").is_err() && View::from_hash("s=").is_err());
     }
 
     #[wasm_bindgen_test(unsupported = test)]

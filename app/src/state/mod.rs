@@ -5,7 +5,6 @@ pub mod derived;
 pub mod devices;
 pub mod link;
 pub mod model;
-pub mod presets;
 pub mod run;
 pub mod steps;
 pub mod store;

@@ -1,11 +1,10 @@
 //! The model on the page: a config that was understood, and where it came from.
 
-use phi3::config::{ConfigError, Fields, GenerationConfig};
+use phi3::config::{ConfigError, Fields, GenerationConfig, Preset};
 use phi3::decoder::Decoder;
 use phi3::inspect::{self, InspectReport, Subject, Support};
 use serde::{Deserialize, Serialize};
 
-use super::presets::Preset;
 use crate::text;
 
 /// Where a config came from.
@@ -97,7 +96,7 @@ impl Model {
     ///
     /// # Errors
     /// None of the embedded files is refused; a test holds that.
-    pub fn preset(preset: Preset) -> Result<Self, Problem> {
+    pub fn preset(preset: &Preset) -> Result<Self, Problem> {
         let file = format!("{}.json", preset.name);
         let refused = |e| Problem::config(&file, &e);
         let fields = Fields::parse(preset.config.as_bytes()).map_err(refused)?;
@@ -171,7 +170,7 @@ pub fn choose(paths: &[&str]) -> Option<(usize, Option<usize>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::presets::PRESETS;
+    use phi3::config::PRESETS;
     use wasm_bindgen_test::wasm_bindgen_test;
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leptos::prelude::*;
+use phi3::config::{PRESETS, Preset};
 use phi3::estimate::{self, Format, Options, Report, Resolved, Size};
+use phi3::link::{LinkError, State};
 use phi3::units::parse_size;
 
 use super::derived::{self, Curve, DTypeRow};
 use super::link::{OWN, View};
 use super::model::{Model, Opened, Origin, OwnFiles, Problem, Stranger};
-use super::presets::{self, PRESETS};
 use super::steps;
 use crate::platform::page;
 use crate::text;
@@ -31,6 +32,10 @@ pub struct Store {
     pub options: RwSignal<Options>,
     /// Device memory as typed.
     pub memory_text: RwSignal<String>,
+    /// The files of a config of one's own, while it is shown.
+    own: RwSignal<Option<OwnFiles>>,
+    /// What the address holds and this page does not show.
+    rest: RwSignal<State>,
     /// What was refused last, until something is accepted or it is put away.
     pub problem: RwSignal<Option<Problem>>,
     /// A short confirmation.
@@ -56,7 +61,7 @@ impl Store {
     /// When an embedded preset is refused; a test holds that none is.
     #[must_use]
     pub fn new() -> Self {
-        let first = Model::preset(PRESETS[0]).map_err(|p| p.why).expect("a test parses every preset");
+        let first = Model::preset(&PRESETS[0]).map_err(|p| p.why).expect("a test parses every preset");
         let model = RwSignal::new(Arc::new(first));
         let options = RwSignal::new(Options::default());
         let memory_text = RwSignal::new(String::new());
@@ -121,6 +126,8 @@ impl Store {
             stranger,
             options,
             memory_text,
+            own: RwSignal::new(None),
+            rest: RwSignal::new(State::default()),
             problem,
             toast,
             memory,
@@ -163,8 +170,8 @@ impl Store {
 
     /// Shows a preset.
     pub fn open_preset(self, name: &str) {
-        if let Some(preset) = presets::find(name) {
-            self.open(Model::preset(preset).map(|model| Opened::Known(Box::new(model))));
+        if let Some(preset) = Preset::find(name) {
+            self.open(Model::preset(preset).map(|model| Opened::Known(Box::new(model))), None);
         }
     }
 
@@ -176,11 +183,14 @@ impl Store {
         {
             page::keep(OWN_KEY, &json);
         }
-        self.open(opened);
+        self.open(opened, Some(files));
     }
 
-    /// Takes a model, or says why not and leaves the page as it is.
-    fn open(self, opened: Result<Opened, Problem>) {
+    /// Takes a model, or says why not and leaves the page as it is. `own` are its files where it is no preset.
+    fn open(self, opened: Result<Opened, Problem>, own: Option<&OwnFiles>) {
+        if opened.is_ok() {
+            self.own.set(own.cloned());
+        }
         batch(move || match opened {
             Ok(Opened::Known(model)) => {
                 let positions = model.decoder.max_position_embeddings as u64;
@@ -241,32 +251,52 @@ impl Store {
     /// What of the page stands in its address.
     pub fn view(self) -> View {
         let model = self.preset_shown().unwrap_or(OWN).to_owned();
-        View { model, options: self.options.get(), memory: self.memory_text.get() }
+        let own = self.own.get();
+        View {
+            model,
+            own,
+            options: self.options.get(),
+            memory: self.memory_text.get(),
+            rest: self.rest.get(),
+        }
     }
 
     /// Makes the page what an address says.
-    fn show(self, view: View) {
+    fn show(self, view: Result<View, LinkError>) {
+        let view = match view {
+            Ok(view) => view,
+            Err(error) => return self.problem.set(Some(text::problem::link(&error))),
+        };
         batch(move || {
             let shown = untrack(|| self.view());
-            self.options.set(view.options);
+            self.rest.set(view.rest.clone());
             if view.memory != shown.memory {
-                self.memory_text.set(view.memory);
+                self.memory_text.set(view.memory.clone());
             }
             match view.model.as_str() {
+                OWN if view.own.is_some() && view.own == shown.own => {}
                 model if model == shown.model && model != OWN => {}
                 "" => self.open_preset(PRESETS[0].name),
-                OWN => match page::kept(OWN_KEY).and_then(|json| serde_json::from_str(&json).ok()) {
-                    Some(files) => self.open(Opened::own(&files)),
-                    None => self.problem.set(Some(text::problem::other_tab())),
-                },
-                name if presets::find(name).is_some() => self.open_preset(name),
+                OWN => {
+                    let kept = page::kept(OWN_KEY).and_then(|json| serde_json::from_str(&json).ok());
+                    match view.own_files(kept) {
+                        Some(files) => self.open(Opened::own(&files), Some(&files)),
+                        None => self.problem.set(Some(text::problem::other_tab())),
+                    }
+                }
+                name if Preset::find(name).is_some() => self.open_preset(name),
                 name => self.problem.set(Some(text::problem::no_preset(name))),
+            }
+            // Last: a model that is opened cuts the context to its own length.
+            match self.model.with_untracked(|m| Resolved::new(&m.decoder, None, &view.options)) {
+                Ok(_) => self.options.set(view.options),
+                Err(error) => self.problem.set(Some(text::problem::option(&error))),
             }
         });
     }
 
     fn follow_address(self) {
-        let written = StoredValue::new(View::from_hash(&page::hash()));
+        let written = StoredValue::new(View::from_hash(&page::hash()).unwrap_or_default());
         let timer: StoredValue<Option<TimeoutHandle>> = StoredValue::new(None);
         Effect::new(move |_| {
             let view = self.view();
@@ -284,8 +314,8 @@ impl Store {
         });
         let back = move |_| {
             let view = View::from_hash(&page::hash());
-            if view != written.get_value() {
-                written.set_value(view.clone());
+            if view.as_ref().ok() != Some(&written.get_value()) {
+                written.set_value(view.clone().unwrap_or_default());
                 self.show(view);
             }
         };

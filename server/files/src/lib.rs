@@ -6,7 +6,6 @@
 mod error;
 mod file_source;
 mod small_file;
-mod presets;
 pub mod hub;
 mod source;
 mod weight_file;
@@ -18,7 +17,6 @@ pub use companions::{Companions, ListedFile};
 pub use error::FilesError;
 pub use file_source::FileSource;
 pub use model::Model;
-pub use presets::{PRESETS, Preset};
 pub use small_file::read_small;
 pub use source::Source;
 pub use weight_file::WeightFile;

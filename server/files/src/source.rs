@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use phi3::config::{PRESETS, Preset};
+
 use crate::FilesError;
 use crate::hub::{Endpoint, HubError, HubRef, HubSettings};
-use crate::presets::{PRESETS, Preset};
 
 /// Where a model's description comes from. A name that exists is a path; nothing else is guessed.
 #[derive(Debug, Clone, PartialEq, Eq)]

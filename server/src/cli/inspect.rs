@@ -163,7 +163,6 @@ fn shown(value: &Value) -> String {
         Value::Array(list) if list.len() > 3 => format!("[{} values]", list.len()),
         other => other.to_string(),
     };
-    let text = text.replace(char::is_control, " ");
     if text.chars().count() <= MOST {
         return text;
     }

@@ -10,6 +10,7 @@ mod synth;
 mod config;
 mod export;
 mod serve;
+mod link;
 mod run;
 mod load_config;
 mod out_dir;
@@ -44,6 +45,7 @@ enum Command {
     Config(config::Args),
     Export(export::Args),
     Serve(serve::Args),
+    Link(link::Args),
 }
 
 /// Runs the command line and tells how the process shall end.
@@ -62,6 +64,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             Command::Config(args) => config::run(args),
             Command::Export(args) => export::run(args),
             Command::Serve(args) => serve::run(args),
+            Command::Link(args) => link::run(args),
         },
         Err(error) => usage(&error),
     };

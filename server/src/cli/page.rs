@@ -28,7 +28,7 @@ pub(super) struct Cell {
 impl Cell {
     /// Flush left.
     pub(super) fn left(text: impl Into<String>) -> Self {
-        Self { text: text.into(), style: Style::new(), right: false }
+        Self { text: plain(&text.into()), style: Style::new(), right: false }
     }
 
     /// Flush right, for numbers.
@@ -45,7 +45,7 @@ impl Cell {
 impl Page {
     /// A line of its own.
     pub(super) fn line(&mut self, style: Style, text: &str) {
-        self.text += &format!("{style}{text}{style:#}\n");
+        self.text += &format!("{style}{}{style:#}\n", plain(text));
     }
 
     /// An empty line and a heading.
@@ -105,6 +105,11 @@ fn width() -> usize {
     terminal_size::terminal_size().map_or(100, |(columns, _)| usize::from(columns.0)).clamp(60, WIDEST)
 }
 
+/// A text from a file as a terminal may see it: control characters could move its cursor or paint over what is true.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 /// Breaks at spaces; a word longer than a line stays whole.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -144,6 +149,15 @@ mod tests {
         assert!(lines[0].starts_with("  a          1.00 GiB  x x"), "{plain}");
         assert!(lines[1].starts_with(&" ".repeat(23)), "{plain}");
         assert_eq!(lines[2], "  long name       2 B  y");
+    }
+
+    #[test]
+    fn what_a_file_says_does_not_steer_the_terminal() {
+        let mut page = Page::default();
+        page.line(Style::new(), "a\x1b[2Jb");
+        page.sentences(2, Style::new(), "c\rd\u{9b}e");
+        page.table(&[vec![Cell::left("f\ng"), Cell::right("h\x1b]0;x\x07")]]);
+        assert!(!page.into_text().contains(['\x1b', '\r', '\u{9b}', '\x07']));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use thiserror::Error;
 
+use super::JsonError;
+use crate::units::one_line;
+
 /// Why a `config.json` (or a file beside it) cannot be used; `field` is the JSON path.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
@@ -19,6 +22,9 @@ pub enum ConfigError {
     /// Not JSON; carries serde_json's own message with line and column.
     #[error("not valid JSON: {0}")]
     NotJson(String),
+    /// JSON that is not read: a repeated key, or past a limit that no config reaches.
+    #[error("the config is not read: {0}")]
+    Refused(JsonError),
     /// JSON, but not an object.
     #[error("the config is not a JSON object")]
     NotAnObject,
@@ -29,7 +35,7 @@ pub enum ConfigError {
         field: String,
     },
     /// A value of the wrong type or out of range.
-    #[error("`{field}` is {found}, expected {expected}")]
+    #[error("`{field}` is {}, expected {expected}", one_line(found))]
     Invalid {
         /// JSON path.
         field: String,
@@ -47,13 +53,13 @@ pub enum ConfigError {
         rule: String,
     },
     /// A `model_type` that no engine here runs and whose tensors are not known.
-    #[error("model_type `{model_type}` is not known; this build runs: phi3")]
+    #[error("model_type `{}` is not known; this build runs: phi3", one_line(model_type))]
     UnknownArchitecture {
         /// The `model_type` found.
         model_type: String,
     },
     /// A value that is understood but that no engine here computes.
-    #[error("`{field}` = {found} is not supported: {reason}")]
+    #[error("`{field}` = {} is not supported: {reason}", one_line(found))]
     Unsupported {
         /// JSON path.
         field: String,
@@ -83,8 +89,18 @@ impl ConfigError {
             | Self::Invalid { field, .. }
             | Self::Contradiction { field, .. }
             | Self::Unsupported { field, .. } => Some(field),
+            Self::Refused(JsonError::DuplicateKey { path }) => Some(path),
             Self::UnknownArchitecture { .. } => Some("model_type"),
             _ => None,
+        }
+    }
+}
+
+impl From<JsonError> for ConfigError {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Syntax(message) => Self::NotJson(message),
+            error => Self::Refused(error),
         }
     }
 }

@@ -3,10 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::ConfigError;
+use super::json::{JsonLimits, parse_json};
 use crate::dtype::{DType, UnknownDType};
 
 /// Largest config that is read; real ones have a few KB, those with factor lists 5 KB.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Far above any config: the largest have a factor list or a name for each of a thousand labels.
+const LIMITS: JsonLimits = JsonLimits { depth: 64, values: 1 << 14, string_bytes: MAX_CONFIG_BYTES as usize };
 
 /// A JSON object whose fields are read by name; `null` counts as absent.
 #[derive(Debug, Clone)]
@@ -19,7 +23,8 @@ impl Fields {
     /// Parses a JSON object.
     ///
     /// # Errors
-    /// Empty, over [`MAX_CONFIG_BYTES`], not JSON (nesting is limited to 128 by serde_json) or no object.
+    /// Empty, over [`MAX_CONFIG_BYTES`], not JSON, a key that stands twice, nested deeper than 64 levels, more than
+    /// 16,384 values, or no object.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(ConfigError::Empty);
@@ -28,10 +33,9 @@ impl Fields {
             return Err(ConfigError::TooLarge { bytes: bytes.len() as u64, limit: MAX_CONFIG_BYTES });
         }
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        match serde_json::from_slice(bytes) {
-            Ok(Value::Object(map)) => Ok(Self { prefix: String::new(), map }),
-            Ok(_) => Err(ConfigError::NotAnObject),
-            Err(error) => Err(ConfigError::NotJson(error.to_string())),
+        match parse_json(bytes, LIMITS)? {
+            Value::Object(map) => Ok(Self { prefix: String::new(), map }),
+            _ => Err(ConfigError::NotAnObject),
         }
     }
 

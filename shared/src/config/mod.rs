@@ -3,14 +3,18 @@
 mod error;
 mod fields;
 mod generation;
+mod json;
 pub(crate) mod limits;
 mod model;
+mod presets;
 mod rope_scaling;
 mod vocab;
 
 pub use error::ConfigError;
 pub use fields::{Fields, MAX_CONFIG_BYTES};
 pub use generation::GenerationConfig;
+pub use json::{JsonError, JsonLimits, parse_json};
 pub use model::{Defaulted, ModelConfig};
+pub use presets::{PRESETS, Preset};
 pub use rope_scaling::RopeScaling;
 pub use vocab::tokenizer_vocab_size;

@@ -5,7 +5,7 @@ use crate::config::RopeScaling;
 use crate::decoder::{Attention, Decoder, Oracle};
 use crate::dtype::DType;
 use crate::estimate;
-use crate::units::{format_bytes, format_count};
+use crate::units::{format_bytes, format_count, one_line};
 
 /// All findings, the gravest first.
 pub(super) fn findings(subject: Subject<'_>, known: Known<'_>) -> Vec<Finding> {
@@ -160,7 +160,7 @@ fn spellings(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
     let unknown: Vec<String> = explain::fields(fields, known)
         .into_iter()
         .filter(|field| field.status == Status::UnknownKey)
-        .map(|field| format!("`{}`", field.key))
+        .map(|field| format!("`{}`", one_line(&field.key)))
         .collect();
     if !unknown.is_empty() {
         let message = format!(

@@ -11,6 +11,7 @@ pub use report::{Field, Finding, InspectReport, RuleOfThumb, Severity, Status, S
 use crate::config::{ConfigError, Fields, GenerationConfig, ModelConfig};
 use crate::decoder::Decoder;
 use crate::estimate::{self, StoredTensors};
+use crate::units::one_line;
 
 /// What is inspected: a config, and what lies beside it.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +77,8 @@ fn known(subject: Subject<'_>, known: Known<'_>) -> InspectReport {
 /// Says what can still be said: the header's count, never a guess from a config that nothing here understands.
 fn unknown(subject: Subject<'_>, model_type: String) -> Result<InspectReport, ConfigError> {
     let message = format!(
-        "model_type `{model_type}` is not known to this build: its tensors cannot be derived from the config, so no estimate is given"
+        "model_type `{}` is not known to this build: its tensors cannot be derived from the config, so no estimate is given",
+        one_line(&model_type)
     );
     Ok(InspectReport {
         architecture: architecture(subject.fields),

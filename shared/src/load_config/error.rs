@@ -5,9 +5,7 @@ use thiserror::Error;
 
 use super::KNOBS;
 use crate::config::ConfigError;
-
-/// Longest part of a bad value that is shown.
-const SHOWN_CHARS: usize = 60;
+use crate::units::one_line;
 
 /// A load config that cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -59,21 +57,21 @@ impl LoadConfigError {
 
     /// An unknown key at `path`, and the nearest of those that would be known there.
     pub(super) fn unknown_among(path: &str, key: &str, known: impl Iterator<Item = &'static str>) -> Self {
-        let shown = shorten(key);
+        let shown = one_line(key);
         let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(&shown, known));
-        Self::UnknownKey { key: shorten(path), nearest: nearest.unwrap_or_default() }
+        Self::UnknownKey { key: one_line(path), nearest: nearest.unwrap_or_default() }
     }
 
     pub(super) fn invalid(path: &str, found: &Value, expected: impl Into<String>) -> Self {
-        Self::Invalid { path: shorten(path), found: shorten(&found.to_string()), expected: expected.into() }
+        Self::Invalid { path: one_line(path), found: one_line(&found.to_string()), expected: expected.into() }
     }
 
     pub(super) fn refused(key: &str, reason: &str) -> Self {
-        Self::Refused { key: shorten(key), reason: reason.to_owned() }
+        Self::Refused { key: one_line(key), reason: reason.to_owned() }
     }
 
     pub(super) fn contradiction(path: &str, rule: impl Into<String>) -> Self {
-        Self::Contradiction { path: path.to_owned(), rule: rule.into() }
+        Self::Contradiction { path: one_line(path), rule: rule.into() }
     }
 
     /// A stable name for programs: the `code` of an error object.
@@ -95,13 +93,5 @@ impl LoadConfigError {
             | Self::Contradiction { path, .. }
             | Self::Invalid { path, .. } => Some(path),
         }
-    }
-}
-
-/// A text cut to a length that fits one line.
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
     }
 }

@@ -37,7 +37,14 @@ fn configs_that_are_no_config() {
         (r#"{"model_type":"phi3","#, "not valid JSON"),
         ("config = 1", "not valid JSON"),
         ("[1]", "not a JSON object"),
-        (&"[".repeat(10_000), "not valid JSON"),
+        (&"[".repeat(10_000), "nested deeper than 64"),
+        (
+            &format!(r#"{{"model_type":"phi3","x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000)),
+            "nested deeper than 64",
+        ),
+        (&format!(r#"{{"x":[{}0]}}"#, "0,".repeat(20_000)), "more than 16384 values"),
+        (r#"{"model_type":"phi3","rope_theta":NaN}"#, "not valid JSON"),
+        (r#"{"model_type":"phi3","rope_theta":1e999}"#, "not valid JSON"),
         ("{}", "model_type"),
     ] {
         model.write("config.json", bytes);
@@ -78,6 +85,11 @@ fn numbers_that_no_model_has() {
         ("num_attention_heads", json!("3")),
         ("num_attention_heads", json!(2.5)),
         ("num_attention_heads", json!(5)),
+        ("hidden_size", json!("3072")),
+        ("num_hidden_layers", json!(1_u64 << 63)),
+        ("num_hidden_layers", json!(i64::MIN)),
+        ("vocab_size", json!(u64::MAX)),
+        ("vocab_size", json!(1e300)),
         ("num_key_value_heads", json!(0)),
         ("num_key_value_heads", json!(-1)),
         ("num_key_value_heads", json!(2)),
@@ -93,6 +105,83 @@ fn numbers_that_no_model_has() {
         model.set_config(&json!({ key: value, "head_dim": Value::Null }));
         refused(&ON_CONFIG, model.arg(), "config_invalid", &[key]);
         refused(&[&["load"]], model.arg(), "config_invalid", &[key]);
+    }
+}
+
+/// JSON readers disagree on which of two values counts, so neither does.
+#[test]
+fn keys_that_stand_twice_are_named() {
+    let model = ModelDir::of_case("mha_plain");
+    let config = model.case["config"].to_string();
+    let with = |more: &str| config.replacen('{', &format!("{{{more},"), 1);
+    model.write("config.json", with(r#""hidden_size":64"#));
+    refused(&ON_WEIGHTS, model.arg(), "config_invalid", &["`hidden_size` stands twice", "config.json"]);
+    model.write("config.json", with(r#""x":[{"a":{"b":1,"\u0062":2}}]"#));
+    refused(&ON_WEIGHTS, model.arg(), "config_invalid", &["`x[0].a.b` stands twice"]);
+
+    model.write("config.json", &config);
+    model.write("overrides.json", r#"{"torch_dtype":"float16","torch_dtype":"float32"}"#);
+    let overrides = model.file("overrides.json");
+    let args = ["estimate", model.arg(), "--load-config", overrides.to_str().expect("UTF-8"), "--json"];
+    let ran = preflight(&args);
+    assert_eq!((ran.code, ran.error_code().as_str()), (2, "load_config_invalid"), "{ran:?}");
+    assert!(ran.stdout.contains("`torch_dtype` stands twice"), "{ran:?}");
+
+    let sharded = ModelDir::of_case("sharded_plain");
+    let index = std::fs::read_to_string(sharded.file("model.safetensors.index.json")).expect("an index");
+    let entry = index.split_once("\"weight_map\"").and_then(|(_, map)| map.split_once('{')).expect("a map").1;
+    let first = entry.split_once(',').expect("several").0.trim();
+    let twice = index.replacen(first, &format!("{first},{first}"), 1);
+    sharded.write("model.safetensors.index.json", twice);
+    refused(&ON_WEIGHTS, sharded.arg(), "weights_corrupt", &["stands twice"]);
+}
+
+/// A header of 100 MB, all of it there: read, refused, and nothing more taken for it.
+#[test]
+fn a_header_of_100_mb_is_refused() {
+    let model = ModelDir::of_case("mha_plain");
+    for (claim, says) in [(100_000_000_u64, "no safetensors header"), (100_000_001, "at most 100000000")] {
+        model.write("model.safetensors", [&claim.to_le_bytes()[..], b"{"].concat());
+        let file = File::options().write(true).open(model.file("model.safetensors")).expect("there");
+        file.set_len(100_000_016).expect("a sparse file");
+        refused(&[&["inspect"]], model.arg(), "weights_corrupt", &[says, "model.safetensors"]);
+    }
+}
+
+/// A GGUF file of one tensor, with a key or without.
+fn gguf(key: &[u8], dims: &[u64], tensors: u64, data: usize) -> Vec<u8> {
+    let name = [&1u64.to_le_bytes()[..], b"t"].concat();
+    let dims = [
+        &(dims.len() as u32).to_le_bytes()[..],
+        &dims.iter().flat_map(|d| d.to_le_bytes()).collect::<Vec<_>>(),
+    ]
+    .concat();
+    let tensor =
+        [&name[..], &dims, &0u32.to_le_bytes(), &0u64.to_le_bytes()].concat().repeat(tensors as usize);
+    let keys = u64::from(!key.is_empty());
+    let head =
+        [b"GGUF".as_slice(), &3u32.to_le_bytes(), &tensors.to_le_bytes(), &keys.to_le_bytes()].concat();
+    let mut file = [&head[..], key, &tensor].concat();
+    file.resize(file.len().next_multiple_of(32) + data, 0);
+    file
+}
+
+#[test]
+fn gguf_headers_that_lie() {
+    let model = ModelDir::of_case("mha_plain");
+    let alignment =
+        [&17u64.to_le_bytes()[..], b"general.alignment", &4u32.to_le_bytes(), &0u32.to_le_bytes()].concat();
+    for (file, says) in [
+        (gguf(&alignment, &[4], 1, 64), "`general.alignment` is 0"),
+        (gguf(b"", &[1 << 32, 1 << 32], 1, 64), "impossible shape"),
+        // 2^62 + 1 values of four bytes are 4 bytes in 64 bits.
+        (gguf(b"", &[(1 << 62) + 1], 1, 64), "impossible shape"),
+        (gguf(b"", &[0], 2, 64), "impossible shape"),
+        (gguf(b"", &[1 << 40], 1, 64), "it is cut"),
+    ] {
+        model.write("m.gguf", file);
+        let path = model.file("m.gguf");
+        refused(&ON_CONFIG, path.to_str().expect("UTF-8"), "weights_corrupt", &[says, "m.gguf"]);
     }
 }
 

@@ -2,8 +2,9 @@
 
 mod bad_input;
 mod contract;
-mod convert;
-mod memory;
 mod config;
+mod convert;
+mod link;
+mod memory;
 mod runs;
 mod templates;

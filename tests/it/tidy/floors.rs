@@ -108,13 +108,14 @@ fn upward_edges(order: &[String], files: &[File]) -> Vec<String> {
 }
 
 /// Which of our packages a package may name.
-const PACKAGES: [(&str, &[&str]); 6] = [
+const PACKAGES: [(&str, &[&str]); 7] = [
     ("shared/Cargo.toml", &[]),
     ("app/Cargo.toml", &["phi3"]),
     ("server/files/Cargo.toml", &["phi3"]),
     ("server/Cargo.toml", &["phi3", "preflight-files"]),
     ("server/worker/Cargo.toml", &["phi3", "preflight-files"]),
     ("tests/Cargo.toml", &["phi3", "preflight"]),
+    ("fuzz/Cargo.toml", &["phi3"]),
 ];
 const OURS: [&str; 6] = ["phi3", "app", "preflight-files", "preflight", "preflight-worker", "tests"];
 

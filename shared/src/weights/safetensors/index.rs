@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::weights::text::{check_name, one_line};
 use crate::weights::{WeightsError, WeightsProblem};
 
 /// Largest index that is read; Phi-3-mini's has 16 kB, the largest mixtures of experts 10 MB.
 pub const MAX_INDEX_BYTES: u64 = 64 << 20;
+
+/// More than any mixture of experts has: Kimi-K2 in fp8 with its scales has 140,000. A description takes more than
+/// its text, and of an index of empty names only their number is a limit.
+const MAX_TENSORS: usize = 1 << 18;
 
 /// A checked index.
 #[derive(Debug, Clone)]
@@ -45,9 +49,7 @@ impl ShardIndex {
         if let Some(unsafe_name) = weight_map.values().find(|name| !is_plain_file_name(name)) {
             return Err(refuse(WeightsProblem::UnsafePath(one_line(unsafe_name.escape_debug()))));
         }
-        // Some writers put a float or a text there; it is not trusted anyway.
-        let total_size = raw.metadata.get("total_size").and_then(serde_json::Value::as_u64);
-        Ok(Self { file: file.to_owned(), weight_map, total_size })
+        Ok(Self { file: file.to_owned(), weight_map, total_size: raw.metadata.0 })
     }
 
     /// The shards, each once, in the order of their names.
@@ -79,8 +81,89 @@ fn is_plain_file_name(name: &str) -> bool {
 #[derive(Deserialize)]
 struct RawIndex {
     #[serde(default)]
-    metadata: serde_json::Map<String, serde_json::Value>,
+    metadata: TotalSize,
     weight_map: WeightMap,
+}
+
+/// `metadata`: an object of which one number is kept.
+#[derive(Default)]
+struct TotalSize(Option<u64>);
+
+impl<'de> Deserialize<'de> for TotalSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MetadataVisitor;
+        impl<'de> Visitor<'de> for MetadataVisitor {
+            type Value = TotalSize;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TotalSize, A::Error> {
+                let mut total = TotalSize(None);
+                while let Some(key) = map.next_key::<String>()? {
+                    if key == "total_size" {
+                        total.0 = map.next_value::<Claim>()?.0;
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(total)
+            }
+        }
+        deserializer.deserialize_map(MetadataVisitor)
+    }
+}
+
+/// A whole number, or anything else: some writers put a float or a text there, and it is not trusted anyway.
+struct Claim(Option<u64>);
+
+impl<'de> Deserialize<'de> for Claim {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ClaimVisitor;
+        impl<'de> Visitor<'de> for ClaimVisitor {
+            type Value = Claim;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON value")
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Claim, E> {
+                Ok(Claim(Some(number)))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Claim, E> {
+                Ok(Claim(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Claim, E> {
+                Ok(Claim(None))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Claim, E> {
+                Ok(Claim(None))
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Claim, E> {
+                Ok(Claim(None))
+            }
+
+            fn visit_unit<E>(self) -> Result<Claim, E> {
+                Ok(Claim(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Claim, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Claim(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claim, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Claim(None))
+            }
+        }
+        deserializer.deserialize_any(ClaimVisitor)
+    }
 }
 
 struct WeightMap(BTreeMap<String, String>);
@@ -98,6 +181,9 @@ impl<'de> Deserialize<'de> for WeightMap {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WeightMap, A::Error> {
                 let mut names = BTreeMap::new();
                 while let Some((tensor, file)) = map.next_entry::<String, String>()? {
+                    if names.len() == MAX_TENSORS {
+                        return Err(A::Error::custom(format_args!("more than {MAX_TENSORS} tensors")));
+                    }
                     if names.contains_key(&tensor) {
                         return Err(A::Error::custom(format_args!("tensor `{tensor}` stands twice")));
                     }
@@ -124,6 +210,17 @@ mod tests {
         let index = ShardIndex::parse("i.json", json.as_bytes()).expect("good");
         assert_eq!(index.shards(), ["m-1.safetensors", "m-2.safetensors"]);
         assert_eq!(index.total_size, Some(12));
+    }
+
+    #[test]
+    fn a_total_that_is_no_whole_number_is_no_total() {
+        for total in ["1.5", "-1", "\"12\"", "null", "true", "[1,[2]]", "{\"a\":[]}", "1e30"] {
+            let json = format!(
+                r#"{{"metadata":{{"x":[{{}}],"total_size":{total}}},"weight_map":{{"a":"1.safetensors"}}}}"#
+            );
+            let index = ShardIndex::parse("i.json", json.as_bytes()).expect(total);
+            assert_eq!(index.total_size, None, "{total}");
+        }
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! What strangers' bytes are fed to. `shared/tests/hostile.rs` replays the corpus through the same functions.
+
+mod allocations;
+pub mod targets;

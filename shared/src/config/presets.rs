@@ -1,0 +1,65 @@
+//! The Phi family's configs, built in: `preset:NAME` on the command line, the first page of the dashboard, and what
+//! a share link is a difference to.
+
+/// A config that is built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// Its name: that of its file in `public/presets`.
+    pub name: &'static str,
+    /// Its name for people, as on the model's card.
+    pub title: &'static str,
+    /// Its `config.json`.
+    pub config: &'static str,
+}
+
+macro_rules! preset {
+    ($title:literal, $name:literal) => {
+        Preset {
+            name: $name,
+            title: $title,
+            config: include_str!(concat!("../../../public/presets/", $name, ".json")),
+        }
+    };
+}
+
+/// Every preset; the dashboard opens on the first.
+pub const PRESETS: &[Preset] = &[
+    preset!("Phi-3-mini-4k-instruct", "phi-3-mini-4k-instruct"),
+    preset!("Phi-3-mini-128k-instruct", "phi-3-mini-128k-instruct"),
+    preset!("Phi-3.5-mini-instruct", "phi-3.5-mini-instruct"),
+    preset!("Phi-3-medium-4k-instruct", "phi-3-medium-4k-instruct"),
+    preset!("Phi-4", "phi-4"),
+    preset!("Phi-4-mini-instruct", "phi-4-mini-instruct"),
+];
+
+impl Preset {
+    /// The preset of a name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        PRESETS.iter().find(|preset| preset.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ModelConfig;
+
+    #[test]
+    fn every_file_is_a_preset_and_every_preset_is_understood() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../public/presets");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .expect("the folder is in the repository")
+            .filter_map(|entry| entry.expect("readable").file_name().into_string().ok())
+            .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
+            .collect();
+        files.sort();
+        let mut names: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
+        names.sort_unstable();
+        assert_eq!(names, files);
+        for preset in PRESETS {
+            assert!(ModelConfig::parse(preset.config.as_bytes()).is_ok(), "{}", preset.name);
+            assert_eq!(Preset::find(preset.name), Some(preset));
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The state of a page, and its JSON.
+
+use serde_json::{Map, Value, json};
+
+use super::LinkError;
+use crate::estimate::{Options, Size};
+
+/// All that a page shows, as far as it was chosen: what is `None` or empty takes the page's default.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    /// Name of the page.
+    pub page: Option<String>,
+    /// The model.
+    pub model: Option<LinkedModel>,
+    /// Overrides of the load, in Hugging Face's names; not judged here.
+    pub load_config: Map<String, Value>,
+    /// The device that has to have room.
+    pub device: Option<Device>,
+    /// The estimate's choices; its `device` and `device_memory` have their place in `device` here and are not carried.
+    pub options: Options,
+    /// A short name for all this.
+    pub label: Option<String>,
+    /// Words of whoever made the link.
+    pub notes: Option<String>,
+}
+
+/// The model of a page.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LinkedModel {
+    /// One of the presets, by name.
+    Preset(String),
+    /// Any other config; not judged here.
+    Config {
+        /// `config.json`.
+        config: Map<String, Value>,
+        /// `generation_config.json`, where it was there.
+        generation_config: Option<Map<String, Value>>,
+    },
+    /// A config that is too large or too private for a link: only the page that made the link has it.
+    Own,
+}
+
+/// What has to have room.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Device {
+    /// A name in [`crate::devices`]; not judged here.
+    Named(String),
+    /// Free memory in bytes.
+    Bytes(u64),
+    /// The browser that opens the link.
+    Browser,
+}
+
+/// A state as it was read, with what was not understood.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decoded {
+    /// The state.
+    pub state: State,
+    /// JSON paths of keys that this build does not know; a newer one wrote them.
+    pub unknown: Vec<String>,
+}
+
+impl State {
+    /// The state as one JSON object, for people and programs; what takes its default is left out.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        self.json_with(|model| match model {
+            LinkedModel::Preset(name) => json!({ "preset": name }),
+            LinkedModel::Config { config, .. } => json!({ "config": config }),
+            LinkedModel::Own => json!("own"),
+        })
+    }
+
+    /// The JSON with a config in the form that `model_json` gives it.
+    pub(super) fn json_with(&self, model_json: impl FnOnce(&LinkedModel) -> Value) -> Value {
+        let Self { page, model, load_config, device, options, label, notes } = self;
+        let mut map = Map::new();
+        let mut put = |key: &str, value: Value| {
+            let is_empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+            if !is_empty {
+                map.insert(key.to_owned(), value);
+            }
+        };
+        put("page", page.clone().into());
+        if let Some(model) = model {
+            let mut value = model_json(model);
+            if let LinkedModel::Config { generation_config: Some(generation), .. } = model {
+                value["generation_config"] = Value::Object(generation.clone());
+            }
+            put("model", value);
+        }
+        put("load_config", Value::Object(load_config.clone()));
+        put(
+            "device",
+            match device {
+                None => Value::Null,
+                Some(Device::Named(name)) => json!({ "name": name }),
+                Some(Device::Bytes(bytes)) => json!({ "bytes": bytes }),
+                Some(Device::Browser) => json!("browser"),
+            },
+        );
+        put("options", Value::Object(chosen(options)));
+        put("label", label.clone().into());
+        put("notes", notes.clone().into());
+        Value::Object(map)
+    }
+
+    /// Reads the JSON of a state; `read_model` knows the forms that a model has.
+    pub(super) fn read(
+        json: Value,
+        read_model: impl FnOnce(&mut Part<'_>) -> Result<LinkedModel, LinkError>,
+    ) -> Result<Decoded, LinkError> {
+        let mut unknown = Vec::new();
+        let Value::Object(map) = json else { return Err(invalid("state", &json, "an object")) };
+        let mut part = Part { path: "", map, unknown: &mut unknown };
+        let mut state = Self {
+            page: part.text("page")?,
+            label: part.text("label")?,
+            notes: part.text("notes")?,
+            load_config: part.object("load_config")?.unwrap_or_default(),
+            ..Self::default()
+        };
+        state.device = match part.take("device") {
+            None => None,
+            Some(Value::String(word)) if word == "browser" => Some(Device::Browser),
+            Some(Value::Object(map)) => {
+                Some(read_device(Part { path: "device", map, unknown: part.unknown })?)
+            }
+            Some(other) => {
+                return Err(invalid("device", &other, "\"browser\", {\"name\": …} or {\"bytes\": …}"));
+            }
+        };
+        state.model = match part.take("model") {
+            None => None,
+            Some(Value::String(word)) if word == "own" => Some(LinkedModel::Own),
+            Some(Value::Object(map)) => {
+                let mut model = Part { path: "model", map, unknown: part.unknown };
+                let read = read_model(&mut model)?;
+                model.finish();
+                Some(read)
+            }
+            Some(other) => {
+                return Err(invalid("model", &other, "\"own\", {\"preset\": …} or {\"config\": …}"));
+            }
+        };
+        if let Some(map) = part.object("options")? {
+            state.options = read_options(Part { path: "options", map, unknown: part.unknown })?;
+        }
+        part.finish();
+        unknown.sort_unstable();
+        Ok(Decoded { state, unknown })
+    }
+}
+
+/// An object that is read by key; what is left over is unknown.
+pub(super) struct Part<'a> {
+    path: &'static str,
+    map: Map<String, Value>,
+    unknown: &'a mut Vec<String>,
+}
+
+impl Part<'_> {
+    /// The value of a key; `null` counts as absent.
+    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+        self.map.shift_remove(key).filter(|value| !value.is_null())
+    }
+
+    /// JSON path of a key.
+    pub(super) fn path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, LinkError> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(invalid(&self.path(key), &other, "a string")),
+        }
+    }
+
+    /// An object.
+    pub(super) fn object(&mut self, key: &str) -> Result<Option<Map<String, Value>>, LinkError> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(map)),
+            Some(other) => Err(invalid(&self.path(key), &other, "an object")),
+        }
+    }
+
+    /// Reports what was not taken.
+    fn finish(self) {
+        for key in self.map.keys() {
+            let path = self.path(key);
+            self.unknown.push(path);
+        }
+    }
+}
+
+fn read_device(mut part: Part<'_>) -> Result<Device, LinkError> {
+    let device = match (part.text("name")?, part.take("bytes")) {
+        (Some(name), None) => Device::Named(name),
+        (None, Some(bytes)) => {
+            let size: Result<Size, _> = serde_json::from_value(bytes.clone());
+            Device::Bytes(
+                size.map_err(|_other| invalid("device.bytes", &bytes, "bytes, or a size such as \"16GiB\""))?
+                    .0,
+            )
+        }
+        _ => return Err(invalid("device", &Value::Object(part.map), "one of `name` and `bytes`")),
+    };
+    part.finish();
+    Ok(device)
+}
+
+/// Options that say what [`Device`] says.
+const NOT_CARRIED: [&str; 2] = ["device", "device_memory"];
+
+/// Options that were chosen, in their own JSON.
+fn chosen(options: &Options) -> Map<String, Value> {
+    let Ok(Value::Object(mut map)) = serde_json::to_value(options) else { return Map::new() };
+    map.retain(|key, value| !value.is_null() && !NOT_CARRIED.contains(&key.as_str()));
+    map
+}
+
+/// Each option by itself, so that an error tells which, and an unknown one is no error.
+fn read_options(mut part: Part<'_>) -> Result<Options, LinkError> {
+    let Ok(Value::Object(known)) = serde_json::to_value(Options::default()) else {
+        return Ok(Options::default());
+    };
+    let mut map = Map::new();
+    for key in known.keys().filter(|key| !NOT_CARRIED.contains(&key.as_str())) {
+        let Some(value) = part.take(key) else { continue };
+        let one = Map::from_iter([(key.clone(), value.clone())]);
+        if let Err(error) = serde_json::from_value::<Options>(Value::Object(one)) {
+            return Err(invalid(&part.path(key), &value, &format!("an option of this build ({error})")));
+        }
+        map.insert(key.clone(), value);
+    }
+    part.finish();
+    let whole = Value::Object(map);
+    serde_json::from_value(whole.clone()).map_err(|error| invalid("options", &whole, &error.to_string()))
+}
+
+/// An error about a value.
+pub(super) fn invalid(path: &str, found: &Value, expected: &str) -> LinkError {
+    const MOST: usize = 60;
+    let text = found.to_string();
+    let mut found: String = text.chars().take(MOST).collect();
+    if found.len() < text.len() {
+        found.push('…');
+    }
+    LinkError::Invalid { path: path.to_owned(), found, expected: expected.to_owned() }
+}
