@@ -82,6 +82,11 @@ fn open(source: &Source, load_config: &mut LoadConfig) -> Result<(Place, Option<
         Source::Preset(preset) => Place::Unplaced(preset.name.to_owned()),
         // Nothing is asked of the Hub for an export.
         Source::Hub(hub) => {
+            if let Some(path) = hub.path() {
+                let message =
+                    format!("{path}: an export loads a whole repository; name it as hf:{}", hub.repo());
+                return Err(CliError::usage(message));
+            }
             let named = hub.named_revision().map(str::to_owned);
             load_config.revision = load_config.revision.take().or(named);
             return Ok((Place::Hub(hub.repo().to_owned()), None));

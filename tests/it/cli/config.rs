@@ -230,5 +230,7 @@ fn exports_go_to_stdout_and_losses_to_stderr() {
     for hub in ["hf:a/b/c", "hf:-x/y", "hf:a/$(b)", "hf:a/b@"] {
         assert_eq!(preflight(&["export", hub, "--to", "json"]).code, 2, "{hub}");
     }
+    let file = "https://huggingface.co/a/b/blob/main/c.gguf";
+    assert_eq!(preflight(&["export", file, "--to", "llama.cpp", "--json"]).error_code(), "usage");
     assert_eq!(preflight(&["export", "preset:phi-4", "--to", "gguf"]).code, 2);
 }
