@@ -2,9 +2,9 @@
 
 mod bad_input;
 mod contract;
-mod config;
 mod convert;
 mod link;
 mod memory;
+mod config;
 mod runs;
 mod templates;
