@@ -4,8 +4,8 @@
 //!
 //! 0. vocabulary: [`units`], [`dtype`], [`platform`]
 //! 1. what a model is: [`config`], [`decoder`], [`tensors`], [`rope`]
-//! 2. what it costs and where bytes come from: [`weights`], [`estimate`] with [`fit`],
-//!    [`placement`], [`devices`], [`load_config`], [`inspect`]
+//! 2. what it costs and where bytes come from: [`devices`], [`weights`], [`estimate`] with [`fit`],
+//!    [`placement`], [`load_config`], [`inspect`]
 //! 3. how it computes: [`engine`], [`generate`], `tokenize` (feature `tokenizer`)
 //! 4. engines: `candle_engine` (feature `candle`)
 //! 5. use cases: [`validate`], [`export`], [`link`]
