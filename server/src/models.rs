@@ -59,7 +59,10 @@ impl Models {
         };
         let found = candidates.iter().find_map(|path| path.canonicalize().ok());
         match found {
-            Some(found) if self.roots.iter().any(|root| found.starts_with(root)) => Ok(found),
+            Some(found) if self.holds(&found) => match self.leads_out(&found) {
+                true => Err(outside()),
+                false => Ok(found),
+            },
             Some(_) => Err(outside()),
             None if asked.is_relative() && !self.roots.is_empty() && !path.contains("..") => {
                 let message = format!("{path}: not found under any --model-root");
@@ -67,6 +70,23 @@ impl Models {
             }
             None => Err(outside()),
         }
+    }
+
+    fn holds(&self, path: &Path) -> bool {
+        self.roots.iter().any(|root| path.starts_with(root))
+    }
+
+    /// Whether an entry of a folder, or one beside a file, is a link that leads out of the roots: opening the model
+    /// would follow it.
+    fn leads_out(&self, path: &Path) -> bool {
+        let folder = if path.is_dir() { Some(path) } else { path.parent() };
+        let entries = folder.and_then(|folder| folder.read_dir().ok()).into_iter().flatten();
+        entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_symlink()).any(
+            |link| {
+                // A link to nowhere is told as such when it is opened.
+                link.canonicalize().is_ok_and(|found| !self.holds(&found))
+            },
+        )
     }
 
     /// The directory of a model by its id.

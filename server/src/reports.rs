@@ -200,6 +200,11 @@ pub fn estimate(
     let options = load_config.options(options);
     let refuse = |error: OptionsError| ErrorObject::new("invalid_option", error.to_string()).at(error.option);
     let report = estimate::estimate(&decoder, stored.as_ref(), &options).map_err(refuse)?;
+    // Sums stop there: no number is better than a wrong one.
+    if report.total_bytes == u64::MAX {
+        let message = "this needs more than 2^64 bytes: choose a shorter context or a smaller batch";
+        return Err(ErrorObject::new("invalid_option", message).at("context"));
+    }
     let placed = match load_config.max_memory.is_empty() {
         true => None,
         false => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use phi3::api::ErrorObject;
 use phi3::api::worker::{Message, Request};
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +18,9 @@ pub async fn run(attempts: Arc<Attempts>, launcher: Arc<dyn Launcher>, limits: L
             match run_one(&attempts, &*launcher, limits, taken).await {
                 Ok(()) => attempts.stopped(id),
                 Err(error) => {
-                    let error = error.into();
-                    tracing::warn!(attempt = id, %error, "attempt failed");
+                    let error: ErrorObject = error.into();
+                    // In quotes, with escapes: parts of it come from requests and files.
+                    tracing::warn!(attempt = id, error = ?error.message, "attempt failed");
                     attempts.failed(id, error);
                 }
             }

@@ -23,7 +23,7 @@ fn counts_and_bytes_are_those_of_the_host() {
 /// Optimised less here than in the dashboard, and beside other work: three times that is still no wait.
 #[wasm_bindgen_test]
 fn an_estimate_takes_less_than_a_frame() {
-    use phi3::config::Fields;
+    use phi3::config::{Fields, ModelConfig};
     use phi3::estimate::Size;
     use phi3::inspect::{Subject, inspect};
 
@@ -106,7 +106,7 @@ async fn the_engine_generates_what_it_does_on_the_host() {
     use std::ops::ControlFlow;
 
     use phi3::candle_engine::CandleEngine;
-    use phi3::config::Fields;
+    use phi3::config::{Fields, ModelConfig};
     use phi3::dtype::DType;
     use phi3::engine::{Attention, Engine as _, LoadPlan, Sampling, SequenceId};
     use phi3::generate::{Request, generate};
@@ -123,7 +123,7 @@ async fn the_engine_generates_what_it_does_on_the_host() {
     let (prompt, expected) = (ids("/greedy/prompt"), ids("/greedy/ids"));
     let fields = Fields::from_map(case["config"].as_object().expect("a config").clone());
     let plan = LoadPlan {
-        config: Decoder::from_fields(&fields).expect("a phi3 config"),
+        config: ModelConfig::from_fields(&fields).expect("a phi3 config"),
         dtype: DType::F32,
         kv_dtype: DType::F32,
         attention: Attention::Eager,

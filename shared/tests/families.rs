@@ -109,3 +109,31 @@ fn published_quantised_files_have_their_size() {
     let metadata = 2_393_231_072i64 - q4_k_m as i64;
     assert!((0..2_000_000).contains(&metadata), "{metadata} bytes of metadata");
 }
+
+/// A layout that is not known is no exact number, and one that means nothing is refused.
+#[test]
+fn quantisations_are_known_or_said_to_be_unknown() {
+    let config = |quantization: &str| {
+        let json = format!(r#"{{"model_type":"llama","quantization_config":{quantization}}}"#);
+        Decoder::parse(json.as_bytes())
+    };
+    let badge = |quantization: &str| {
+        let decoder = config(quantization).expect(quantization);
+        let report = estimate::estimate(&decoder, None, &estimate::Options::default()).expect("defaults");
+        report.terms[0].badge
+    };
+    assert_eq!(badge(r#"{"quant_method":"awq","bits":4,"group_size":64}"#), estimate::Badge::Exact);
+    assert_eq!(badge(r#"{"quant_method":"fp8","weight_block_size":[128,128]}"#), estimate::Badge::Exact);
+    for unknown in [
+        r#"{"quant_method":"evil"}"#,
+        r#"{"quant_method":"awq","bits":3}"#,
+        r#"{"quant_method":"fp8","weight_block_size":[64,64]}"#,
+        "{}",
+    ] {
+        assert_eq!(badge(unknown), estimate::Badge::Formula, "{unknown}");
+    }
+    for malformed in ["[0,0]", "[128]", "[128,-1]", "128", r#"["a","b"]"#] {
+        let json = format!(r#"{{"quant_method":"fp8","weight_block_size":{malformed}}}"#);
+        assert!(config(&json).is_err(), "{malformed}");
+    }
+}

@@ -53,6 +53,12 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     if tokens.is_empty() {
         return Err(ErrorObject::new("empty_prompt", "no tokens: at least one id is needed").into());
     }
+    // What is written goes beside it and then in its place: only a file may be replaced.
+    if args.out.metadata().is_ok_and(|found| !found.is_file()) {
+        let path = args.out.display().to_string();
+        let message = format!("--out {path}: is no regular file, and would be replaced; name another");
+        return Err(ErrorObject::new("output_not_writable", message).at(path).into());
+    }
     let load = Load {
         path: args.path,
         device: args.device,

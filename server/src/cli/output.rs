@@ -32,7 +32,7 @@ pub(super) fn failure(error: &CliError, json: bool) {
         // Nothing is left to be told where even this cannot be written.
         print_json(&ErrorBody { error: error.object.clone() }).ok();
     } else {
-        let line = error.object.message.replace(char::is_control, " ");
+        let line = super::page::plain(&error.object.message);
         writeln!(io::stderr(), "preflight: {line}").ok();
     }
 }

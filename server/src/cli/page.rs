@@ -64,6 +64,13 @@ impl Page {
     /// Rows of cells, indented by two; columns as wide as their widest cell, the last one wrapped.
     pub(super) fn table(&mut self, rows: &[Vec<Cell>]) {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        // A column is as wide as its widest cell: one that a stranger made long would push the rest out of sight.
+        let clipped = |(column, cell): (usize, &Cell)| match column + 1 == columns && !cell.right {
+            true => cell.clone(),
+            false => Cell { text: clip(&cell.text), ..cell.clone() },
+        };
+        let rows: Vec<Vec<Cell>> =
+            rows.iter().map(|row| row.iter().enumerate().map(clipped).collect()).collect();
         let width_of = |column: usize| {
             rows.iter()
                 .filter_map(|row| row.get(column))
@@ -72,7 +79,7 @@ impl Page {
                 .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width_of).collect();
-        for row in rows {
+        for row in &rows {
             let mut line = String::new();
             let mut used = 0;
             for (column, cell) in row.iter().enumerate() {
@@ -105,9 +112,26 @@ fn width() -> usize {
     terminal_size::terminal_size().map_or(100, |(columns, _)| usize::from(columns.0)).clamp(60, WIDEST)
 }
 
-/// A text from a file as a terminal may see it: control characters could move its cursor or paint over what is true.
-fn plain(text: &str) -> String {
-    text.replace(char::is_control, " ")
+/// A text from a file as a terminal may see it: control characters could move its cursor or paint over what is true,
+/// and marks of direction could turn it round.
+pub(super) fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control() || TURNS.contains(&c), " ")
+}
+
+/// Unicode's marks that change the direction of what follows.
+const TURNS: [char; 12] = [
+    '\u{061c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
+    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+];
+
+/// Longest cell of a column that others follow.
+const WIDEST_CELL: usize = 72;
+
+fn clip(text: &str) -> String {
+    match text.chars().count() > WIDEST_CELL {
+        true => text.chars().take(WIDEST_CELL - 1).chain(['…']).collect(),
+        false => text.to_owned(),
+    }
 }
 
 /// Breaks at spaces; a word longer than a line stays whole.
@@ -135,6 +159,14 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_cell_is_wider_than_a_line() {
+        let mut page = Page::default();
+        page.table(&[vec![Cell::left("k".repeat(70_000)), Cell::right("9".repeat(70_000)), Cell::left("v")]]);
+        let plain = anstream::adapter::strip_str(&page.into_text()).to_string();
+        assert!(plain.chars().count() < 200 && plain.ends_with("…  v\n"), "{plain}");
+    }
 
     #[test]
     fn columns_align_and_sentences_wrap() {

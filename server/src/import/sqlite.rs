@@ -13,6 +13,9 @@ use tokio_stream::StreamExt as _;
 
 use super::{COLUMN, Imported, unreadable};
 
+/// Rows that are read. What a team noted by hand has some hundred; views, which can go on for ever, are not read.
+const MOST_ROWS: u64 = 100_000;
+
 pub(super) fn read(path: &Path, table: Option<&str>) -> Result<Imported, ErrorObject> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
@@ -29,6 +32,9 @@ pub(super) fn read(path: &Path, table: Option<&str>) -> Result<Imported, ErrorOb
             let mut number = 0;
             while let Some(row) = rows.next().await {
                 number += 1;
+                if number > MOST_ROWS {
+                    return Err(unreadable(path, format_args!("has more than {MOST_ROWS} rows in {table}")));
+                }
                 add(&mut imported, number, &row.map_err(fail)?);
             }
         }
@@ -45,7 +51,7 @@ async fn choose(
     let fail = |error: sqlx::Error| unreadable(path, format_args!("cannot be read as a database: {error}"));
     let with_column: Vec<String> = sqlx::query_scalar(
         "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
-         WHERE m.type IN ('table', 'view') AND lower(c.name) = ? ORDER BY m.name",
+         WHERE m.type = 'table' AND lower(c.name) = ? ORDER BY m.name",
     )
     .bind(COLUMN)
     .fetch_all(connection)

@@ -45,6 +45,8 @@ pub struct Decoder {
     pub dtype: Option<DType>,
     /// How they quantised them.
     pub quantization: Option<Quantization>,
+    /// The method where its layout is not known here.
+    pub unknown_quantization: Option<String>,
     /// Parts of the model beside the language model: named, not counted.
     pub apart: Vec<Apart>,
     /// Keys that the file left out.
@@ -214,6 +216,7 @@ impl ModelConfig {
             rotary_dim: self.rotary_dim(),
             dtype: self.dtype,
             quantization: None,
+            unknown_quantization: None,
             apart: Vec::new(),
             defaulted: self.defaulted.clone(),
         }

@@ -3,6 +3,7 @@
 use super::family::{Bias, Family, HeadDim, KvHeads, Latent};
 use super::{Attention, Biases, Decoder, Quantization, apart, layers};
 use crate::config::{ConfigError, Defaulted, Fields, ModelConfig, limits};
+use crate::units::one_line;
 
 impl Decoder {
     /// Parses and validates `config.json` of any known family.
@@ -26,8 +27,7 @@ impl Decoder {
         let family = Family::of(model_type)
             .ok_or_else(|| ConfigError::UnknownArchitecture { model_type: model_type.to_owned() })?;
         if family.runs() {
-            let quantization = Quantization::read(fields)?;
-            return Ok(Self { quantization, ..ModelConfig::from_fields(fields)?.decoder() });
+            return ModelConfig::from_fields(fields)?.decoder().quantized(fields);
         }
         let nested = match family.nested {
             Some(key) => {
@@ -38,7 +38,6 @@ impl Decoder {
         let mut decoder =
             Reader { family, fields: nested.as_ref().unwrap_or(fields), defaulted: Vec::new() }.read()?;
         decoder.apart = apart::apart(fields);
-        decoder.quantization = Quantization::read(fields)?;
         if nested.is_some() {
             decoder.tie_word_embeddings =
                 fields.flag("tie_word_embeddings")?.unwrap_or(family.defaults.tie_word_embeddings);
@@ -47,7 +46,17 @@ impl Decoder {
                 named => named,
             };
         }
-        Ok(decoder)
+        decoder.quantized(fields)
+    }
+
+    fn quantized(self, fields: &Fields) -> Result<Self, ConfigError> {
+        let quantization = Quantization::read(fields)?;
+        let method = fields.object("quantization_config")?.map(|config| {
+            let method = config.text("quant_method").ok().flatten();
+            one_line(method.unwrap_or("quantization_config"))
+        });
+        let unknown_quantization = method.filter(|_| quantization.is_none());
+        Ok(Self { quantization, unknown_quantization, ..self })
     }
 }
 
@@ -97,6 +106,7 @@ impl Reader<'_> {
             layers,
             dtype: fields.dtype()?,
             quantization: None,
+            unknown_quantization: None,
             apart: Vec::new(),
             defaulted: self.defaulted,
         })

@@ -50,8 +50,13 @@ impl Quantization {
         let four_bits = config.count("bits", 1, 64)?.is_none_or(|bits| bits == 4);
         Ok(match config.text("quant_method")? {
             Some("fp8" | "fbgemm_fp8") => {
-                let scales = match config.get("weight_block_size").and_then(|size| size.as_array()) {
-                    Some(size) if size.iter().all(|side| *side == SCALE_BLOCK) => Scales::Block,
+                let key = "weight_block_size";
+                let sides = config.positive_numbers(key)?;
+                if sides.as_ref().is_some_and(|sides| sides.len() != 2) {
+                    return Err(config.invalid(key, "two numbers above 0: rows and columns"));
+                }
+                let scales = match sides {
+                    Some(sides) if sides.iter().all(|side| *side == SCALE_BLOCK as f64) => Scales::Block,
                     Some(_) => return Ok(None),
                     None if config.text("quant_method")? == Some("fbgemm_fp8") => Scales::Channel,
                     None => Scales::Tensor,

@@ -134,8 +134,15 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
         None => (Badge::Formula, format!("assumed: {}", resolved.backend.assumed_overhead().1)),
     };
     let overhead_bytes = resolved.overhead_bytes();
+    let (weights_badge, weights_formula) = match (stored, &decoder.unknown_quantization) {
+        (None, Some(method)) => (
+            Badge::Formula,
+            format!("{weights_formula}; the layout of {method} is not known here: stored, it will be less"),
+        ),
+        _ => (Badge::Exact, weights_formula),
+    };
     let terms = vec![
-        term("weights", weights_bytes, Badge::Exact, weights_formula),
+        term("weights", weights_bytes, weights_badge, weights_formula),
         term("kv_cache", kv_cache_bytes, Badge::Exact, kv_formula),
         term("activations", activation.bytes, Badge::Formula, activation.formula),
         term("overhead", overhead_bytes, overhead_badge, overhead_formula),

@@ -15,7 +15,7 @@ pub(super) fn findings(subject: Subject<'_>, known: Known<'_>) -> Vec<Finding> {
     positions(subject, known, &mut found);
     spellings(subject, known, &mut found);
     cache(known.decoder, &mut found);
-    parts(subject, known.decoder, &mut found);
+    parts(known.decoder, &mut found);
     found.sort_by_key(|finding| finding.severity);
     found
 }
@@ -199,7 +199,7 @@ fn cache(decoder: &Decoder, found: &mut Vec<Finding>) {
     }
 }
 
-fn parts(subject: Subject<'_>, decoder: &Decoder, found: &mut Vec<Finding>) {
+fn parts(decoder: &Decoder, found: &mut Vec<Finding>) {
     if decoder.family.oracle == Oracle::Computed {
         let message = format!(
             "{}: counted from the authors' code; Hugging Face has no such class to hold it against",
@@ -219,8 +219,7 @@ fn parts(subject: Subject<'_>, decoder: &Decoder, found: &mut Vec<Finding>) {
         );
         found.push(Finding::new("predictors_apart", Severity::Info, message));
     }
-    let method = subject.fields.get("quantization_config").and_then(|config| config.get("quant_method"));
-    if let (Some(method), None) = (method, decoder.quantization) {
+    if let Some(method) = &decoder.unknown_quantization {
         let message = format!(
             "weights quantised by {method}, whose layout is not known here: without a checkpoint they are sized in {}",
             estimate::stored_format(decoder)

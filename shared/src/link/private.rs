@@ -157,7 +157,7 @@ fn private(text: &str) -> Option<&'static str> {
     })
 }
 
-/// An absolute path of two names or more, one of a home, of a Windows drive or host, or a `file:` address.
+/// An absolute path of two names or more, one from this folder, one of a home, of a Windows drive or host, or a `file:` address.
 fn is_local_path(word: &str) -> bool {
     let bytes = word.as_bytes();
     let is_separator = |b: Option<&u8>| matches!(b, Some(b'/' | b'\\'));
@@ -173,7 +173,10 @@ fn is_local_path(word: &str) -> bool {
         && bytes.get(1) == Some(&b':')
         && is_separator(bytes.get(2));
     let of_host = word.starts_with("\\\\") && name_after(2);
-    is_file || of_root || of_home || of_drive || of_host
+    let of_folder = ["./", "../", ".\\", "..\\"].iter().any(|start| {
+        word.strip_prefix(start).is_some_and(|rest| rest.bytes().any(|b| b.is_ascii_alphanumeric()))
+    });
+    is_file || of_root || of_home || of_drive || of_host || of_folder
 }
 
 /// One of the known beginnings, and after it what is too random for a name.

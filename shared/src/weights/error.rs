@@ -37,11 +37,20 @@ pub enum WeightsProblem {
     #[error("names `{0}`, which is no plain file name in the same folder")]
     UnsafePath(String),
     /// Shards named by the index and not there; all of them.
-    #[error("names shards that are missing: {}", .0.join(", "))]
+    #[error("names shards that are missing: {}", some(.0))]
     MissingShards(Vec<String>),
     /// The tensors are not those of the config; every difference, one line each.
     #[error("does not match the config: {}", .0.join("; "))]
     Mismatch(Vec<String>),
+}
+
+/// Names in a list, the first of many with their number.
+fn some(names: &[String]) -> String {
+    const MOST: usize = 200;
+    match names.len() {
+        0..=MOST => names.join(", "),
+        many => format!("{} and {} more", names[..MOST].join(", "), many - MOST),
+    }
 }
 
 impl WeightsError {

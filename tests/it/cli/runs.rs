@@ -215,3 +215,19 @@ fn logits_of_bad_ids() {
     let nowhere = preflight(&["logits", model.arg(), "--tokens", "1", "--out", "/no/such/dir/o.safetensors"]);
     assert_eq!((nowhere.code, nowhere.stderr.lines().count()), (2, 1), "{nowhere:?}");
 }
+
+/// What is written takes the place of what was there: only a file may be replaced.
+#[cfg(unix)]
+#[test]
+fn logits_replace_nothing_but_a_file() {
+    use std::os::unix::fs::FileTypeExt;
+
+    let model = ModelDir::of_case("gqa_plain");
+    let pipe = model.file("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    let ran = preflight(&["logits", model.arg(), "--tokens", "1", "--out", pipe.to_str().expect("UTF-8")]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("no regular file"), "{ran:?}");
+    assert!(pipe.metadata().expect("still there").file_type().is_fifo());
+}
