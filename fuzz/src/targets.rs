@@ -91,7 +91,13 @@ pub fn config(data: &[u8]) {
 /// Overrides of a load, and a model with them.
 pub fn load_config(data: &[u8]) {
     within(allowed(data.len(), 2) + (1 << 20), || match LoadConfig::parse(data) {
-        Err(error) => is_message(&error),
+        Err(first) => {
+            is_message(&first);
+            let all = Fields::parse(data).map(|fields| LoadConfig::from_map_all(fields.map()));
+            if let Ok(Err(errors)) = all {
+                errors.iter().for_each(is_message);
+            }
+        }
         Ok(overrides) => {
             for preset in PRESETS {
                 let fields = Fields::parse(preset.config.as_bytes()).expect("a preset");

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, DecodeSliceError};
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
@@ -48,9 +49,12 @@ pub(super) fn unpack(link: &str) -> Result<Vec<u8>, LinkError> {
     }
     let damaged = |what: String| LinkError::Damaged { what };
     let mut packed = [0; MAX_PACKED_BYTES];
-    let len = URL_SAFE_NO_PAD
-        .decode_slice(payload, &mut packed)
-        .map_err(|error| damaged(error.to_string().to_lowercase()))?;
+    let len = URL_SAFE_NO_PAD.decode_slice(payload, &mut packed).map_err(|error| match error {
+        DecodeSliceError::DecodeError(DecodeError::InvalidByte(at, _)) => {
+            damaged(format!("character {} of its content is none of a link", at + 1))
+        }
+        _ => damaged("its end is missing".to_owned()),
+    })?;
     let packed = packed.get(..len).unwrap_or_default();
 
     let mut bytes = vec![0; MAX_STATE_BYTES];

@@ -1,7 +1,7 @@
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::*;
 use crate::config::PRESETS;

@@ -22,7 +22,7 @@ mod state;
 pub use error::LinkError;
 pub use state::{Decoded, Device, LinkedModel, State};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::config::{JsonError, JsonLimits, Preset, parse_json};
 
@@ -42,8 +42,9 @@ const LINK_LIMITS: JsonLimits = JsonLimits { depth: 24, values: 8192, string_byt
 /// A secret or a local path in it, a preset that is not there, or more than a link holds.
 pub fn encode(state: &State, presets: &[Preset]) -> Result<String, LinkError> {
     judge(state, presets)?;
-    let json = state.json_with(|model| model::to_link(model, presets));
-    envelope::pack(sorted(&json).to_string().as_bytes())
+    let mut json = state.to_json_near(presets);
+    json.sort_all_objects();
+    envelope::pack(json.to_string().as_bytes())
 }
 
 /// The state in a link: a whole address, what stands after its `#`, or from the version on.
@@ -54,9 +55,7 @@ pub fn decode(link: &str, presets: &[Preset]) -> Result<Decoded, LinkError> {
     let bytes = envelope::unpack(link)?;
     let json = parse_json(&bytes, LINK_LIMITS).map_err(LinkError::Json)?;
     drop(bytes);
-    let decoded = State::read(json, |part| model::from_link(part, presets))?;
-    judge(&decoded.state, presets)?;
-    Ok(decoded)
+    judged(json, presets)
 }
 
 /// Whether a text claims to be a link of any version, and not an address of another form.
@@ -76,9 +75,7 @@ impl State {
             return Err(LinkError::StateTooLarge { what });
         }
         let json = parse_json(json, LINK_LIMITS).map_err(LinkError::Json)?;
-        let decoded = Self::read(json, |part| model::from_link(part, presets))?;
-        judge(&decoded.state, presets)?;
-        Ok(decoded)
+        judged(json, presets)
     }
 
     /// This state without what no link may hold, and the JSON paths of what was taken out.
@@ -89,9 +86,16 @@ impl State {
         if gone.is_empty() {
             return (self.clone(), gone);
         }
-        let read = Self::read(json, |part| model::from_link(part, presets));
+        let read = Self::read(json, presets);
         (read.map(|decoded| decoded.state).unwrap_or_default(), gone)
     }
+}
+
+/// Reads a state that may stand in a link.
+fn judged(json: Value, presets: &[Preset]) -> Result<Decoded, LinkError> {
+    let decoded = State::read(json, presets)?;
+    judge(&decoded.state, presets)?;
+    Ok(decoded)
 }
 
 /// Whether a state may stand in a link: asked alike when one is made and when one is read.
@@ -105,21 +109,6 @@ fn judge(state: &State, presets: &[Preset]) -> Result<(), LinkError> {
     match private::find(&json) {
         Some(found) => Err(LinkError::Private { path: found.json_path(), what: found.what }),
         None => Ok(()),
-    }
-}
-
-/// The same value with the keys of every object in order.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Array(list) => list.iter().map(sorted).collect(),
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_unstable_by_key(|(key, _)| *key);
-            Value::Object(
-                entries.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect::<Map<_, _>>(),
-            )
-        }
-        other => other.clone(),
     }
 }
 

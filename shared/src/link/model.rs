@@ -4,11 +4,13 @@ use serde_json::{Map, Value, json};
 
 use super::difference::Difference;
 use super::state::{Part, invalid};
-use super::{LinkError, LinkedModel, sorted};
+use super::{LinkError, LinkedModel};
 use crate::config::{Fields, Preset};
 
-/// The shortest form of a model. A config that is a preset's has a checksum and no difference.
-pub(super) fn to_link(model: &LinkedModel, presets: &[Preset]) -> Value {
+/// The shortest form of a model: whole where there are no presets to be near to.
+///
+/// A config that is a preset's has a checksum and no difference.
+pub(super) fn to_json(model: &LinkedModel, presets: &[Preset]) -> Value {
     let config = match model {
         LinkedModel::Preset(name) => return json!({ "preset": name }),
         LinkedModel::Own => return json!("own"),
@@ -32,7 +34,7 @@ pub(super) fn to_link(model: &LinkedModel, presets: &[Preset]) -> Value {
 }
 
 /// Reads a model in any form.
-pub(super) fn from_link(part: &mut Part<'_>, presets: &[Preset]) -> Result<LinkedModel, LinkError> {
+pub(super) fn from_json(part: &mut Part<'_>, presets: &[Preset]) -> Result<LinkedModel, LinkError> {
     let (preset, config) = (part.text("preset")?, part.object("config")?);
     let config = match (preset, config) {
         (None, Some(config)) => config,
@@ -78,7 +80,9 @@ fn read_difference(part: &mut Part<'_>) -> Result<Difference, LinkError> {
 /// Of a config as the link's maker saw it: tells that a preset has changed since, which a difference alone would not.
 fn checksum(config: &Map<String, Value>) -> String {
     // FNV-1a: against change, not against intent.
-    let text = sorted(&Value::Object(config.clone())).to_string();
+    let mut config = Value::Object(config.clone());
+    config.sort_all_objects();
+    let text = config.to_string();
     let hash =
         text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     format!("{hash:08x}")

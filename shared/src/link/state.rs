@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::LinkError;
+use super::{LinkError, model};
+use crate::config::Preset;
 use crate::estimate::{Options, Size};
 
 /// All that a page shows, as far as it was chosen: what is `None` or empty takes the page's default.
@@ -64,15 +65,11 @@ impl State {
     /// The state as one JSON object, for people and programs; what takes its default is left out.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        self.json_with(|model| match model {
-            LinkedModel::Preset(name) => json!({ "preset": name }),
-            LinkedModel::Config { config, .. } => json!({ "config": config }),
-            LinkedModel::Own => json!("own"),
-        })
+        self.to_json_near(&[])
     }
 
-    /// The JSON with a config in the form that `model_json` gives it.
-    pub(super) fn json_with(&self, model_json: impl FnOnce(&LinkedModel) -> Value) -> Value {
+    /// The JSON with a config as the difference to the preset that is nearest, where one is near.
+    pub(super) fn to_json_near(&self, presets: &[Preset]) -> Value {
         let Self { page, model, load_config, device, options, label, notes } = self;
         let mut map = Map::new();
         let mut put = |key: &str, value: Value| {
@@ -83,7 +80,7 @@ impl State {
         };
         put("page", page.clone().into());
         if let Some(model) = model {
-            let mut value = model_json(model);
+            let mut value = model::to_json(model, presets);
             if let LinkedModel::Config { generation_config: Some(generation), .. } = model {
                 value["generation_config"] = Value::Object(generation.clone());
             }
@@ -105,11 +102,8 @@ impl State {
         Value::Object(map)
     }
 
-    /// Reads the JSON of a state; `read_model` knows the forms that a model has.
-    pub(super) fn read(
-        json: Value,
-        read_model: impl FnOnce(&mut Part<'_>) -> Result<LinkedModel, LinkError>,
-    ) -> Result<Decoded, LinkError> {
+    /// Reads the JSON of a state.
+    pub(super) fn read(json: Value, presets: &[Preset]) -> Result<Decoded, LinkError> {
         let mut unknown = Vec::new();
         let Value::Object(map) = json else { return Err(invalid("state", &json, "an object")) };
         let mut part = Part { path: "", map, unknown: &mut unknown };
@@ -135,7 +129,7 @@ impl State {
             Some(Value::String(word)) if word == "own" => Some(LinkedModel::Own),
             Some(Value::Object(map)) => {
                 let mut model = Part { path: "model", map, unknown: part.unknown };
-                let read = read_model(&mut model)?;
+                let read = model::from_json(&mut model, presets)?;
                 model.finish();
                 Some(read)
             }
