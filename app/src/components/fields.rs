@@ -22,7 +22,7 @@ fn has(field: &Field, needle: &str) -> bool {
     let value = field.value.to_string();
     [&field.key, &value, &field.meaning, &field.implication, &field.status.words().to_owned()]
         .into_iter()
-        .any(|text| text.to_lowercase().contains(needle))
+        .any(|text| text.to_ascii_lowercase().contains(needle))
 }
 
 /// The table, with a filter.
@@ -45,7 +45,7 @@ pub fn FieldTable(
         }
     };
     let found = Memo::new(move |_| {
-        let needle = needle.with(|n| n.trim().to_lowercase());
+        let needle = needle.with(|n| n.trim().to_ascii_lowercase());
         fields.with(|all| all.iter().filter(|f| has(f, &needle)).cloned().collect::<Vec<_>>())
     });
     let count = move || text::of(found.with(Vec::len), fields.with(Vec::len));

@@ -75,7 +75,7 @@ pub fn find(name: &str) -> Result<&'static Device, UnknownGpu> {
 }
 
 fn plain(name: &str) -> String {
-    let lower = name.to_lowercase();
+    let lower = name.to_ascii_lowercase();
     let bare = NOISE.iter().fold(lower, |name, noise| name.replace(noise, " "));
-    bare.chars().filter(|c| c.is_alphanumeric()).collect()
+    bare.chars().filter(|c| c.is_ascii_alphanumeric()).collect()
 }

@@ -1,14 +1,12 @@
 //! A JSON object as the difference to another one.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 /// What turns one object into another: keys by their JSON pointers (RFC 6901; lists are taken whole).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Difference {
     /// Values that are new or other.
-    pub(super) set: BTreeMap<String, Value>,
+    pub(super) set: Map<String, Value>,
     /// Keys that are gone.
     pub(super) drop: Vec<String>,
 }
@@ -18,22 +16,25 @@ impl Difference {
     pub(super) fn between(base: &Map<String, Value>, target: &Map<String, Value>) -> Self {
         let mut difference = Self::default();
         difference.collect("", base, target);
-        difference.drop.sort_unstable();
         difference
     }
 
+    /// In the order of `base`, so that the order of `target` does not matter.
     fn collect(&mut self, path: &str, base: &Map<String, Value>, target: &Map<String, Value>) {
-        self.drop.extend(base.keys().filter(|key| !target.contains_key(*key)).map(|key| join(path, key)));
-        for (key, value) in target {
-            match (base.get(key), value) {
-                (Some(known), value) if known == value => {}
-                (Some(Value::Object(base)), Value::Object(target)) => {
+        for (key, known) in base {
+            match (known, target.get(key)) {
+                (_, None) => self.drop.push(join(path, key)),
+                (known, Some(value)) if known == value => {}
+                (Value::Object(base), Some(Value::Object(target))) => {
                     self.collect(&join(path, key), base, target);
                 }
-                _ => {
+                (_, Some(value)) => {
                     self.set.insert(join(path, key), value.clone());
                 }
             }
+        }
+        for (key, value) in target.iter().filter(|(key, _)| !base.contains_key(*key)) {
+            self.set.insert(join(path, key), value.clone());
         }
     }
 
@@ -108,9 +109,9 @@ mod tests {
     fn pointers_that_lead_nowhere_are_refused() {
         for path in ["", "a", "/x/y", "/a/b"] {
             let mut base = object(json!({"a": 1}));
-            let set = Difference { set: [(path.to_owned(), Value::Null)].into(), drop: Vec::new() };
+            let set = Difference { set: Map::from_iter([(path.to_owned(), Value::Null)]), drop: Vec::new() };
             assert_eq!(set.apply(&mut base), Err(path.to_owned()));
-            let drop = Difference { set: BTreeMap::new(), drop: vec![path.to_owned()] };
+            let drop = Difference { set: Map::new(), drop: vec![path.to_owned()] };
             assert_eq!(drop.apply(&mut base), Err(path.to_owned()));
         }
     }

@@ -165,7 +165,7 @@ fn unknown_keys_are_reported_and_cost_nothing() {
     let decoded = decode(&link, PRESETS).expect("read");
     assert_eq!(
         decoded.unknown,
-        ["batch", "device.slot", "model.tag", "options.device", "options.device_memory", "options.speed"]
+        ["device.slot", "model.tag", "options.speed", "options.device_memory", "options.device", "batch"]
     );
     assert_eq!(decoded.state.options.context, Some(7));
     assert_eq!(decoded.state.model, Some(LinkedModel::Preset("phi-4".to_owned())));

@@ -6,6 +6,7 @@ use super::difference::Difference;
 use super::state::{Part, invalid};
 use super::{LinkError, LinkedModel};
 use crate::config::{Fields, Preset};
+use crate::units::one_line;
 
 /// The shortest form of a model: whole where there are no presets to be near to.
 ///
@@ -20,7 +21,7 @@ pub(super) fn to_json(model: &LinkedModel, presets: &[Preset]) -> Value {
         let difference = Difference::between(&base(preset)?, config);
         let mut form = json!({ "preset": preset.name, "sum": checksum(config) });
         if !difference.set.is_empty() {
-            form["set"] = Value::Object(difference.set.into_iter().collect());
+            form["set"] = Value::Object(difference.set);
         }
         if !difference.drop.is_empty() {
             form["drop"] = difference.drop.into();
@@ -58,7 +59,7 @@ pub(super) fn from_json(part: &mut Part<'_>, presets: &[Preset]) -> Result<Linke
 /// The preset of a name.
 pub(super) fn find<'a>(name: &str, presets: &'a [Preset]) -> Result<&'a Preset, LinkError> {
     presets.iter().find(|preset| preset.name == name).ok_or_else(|| LinkError::UnknownPreset {
-        name: name.chars().take(60).collect(),
+        name: one_line(name),
         known: presets.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", "),
     })
 }
@@ -68,7 +69,7 @@ fn base(preset: &Preset) -> Option<Map<String, Value>> {
 }
 
 fn read_difference(part: &mut Part<'_>) -> Result<Difference, LinkError> {
-    let set = part.object("set")?.unwrap_or_default().into_iter().collect();
+    let set = part.object("set")?.unwrap_or_default();
     let drop = match part.take("drop") {
         None => Vec::new(),
         Some(list) => serde_json::from_value(list.clone())

@@ -166,7 +166,8 @@ fn is_local_path(word: &str) -> bool {
     let of_root = word.starts_with('/') && word.split('/').filter(|name| !name.is_empty()).count() > 1;
     let of_home = word.strip_prefix('~').is_some_and(|rest| {
         let user = rest.find(['/', '\\']).unwrap_or(rest.len());
-        user < rest.len() && rest[..user].chars().all(|c| c.is_alphanumeric() || "._-".contains(c))
+        user < rest.len()
+            && rest[..user].chars().all(|c| c.is_ascii_alphanumeric() || !c.is_ascii() || "._-".contains(c))
     });
     let of_drive = name_after(0)
         && bytes[0].is_ascii_alphabetic()

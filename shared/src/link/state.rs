@@ -1,10 +1,12 @@
 //! The state of a page, and its JSON.
 
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json, to_value};
 
 use super::{LinkError, model};
 use crate::config::Preset;
-use crate::estimate::{Options, Size};
+use crate::estimate::Options;
+use crate::units::{one_line, parse_size};
 
 /// All that a page shows, as far as it was chosen: what is `None` or empty takes the page's default.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -141,7 +143,6 @@ impl State {
             state.options = read_options(Part { path: "options", map, unknown: part.unknown })?;
         }
         part.finish();
-        unknown.sort_unstable();
         Ok(Decoded { state, unknown })
     }
 }
@@ -182,6 +183,14 @@ impl Part<'_> {
         }
     }
 
+    /// A value that its type reads by itself.
+    fn option<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>, LinkError> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let read = T::deserialize(&value);
+        read.map(Some)
+            .map_err(|error| invalid(&self.path(key), &value, &format!("an option of this build ({error})")))
+    }
+
     /// Reports what was not taken.
     fn finish(self) {
         for key in self.map.keys() {
@@ -195,11 +204,12 @@ fn read_device(mut part: Part<'_>) -> Result<Device, LinkError> {
     let device = match (part.text("name")?, part.take("bytes")) {
         (Some(name), None) => Device::Named(name),
         (None, Some(bytes)) => {
-            let size: Result<Size, _> = serde_json::from_value(bytes.clone());
-            Device::Bytes(
-                size.map_err(|_other| invalid("device.bytes", &bytes, "bytes, or a size such as \"16GiB\""))?
-                    .0,
-            )
+            let read = match &bytes {
+                Value::String(text) => parse_size(text).ok(),
+                number => number.as_u64(),
+            };
+            let refused = || invalid("device.bytes", &bytes, "bytes, or a size such as \"16GiB\"");
+            Device::Bytes(read.ok_or_else(refused)?)
         }
         _ => return Err(invalid("device", &Value::Object(part.map), "one of `name` and `bytes`")),
     };
@@ -207,42 +217,58 @@ fn read_device(mut part: Part<'_>) -> Result<Device, LinkError> {
     Ok(device)
 }
 
-/// Options that say what [`Device`] says.
-const NOT_CARRIED: [&str; 2] = ["device", "device_memory"];
-
-/// Options that were chosen, in their own JSON.
+/// Options that were chosen, by their names in the CLI. `device` and `device_memory` are [`Device`]'s to say.
 fn chosen(options: &Options) -> Map<String, Value> {
-    let Ok(Value::Object(mut map)) = serde_json::to_value(options) else { return Map::new() };
-    map.retain(|key, value| !value.is_null() && !NOT_CARRIED.contains(&key.as_str()));
+    let Options {
+        dtype,
+        kv_dtype,
+        context,
+        batch,
+        attn,
+        kv_policy,
+        backend,
+        calibration,
+        device: _,
+        device_memory: _,
+    } = options;
+    let mut map = Map::new();
+    let mut put = |key: &str, value: Result<Value, serde_json::Error>| {
+        if let Ok(value) = value
+            && !value.is_null()
+        {
+            map.insert(key.to_owned(), value);
+        }
+    };
+    put("dtype", to_value(dtype));
+    put("kv_dtype", to_value(kv_dtype));
+    put("context", to_value(context));
+    put("batch", to_value(batch));
+    put("attn", to_value(attn));
+    put("kv_policy", to_value(kv_policy));
+    put("backend", to_value(backend));
+    put("calibration", to_value(calibration));
     map
 }
 
-/// Each option by itself, so that an error tells which, and an unknown one is no error.
 fn read_options(mut part: Part<'_>) -> Result<Options, LinkError> {
-    let Ok(Value::Object(known)) = serde_json::to_value(Options::default()) else {
-        return Ok(Options::default());
+    let options = Options {
+        dtype: part.option("dtype")?,
+        kv_dtype: part.option("kv_dtype")?,
+        context: part.option("context")?,
+        batch: part.option("batch")?,
+        attn: part.option("attn")?,
+        kv_policy: part.option("kv_policy")?,
+        backend: part.option("backend")?,
+        calibration: part.option("calibration")?,
+        device: None,
+        device_memory: None,
     };
-    let mut map = Map::new();
-    for key in known.keys().filter(|key| !NOT_CARRIED.contains(&key.as_str())) {
-        let Some(value) = part.take(key) else { continue };
-        let one = Map::from_iter([(key.clone(), value.clone())]);
-        if let Err(error) = serde_json::from_value::<Options>(Value::Object(one)) {
-            return Err(invalid(&part.path(key), &value, &format!("an option of this build ({error})")));
-        }
-        map.insert(key.clone(), value);
-    }
     part.finish();
-    let whole = Value::Object(map);
-    serde_json::from_value(whole.clone()).map_err(|error| invalid("options", &whole, &error.to_string()))
+    Ok(options)
 }
 
 /// An error about a value.
 pub(super) fn invalid(path: &str, found: &Value, expected: &str) -> LinkError {
-    const MOST: usize = 60;
-    let text = found.to_string();
-    let mut found: String = text.chars().take(MOST).collect();
-    if found.len() < text.len() {
-        found.push('…');
-    }
+    let found = one_line(&found.to_string());
     LinkError::Invalid { path: path.to_owned(), found, expected: expected.to_owned() }
 }
