@@ -1,9 +1,7 @@
 # `./dev test`: every test, phase by phase; stops at the first phase that fails.
 
 PHASES="fmt clippy clippy-wasm licences build model tests doc-tests wasm-tests dashboard size e2e"
-# What the page is to stay under, and where a run fails: it stands between the two (docs/benchmarks.md).
-UI_GOAL_BYTES=350000
-UI_BUDGET_BYTES=365000
+UI_BUDGET_BYTES=350000
 PASSED=0 FAILED=0 RAN_TESTS=false
 
 run_tests() {
@@ -89,7 +87,6 @@ test_size() {
   local bytes
   bytes=$(node tests/e2e/size.mjs dist)
   say "UI shell: $bytes bytes brotli of $UI_BUDGET_BYTES allowed"
-  [ "$bytes" -lt "$UI_GOAL_BYTES" ] || say "warning: UI shell: $((bytes - UI_GOAL_BYTES)) bytes above the goal of $UI_GOAL_BYTES"
   [ "$bytes" -lt "$UI_BUDGET_BYTES" ] || die "the UI shell is too large"
 }
 
