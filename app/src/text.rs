@@ -460,6 +460,10 @@ pub mod validate {
     pub const OUTPUT: &str = "Generated text";
     pub const LOG: &str = "Log of the worker";
     pub const STATE_ASKING: &str = "Asking the server";
+    pub const STATE_DOWNLOADING: &str = "Fetching files from the Hub";
+    pub const STATE_CHECKING: &str = "Checking files and config";
+    pub const STATE_READY: &str = "Loaded";
+    pub const STATE_LOST: &str = "Lost: the server died while it went on";
     pub const STATE_STARTING: &str = "Starting a worker process";
     pub const STATE_RUNNING: &str = "Running the prompt";
     pub const STATE_STOPPING: &str = "Ending the worker";

@@ -16,6 +16,15 @@ pub trait Launcher: Send + Sync {
     fn launch(&self) -> io::Result<Launched>;
 }
 
+/// Knows who starts the workers of a device.
+pub trait Launchers: Send + Sync {
+    /// Who starts one for a device: `cpu`, `cuda:0`. May block while drivers are asked.
+    ///
+    /// # Errors
+    /// There is nothing to start.
+    fn launcher(&self, device: &str) -> io::Result<Box<dyn Launcher>>;
+}
+
 /// A worker that was started: its three streams and its life.
 pub struct Launched {
     /// Requests go in here; closing it ends the worker.
@@ -26,6 +35,8 @@ pub struct Launched {
     pub log: Box<dyn AsyncRead + Send + Unpin>,
     /// The process; dropping it kills it.
     pub process: Box<dyn WorkerProcess>,
+    /// Its id, where it is a process of this machine.
+    pub pid: Option<u32>,
 }
 
 /// The life of a worker.
@@ -99,6 +110,7 @@ impl Launcher for Local {
             })?;
         let missing = || io::Error::other("a pipe to the worker is missing");
         Ok(Launched {
+            pid: child.id(),
             requests: Box::new(child.stdin.take().ok_or_else(missing)?),
             messages: Box::new(child.stdout.take().ok_or_else(missing)?),
             log: Box::new(child.stderr.take().ok_or_else(missing)?),

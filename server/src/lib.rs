@@ -1,9 +1,9 @@
 //! The `preflight` command line and server.
 //!
-//! Reading order: [`cli`] takes the command; [`reports`] answers what CLI and HTTP share; [`import`]
-//! reads rows of load configs; [`launcher`] starts a
-//! worker and [`worker_client`] talks to it; [`serve`] is the server's life, [`http`] its routes, [`attempts`] what
-//! was tried, [`runner`] who tries it, [`events`] what is told about it.
+//! Reading order: [`cli`] takes the command; [`reports`] answers what CLI and HTTP share; [`import`] reads rows of load
+//! configs. [`launcher`] starts a worker and [`worker_client`] talks to it. [`serve`] is the server's life and [`http`]
+//! its routes: [`registry`] knows models, [`ask`] makes a request an attempt, [`attempts`] are what goes on, [`runner`]
+//! runs them, [`ledger`] keeps them in the [`store`], [`loaded`] hands out loaded models, [`events`] tells of it all.
 //!
 //! It opens models through `preflight-files` only, and never computes one: a model lives in a worker process.
 
@@ -13,9 +13,18 @@ pub mod import;
 pub mod launcher;
 pub mod log_ring;
 pub mod worker_client;
-pub mod models;
+pub mod processes;
+pub mod devices;
+pub mod environment;
+pub mod store;
+mod evidence;
+mod outcome;
+pub mod ledger;
+pub mod registry;
 pub mod events;
 pub mod attempts;
+pub mod ask;
+pub mod loaded;
 pub mod runner;
 pub mod state;
 pub mod http;

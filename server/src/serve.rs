@@ -1,9 +1,8 @@
 //! The server's life: bind, serve, end in order.
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +10,16 @@ use phi3::api::{ErrorObject, EventKind};
 use tokio::net::TcpListener;
 
 use crate::attempts::Attempts;
+use crate::environment::Host;
 use crate::events::Hub;
 use crate::http;
-use crate::launcher::{Launched, Launcher, Local};
-use crate::models::Models;
-use crate::runner;
+use crate::launcher::{Launcher, Launchers, Local};
+use crate::ledger::Ledger;
+use crate::loaded::LoadedModels;
+use crate::registry::{Folders, Registry};
+use crate::runner::Runner;
 use crate::state::AppState;
+use crate::store::{DataDir, Store};
 use crate::worker_client::Limits;
 
 /// Time that open requests and streams get to end.
@@ -27,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Config {
     /// Address to bind; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Folder for the server's own files; held by one server at a time.
+    /// Folder for the server's own files; held by one server at a time. The user's own where it is not given.
     pub data_dir: Option<PathBuf>,
     /// Folders that models may be read from.
     pub model_roots: Vec<PathBuf>,
@@ -37,6 +40,8 @@ pub struct Config {
     pub dashboard: Option<PathBuf>,
     /// Allows an address that others can reach, although there is no authentication.
     pub insecure_no_auth: bool,
+    /// Overrides for every load of every model.
+    pub load_config: serde_json::Map<String, serde_json::Value>,
     /// Limits on workers.
     pub limits: Limits,
 }
@@ -47,7 +52,7 @@ pub struct Server {
     state: AppState,
     limits: Limits,
     // Held for the server's life.
-    _lock: Option<File>,
+    data_dir: DataDir,
 }
 
 impl Server {
@@ -64,8 +69,7 @@ impl Server {
             );
             return Err(ErrorObject::new("insecure_listen", message));
         }
-        let lock = config.data_dir.as_deref().map(lock_data_dir).transpose()?;
-        let models = Models::new(&config.model_roots, config.default_model.as_deref())?;
+        let folders = Folders::new(&config.model_roots, config.default_model.as_deref())?;
         let dashboard = match config.dashboard {
             Some(path) if path.join("index.html").is_file() => Some(path),
             Some(path) => {
@@ -77,15 +81,25 @@ impl Server {
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             ErrorObject::new("cannot_listen", format!("--listen {}: {error}", config.listen))
         })?;
+        // After the address: who asks for one in use is told so, not that the folder is in use too.
+        let data_dir = match &config.data_dir {
+            Some(path) => DataDir::take(path)?,
+            None => DataDir::take_default()?,
+        };
+        let store = Arc::new(Store::open(data_dir.path()).await?);
         let hub = Arc::new(Hub::new());
+        let attempts = Attempts::open(Ledger::new(Arc::clone(&store)), Arc::clone(&hub)).await?;
         let state = AppState {
-            models: Arc::new(models),
-            attempts: Arc::new(Attempts::new(Arc::clone(&hub))),
+            registry: Arc::new(Registry::new(folders, Arc::clone(&store), config.load_config)),
+            attempts: Arc::new(attempts),
+            loaded: Arc::new(LoadedModels::default()),
+            store,
+            host: Arc::new(Host::default()),
             hub,
             dashboard: dashboard.map(Arc::new),
             loopback_only,
         };
-        Ok(Self { listener, state, limits: config.limits, _lock: lock })
+        Ok(Self { listener, state, limits: config.limits, data_dir })
     }
 
     /// Where it can be reached.
@@ -101,15 +115,22 @@ impl Server {
     /// # Errors
     /// The listener failed.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let Self { listener, state, limits, _lock } = self;
-        let runner = tokio::spawn(runner::run(Arc::clone(&state.attempts), Arc::new(FoundLate), limits));
+        let Self { listener, state, limits, data_dir } = self;
+        let store = Arc::clone(&state.store);
+        let runner = Arc::new(Runner {
+            attempts: Arc::clone(&state.attempts),
+            launchers: Arc::new(FoundLate),
+            limits,
+            loaded: Arc::clone(&state.loaded),
+        });
+        let runner = tokio::spawn(runner.run());
         let ending = tokio_util::sync::CancellationToken::new();
         let begin_end = {
             let (state, ending) = (state.clone(), ending.clone());
             async move {
                 shutdown.await;
                 tracing::info!("shutting down");
-                state.attempts.close();
+                state.attempts.close().await;
                 ending.cancel();
             }
         };
@@ -133,6 +154,8 @@ impl Server {
             }
         };
         end_streams.abort();
+        store.close().await;
+        drop(data_dir);
         result
     }
 }
@@ -140,9 +163,9 @@ impl Server {
 /// Looks for the worker anew at each launch, so that it may be built while the server runs.
 struct FoundLate;
 
-impl Launcher for FoundLate {
-    fn launch(&self) -> io::Result<Launched> {
-        Local::find()?.launch()
+impl Launchers for FoundLate {
+    fn launcher(&self, _device: &str) -> io::Result<Box<dyn Launcher>> {
+        Ok(Box::new(Local::find()?))
     }
 }
 
@@ -150,18 +173,4 @@ impl Launcher for FoundLate {
 fn find_dashboard() -> Option<PathBuf> {
     let beside = std::env::current_exe().ok().map(|binary| binary.with_file_name("dist"));
     beside.into_iter().chain([PathBuf::from("dist")]).find(|path| path.join("index.html").is_file())
-}
-
-fn lock_data_dir(path: &Path) -> Result<File, ErrorObject> {
-    let refuse = |error: &dyn std::fmt::Display| {
-        let path = path.display().to_string();
-        ErrorObject::new("data_dir", format!("--data-dir {path}: {error}")).at(path)
-    };
-    std::fs::create_dir_all(path).map_err(|error| refuse(&error))?;
-    let file = File::create(path.join("preflight.lock")).map_err(|error| refuse(&error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(refuse(&"another preflight serve holds it")),
-        Err(std::fs::TryLockError::Error(error)) => Err(refuse(&error)),
-    }
 }

@@ -4,20 +4,37 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attempts::Attempts;
+use crate::environment::Host;
 use crate::events::Hub;
-use crate::models::Models;
+use crate::loaded::{LoadedModel, LoadedModels};
+use crate::registry::Registry;
+use crate::store::Store;
 
 /// The state of a server.
 #[derive(Clone)]
 pub struct AppState {
     /// Models that may be used.
-    pub models: Arc<Models>,
+    pub registry: Arc<Registry>,
     /// What was tried.
     pub attempts: Arc<Attempts>,
+    /// Models that are loaded.
+    pub loaded: Arc<LoadedModels>,
+    /// The database.
+    pub store: Arc<Store>,
+    /// This machine.
+    pub host: Arc<Host>,
     /// Events for readers.
     pub hub: Arc<Hub>,
     /// Folder of the dashboard, where it is built.
     pub dashboard: Option<Arc<PathBuf>>,
     /// Bound to loopback: other names in `Host` are refused.
     pub loopback_only: bool,
+}
+
+impl AppState {
+    /// The handle to a loaded model; `None` where it is not loaded.
+    #[must_use]
+    pub fn loaded(&self, model_id: &str) -> Option<LoadedModel> {
+        self.loaded.get(model_id)
+    }
 }

@@ -7,6 +7,7 @@ use phi3::api::ErrorObject;
 use phi3::api::worker::{self, FrameError, Message, PROTOCOL_VERSION, Request};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,8 @@ impl Default for Limits {
             silence: Duration::from_secs(15),
             // A long prompt is one step without news in between, on a slow CPU.
             stall: Duration::from_secs(30 * 60),
-            grace: Duration::from_secs(2),
+            // A cancel is promised to end within two seconds.
+            grace: Duration::from_millis(1500),
         }
     }
 }
@@ -92,10 +94,21 @@ impl From<WorkerError> for ErrorObject {
     }
 }
 
+/// Messages that we may be behind before the worker has to wait.
+const BEHIND: usize = 64;
+
 /// A running worker.
 pub struct Worker {
     requests: Box<dyn AsyncWrite + Send + Unpin>,
-    messages: Box<dyn AsyncRead + Send + Unpin>,
+    /// Closed when its stream has ended.
+    messages: mpsc::Receiver<Result<Message, FrameError>>,
+    reader: JoinHandle<()>,
+    /// When it gave its last sign of life.
+    heard: Instant,
+    /// Its process id, where it is a process of this machine.
+    pid: Option<u32>,
+    /// The version that it says it is of.
+    build: String,
     process: Box<dyn WorkerProcess>,
     log: Arc<LogRing>,
     /// Ends when the log has been read to its end.
@@ -115,12 +128,29 @@ impl Worker {
         log: Arc<LogRing>,
         cancel: CancellationToken,
     ) -> Result<Self, WorkerError> {
-        let Launched { requests, messages, log: lines, process } = launcher.launch()?;
+        let Launched { requests, messages, log: lines, process, pid } = launcher.launch()?;
         let log_reader = tokio::spawn(Arc::clone(&log).fill(lines));
-        let mut worker = Self { requests, messages, process, log, log_reader, limits, cancel };
+        let (sender, received) = mpsc::channel(BEHIND);
+        let reader = tokio::spawn(read_all(messages, sender));
+        let mut worker = Self {
+            requests,
+            messages: received,
+            reader,
+            heard: Instant::now(),
+            pid,
+            build: String::new(),
+            process,
+            log,
+            log_reader,
+            limits,
+            cancel,
+        };
         let stage = "starting";
         match worker.next(stage, Instant::now() + limits.stall).await? {
-            Message::Hello { protocol: PROTOCOL_VERSION, .. } => Ok(worker),
+            Message::Hello { protocol: PROTOCOL_VERSION, build } => {
+                worker.build = build;
+                Ok(worker)
+            }
             Message::Hello { protocol, build } => {
                 let error = format!(
                     "it speaks protocol {protocol} (build {build}), this build speaks {PROTOCOL_VERSION}; rebuild preflight-worker"
@@ -144,7 +174,7 @@ impl Worker {
         request: &Request,
         mut answer: impl FnMut(Message) -> Option<T>,
     ) -> Result<T, WorkerError> {
-        self.send(stage, request).await?;
+        self.write(stage, request).await?;
         let mut stalled = Instant::now() + self.limits.stall;
         loop {
             match self.next(stage, stalled).await? {
@@ -158,6 +188,40 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Its process id, where it is a process of this machine.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// The version that it says it is of.
+    #[must_use]
+    pub fn build(&self) -> &str {
+        &self.build
+    }
+
+    /// Sends a request without waiting for its answer.
+    ///
+    /// # Errors
+    /// As [`Worker::call`].
+    pub async fn send(&mut self, stage: &'static str, request: &Request) -> Result<(), WorkerError> {
+        self.write(stage, request).await
+    }
+
+    /// The next message, heartbeats included. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`WorkerError`], also where none came before `stalled`; the process is gone then.
+    pub async fn message(&mut self, stage: &'static str, stalled: Instant) -> Result<Message, WorkerError> {
+        self.next(stage, stalled).await
+    }
+
+    /// When it must have got on, counted from now.
+    #[must_use]
+    pub fn stalls(&self) -> Instant {
+        Instant::now() + self.limits.stall
     }
 
     /// Asks it to end and waits; kills it after the grace time.
@@ -190,7 +254,7 @@ impl Worker {
         reason
     }
 
-    async fn send(&mut self, stage: &'static str, request: &Request) -> Result<(), WorkerError> {
+    async fn write(&mut self, stage: &'static str, request: &Request) -> Result<(), WorkerError> {
         let frame = match worker::encode(request) {
             Ok(frame) => frame,
             Err(error) => return Err(WorkerError::Refused(ErrorObject::new("too_large", error.to_string()))),
@@ -210,17 +274,19 @@ impl Worker {
 
     /// The next message, `stalled` being when the worker must have got on.
     async fn next(&mut self, stage: &'static str, stalled: Instant) -> Result<Message, WorkerError> {
-        let silent = Instant::now() + self.limits.silence;
-        // Reading a frame is not safe to drop half way: whatever else happens here is the worker's end.
+        let silent = self.heard + self.limits.silence;
         let read = tokio::select! {
             biased;
             () = self.cancel.cancelled() => None,
-            read = timeout_at(silent.min(stalled), read(&mut self.messages)) => Some(read),
+            read = timeout_at(silent.min(stalled), self.messages.recv()) => Some(read),
         };
         match read {
-            Some(Ok(Ok(Some(message)))) => Ok(message),
-            Some(Ok(Ok(None) | Err(FrameError::Io(_)))) => Err(self.died(stage).await),
-            Some(Ok(Err(error))) => {
+            Some(Ok(Some(Ok(message)))) => {
+                self.heard = Instant::now();
+                Ok(message)
+            }
+            Some(Ok(None | Some(Err(FrameError::Io(_))))) => Err(self.died(stage).await),
+            Some(Ok(Some(Err(error)))) => {
                 Err(self.give_up(WorkerError::Protocol { stage, error: error.to_string() }).await)
             }
             Some(Err(_)) if silent <= stalled => {
@@ -245,13 +311,39 @@ impl Worker {
             }
         };
         // Its last words may still be on their way; a child of its own may hold the log open.
-        timeout(self.limits.grace, &mut self.log_reader).await.ok();
+        if !self.log_reader.is_finished() {
+            timeout(self.limits.grace, &mut self.log_reader).await.ok();
+        }
         let hint = match how.as_str() {
             "SIGKILL" => "; the system ends processes this way when memory runs out".to_owned(),
             "SIGBUS" => "; did a file change while it was read?".to_owned(),
             _ => self.log.last().map(|line| format!("; its last words: {line}")).unwrap_or_default(),
         };
         WorkerError::Died { stage, how, hint }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// Reads a worker's messages up to the end of its stream, or to what is none.
+async fn read_all(
+    mut stream: Box<dyn AsyncRead + Send + Unpin>,
+    sender: mpsc::Sender<Result<Message, FrameError>>,
+) {
+    loop {
+        let next = match read(&mut stream).await {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        let broken = next.is_err();
+        if sender.send(next).await.is_err() || broken {
+            return;
+        }
     }
 }
 

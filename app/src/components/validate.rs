@@ -159,15 +159,19 @@ fn stage_words(run: &Run) -> String {
         }
         None => words::STATE_ASKING.to_owned(),
         Some(AttemptState::Queued) => text::queued(run.position.unwrap_or(0)),
+        Some(AttemptState::Downloading) => words::STATE_DOWNLOADING.to_owned(),
+        Some(AttemptState::Checking) => words::STATE_CHECKING.to_owned(),
         Some(AttemptState::Starting) => words::STATE_STARTING.to_owned(),
         Some(AttemptState::Loading) => {
             run.loading.map_or(words::STATE_STARTING, |l| text::load_stage(l.progress.stage)).to_owned()
         }
         Some(AttemptState::Validating) => words::STATE_RUNNING.to_owned(),
+        Some(AttemptState::Ready) => words::STATE_READY.to_owned(),
         Some(AttemptState::Stopping) => words::STATE_STOPPING.to_owned(),
         Some(AttemptState::Stopped) => words::STATE_STOPPED.to_owned(),
         Some(AttemptState::Failed) => words::STATE_FAILED.to_owned(),
         Some(AttemptState::Cancelled) => words::STATE_CANCELLED.to_owned(),
+        Some(AttemptState::Lost) => words::STATE_LOST.to_owned(),
     }
 }
 

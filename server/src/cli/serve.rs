@@ -19,7 +19,8 @@ pub(super) struct Args {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Folder for the server's own files; made if absent, held by one server at a time.
+    /// Folder for the server's own files; made if absent, held by one server at a time
+    /// [default: $XDG_DATA_HOME/preflight, else ~/.local/share/preflight].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Folder that models may be read from; may be given several times.
@@ -47,6 +48,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         default_model: args.default_model,
         dashboard: args.dashboard,
         insecure_no_auth: args.insecure_no_auth,
+        load_config: serde_json::Map::new(),
         limits: Limits::default(),
     };
     let internal = |error: std::io::Error| CliError::internal(error.to_string());

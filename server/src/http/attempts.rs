@@ -2,22 +2,153 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use phi3::api::Attempt;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LINK};
+use axum::response::{IntoResponse, Response};
+use phi3::api::{Attempt, AttemptKind, AttemptRecord, AttemptState, Comparison};
+use phi3::load_config::OutcomeClass;
+use serde::Deserialize;
 
 use super::error::HttpError;
+use super::extract::{ApiQuery, JsonBody};
+use crate::attempts::NOTE_BYTES;
+use crate::ledger::{self, Filter, Format};
 use crate::state::AppState;
 
-/// `GET /api/attempts`: every attempt, newest first.
-pub(super) async fn list(State(state): State<AppState>) -> Json<Vec<Attempt>> {
-    Json(state.attempts.list())
+/// Attempts on a page where nothing is said.
+const PAGE: u32 = 100;
+
+/// Most attempts on a page.
+pub(super) const MOST: u32 = 1000;
+
+/// Most attempts side by side.
+const MOST_COMPARED: usize = 50;
+
+/// Which attempts; all may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ListQuery {
+    model: Option<String>,
+    kind: Option<AttemptKind>,
+    state: Option<AttemptState>,
+    outcome: Option<OutcomeClass>,
+    limit: Option<u32>,
+    /// Attempts older than this one.
+    cursor: Option<u64>,
 }
 
-/// `GET /api/attempts/{id}`: one attempt with its log.
+impl ListQuery {
+    fn filter(self, limit: Option<u32>) -> Filter {
+        Filter {
+            model: self.model,
+            kind: self.kind,
+            state: self.state,
+            outcome: self.outcome,
+            before: self.cursor,
+            limit,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CompareQuery {
+    ids: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExportQuery {
+    format: Format,
+    model: Option<String>,
+    kind: Option<AttemptKind>,
+    state: Option<AttemptState>,
+    outcome: Option<OutcomeClass>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoteBody {
+    note: String,
+}
+
+/// `GET /api/attempts`: newest first. Where there are more, the header `link` has the address of the next page.
+pub(super) async fn list(
+    State(state): State<AppState>,
+    ApiQuery(query): ApiQuery<ListQuery>,
+) -> Result<Response, HttpError> {
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=MOST).contains(&limit) {
+        return Err(HttpError::field("limit", format!("is {limit}, expected 1 to {MOST}")));
+    }
+    let filter = query.filter(Some(limit + 1));
+    let mut records = state.attempts.list(&filter).await?;
+    let more = records.len() > limit as usize;
+    records.truncate(limit as usize);
+    let next = records.last().filter(|_| more).map(|last| next_page(&filter, limit, last.attempt.id));
+    let attempts: Vec<Attempt> = records.into_iter().map(|record| record.attempt).collect();
+    let mut response = Json(attempts).into_response();
+    if let Some(next) = next.and_then(|next| next.parse().ok()) {
+        response.headers_mut().insert(LINK, next);
+    }
+    Ok(response)
+}
+
+fn next_page(filter: &Filter, limit: u32, last: u64) -> String {
+    let mut query = format!("limit={limit}&cursor={last}");
+    let named = [
+        ("kind", filter.kind.map(AttemptKind::name)),
+        ("state", filter.state.map(AttemptState::name)),
+        ("outcome", filter.outcome.map(OutcomeClass::name)),
+    ];
+    for (key, value) in named {
+        if let Some(value) = value {
+            query.push_str(&format!("&{key}={value}"));
+        }
+    }
+    if let Some(model) = &filter.model {
+        let encode = |byte: u8| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            byte => format!("%{byte:02X}"),
+        };
+        let encoded: String = model.bytes().map(encode).collect();
+        query.push_str(&format!("&model={encoded}"));
+    }
+    format!("</api/attempts?{query}>; rel=\"next\"")
+}
+
+/// `GET /api/attempts/{id}`: all that is kept of one attempt, with its log.
 pub(super) async fn one(
     State(state): State<AppState>,
     Path(id): Path<String>,
-) -> Result<Json<Attempt>, HttpError> {
-    Ok(Json(state.attempts.get(parse(&id)?)?))
+) -> Result<Json<AttemptRecord>, HttpError> {
+    Ok(Json(state.attempts.get(parse(&id)?).await?))
+}
+
+/// `PATCH /api/attempts/{id}`: replaces its note, the one thing that may change.
+pub(super) async fn note(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    JsonBody(NoteBody { note }): JsonBody<NoteBody>,
+) -> Result<Json<AttemptRecord>, HttpError> {
+    if note.len() > NOTE_BYTES || note.contains('\0') {
+        return Err(HttpError::field("note", format!("at most {NOTE_BYTES} bytes of text without NUL")));
+    }
+    Ok(Json(state.attempts.note(parse(&id)?, &note).await?))
+}
+
+/// `GET /api/attempts/{id}/log`: the last lines of the worker's log, as text.
+pub(super) async fn log(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Response, HttpError> {
+    let record = state.attempts.get(parse(&id)?).await?;
+    let mut text = record.attempt.log.join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 
 /// `DELETE /api/attempts/{id}`, `POST /api/attempts/{id}/cancel`: asks for its end.
@@ -25,7 +156,38 @@ pub(super) async fn cancel(
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Json<Attempt>, HttpError> {
-    Ok(Json(state.attempts.cancel(parse(&id)?)?))
+    Ok(Json(state.attempts.cancel(parse(&id)?).await?))
+}
+
+/// `GET /api/attempts/compare?ids=1,2,3`: what differs between them, and nothing else.
+pub(super) async fn compare(
+    State(state): State<AppState>,
+    ApiQuery(CompareQuery { ids }): ApiQuery<CompareQuery>,
+) -> Result<Json<Comparison>, HttpError> {
+    let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+    if !(2..=MOST_COMPARED).contains(&ids.len()) {
+        let message = format!("give 2 to {MOST_COMPARED} ids, separated by commas");
+        return Err(HttpError::field("ids", message));
+    }
+    let mut records = Vec::new();
+    for id in ids {
+        records.push(state.attempts.get(parse(id)?).await?);
+    }
+    Ok(Json(ledger::compare(&records)))
+}
+
+/// `GET /api/attempts/export?format=jsonl|csv|markdown`: all attempts, oldest first, as a file.
+pub(super) async fn export(
+    State(state): State<AppState>,
+    ApiQuery(query): ApiQuery<ExportQuery>,
+) -> Result<Response, HttpError> {
+    let ExportQuery { format, model, kind, state: in_state, outcome } = query;
+    let filter = Filter { model, kind, state: in_state, outcome, ..Filter::default() };
+    let mut records = state.attempts.list(&filter).await?;
+    records.reverse();
+    let text = ledger::export(&records, format)?;
+    let name = format!("attachment; filename=\"attempts.{}\"", format.extension());
+    Ok(([(CONTENT_TYPE, format.media_type().to_owned()), (CONTENT_DISPOSITION, name)], text).into_response())
 }
 
 fn parse(id: &str) -> Result<u64, HttpError> {

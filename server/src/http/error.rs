@@ -8,8 +8,11 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use phi3::api::{ErrorBody, ErrorObject};
 use preflight_files::FilesError;
+use serde_json::{Map, Value, json};
 
+use crate::ask::AskError;
 use crate::attempts::AttemptsError;
+use crate::store::StoreError;
 
 /// A failure on its way to a client.
 #[derive(Debug)]
@@ -30,9 +33,12 @@ impl HttpError {
 /// Status of an error's code; what is not listed is a value that the client can mend.
 pub(super) fn status(code: &str) -> StatusCode {
     match code {
-        "not_found" | "no_such_model" | "no_such_attempt" | "no_such_route" | "dashboard_not_built" => {
-            StatusCode::NOT_FOUND
-        }
+        "not_found"
+        | "no_known_good"
+        | "no_such_model"
+        | "no_such_attempt"
+        | "no_such_route"
+        | "dashboard_not_built" => StatusCode::NOT_FOUND,
         "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
         "path_outside_roots" | "cross_site" => StatusCode::FORBIDDEN,
         "wrong_host" => StatusCode::MISDIRECTED_REQUEST,
@@ -40,6 +46,9 @@ pub(super) fn status(code: &str) -> StatusCode {
         "not_json" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_slow" => StatusCode::REQUEST_TIMEOUT,
+        "too_many_changes" | "identical_retry" | "not_loaded" | "not_validated" | "model_exists"
+        | "model_loaded" | "model_unloaded" => StatusCode::CONFLICT,
+        "storage_full" => StatusCode::INSUFFICIENT_STORAGE,
         "queue_full" => StatusCode::TOO_MANY_REQUESTS,
         "hub_unavailable"
         | "hub_bad_answer"
@@ -48,7 +57,7 @@ pub(super) fn status(code: &str) -> StatusCode {
         | "hub_range_ignored" => StatusCode::BAD_GATEWAY,
         "hub_timeout" => StatusCode::GATEWAY_TIMEOUT,
         "hub_rate_limited" | "shutting_down" | "worker_not_started" => StatusCode::SERVICE_UNAVAILABLE,
-        "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        "internal" | "database" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
@@ -59,14 +68,76 @@ impl IntoResponse for HttpError {
     }
 }
 
+impl From<ErrorObject> for HttpError {
+    fn from(error: ErrorObject) -> Self {
+        Self(error)
+    }
+}
+
 impl From<AttemptsError> for HttpError {
     fn from(error: AttemptsError) -> Self {
         let code = match error {
             AttemptsError::QueueFull => "queue_full",
             AttemptsError::ShuttingDown => "shutting_down",
             AttemptsError::Unknown(_) => "no_such_attempt",
+            AttemptsError::Store(error) => return error.into(),
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<StoreError> for HttpError {
+    fn from(error: StoreError) -> Self {
+        Self(error.into())
+    }
+}
+
+/// A refusal with facts beside its error.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    error: HttpError,
+    facts: Map<String, Value>,
+}
+
+impl<T: Into<HttpError>> From<T> for Refusal {
+    fn from(error: T) -> Self {
+        Self { error: error.into(), facts: Map::new() }
+    }
+}
+
+impl From<AskError> for Refusal {
+    fn from(error: AskError) -> Self {
+        let message = error.to_string();
+        let (code, facts) = match error {
+            AskError::Refused(error) => return error.into(),
+            AskError::Attempts(error) => return error.into(),
+            AskError::TooManyChanges { parent, changes, .. } => {
+                ("too_many_changes", json!({ "parent": parent, "changes": changes }))
+            }
+            AskError::Identical(record) => {
+                let evidence = record.evidence;
+                let facts = json!({
+                    "attempt_id": record.attempt.id,
+                    "outcome": record.attempt.outcome,
+                    "next": evidence.next,
+                    "advice": evidence.advice,
+                });
+                ("identical_retry", facts)
+            }
+        };
+        let facts = if let Value::Object(facts) = facts { facts } else { Map::new() };
+        Self { error: HttpError::new(code, message), facts }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let HttpError(error) = self.error;
+        let status = status(&error.code);
+        let mut body = Map::new();
+        body.insert("error".to_owned(), json!(error));
+        body.extend(self.facts);
+        (status, Json(body)).into_response()
     }
 }
 

@@ -9,6 +9,7 @@ mod events;
 mod extract;
 mod health;
 mod inspect;
+mod load;
 mod models;
 mod security;
 mod source;
@@ -26,10 +27,18 @@ pub fn router(state: AppState) -> Router {
     let api = Router::new()
         .route("/inspect", post(inspect::post))
         .route("/estimate", post(estimate::post))
-        .route("/models", get(models::list))
+        .route("/models", get(models::list).post(models::register))
+        .route("/models/offline", post(models::stage))
+        .route("/models/{id}", get(models::one).patch(models::patch).delete(models::remove))
+        .route("/models/{id}/load", post(load::load))
+        .route("/models/{id}/unload", post(load::unload))
         .route("/models/{id}/validate", post(validate::post))
+        .route("/models/{id}/known-good", get(models::certificate).post(models::commit))
         .route("/attempts", get(attempts::list))
-        .route("/attempts/{id}", get(attempts::one).delete(attempts::cancel))
+        .route("/attempts/compare", get(attempts::compare))
+        .route("/attempts/export", get(attempts::export))
+        .route("/attempts/{id}", get(attempts::one).patch(attempts::note).delete(attempts::cancel))
+        .route("/attempts/{id}/log", get(attempts::log))
         .route("/attempts/{id}/cancel", post(attempts::cancel))
         .route("/events", get(events::stream))
         .fallback(error::no_such_route)

@@ -1,12 +1,151 @@
-//! `GET /api/models`: what the server can load.
+//! `/api/models`: the registry.
 
 use axum::Json;
-use axum::extract::State;
-use phi3::api::ModelEntry;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use phi3::api::{Certificate, ModelDetail, ModelEntry, ModelSource, Registered};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::attempts;
+use super::error::HttpError;
+use super::extract::{JsonBody, OptionalJson};
+use crate::ledger::Filter;
+use crate::registry::{Patch, Registration};
 use crate::state::AppState;
 
-/// The default first, then the folders of the model roots.
-pub(super) async fn list(State(state): State<AppState>) -> Json<Vec<ModelEntry>> {
-    Json(state.models.list())
+/// What a request registers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegisterBody {
+    source: ModelSource,
+    id: Option<String>,
+    name: Option<String>,
+    #[serde(default)]
+    notes: String,
+    #[serde(default)]
+    load_config: Map<String, Value>,
+}
+
+/// What a request changes of a model.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PatchBody {
+    name: Option<String>,
+    notes: Option<String>,
+    load_config: Option<Map<String, Value>>,
+}
+
+/// The attempt whose load config is committed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CommitBody {
+    /// The model's newest validated attempt where it is not given.
+    attempt_id: Option<u64>,
+}
+
+/// `GET /api/models`: the default first, then all others by id.
+pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Vec<ModelEntry>>, HttpError> {
+    let mut entries = state.registry.list().await?;
+    for entry in &mut entries {
+        entry.loaded_by = state.loaded(&entry.id).map(|loaded| loaded.attempt_id);
+    }
+    Ok(Json(entries))
+}
+
+/// `POST /api/models`: checks a model and registers it; a revision on the Hub is pinned to its commit.
+pub(super) async fn register(
+    State(state): State<AppState>,
+    JsonBody(body): JsonBody<RegisterBody>,
+) -> Result<(StatusCode, Json<Registered>), HttpError> {
+    add(&state, body, true).await
+}
+
+/// `POST /api/models/offline`: the same for files that are on this machine already; the Hub is not asked.
+pub(super) async fn stage(
+    State(state): State<AppState>,
+    JsonBody(body): JsonBody<RegisterBody>,
+) -> Result<(StatusCode, Json<Registered>), HttpError> {
+    add(&state, body, false).await
+}
+
+async fn add(
+    state: &AppState,
+    body: RegisterBody,
+    may_ask_hub: bool,
+) -> Result<(StatusCode, Json<Registered>), HttpError> {
+    let RegisterBody { source, id, name, notes, load_config } = body;
+    let asked = Registration { id, name, notes, load_config, may_ask_hub };
+    let (model_id, is_new) = state.registry.register(source, asked).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(Registered { model_id })))
+}
+
+/// `GET /api/models/{id}`: with card and files.
+pub(super) async fn one(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<ModelDetail>, HttpError> {
+    detail(&state, &id).await
+}
+
+/// `PATCH /api/models/{id}`: name, notes, load config.
+pub(super) async fn patch(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    JsonBody(PatchBody { name, notes, load_config }): JsonBody<PatchBody>,
+) -> Result<Json<ModelDetail>, HttpError> {
+    state.registry.patch(&id, Patch { name, notes, load_config }).await?;
+    detail(&state, &id).await
+}
+
+/// `DELETE /api/models/{id}`: forgets the row; files and attempts stay.
+pub(super) async fn remove(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, HttpError> {
+    if state.attempts.loading(&id).is_some() {
+        let message = format!("`{id}` is loaded: POST /api/models/{id}/unload first");
+        return Err(HttpError::new("model_loaded", message));
+    }
+    state.registry.remove(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /api/models/{id}/known-good`: the certificate.
+pub(super) async fn certificate(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Certificate>, HttpError> {
+    Ok(Json(state.registry.certificate(&id).await?))
+}
+
+/// `POST /api/models/{id}/known-good`: commits the load config of a validated attempt.
+pub(super) async fn commit(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    OptionalJson(body): OptionalJson<CommitBody>,
+) -> Result<(StatusCode, Json<Certificate>), HttpError> {
+    let record = match body.attempt_id {
+        Some(attempt) => state.attempts.get(attempt).await?,
+        None => {
+            let filter = Filter { model: Some(id.clone()), limit: Some(attempts::MOST), ..Filter::default() };
+            let records = state.attempts.list(&filter).await?;
+            let is_validated = |record: &phi3::api::AttemptRecord| {
+                record.attempt.state.is_final() && record.attempt.report.is_some()
+            };
+            let newest = records.into_iter().find(is_validated);
+            newest.ok_or_else(|| {
+                HttpError::new("not_validated", format!("no attempt of `{id}` was validated"))
+            })?
+        }
+    };
+    let certificate = state.registry.commit(&id, &record).await?;
+    Ok((StatusCode::CREATED, Json(certificate)))
+}
+
+async fn detail(state: &AppState, id: &str) -> Result<Json<ModelDetail>, HttpError> {
+    let mut detail = state.registry.detail(id).await?;
+    detail.entry.loaded_by = state.loaded(id).map(|loaded| loaded.attempt_id);
+    Ok(Json(detail))
 }

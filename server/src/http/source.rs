@@ -28,11 +28,13 @@ impl SourceRequest {
     /// # Errors
     /// A path outside the roots, or whatever is wrong with the files.
     pub(super) async fn open(self, state: &AppState) -> Result<Model, HttpError> {
-        let models = state.models.clone();
+        let registry = state.registry.clone();
         let open = move || -> Result<Model, ErrorObject> {
             let source = match self {
                 Self::Config(map) => return Ok(Model::from_config(map)),
-                Self::Path(path) => Source::resolve(&models.allowed(&path)?.display().to_string())?,
+                Self::Path(path) => {
+                    Source::resolve(&registry.folders().allowed(&path)?.display().to_string())?
+                }
                 Self::Preset(name) => Source::preset(&name)?,
                 Self::Hub(id) => Source::hub(&id)?,
             };

@@ -3,15 +3,15 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use phi3::api::Started;
-use phi3::api::worker::{Load, PromptSource, Validate};
+use phi3::api::worker::{PromptSource, Validate};
+use phi3::api::{AttemptKind, Started};
 use phi3::validate::ProbeSet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::error::HttpError;
+use super::error::{HttpError, Refusal};
 use super::extract::OptionalJson;
-use crate::attempts::Job;
+use crate::ask::{Ask, ask};
 use crate::state::AppState;
 
 /// Longest prompt in bytes; what a model of 128 k positions could hold.
@@ -30,6 +30,11 @@ pub(super) struct Body {
     probe: ProbeSet,
     device: Option<String>,
     load_config: Map<String, Value>,
+    #[serde(alias = "parent_id")]
+    parent: Option<u64>,
+    branch: bool,
+    force: bool,
+    note: String,
 }
 
 /// Answers 202 with the attempt's id; its tokens come as events. A client that leaves cancels nothing.
@@ -37,15 +42,13 @@ pub(super) async fn post(
     State(state): State<AppState>,
     Path(id): Path<String>,
     OptionalJson(body): OptionalJson<Body>,
-) -> Result<(StatusCode, Json<Started>), HttpError> {
-    let path = state.models.by_id(&id).map_err(HttpError)?;
-    let job = body.job(id, path.display().to_string())?;
-    let attempt_id = state.attempts.queue(job)?;
+) -> Result<(StatusCode, Json<Started>), Refusal> {
+    let attempt_id = ask(&state.registry, &state.attempts, &state.host, body.ask(id)?).await?;
     Ok((StatusCode::ACCEPTED, Json(Started { attempt_id })))
 }
 
 impl Body {
-    fn job(self, model: String, path: String) -> Result<Job, HttpError> {
+    fn ask(self, model: String) -> Result<Ask, HttpError> {
         let prompt = match (self.prompt, self.chat) {
             (None, None) => PromptSource::Default,
             (Some(text), None) => PromptSource::Text(text),
@@ -62,14 +65,17 @@ impl Body {
             let message = format!("is {max_new_tokens}, expected 1 to {MOST_TOKENS}");
             return Err(HttpError::field("max_new_tokens", message));
         }
-        let validate = Validate { prompt, max_new_tokens, probe: self.probe };
-        let load = Load {
-            path,
+        Ok(Ask {
+            model,
+            kind: AttemptKind::Validate,
             device: self.device,
             load_config: self.load_config,
-            validate: Some(validate.clone()),
-            ..Load::default()
-        };
-        Ok(Job { model, load, validate })
+            validate: Some(Validate { prompt, max_new_tokens, probe: self.probe }),
+            context: None,
+            parent: self.parent,
+            branch: self.branch,
+            force: self.force,
+            note: self.note,
+        })
     }
 }

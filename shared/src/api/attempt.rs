@@ -1,9 +1,11 @@
-//! Attempts and models as the server tells them.
+//! Attempts as the server tells and keeps them.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::ErrorObject;
 use crate::engine::LoadProgress;
+use crate::load_config::{Change, OutcomeClass};
 use crate::validate::Report;
 
 /// Where an attempt stands. Only the server writes it, before the act.
@@ -12,39 +14,95 @@ use crate::validate::Report;
 pub enum AttemptState {
     /// Waits for those before it.
     Queued,
+    /// Files come from the Hub.
+    Downloading,
+    /// Files, config and load config are checked; no worker is there yet.
+    Checking,
     /// A worker process is being started.
     Starting,
     /// Weights go to their device.
     Loading,
     /// The loaded model runs.
     Validating,
+    /// The model is loaded and waits for requests.
+    Ready,
     /// The worker is being ended.
     Stopping,
-    /// Ended as planned, with a report.
+    /// Ended as planned.
     Stopped,
     /// Ended with an error.
     Failed,
     /// Ended because somebody asked for it.
     Cancelled,
+    /// The server died while it went on.
+    Lost,
 }
 
 impl AttemptState {
+    /// Every state, in the order that an attempt can go through them.
+    pub const ALL: [Self; 12] = [
+        Self::Queued,
+        Self::Downloading,
+        Self::Checking,
+        Self::Starting,
+        Self::Loading,
+        Self::Validating,
+        Self::Ready,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Lost,
+    ];
+
     /// Whether nothing will change any more.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Stopped | Self::Failed | Self::Cancelled)
+        matches!(self, Self::Stopped | Self::Failed | Self::Cancelled | Self::Lost)
+    }
+
+    /// The name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Downloading => "downloading",
+            Self::Checking => "checking",
+            Self::Starting => "starting",
+            Self::Loading => "loading",
+            Self::Validating => "validating",
+            Self::Ready => "ready",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+        }
     }
 }
 
 /// What an attempt tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptKind {
-    /// Load, run a short validation, unload.
+    /// Load, and stay loaded until unloaded.
+    Load,
+    /// Load, run a short validation, unload; or validate what is loaded already.
     Validate,
 }
 
-/// One try to load and run a model.
+impl AttemptKind {
+    /// The name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Validate => "validate",
+        }
+    }
+}
+
+/// One try to load and run a model with one resolved load config.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Its id, ascending from 1.
@@ -55,13 +113,21 @@ pub struct Attempt {
     pub kind: AttemptKind,
     /// Where it stands.
     pub state: AttemptState,
-    /// Attempts before it in the queue, where it waits.
+    /// How it ended; null while it goes on, and where no class says it.
+    pub outcome: Option<OutcomeClass>,
+    /// The attempt that it changes one thing of.
+    pub parent: Option<u64>,
+    /// What differs from the parent's load config.
+    pub changes: Vec<Change>,
+    /// Attempts before it in the queue of its device, where it waits.
     pub position: Option<usize>,
     /// Device asked for, in the CLI's spelling.
     pub device: String,
+    /// The load config that holds, in one spelling: every layer above the built-in one.
+    pub load_config: Map<String, Value>,
     /// Milliseconds since 1970 when it was made.
     pub created_ms: u64,
-    /// Milliseconds since 1970 when its worker was started.
+    /// Milliseconds since 1970 when it left the queue.
     pub started_ms: Option<u64>,
     /// Milliseconds since 1970 when it ended.
     pub finished_ms: Option<u64>,
@@ -73,6 +139,9 @@ pub struct Attempt {
     pub report: Option<Report>,
     /// Why it failed, where it did.
     pub error: Option<ErrorObject>,
+    /// What somebody noted.
+    #[serde(default)]
+    pub note: String,
     /// The last lines of the worker's log; only in the answer for one attempt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
@@ -85,13 +154,17 @@ pub struct Started {
     pub attempt_id: u64,
 }
 
-/// A model that the server knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelEntry {
-    /// Id in URLs: `default`, or the folder's name.
-    pub id: String,
-    /// Name for people.
-    pub name: String,
-    /// Path under its model root, for `{"path": …}` in requests.
-    pub path: String,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_json() {
+        for state in AttemptState::ALL {
+            assert_eq!(serde_json::to_value(state).expect("a name"), state.name());
+        }
+        for kind in [AttemptKind::Load, AttemptKind::Validate] {
+            assert_eq!(serde_json::to_value(kind).expect("a name"), kind.name());
+        }
+    }
 }

@@ -1,10 +1,14 @@
 //! Words that travel between processes: errors, attempts, events, the worker's messages.
 
 mod attempt;
+mod evidence;
+mod model;
 mod error;
 mod event;
 pub mod worker;
 
-pub use attempt::{Attempt, AttemptKind, AttemptState, ModelEntry, Started};
+pub use attempt::{Attempt, AttemptKind, AttemptState, Started};
 pub use error::{ErrorBody, ErrorObject};
 pub use event::{Event, EventKind};
+pub use evidence::{AttemptRecord, Comparison, Difference, Environment, Evidence, FileFact, Timings, Unload};
+pub use model::{Certificate, ModelDetail, ModelEntry, ModelSource, Registered};

@@ -3,6 +3,9 @@
 mod bodies;
 mod endings;
 mod faults;
+mod ledger;
+mod loads;
+mod registry;
 mod routes;
 mod security;
 mod validate;

@@ -54,7 +54,7 @@ fn a_validation_streams_its_tokens() {
             _ => {}
         }
     }
-    assert_eq!(states, ["queued", "starting", "loading", "validating", "stopping", "stopped"]);
+    assert_eq!(states, ["queued", "checking", "starting", "loading", "validating", "stopping", "stopped"]);
     let report = report.expect("a report");
     assert_eq!(report["generated_tokens"], Value::Array(tokens));
     assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ids:?}");

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::program::{program, wait};
 
@@ -16,6 +17,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Server {
     child: Child,
     address: String,
+    // Gone after the server.
+    _data_dir: Option<TempDir>,
 }
 
 /// An answer.
@@ -52,8 +55,14 @@ impl Server {
 
     /// Starts one with another worker.
     pub(crate) fn with_worker(args: &[&str], worker: &Path) -> Self {
-        let mut child = Command::new(program("preflight"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
+        let data_dir =
+            (!args.contains(&"--data-dir")).then(|| tempfile::tempdir().expect("a temporary directory"));
+        let mut command = Command::new(program("preflight"));
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        if let Some(dir) = &data_dir {
+            command.arg("--data-dir").arg(dir.path());
+        }
+        let mut child = command
             .args(args)
             .env("PREFLIGHT_WORKER", worker)
             .env("RUST_LOG", "error")
@@ -64,7 +73,7 @@ impl Server {
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
         let address =
             line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("said {line:?}"));
-        Self { address: address.to_owned(), child }
+        Self { address: address.to_owned(), child, _data_dir: data_dir }
     }
 
     /// Its process id.
@@ -103,7 +112,7 @@ impl Server {
     /// Waits until an attempt has ended.
     pub(crate) fn ended(&self, id: u64) -> Value {
         self.until(id, |attempt| {
-            ["stopped", "failed", "cancelled"].contains(&attempt["state"].as_str().expect("a state"))
+            ["stopped", "failed", "cancelled", "lost"].contains(&attempt["state"].as_str().expect("a state"))
         })
     }
 

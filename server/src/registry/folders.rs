@@ -1,8 +1,8 @@
-//! Models that the server may read: those under its model roots, and the default.
+//! Where models may lie: under the model roots, and the default.
 
 use std::path::{Path, PathBuf};
 
-use phi3::api::{ErrorObject, ModelEntry};
+use phi3::api::ErrorObject;
 
 /// Id of the served default model.
 pub const DEFAULT_ID: &str = "default";
@@ -13,14 +13,25 @@ const DEFAULT_DIRECTORY: &str = "smollm2-135m-phi3";
 /// Most folders of a root that are listed.
 const MOST: usize = 1000;
 
-/// The models of a server.
+/// The folders of a server.
 #[derive(Debug, Default)]
-pub struct Models {
+pub struct Folders {
     roots: Vec<PathBuf>,
     default: Option<PathBuf>,
 }
 
-impl Models {
+/// A model that lies where models may lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its id: `default`, or the folder's name.
+    pub id: String,
+    /// Its path below its root.
+    pub shown: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl Folders {
     /// Roots and default, made absolute with links resolved.
     ///
     /// # Errors
@@ -89,49 +100,36 @@ impl Models {
         )
     }
 
-    /// The directory of a model by its id.
+    /// The directory of the default model.
     ///
     /// # Errors
-    /// No such model, or no default.
-    pub fn by_id(&self, id: &str) -> Result<PathBuf, ErrorObject> {
-        if id == DEFAULT_ID {
-            let message = "this server has no default model; start it with --default-model DIR";
-            return self.default.clone().ok_or_else(|| ErrorObject::new("no_such_model", message));
-        }
-        let unknown = || ErrorObject::new("no_such_model", format!("there is no model `{id}`"));
-        self.listed().into_iter().find(|(entry, _)| entry.id == id).map(|(_, path)| path).ok_or_else(unknown)
+    /// There is none.
+    pub fn default_model(&self) -> Result<&Path, ErrorObject> {
+        let message = "this server has no default model; start it with --default-model DIR";
+        self.default.as_deref().ok_or_else(|| ErrorObject::new("no_such_model", message))
     }
 
-    /// Every model: the default first, then the folders of the roots that hold a config, by name.
+    /// The models that are found: the default first, then the folders of the roots that hold a config, by name.
     #[must_use]
-    pub fn list(&self) -> Vec<ModelEntry> {
-        self.listed().into_iter().map(|(entry, _)| entry).collect()
-    }
-
-    fn listed(&self) -> Vec<(ModelEntry, PathBuf)> {
-        let mut listed: Vec<(ModelEntry, PathBuf)> = Vec::new();
+    pub fn found(&self) -> Vec<Found> {
+        let mut listed: Vec<Found> = Vec::new();
         if let Some(path) = &self.default {
-            let name = file_name(path);
-            let entry = ModelEntry { id: DEFAULT_ID.to_owned(), path: self.shown(path), name };
-            listed.push((entry, path.clone()));
+            listed.push(Found { id: DEFAULT_ID.to_owned(), shown: self.shown(path), path: path.clone() });
         }
         for root in &self.roots {
             let entries = root.read_dir().into_iter().flatten().take(MOST).filter_map(Result::ok);
             // A link that leads out of the roots is not followed.
-            let inside = |path: &PathBuf| {
-                path.canonicalize().is_ok_and(|path| self.roots.iter().any(|root| path.starts_with(root)))
-            };
+            let inside = |path: &PathBuf| path.canonicalize().is_ok_and(|path| self.holds(&path));
             let mut folders: Vec<_> = entries
                 .map(|entry| entry.path())
                 .filter(|path| path.join("config.json").is_file() && inside(path))
                 .collect();
             folders.sort();
             for path in folders {
-                let name = file_name(&path);
+                let id = file_name(&path);
                 // The first of two folders of one name is meant.
-                if !listed.iter().any(|(entry, _)| entry.id == name) && name != DEFAULT_ID {
-                    let entry = ModelEntry { id: name.clone(), path: self.shown(&path), name };
-                    listed.push((entry, path));
+                if !listed.iter().any(|found| found.id == id) && id != DEFAULT_ID {
+                    listed.push(Found { id, shown: self.shown(&path), path });
                 }
             }
         }
@@ -139,13 +137,15 @@ impl Models {
     }
 
     /// A path below its root: clients are told no more of this machine.
-    fn shown(&self, path: &Path) -> String {
+    #[must_use]
+    pub fn shown(&self, path: &Path) -> String {
         let below = self.roots.iter().find_map(|root| path.strip_prefix(root).ok());
         below.map_or_else(|| file_name(path), |below| below.display().to_string())
     }
 }
 
-fn file_name(path: &Path) -> String {
+/// The last part of a path.
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -153,14 +153,14 @@ fn file_name(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn roots() -> (tempfile::TempDir, Models) {
+    fn roots() -> (tempfile::TempDir, Folders) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         for model in ["root/b", "root/a", "outside"] {
             std::fs::create_dir_all(dir.path().join(model)).expect("made");
             std::fs::write(dir.path().join(model).join("config.json"), "{}").expect("written");
         }
         std::os::unix::fs::symlink(dir.path().join("outside"), dir.path().join("root/link")).expect("linked");
-        let models = Models::new(&[dir.path().join("root")], None).expect("the root exists");
+        let models = Folders::new(&[dir.path().join("root")], None).expect("the root exists");
         (dir, models)
     }
 
@@ -186,20 +186,19 @@ mod tests {
             assert_eq!(error.code, "path_outside_roots", "{path}");
         }
         assert_eq!(models.allowed("c").expect_err("absent").code, "not_found");
-        let none = Models::default().allowed("a").expect_err("no roots");
+        let none = Folders::default().allowed("a").expect_err("no roots");
         assert_eq!(none.code, "path_outside_roots");
     }
 
     #[test]
-    fn models_are_listed_by_name() {
+    fn models_are_found_by_name() {
         let (dir, models) = roots();
-        let ids: Vec<_> = models.list().into_iter().map(|entry| entry.id).collect();
+        let ids: Vec<_> = models.found().into_iter().map(|found| found.id).collect();
         assert_eq!(ids, ["a", "b"]);
-        assert_eq!(models.by_id("default").expect_err("none").code, "no_such_model");
-        assert_eq!(models.by_id("../outside").expect_err("no id").code, "no_such_model");
+        assert_eq!(models.default_model().expect_err("none").code, "no_such_model");
         let default = dir.path().join("outside");
-        let models = Models::new(&[], Some(&default)).expect("it exists");
-        assert!(models.by_id("default").is_ok());
-        assert_eq!(models.list()[0].path, "outside");
+        let models = Folders::new(&[], Some(&default)).expect("it exists");
+        assert!(models.default_model().is_ok());
+        assert_eq!(models.found()[0].shown, "outside");
     }
 }

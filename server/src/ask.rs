@@ -1,0 +1,238 @@
+//! From a request to an attempt: layers of load configs, the one change against the parent, no identical retries.
+
+use std::sync::Arc;
+
+use phi3::api::worker::{Load, Validate};
+use phi3::api::{Attempt, AttemptKind, AttemptRecord, AttemptState, ErrorObject, Evidence, Timings};
+use phi3::load_config::{Change, Layer, LoadConfig, Origin, Resolved, diff, one_change, resolve};
+use phi3::placement::DeviceId;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::attempts::{Attempts, AttemptsError, Job, NOTE_BYTES, now_ms};
+use crate::environment::Host;
+use crate::evidence::{hex, identity};
+use crate::registry::{Located, Registry};
+
+/// What somebody asks to be tried.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Id of the model.
+    pub model: String,
+    /// Load and keep, or load, validate and unload.
+    pub kind: AttemptKind,
+    /// Above the load config's `device_map`.
+    pub device: Option<String>,
+    /// The layer of this attempt.
+    pub load_config: Map<String, Value>,
+    /// What to run, for a validation.
+    pub validate: Option<Validate>,
+    /// Longest sequence; the default of the estimator where it is not said.
+    pub context: Option<usize>,
+    /// The attempt that this one changes one thing of; the model's newest where it is not said and the difference is
+    /// one change.
+    pub parent: Option<u64>,
+    /// Allows more than one change.
+    pub branch: bool,
+    /// Load although the estimate says that it does not fit.
+    pub force: bool,
+    /// A note.
+    pub note: String,
+}
+
+/// Why an attempt is not made.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// A value in the request, or a model that is not there.
+    #[error(transparent)]
+    Refused(ErrorObject),
+    /// More than one change against the parent.
+    #[error("{message}")]
+    TooManyChanges {
+        /// The parent.
+        parent: u64,
+        /// What differs.
+        changes: Vec<Change>,
+        /// In words.
+        message: String,
+    },
+    /// The same ended in a way that it would end in again.
+    #[error("the same was tried as attempt {}, and would end in the same way: {}", .0.attempt.id, reason(.0))]
+    Identical(Box<AttemptRecord>),
+    /// The attempts do not take it.
+    #[error(transparent)]
+    Attempts(#[from] AttemptsError),
+}
+
+fn reason(record: &AttemptRecord) -> String {
+    record.attempt.error.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+impl From<ErrorObject> for AskError {
+    fn from(error: ErrorObject) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Puts an attempt into the queue. A load of what is loaded already, or being loaded, is that attempt.
+///
+/// # Errors
+/// [`AskError`]
+pub async fn ask(
+    registry: &Registry,
+    attempts: &Attempts,
+    host: &Arc<Host>,
+    ask: Ask,
+) -> Result<u64, AskError> {
+    let located = registry.locate(&ask.model).await?;
+    if ask.note.len() > NOTE_BYTES {
+        let message = format!("longer than {NOTE_BYTES} bytes");
+        return Err(ErrorObject::new("invalid_request", message).at("note").into());
+    }
+    let resolved = resolve_layers(registry, &located, &ask)?;
+    let (parent, changes) = lineage(attempts, &ask, &resolved.config).await?;
+    let files = {
+        let path = located.path.clone();
+        let files = tokio::task::spawn_blocking(move || identity(&path)).await;
+        files.map_err(|error| ErrorObject::new("internal", error.to_string()))?
+    };
+    let device = resolved.config.single_device().ok().flatten().unwrap_or_else(|| device_words(&resolved));
+    let loads = fingerprint(&json!([files, resolved.overrides, ask.context]));
+    let alike = fingerprint(&json!([loads, ask.kind.name(), ask.validate, env!("CARGO_PKG_VERSION")]));
+    if !ask.force
+        && let Some(record) = attempts.ledger().failed_alike(&alike).await.map_err(AttemptsError::from)?
+    {
+        return Err(AskError::Identical(Box::new(record)));
+    }
+    let load = Load {
+        path: located.path.display().to_string(),
+        load_config: resolved.overrides.clone(),
+        context: ask.context,
+        validate: ask.validate.clone(),
+        ..Load::default()
+    };
+    let lane = host.lane(&device);
+    let attempt = Attempt {
+        id: 0,
+        model: ask.model.clone(),
+        kind: ask.kind,
+        state: AttemptState::Queued,
+        outcome: None,
+        parent,
+        changes,
+        position: None,
+        device,
+        load_config: resolved.overrides,
+        created_ms: now_ms(),
+        started_ms: None,
+        finished_ms: None,
+        progress: None,
+        text: String::new(),
+        report: None,
+        error: None,
+        note: ask.note,
+        log: Vec::new(),
+    };
+    let evidence = Evidence {
+        source: located.source,
+        branch: ask.branch,
+        resolved: resolved.values,
+        run: ask.validate.clone(),
+        seed: None,
+        files: Vec::new(),
+        environment: host.environment(),
+        predicted: None,
+        engine: None,
+        context: ask.context,
+        memory: None,
+        timings: Timings::default(),
+        unload: None,
+        next: Vec::new(),
+        advice: None,
+    };
+    let job = Job {
+        model: ask.model,
+        kind: ask.kind,
+        load,
+        validate: ask.validate,
+        lane,
+        fingerprint: alike,
+        loads,
+        force: ask.force,
+    };
+    Ok(attempts.queue(AttemptRecord { attempt, evidence }, job).await?)
+}
+
+fn resolve_layers(registry: &Registry, located: &Located, ask: &Ask) -> Result<Resolved, ErrorObject> {
+    let mut own = ask.load_config.clone();
+    if let Some(device) = &ask.device {
+        // One home for where it goes, so that the one-change rule and the record see it.
+        if device != "auto" {
+            let known = device.parse::<DeviceId>();
+            known.map_err(|error| ErrorObject::new("device_absent", error.to_string()).at("device"))?;
+        }
+        own.insert("device_map".to_owned(), Value::String(device.clone()));
+    }
+    let layer = |origin, overrides: &Map<String, Value>| Layer { origin, overrides: overrides.clone() };
+    let layers = [
+        layer(Origin::Global, registry.global()),
+        layer(Origin::Model, &located.load_config),
+        layer(Origin::Attempt, &own),
+    ];
+    resolve(&layers).map_err(|error| {
+        let first = error.errors.first().map(ErrorObject::from);
+        let path = first.as_ref().and_then(|error| error.path.clone());
+        let code = first.map_or_else(|| "load_config_invalid".to_owned(), |error| error.code);
+        let path = path.map_or_else(|| "load_config".to_owned(), |path| format!("load_config.{path}"));
+        ErrorObject::new(code, error.to_string()).at(path)
+    })
+}
+
+/// The parent of an attempt, and what it changes.
+async fn lineage(
+    attempts: &Attempts,
+    ask: &Ask,
+    child: &LoadConfig,
+) -> Result<(Option<u64>, Vec<Change>), AskError> {
+    let refuse = |message: String| ErrorObject::new("invalid_request", message).at("parent");
+    let parsed = |record: &AttemptRecord| LoadConfig::from_map(&record.attempt.load_config);
+    let Some(id) = ask.parent else {
+        let filter =
+            crate::ledger::Filter { model: Some(ask.model.clone()), limit: Some(1), ..Default::default() };
+        let newest = attempts.ledger().list(&filter).await.map_err(AttemptsError::from)?;
+        // One that is too different was not meant: this is a new root then.
+        let one = |record: AttemptRecord| {
+            let changes = diff(&parsed(&record).ok()?, child);
+            (changes.len() <= 1).then_some((Some(record.attempt.id), changes))
+        };
+        return Ok(newest.into_iter().next().and_then(one).unwrap_or_default());
+    };
+    let record = match attempts.get(id).await {
+        Err(AttemptsError::Unknown(_)) => return Err(refuse(format!("there is no attempt {id}")).into()),
+        record => record?,
+    };
+    if record.attempt.model != ask.model {
+        return Err(refuse(format!("attempt {id} is of model `{}`", record.attempt.model)).into());
+    }
+    let before = parsed(&record).map_err(|error| ErrorObject::from(&error))?;
+    match one_change(&before, child, ask.branch) {
+        Ok(changes) => Ok((Some(id), changes)),
+        Err(too_many) => {
+            let message = too_many.to_string();
+            Err(AskError::TooManyChanges { parent: id, changes: too_many.0, message })
+        }
+    }
+}
+
+/// What an attempt on several devices is called.
+fn device_words(resolved: &Resolved) -> String {
+    match resolved.overrides.get("device_map") {
+        Some(Value::String(text)) => text.clone(),
+        Some(_) => "several".to_owned(),
+        None => "auto".to_owned(),
+    }
+}
+
+fn fingerprint(value: &Value) -> String {
+    hex(&Sha256::digest(value.to_string()))
+}

@@ -1,0 +1,120 @@
+//! Attempts that go on: their queue, one for each device, and what is known of them in memory alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use phi3::api::worker::{Load, Validate};
+use phi3::api::{AttemptKind, AttemptRecord, AttemptState};
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::WorkerMark;
+use crate::log_ring::LogRing;
+
+/// What to run, decided.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Id of the model.
+    pub model: String,
+    /// What is tried.
+    pub kind: AttemptKind,
+    /// What to load.
+    pub load: Load,
+    /// What to run then, for a validation.
+    pub validate: Option<Validate>,
+    /// The device whose queue it waits in: one load at a time.
+    pub lane: String,
+    /// Attempts of the same fingerprint are alike in all that decides how they end.
+    pub fingerprint: String,
+    /// The same for what is loaded, whatever is run then.
+    pub loads: String,
+    /// Load although the estimate says that it does not fit.
+    pub force: bool,
+}
+
+/// An attempt that the runner has taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// Id of the attempt.
+    pub id: u64,
+    /// What to run.
+    pub job: Arc<Job>,
+    /// Fires when somebody asks for the end.
+    pub cancel: CancellationToken,
+    /// Where the worker's log goes.
+    pub log: Arc<LogRing>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// By id, which is the order that they came in.
+    pub(super) open: BTreeMap<u64, Entry>,
+    pub(super) closed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) record: AttemptRecord,
+    pub(super) job: Arc<Job>,
+    pub(super) cancel: CancellationToken,
+    pub(super) log: Arc<LogRing>,
+    /// Somebody sees to it: the runner, or whoever cancelled it while it waited.
+    pub(super) taken: bool,
+    pub(super) worker: Option<WorkerMark>,
+    /// Since when it is in its state.
+    pub(super) since: Instant,
+}
+
+impl Entry {
+    pub(super) fn new(record: AttemptRecord, job: Job) -> Self {
+        Self {
+            record,
+            job: Arc::new(job),
+            cancel: CancellationToken::new(),
+            log: Arc::default(),
+            taken: false,
+            worker: None,
+            since: Instant::now(),
+        }
+    }
+
+    pub(super) fn take(&self, id: u64) -> Taken {
+        Taken { id, job: Arc::clone(&self.job), cancel: self.cancel.clone(), log: Arc::clone(&self.log) }
+    }
+
+    /// Whether it keeps its device from loading another: a loaded model at rest does not.
+    fn occupies(&self) -> bool {
+        self.taken && self.record.attempt.state != AttemptState::Ready
+    }
+}
+
+impl Live {
+    /// Those that wait, in order.
+    pub(super) fn queued(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.open.iter().filter(|(_, entry)| !entry.taken).map(|(id, entry)| (*id, entry))
+    }
+
+    /// The first that waits for a device that is free.
+    pub(super) fn next(&self) -> Option<u64> {
+        let mut busy: Vec<&str> = self
+            .open
+            .values()
+            .filter(|entry| entry.occupies())
+            .map(|entry| entry.job.lane.as_str())
+            .collect();
+        for (id, entry) in self.queued() {
+            if !busy.contains(&entry.job.lane.as_str()) {
+                return Some(id);
+            }
+            // None overtakes another of its device.
+            busy.push(&entry.job.lane);
+        }
+        None
+    }
+
+    /// Attempts that come before `id` on a device.
+    pub(super) fn ahead(&self, lane: &str, id: u64) -> usize {
+        let before = self.open.range(..id).map(|(_, entry)| entry);
+        before.filter(|entry| entry.job.lane == lane && (entry.occupies() || !entry.taken)).count()
+    }
+}

@@ -1,0 +1,63 @@
+//! The host: processor, memory, kernel, and whether it is a container or WSL.
+
+use std::path::Path;
+
+use phi3::api::Environment;
+
+/// Machine and build; GPUs and their driver where they tell.
+#[must_use]
+pub fn environment() -> Environment {
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let mut notes = Vec::new();
+    if kernel.to_ascii_lowercase().contains("microsoft") {
+        notes.push("WSL: the GPU's driver is that of Windows; memory is what .wslconfig grants".to_owned());
+    }
+    if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
+        notes.push("container: memory and devices are what it was given".to_owned());
+    }
+    let limit = memory_limit();
+    if let Some(limit) = limit {
+        notes.push(format!("memory is limited to {limit} bytes by a control group"));
+    }
+    Environment {
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        worker_build: None,
+        os: os_name(),
+        kernel,
+        cpu: cpu_name(),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        memory_bytes: limit.unwrap_or(u64::MAX).min(memory_total()),
+        gpus: Vec::new(),
+        driver: None,
+        notes,
+    }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn os_name() -> String {
+    let text = read("/etc/os-release");
+    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| std::env::consts::OS.to_owned(), |name| name.trim_matches('"').to_owned())
+}
+
+fn cpu_name() -> String {
+    let text = read("/proc/cpuinfo");
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+fn memory_total() -> u64 {
+    let text = read("/proc/meminfo");
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map_or(0, |kib| kib * 1024)
+}
+
+/// What the control group of this process allows, where it is limited: version 2, else 1.
+fn memory_limit() -> Option<u64> {
+    let limit = |path: &str| read(path).parse::<u64>().ok().filter(|bytes| *bytes < memory_total());
+    limit("/sys/fs/cgroup/memory.max").or_else(|| limit("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+}

@@ -1,0 +1,58 @@
+//! `POST /api/models/{id}/load` and `/unload`: puts a load into the queue; asks for its end.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use phi3::api::{AttemptKind, Started};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::error::{HttpError, Refusal};
+use super::extract::OptionalJson;
+use crate::ask::{Ask, ask};
+use crate::state::AppState;
+
+/// All may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Body {
+    device: Option<String>,
+    load_config: Map<String, Value>,
+    context: Option<usize>,
+    #[serde(alias = "parent_id")]
+    parent: Option<u64>,
+    branch: bool,
+    force: bool,
+    note: String,
+}
+
+/// Answers 202 with the attempt's id. A model that is loaded so already keeps its attempt.
+pub(super) async fn load(
+    State(state): State<AppState>,
+    Path(model): Path<String>,
+    OptionalJson(body): OptionalJson<Body>,
+) -> Result<(StatusCode, Json<Started>), Refusal> {
+    let Body { device, load_config, context, parent, branch, force, note } = body;
+    if context == Some(0) {
+        return Err(HttpError::field("context", "is 0, expected at least 1").into());
+    }
+    let kind = AttemptKind::Load;
+    let asked =
+        Ask { model, kind, device, load_config, validate: None, context, parent, branch, force, note };
+    let attempt_id = ask(&state.registry, &state.attempts, &state.host, asked).await?;
+    Ok((StatusCode::ACCEPTED, Json(Started { attempt_id })))
+}
+
+/// Answers 202 with the id of the attempt that holds the model, or still loads it.
+pub(super) async fn unload(
+    State(state): State<AppState>,
+    Path(model): Path<String>,
+) -> Result<(StatusCode, Json<Started>), HttpError> {
+    let Some((attempt_id, _)) = state.attempts.loading(&model) else {
+        // One that there is not at all is told as such.
+        state.registry.locate(&model).await?;
+        return Err(HttpError::new("not_loaded", format!("`{model}` is not loaded")));
+    };
+    state.attempts.cancel(attempt_id).await?;
+    Ok((StatusCode::ACCEPTED, Json(Started { attempt_id })))
+}

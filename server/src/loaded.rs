@@ -1,0 +1,135 @@
+//! Models that are loaded: a handle to each, for whoever wants to use one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use phi3::api::ErrorObject;
+use phi3::api::worker::{Loaded, Message, Request};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Messages that a caller may be behind before the worker waits for it.
+const BEHIND: usize = 64;
+
+/// Requests that may wait for a worker.
+const WAITING: usize = 32;
+
+/// A model that is loaded in its worker. Cheap to clone; it stays valid after the model is unloaded, when every call
+/// is refused.
+#[derive(Debug, Clone)]
+pub struct LoadedModel {
+    /// Id of the model.
+    pub model: String,
+    /// The attempt that loaded it.
+    pub attempt_id: u64,
+    /// What the worker said when it was loaded: engine, context, memory.
+    pub loaded: Arc<Loaded>,
+    /// Attempts that load the same have this fingerprint.
+    pub(crate) loads: String,
+    calls: mpsc::Sender<Call>,
+    gone: watch::Receiver<bool>,
+}
+
+/// A request on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) request: Request,
+    pub(crate) stage: &'static str,
+    pub(crate) messages: mpsc::Sender<Result<Message, ErrorObject>>,
+    /// Fires when nobody waits for the answer any more.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// The messages that answer a request. Dropping it cancels the request, not the worker.
+#[derive(Debug)]
+pub struct Answer {
+    messages: mpsc::Receiver<Result<Message, ErrorObject>>,
+    cancel: CancellationToken,
+}
+
+impl Answer {
+    /// The next message; `None` after the last, which is the answer or an error.
+    pub async fn next(&mut self) -> Option<Result<Message, ErrorObject>> {
+        self.messages.recv().await
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl LoadedModel {
+    pub(crate) fn new(
+        model: String,
+        attempt_id: u64,
+        loaded: Loaded,
+        loads: String,
+        gone: watch::Receiver<bool>,
+    ) -> (Self, mpsc::Receiver<Call>) {
+        let (calls, waiting) = mpsc::channel(WAITING);
+        (Self { model, attempt_id, loaded: Arc::new(loaded), loads, calls, gone }, waiting)
+    }
+
+    /// Sends a request to the worker. `stage` names what it does, for messages.
+    ///
+    /// # Errors
+    /// `model_unloaded`: it is not loaded any more; `queue_full`: too many wait.
+    pub fn call(&self, stage: &'static str, request: Request) -> Result<Answer, ErrorObject> {
+        let (sender, messages) = mpsc::channel(BEHIND);
+        let cancel = CancellationToken::new();
+        let call = Call { request, stage, messages: sender, cancel: cancel.clone() };
+        match self.calls.try_send(call) {
+            Ok(()) => Ok(Answer { messages, cancel }),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                let message = format!("{WAITING} requests wait for `{}` already", self.model);
+                Err(ErrorObject::new("queue_full", message))
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(unloaded(&self.model)),
+        }
+    }
+
+    /// Waits until the model is unloaded, or its worker has died.
+    pub async fn gone(&self) {
+        let mut gone = self.gone.clone();
+        gone.wait_for(|gone| *gone).await.ok();
+    }
+}
+
+/// The error of a call to a model that is not loaded any more.
+pub(crate) fn unloaded(model: &str) -> ErrorObject {
+    ErrorObject::new("model_unloaded", format!("`{model}` is not loaded any more"))
+}
+
+/// Every loaded model, by its id.
+#[derive(Debug, Default)]
+pub struct LoadedModels {
+    models: RwLock<BTreeMap<String, LoadedModel>>,
+}
+
+impl LoadedModels {
+    /// A loaded model.
+    #[must_use]
+    pub fn get(&self, model: &str) -> Option<LoadedModel> {
+        self.models.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
+    }
+
+    /// Every loaded model, by id.
+    #[must_use]
+    pub fn all(&self) -> Vec<LoadedModel> {
+        self.models.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn insert(&self, model: LoadedModel) {
+        self.models.write().unwrap_or_else(PoisonError::into_inner).insert(model.model.clone(), model);
+    }
+
+    /// Takes a model out, if it is still the one of that attempt.
+    pub(crate) fn remove(&self, model: &str, attempt_id: u64) {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        if models.get(model).is_some_and(|loaded| loaded.attempt_id == attempt_id) {
+            models.remove(model);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! How an attempt ended, as a class, and what to try next.
+
+use phi3::api::{AttemptRecord, ErrorObject};
+use phi3::load_config::{Facts, LoadConfig, OutcomeClass, advice, next_changes};
+use phi3::placement::DeviceId;
+use phi3::validate::Report;
+
+/// The class of an error.
+pub(crate) fn of_error(error: &ErrorObject, record: &AttemptRecord) -> Option<OutcomeClass> {
+    match error.code.as_str() {
+        "oom" | "does_not_fit" | "over_budget" => {
+            let path = error.path.as_deref().unwrap_or_default();
+            let term = ["kv_cache", "activations"].into_iter().find(|term| path.contains(term));
+            let on_host = device(record).is_none_or(|device| device == DeviceId::Cpu);
+            Some(OutcomeClass::of_oom(on_host, term.unwrap_or("weights")))
+        }
+        "no_device_for_module" | "placement" => Some(OutcomeClass::PlacementFailed),
+        code => OutcomeClass::of_code(code),
+    }
+}
+
+/// The class of a report that failed.
+pub(crate) fn of_report(report: &Report) -> OutcomeClass {
+    if report.nan_count + report.inf_count > 0 { OutcomeClass::NanInf } else { OutcomeClass::WrongTokens }
+}
+
+/// Says what to try next, where an attempt failed.
+pub(crate) fn advise(record: &mut AttemptRecord) {
+    let Some(outcome) = record.attempt.outcome else { return };
+    let current = LoadConfig::from_map(&record.attempt.load_config).unwrap_or_default();
+    let run = record.evidence.run.as_ref();
+    let facts = Facts {
+        device: device(record),
+        dtype: record.evidence.engine.as_ref().map(|engine| engine.dtype).or(current.dtype),
+        context: record.evidence.context.map(|tokens| tokens as u64),
+        prompt_tokens: record.attempt.report.as_ref().map(|report| report.prompt_tokens.len() as u64),
+        ..Facts::default()
+    };
+    record.evidence.next = next_changes(outcome, &current, &facts);
+    record.evidence.advice = advice(outcome).map(str::to_owned);
+    // A run that was never begun has no prompt to shorten.
+    if run.is_none() {
+        record.evidence.next.retain(|proposal| proposal.key != "prompt_tokens");
+    }
+}
+
+fn device(record: &AttemptRecord) -> Option<DeviceId> {
+    let named = record.evidence.engine.as_ref().map(|engine| engine.device.as_str());
+    named.unwrap_or(&record.attempt.device).parse().ok()
+}

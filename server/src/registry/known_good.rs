@@ -1,0 +1,103 @@
+//! The load config that is known to be good, with its evidence.
+
+use phi3::api::{AttemptRecord, Certificate, ErrorObject};
+use phi3::validate::Verdict;
+use sqlx::Row as _;
+
+use super::{Patch, Registry};
+use crate::attempts::now_ms;
+
+impl Registry {
+    /// Commits the load config of a validated attempt to its model.
+    ///
+    /// # Errors
+    /// The attempt is of another model or proves nothing, or the registry cannot be written.
+    pub async fn commit(&self, model: &str, record: &AttemptRecord) -> Result<Certificate, ErrorObject> {
+        let name = self.row_or_found(model).await?.name;
+        let certificate = certificate(model, &name, record)?;
+        let json = serde_json::to_string(&certificate);
+        let json = json.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
+        self.patch(model, Patch { load_config: Some(certificate.load_config.clone()), ..Patch::default() })
+            .await?;
+        let mut writer = self.store.writer().await;
+        sqlx::query("INSERT INTO known_good (model, attempt, certificate, created_ms) VALUES (?, ?, ?, ?)")
+            .bind(model)
+            .bind(i64::try_from(record.attempt.id).unwrap_or(i64::MAX))
+            .bind(json)
+            .bind(i64::try_from(now_ms()).unwrap_or(i64::MAX))
+            .execute(&mut *writer)
+            .await
+            .map_err(|error| self.store.fail(error))?;
+        Ok(certificate)
+    }
+
+    /// The certificate that was committed last.
+    ///
+    /// # Errors
+    /// There is none, or the registry cannot be read.
+    pub async fn certificate(&self, model: &str) -> Result<Certificate, ErrorObject> {
+        let json: Option<String> =
+            sqlx::query_scalar("SELECT certificate FROM known_good WHERE model = ? ORDER BY id DESC LIMIT 1")
+                .bind(model)
+                .fetch_optional(self.store.readers())
+                .await
+                .map_err(|error| self.store.fail(error))?;
+        let json = json.ok_or_else(|| {
+            let message = format!(
+                "no load config of `{model}` is known to be good: validate it, then POST /api/models/{model}/known-good"
+            );
+            ErrorObject::new("no_known_good", message)
+        })?;
+        serde_json::from_str(&json).map_err(|error| ErrorObject::new("internal", error.to_string()))
+    }
+
+    /// The attempt behind each model's certificate.
+    pub(super) async fn known_good_attempts(&self) -> Result<Vec<(String, u64)>, ErrorObject> {
+        let rows = sqlx::query(
+            "SELECT model, attempt FROM known_good WHERE id IN (SELECT max(id) FROM known_good GROUP BY model)",
+        )
+        .fetch_all(self.store.readers())
+        .await
+        .map_err(|error| self.store.fail(error))?;
+        let pair = |row: &sqlx::sqlite::SqliteRow| -> Result<(String, u64), sqlx::Error> {
+            let attempt: i64 = row.try_get("attempt")?;
+            Ok((row.try_get("model")?, u64::try_from(attempt).unwrap_or_default()))
+        };
+        rows.iter().map(|row| pair(row).map_err(|error| self.store.fail(error).into())).collect()
+    }
+}
+
+/// The certificate of an attempt that proves something.
+fn certificate(model: &str, name: &str, record: &AttemptRecord) -> Result<Certificate, ErrorObject> {
+    let (attempt, evidence) = (&record.attempt, &record.evidence);
+    let refuse = |message: String| ErrorObject::new("not_validated", message).at("attempt_id");
+    if attempt.model != model {
+        return Err(refuse(format!(
+            "attempt {} is of model `{}`, not of `{model}`",
+            attempt.id, attempt.model
+        )));
+    }
+    let (Some(report), Some(run), Some(finished_ms)) = (&attempt.report, &evidence.run, attempt.finished_ms)
+    else {
+        let message =
+            format!("attempt {} has no report: only a validated load config is known to be good", attempt.id);
+        return Err(refuse(message));
+    };
+    if report.verdict == Verdict::Fail {
+        return Err(refuse(format!("the validation of attempt {} failed: {}", attempt.id, report.reason)));
+    }
+    Ok(Certificate {
+        preflight_certificate: Certificate::VERSION,
+        model: model.to_owned(),
+        name: name.to_owned(),
+        source: evidence.source.clone(),
+        files: evidence.files.clone(),
+        load_config: attempt.load_config.clone(),
+        run: run.clone(),
+        report: report.clone(),
+        environment: evidence.environment.clone(),
+        attempt: attempt.id,
+        note: attempt.note.clone(),
+        finished_ms,
+    })
+}

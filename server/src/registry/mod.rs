@@ -1,0 +1,402 @@
+//! The models of a server: rows of the registry, and what lies under the model roots without a row yet.
+
+mod folders;
+mod known_good;
+mod rows;
+
+pub use folders::{DEFAULT_ID, Folders, Found};
+pub use rows::Row;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use phi3::api::{ErrorObject, ModelDetail, ModelEntry, ModelSource};
+use phi3::load_config::LoadConfig;
+use preflight_files::{Model, Source};
+use serde_json::{Map, Value};
+
+use crate::attempts::{NOTE_BYTES, now_ms};
+use crate::store::Store;
+use crate::{evidence, reports};
+
+/// Longest id of a model.
+const ID_BYTES: usize = 96;
+
+/// Longest name of a model.
+const NAME_BYTES: usize = 256;
+
+/// The models of a server.
+#[derive(Debug)]
+pub struct Registry {
+    folders: Folders,
+    store: Arc<Store>,
+    /// Overrides for every load of every model.
+    global: Map<String, Value>,
+}
+
+/// A model as a load needs it.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// Id of the model.
+    pub id: String,
+    /// Where its files are from.
+    pub source: ModelSource,
+    /// What a worker on this machine opens.
+    pub path: PathBuf,
+    /// Overrides for every load of this model.
+    pub load_config: Map<String, Value>,
+}
+
+/// What a request registers.
+#[derive(Debug, Clone, Default)]
+pub struct Registration {
+    /// Id in URLs; made of the name where it is not given.
+    pub id: Option<String>,
+    /// Name for people; the folder's or repository's where it is not given.
+    pub name: Option<String>,
+    /// Notes.
+    pub notes: String,
+    /// Overrides for every load.
+    pub load_config: Map<String, Value>,
+    /// Whether the Hub may be asked; else its files must be in the cache.
+    pub may_ask_hub: bool,
+}
+
+/// What a request changes of a model; `None` leaves it.
+#[derive(Debug, Clone, Default)]
+pub struct Patch {
+    /// Name for people.
+    pub name: Option<String>,
+    /// Notes.
+    pub notes: Option<String>,
+    /// Overrides for every load.
+    pub load_config: Option<Map<String, Value>>,
+}
+
+impl Registry {
+    /// The registry in a database, with the folders that models may lie in.
+    #[must_use]
+    pub fn new(folders: Folders, store: Arc<Store>, global: Map<String, Value>) -> Self {
+        Self { folders, store, global }
+    }
+
+    /// The folders that models may lie in.
+    #[must_use]
+    pub fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
+    /// Overrides for every load of every model.
+    #[must_use]
+    pub fn global(&self) -> &Map<String, Value> {
+        &self.global
+    }
+
+    /// Every model: the default first, then those found and those registered, by id.
+    ///
+    /// # Errors
+    /// The registry cannot be read.
+    pub async fn list(&self) -> Result<Vec<ModelEntry>, ErrorObject> {
+        let mut rows = self.rows().await?;
+        let good = self.known_good_attempts().await?;
+        let mut entries: Vec<ModelEntry> = Vec::new();
+        for found in self.folders.found() {
+            let row = rows.iter().position(|row| row.id == found.id).map(|at| rows.swap_remove(at));
+            entries.push(match row {
+                Some(row) => ModelEntry { path: found.shown, ..entry(row) },
+                None => unregistered(found),
+            });
+        }
+        entries.extend(rows.into_iter().map(entry));
+        entries.sort_by(|a, b| (a.id != DEFAULT_ID, &a.id).cmp(&(b.id != DEFAULT_ID, &b.id)));
+        for entry in &mut entries {
+            entry.known_good = good.iter().find(|(model, _)| *model == entry.id).map(|(_, attempt)| *attempt);
+        }
+        Ok(entries)
+    }
+
+    /// One model with all that is kept of it.
+    ///
+    /// # Errors
+    /// No such model, or the registry cannot be read.
+    pub async fn detail(&self, id: &str) -> Result<ModelDetail, ErrorObject> {
+        let entry = self.list().await?.into_iter().find(|entry| entry.id == id);
+        let entry = entry.ok_or_else(|| self.unknown(id))?;
+        let row = self.row(id).await?;
+        let path = self.locate(id).await.map(|located| located.path);
+        let files = match path {
+            Ok(path) => evidence::facts(&self.store, &path, false).await,
+            // Its files are gone, or on the Hub alone.
+            Err(_) => Vec::new(),
+        };
+        Ok(ModelDetail {
+            entry,
+            created_ms: row.as_ref().map(|row| row.created_ms),
+            updated_ms: row.as_ref().map(|row| row.updated_ms),
+            card: row.and_then(|row| row.card),
+            files,
+        })
+    }
+
+    /// A model as a load needs it.
+    ///
+    /// # Errors
+    /// No such model, or its files are not on this machine.
+    pub async fn locate(&self, id: &str) -> Result<Located, ErrorObject> {
+        let row = self.row(id).await?;
+        let found = || self.folders.found().into_iter().find(|found| found.id == id);
+        let (source, path) = match &row {
+            _ if id == DEFAULT_ID => {
+                let path = self.folders.default_model()?.to_owned();
+                (ModelSource::Path(self.folders.shown(&path)), path)
+            }
+            Some(Row { source: ModelSource::Path(path), .. }) => {
+                (ModelSource::Path(path.clone()), self.folders.allowed(path)?)
+            }
+            Some(Row { source: ModelSource::Hub(hub), .. }) => {
+                let name = format!("hf:{hub}");
+                let path = blocking(move || Ok(Source::on_this_machine(&name)?)).await?;
+                (ModelSource::Hub(hub.clone()), path.into())
+            }
+            None => {
+                let found = found().ok_or_else(|| self.unknown(id))?;
+                (ModelSource::Path(found.shown), found.path)
+            }
+        };
+        let load_config = row.map(|row| row.load_config).unwrap_or_default();
+        Ok(Located { id: id.to_owned(), source, path, load_config })
+    }
+
+    /// Checks a model's files and gives it a row; nothing is loaded. One that has a row already keeps it.
+    ///
+    /// # Errors
+    /// Files that are refused, an id that is another's, or the registry cannot be written.
+    pub async fn register(
+        &self,
+        source: ModelSource,
+        asked: Registration,
+    ) -> Result<(String, bool), ErrorObject> {
+        check_load_config(&asked.load_config)?;
+        check_text("notes", &asked.notes, NOTE_BYTES)?;
+        let (source, name, card) = self.examine(source, asked.may_ask_hub).await?;
+        let rows = self.rows().await?;
+        if let Some(row) = rows.iter().find(|row| row.source == source)
+            && asked.id.as_ref().is_none_or(|id| *id == row.id)
+        {
+            return Ok((row.id.clone(), false));
+        }
+        let name = asked.name.unwrap_or(name);
+        check_text("name", &name, NAME_BYTES)?;
+        let taken = |id: &str| rows.iter().any(|row| row.id == id) || id == DEFAULT_ID;
+        let id = match asked.id {
+            Some(id) => {
+                check_id(&id)?;
+                if taken(&id) {
+                    let message = format!("there is a model `{id}` already");
+                    return Err(ErrorObject::new("model_exists", message).at("id"));
+                }
+                id
+            }
+            None => {
+                let base = slug(&name);
+                let numbered = (2..).map(|number| format!("{base}-{number}"));
+                let mut ids = std::iter::once(base.clone()).chain(numbered);
+                ids.find(|id| !taken(id)).unwrap_or(base)
+            }
+        };
+        let now = now_ms();
+        let row = Row {
+            id: id.clone(),
+            name,
+            source,
+            notes: asked.notes,
+            load_config: asked.load_config,
+            card,
+            created_ms: now,
+            updated_ms: now,
+        };
+        self.write(&row).await?;
+        Ok((id, true))
+    }
+
+    /// Changes a model; one that was only found gets a row.
+    ///
+    /// # Errors
+    /// No such model, a value that is refused, or the registry cannot be written.
+    pub async fn patch(&self, id: &str, patch: Patch) -> Result<(), ErrorObject> {
+        let mut row = self.row_or_found(id).await?;
+        if let Some(name) = patch.name {
+            check_text("name", &name, NAME_BYTES)?;
+            row.name = name;
+        }
+        if let Some(notes) = patch.notes {
+            check_text("notes", &notes, NOTE_BYTES)?;
+            row.notes = notes;
+        }
+        if let Some(load_config) = patch.load_config {
+            check_load_config(&load_config)?;
+            row.load_config = load_config;
+        }
+        row.updated_ms = now_ms();
+        self.write(&row).await
+    }
+
+    /// Takes a model's row away; its attempts stay. One that lies under a model root is still found.
+    ///
+    /// # Errors
+    /// It has no row, or the registry cannot be written.
+    pub async fn remove(&self, id: &str) -> Result<(), ErrorObject> {
+        if self.delete(id).await? { Ok(()) } else { Err(self.unknown(id)) }
+    }
+
+    /// The row of a model; one that was only found gets the row that it would have.
+    async fn row_or_found(&self, id: &str) -> Result<Row, ErrorObject> {
+        if let Some(row) = self.row(id).await? {
+            return Ok(row);
+        }
+        let found = self.folders.found().into_iter().find(|found| found.id == id);
+        let found = found.ok_or_else(|| self.unknown(id))?;
+        let now = now_ms();
+        let path = found.path.clone();
+        let card = blocking(move || {
+            let source = Source::resolve(&path.display().to_string())?;
+            Ok(Model::open(&source).ok().and_then(|model| reports::inspect(&model).ok()?.report.card))
+        });
+        Ok(Row {
+            id: found.id,
+            name: folders::file_name(&found.path),
+            source: ModelSource::Path(found.shown),
+            notes: String::new(),
+            load_config: Map::new(),
+            card: card.await?,
+            created_ms: now,
+            updated_ms: now,
+        })
+    }
+
+    /// Opens a model, and gives what it is with its revision pinned, its name, and its card.
+    async fn examine(
+        &self,
+        source: ModelSource,
+        may_ask_hub: bool,
+    ) -> Result<(ModelSource, String, Option<phi3::inspect::card::Card>), ErrorObject> {
+        let path = match &source {
+            ModelSource::Path(path) => Some(self.folders.allowed(path)?),
+            ModelSource::Hub(_) => None,
+        };
+        let shown = path.as_deref().map(|path| self.folders.shown(path));
+        blocking(move || {
+            let opened = match (&source, &path) {
+                (ModelSource::Hub(hub), _) if may_ask_hub => Source::hub(hub)?,
+                (ModelSource::Hub(hub), _) => {
+                    Source::resolve(&Source::on_this_machine(&format!("hf:{hub}"))?)?
+                }
+                (_, path) => Source::resolve(&path.as_deref().unwrap_or(".".as_ref()).display().to_string())?,
+            };
+            let model = Model::open(&opened)?;
+            let inspected = reports::inspect(&model)?;
+            if let Some(error) = inspected.error {
+                return Err(error);
+            }
+            let card = inspected.report.card;
+            Ok(match source {
+                ModelSource::Hub(_) => {
+                    let (repo, commit) = model.companions.origin().ok_or_else(|| {
+                        ErrorObject::new("hub_bad_answer", "the commit of the repository is not known")
+                    })?;
+                    let name = repo.rsplit('/').next().unwrap_or(&repo).to_owned();
+                    (ModelSource::Hub(format!("{repo}@{commit}")), name, card)
+                }
+                ModelSource::Path(path) => {
+                    let path = shown.unwrap_or(path);
+                    let name = folders::file_name(path.as_ref());
+                    (ModelSource::Path(path), name, card)
+                }
+            })
+        })
+        .await
+    }
+
+    fn unknown(&self, id: &str) -> ErrorObject {
+        match self.folders.default_model() {
+            Err(error) if id == DEFAULT_ID => error,
+            _ => ErrorObject::new("no_such_model", format!("there is no model `{id}`")),
+        }
+    }
+}
+
+fn entry(row: Row) -> ModelEntry {
+    let (path, hub) = match row.source {
+        ModelSource::Path(path) => (path, None),
+        ModelSource::Hub(hub) => (String::new(), Some(hub)),
+    };
+    ModelEntry {
+        id: row.id,
+        name: row.name,
+        path,
+        hub,
+        notes: row.notes,
+        load_config: row.load_config,
+        registered: true,
+        loaded_by: None,
+        known_good: None,
+    }
+}
+
+fn unregistered(found: Found) -> ModelEntry {
+    ModelEntry {
+        name: folders::file_name(&found.path),
+        id: found.id,
+        path: found.shown,
+        hub: None,
+        notes: String::new(),
+        load_config: Map::new(),
+        registered: false,
+        loaded_by: None,
+        known_good: None,
+    }
+}
+
+/// A load config that is kept must be one that can be read: all that is wrong with it is told at once.
+fn check_load_config(map: &Map<String, Value>) -> Result<(), ErrorObject> {
+    LoadConfig::from_map_all(map).map(|_parsed| ()).map_err(|errors| {
+        let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        ErrorObject::new("load_config_invalid", message).at("load_config")
+    })
+}
+
+fn check_text(field: &str, text: &str, limit: usize) -> Result<(), ErrorObject> {
+    if text.len() > limit {
+        return Err(ErrorObject::new("invalid_request", format!("longer than {limit} bytes")).at(field));
+    }
+    if text.contains('\0') {
+        return Err(ErrorObject::new("invalid_request", "holds a NUL").at(field));
+    }
+    Ok(())
+}
+
+fn check_id(id: &str) -> Result<(), ErrorObject> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if id.is_empty() || id.len() > ID_BYTES || !id.chars().all(plain) || id.starts_with('.') {
+        let message =
+            format!("an id has 1 to {ID_BYTES} letters, digits, `.`, `_` and `-`, and no `.` in front");
+        return Err(ErrorObject::new("invalid_request", message).at("id"));
+    }
+    Ok(())
+}
+
+/// An id made of a name.
+fn slug(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let slug: String = name.chars().take(ID_BYTES - 8).map(plain).collect();
+    let slug = slug.trim_matches(['.', '-']);
+    if slug.is_empty() { "model".to_owned() } else { slug.to_owned() }
+}
+
+/// Runs what reads files or the Hub off the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ErrorObject> + Send + 'static,
+) -> Result<T, ErrorObject> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| ErrorObject::new("internal", error.to_string()))?
+}

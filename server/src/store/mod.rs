@@ -1,0 +1,163 @@
+//! The database: one SQLite file in the data folder, one writer, readers beside it.
+//!
+//! A commit is on disk before the call returns (`synchronous = FULL`): what the server does next was written first.
+
+mod error;
+mod folder;
+mod migrate;
+
+pub use error::StoreError;
+pub use folder::{DataDir, LOCK_FILE, default_path};
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// The database's name in the data folder.
+pub const FILE: &str = "preflight.db";
+
+/// The first version without the fault that a reset of the write-ahead log could corrupt a database.
+const SQLITE_AT_LEAST: [u32; 3] = [3, 51, 3];
+
+/// Readers at once; the writer is one more.
+const READERS: u32 = 4;
+
+/// How long a reader waits for a lock of another process, such as the command line's.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// An open database.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    writer: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+}
+
+impl Store {
+    /// Opens the database of a data folder; makes it where there is none, and brings an older one up to date.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it cannot be written, is none, is of a newer build, or is damaged.
+    pub async fn open(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join(FILE);
+        let fail = |error| StoreError::of(&path, error);
+        let options = options(&path).create_if_missing(true);
+        let mut writer = options.clone().connect().await.map_err(fail)?;
+        check_version(&mut writer).await.map_err(fail)?;
+        check_soundness(&mut writer, &path).await?;
+        migrate::migrate(&mut writer, &path).await?;
+        let readers = readers(options.read_only(true)).await.map_err(fail)?;
+        Ok(Self { path, writer: Mutex::new(writer), readers })
+    }
+
+    /// Opens the database of a data folder for reading, beside a server that may run on it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; there is none.
+    pub async fn read(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join(FILE);
+        let fail = |error| StoreError::of(&path, error);
+        if !path.is_file() {
+            return Err(StoreError::Absent { path });
+        }
+        let options = options(&path).read_only(true);
+        let mut writer = options.clone().connect().await.map_err(fail)?;
+        check_version(&mut writer).await.map_err(fail)?;
+        migrate::check(&mut writer, &path).await?;
+        let readers = readers(options).await.map_err(fail)?;
+        Ok(Self { path, writer: Mutex::new(writer), readers })
+    }
+
+    /// The one connection that writes. Whoever holds it keeps every other writer waiting.
+    pub async fn writer(&self) -> MutexGuard<'_, SqliteConnection> {
+        self.writer.lock().await
+    }
+
+    /// Connections that read.
+    #[must_use]
+    pub fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// The database's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An error of this database, with its name.
+    pub(crate) fn fail(&self, error: sqlx::Error) -> StoreError {
+        StoreError::of(&self.path, error)
+    }
+
+    /// Asks whether the database can be read and written.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer().await;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *writer).await.map_err(|error| self.fail(error))?;
+        sqlx::query("ROLLBACK").execute(&mut *writer).await.map_err(|error| self.fail(error))?;
+        Ok(())
+    }
+
+    /// Every page read and compared: `ok`, or what is wrong.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn integrity(&self) -> Result<String, StoreError> {
+        let found: String = sqlx::query_scalar("PRAGMA integrity_check")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|error| self.fail(error))?;
+        Ok(found)
+    }
+
+    /// Writes what is in the log into the database and closes it.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        let mut writer = self.writer().await;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *writer).await.ok();
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        .disable_statement_logging()
+}
+
+async fn readers(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new().max_connections(READERS).min_connections(0).connect_with(options).await
+}
+
+async fn check_version(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await?;
+    let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    if parts.as_slice() < SQLITE_AT_LEAST.as_slice() {
+        let [a, b, c] = SQLITE_AT_LEAST;
+        let message =
+            format!("this build has SQLite {version}, which may corrupt its log: {a}.{b}.{c} is needed");
+        return Err(sqlx::Error::Protocol(message));
+    }
+    Ok(())
+}
+
+/// A quick look at the structure: a damaged database is refused before anything is written to it.
+async fn check_soundness(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(connection)
+        .await
+        .map_err(|error| StoreError::of(path, error))?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), found }) }
+}

@@ -1,0 +1,106 @@
+//! Models as the registry tells them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::FileFact;
+use crate::inspect::card::Card;
+use crate::validate::Report;
+
+use super::worker::Validate;
+
+/// A model that the server knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelEntry {
+    /// Id in URLs: `default`, or the folder's name.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Path under its model root, for `{"path": …}` in requests; empty where it is from the Hub.
+    pub path: String,
+    /// `ORG/NAME@COMMIT`, where it is from the Hub.
+    #[serde(default)]
+    pub hub: Option<String>,
+    /// What somebody noted.
+    #[serde(default)]
+    pub notes: String,
+    /// Overrides for every load of this model.
+    #[serde(default)]
+    pub load_config: Map<String, Value>,
+    /// Whether it has a row in the registry, or was only found under a model root.
+    #[serde(default)]
+    pub registered: bool,
+    /// The attempt that holds it loaded.
+    #[serde(default)]
+    pub loaded_by: Option<u64>,
+    /// The attempt whose load config is known to be good.
+    #[serde(default)]
+    pub known_good: Option<u64>,
+}
+
+/// Where a model's files are from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelSource {
+    /// A directory or file, below its model root.
+    Path(String),
+    /// A repository on the Hub at a commit: `ORG/NAME@COMMIT`.
+    Hub(String),
+}
+
+/// A model with all that the registry keeps of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelDetail {
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: ModelEntry,
+    /// What its card and the files beside its config tell.
+    pub card: Option<Card>,
+    /// Its files.
+    pub files: Vec<FileFact>,
+    /// Milliseconds since 1970 when it was registered.
+    pub created_ms: Option<u64>,
+    /// Milliseconds since 1970 when its row was changed last.
+    pub updated_ms: Option<u64>,
+}
+
+/// Answer to a request that registers a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// Its id in URLs.
+    pub model_id: String,
+}
+
+/// The load config that is known to be good, with its evidence: what another machine runs again and compares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Version of this format.
+    pub preflight_certificate: u32,
+    /// Id of the model.
+    pub model: String,
+    /// Its name.
+    pub name: String,
+    /// Where its files are from. A path is below the model root of the machine that wrote this.
+    pub source: super::ModelSource,
+    /// Its files.
+    pub files: Vec<FileFact>,
+    /// The load config.
+    pub load_config: Map<String, Value>,
+    /// What was run.
+    pub run: Validate,
+    /// What came of it.
+    pub report: Report,
+    /// Where.
+    pub environment: super::Environment,
+    /// The attempt that it is made of.
+    pub attempt: u64,
+    /// What was noted with that attempt.
+    pub note: String,
+    /// Milliseconds since 1970 when that attempt ended.
+    pub finished_ms: u64,
+}
+
+impl Certificate {
+    /// The version that this build writes.
+    pub const VERSION: u32 = 1;
+}

@@ -1,0 +1,171 @@
+//! What is kept of attempts: one change at a time, no identical retries, notes, pages, comparison, export.
+
+use serde_json::{Value, json};
+
+use crate::support::http::{Answer, Server};
+use crate::support::model_dir::ModelDir;
+
+fn served() -> (ModelDir, Server) {
+    let model = ModelDir::of_case("mha_plain");
+    let server = Server::start(&["--default-model", model.arg()]);
+    (model, server)
+}
+
+fn load(server: &Server, body: &Value) -> Answer {
+    server.post("/api/models/default/load", body)
+}
+
+/// Loads, unloads, and gives the attempt.
+fn tried(server: &Server, body: &Value) -> Value {
+    let answer = load(server, body);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let id = answer.json()["attempt_id"].as_u64().expect("an id");
+    let attempt = server.until(id, |attempt| attempt["state"] == "ready" || attempt["finished_ms"].is_u64());
+    if attempt["state"] == "ready" {
+        assert_eq!(server.post("/api/models/default/unload", &json!({})).status, 202);
+    }
+    server.ended(id)
+}
+
+#[test]
+fn an_attempt_changes_one_thing_of_its_parent() {
+    let (_model, server) = served();
+    let root = tried(&server, &json!({}));
+    assert_eq!((&root["parent"], &root["changes"]), (&Value::Null, &json!([])));
+    let one = json!({ "parent": root["id"], "load_config": { "torch_dtype": "float16" } });
+    let child = tried(&server, &one);
+    assert_eq!(child["parent"], root["id"]);
+    assert_eq!(child["changes"][0]["path"], "dtype");
+    assert_eq!(
+        child["resolved"]
+            .as_array()
+            .and_then(|values| values.iter().find(|leaf| leaf["path"] == "dtype"))
+            .map(|leaf| leaf["origin"].clone()),
+        Some(json!("attempt"))
+    );
+
+    let two = json!({ "torch_dtype": "float32", "low_cpu_mem_usage": false });
+    let refused = load(&server, &json!({ "parent": child["id"], "load_config": two }));
+    assert_eq!((refused.status, refused.error_code().as_str()), (409, "too_many_changes"));
+    let refused = refused.json();
+    let changed: Vec<_> =
+        refused["changes"].as_array().expect("the difference").iter().map(|c| &c["path"]).collect();
+    assert_eq!(changed, ["dtype", "low_cpu_mem_usage"]);
+    assert_eq!(refused["parent"], child["id"]);
+    let branch = tried(&server, &json!({ "parent": child["id"], "load_config": two, "branch": true }));
+    assert_eq!((&branch["parent"], &branch["branch"]), (&child["id"], &json!(true)));
+    assert_eq!(branch["changes"].as_array().map(Vec::len), Some(2));
+    // The device is one of the things that change.
+    let moved = tried(&server, &json!({ "parent": root["id"], "device": "cpu" }));
+    assert_eq!(moved["changes"][0]["path"], "device_map", "{moved}");
+    let unknown = load(&server, &json!({ "parent": 99 }));
+    assert_eq!((unknown.status, &unknown.json()["error"]["path"]), (422, &json!("parent")));
+}
+
+#[test]
+fn the_same_failure_is_not_tried_twice() {
+    let (model, server) = served();
+    let body = json!({ "load_config": { "torch_dtype": "float32" } });
+    let good = std::fs::read(model.file("config.json")).expect("read");
+    model.set_config(&json!({ "num_key_value_heads": 2 }));
+    let failed = tried(&server, &body);
+    assert_eq!(
+        (&failed["state"], &failed["outcome"]),
+        (&json!("failed"), &json!("config_invalid")),
+        "{failed}"
+    );
+    assert_eq!(failed["error"]["code"], "config_invalid");
+    assert!(failed["advice"].is_string(), "{failed}");
+    assert_eq!(failed["timings"]["starting_ms"], Value::Null, "no worker was started");
+    let refused = load(&server, &body);
+    assert_eq!((refused.status, refused.error_code().as_str()), (409, "identical_retry"));
+    assert_eq!(refused.json()["attempt_id"], failed["id"]);
+    // Another load config is another attempt, and so are other files.
+    assert_eq!(load(&server, &json!({})).status, 202);
+    server.ended(failed["id"].as_u64().expect("an id") + 1);
+    std::fs::write(model.file("config.json"), good).expect("written");
+    let mended = tried(&server, &body);
+    assert_eq!(mended["state"], "stopped", "{mended}");
+    // What worked may be tried again.
+    assert_eq!(tried(&server, &body)["state"], "stopped");
+}
+
+#[test]
+fn attempts_are_kept_with_all_that_makes_them_repeatable() {
+    let model = ModelDir::of_case("mha_plain");
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let args = ["--default-model", model.arg(), "--data-dir", data.path().to_str().expect("UTF-8")];
+    let server = Server::start(&args);
+    let attempt = tried(&server, &json!({ "note": "=cmd()|<script>" }));
+    for path in [
+        "/predicted/total_bytes",
+        "/memory/measured/total_bytes",
+        "/engine/engine",
+        "/environment/build",
+        "/environment/kernel",
+        "/environment/worker_build",
+        "/environment/cpu",
+        "/context",
+        "/timings/loading_ms",
+        "/timings/ready_ms",
+        "/unload/worker_resident_bytes",
+        "/unload/host_available_after_bytes",
+        "/source/path",
+        "/files/0/name",
+    ] {
+        assert!(attempt.pointer(path).is_some_and(|value| !value.is_null()), "{path}: {attempt}");
+    }
+    let id = attempt["id"].as_u64().expect("an id");
+    let path = format!("/api/attempts/{id}");
+    let noted = server.ask("PATCH", &path, &["content-type: application/json"], r#"{"note":"=SUM(A1)"}"#);
+    assert_eq!((noted.status, &noted.json()["note"]), (200, &json!("=SUM(A1)")));
+    assert_eq!(
+        server.ask("PATCH", &path, &["content-type: application/json"], r#"{"state":"ready"}"#).status,
+        422
+    );
+    let before = server.get(&path).json();
+    assert_eq!(server.stop(), Some(0));
+    let server = Server::start(&args);
+    assert_eq!(server.get(&path).json(), before);
+    assert_eq!(server.get(&format!("{path}/log")).status, 200);
+    assert!(!before.to_string().contains(model.arg()), "no path of this machine: {before}");
+
+    let csv = server.get("/api/attempts/export?format=csv");
+    assert!(csv.body.contains("'=SUM(A1)"), "{csv:?}");
+    let lines = server.get("/api/attempts/export?format=jsonl");
+    let line: Value = serde_json::from_str(lines.body.trim()).expect("one line of JSON");
+    assert_eq!((&line["id"], &line["note"]), (&before["id"], &before["note"]));
+    let table = server.get("/api/attempts/export?format=markdown");
+    assert_eq!(table.body.lines().count(), 3, "{table:?}");
+    assert_eq!(server.get("/api/attempts/export?format=xml").status, 422);
+}
+
+#[test]
+fn lists_come_in_pages_and_comparisons_show_differences() {
+    let (_model, server) = served();
+    tried(&server, &json!({}));
+    tried(&server, &json!({ "load_config": { "torch_dtype": "float16" } }));
+    tried(&server, &json!({ "load_config": { "torch_dtype": "bfloat16" } }));
+    let ids = |answer: &Answer| -> Vec<u64> {
+        answer.json().as_array().expect("a list").iter().filter_map(|a| a["id"].as_u64()).collect()
+    };
+    let first = server.get("/api/attempts?limit=2&state=stopped");
+    assert_eq!(ids(&first), [3, 2]);
+    let next =
+        first.header("link").and_then(|link| link.split(['<', '>']).nth(1)).expect("another page").to_owned();
+    let second = server.get(&next);
+    assert_eq!((ids(&second), second.header("link")), (vec![1], None));
+    assert_eq!(ids(&server.get("/api/attempts?outcome=passed&kind=load&model=default")), [3, 2, 1]);
+    assert!(ids(&server.get("/api/attempts?model=other")).is_empty());
+    for query in ["limit=0", "limit=100000", "state=unknown", "colour=red", "cursor=-1"] {
+        assert_eq!(server.get(&format!("/api/attempts?{query}")).status, 422, "{query}");
+    }
+
+    let compared = server.get("/api/attempts/compare?ids=1,2,3").json();
+    let rows = compared["differences"].as_array().expect("rows");
+    let row = |path: &str| rows.iter().find(|row| row["path"] == path);
+    assert_eq!(row("load_config.dtype").expect("differs")["values"], json!([null, "float16", "bfloat16"]));
+    assert!(row("model").is_none() && row("environment.cpu").is_none(), "{compared}");
+    assert_eq!(server.get("/api/attempts/compare?ids=1").status, 422);
+    assert_eq!(server.get("/api/attempts/compare?ids=1,99").status, 404);
+}

@@ -1,0 +1,148 @@
+//! Loaded models: they stay, they are used, they go, and their memory comes back.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::http::Server;
+use crate::support::model_dir::ModelDir;
+use crate::support::program::{children, has_ended};
+
+fn served(model: &ModelDir) -> Server {
+    Server::start(&["--default-model", model.arg()])
+}
+
+fn start(server: &Server, path: &str, body: &Value) -> u64 {
+    let answer = server.post(&format!("/api/models/default/{path}"), body);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.json()["attempt_id"].as_u64().expect("an id")
+}
+
+fn ready(server: &Server, id: u64) -> Value {
+    let attempt = server.until(id, |attempt| attempt["state"] == "ready" || attempt["finished_ms"].is_u64());
+    assert_eq!(attempt["state"], "ready", "{attempt}");
+    attempt
+}
+
+#[test]
+fn a_loaded_model_stays_until_it_is_unloaded() {
+    let model = ModelDir::of_case("mha_plain");
+    let server = served(&model);
+    let not = server.post("/api/models/default/unload", &json!({}));
+    assert_eq!((not.status, not.error_code().as_str()), (409, "not_loaded"));
+    let id = start(&server, "load", &json!({}));
+    ready(&server, id);
+    let workers = children(server.pid());
+    assert_eq!(workers.len(), 1);
+    assert_eq!(server.get("/api/models/default").json()["loaded_by"], json!(id));
+    // The same again is the same attempt.
+    assert_eq!(start(&server, "load", &json!({})), id);
+
+    // A validation of what is loaded needs no other worker.
+    let validation = start(&server, "validate", &json!({}));
+    let attempt = server.ended(validation);
+    assert_eq!(
+        (&attempt["state"], &attempt["timings"]["loading_ms"]),
+        (&json!("stopped"), &Value::Null),
+        "{attempt}"
+    );
+    assert!(attempt["report"]["generated_tokens"].as_array().is_some_and(|tokens| !tokens.is_empty()));
+    assert_eq!(children(server.pid()), workers);
+    // Another load config does.
+    let other = start(&server, "validate", &json!({ "load_config": { "torch_dtype": "float16" } }));
+    assert!(server.ended(other)["timings"]["loading_ms"].is_f64());
+    ready(&server, id);
+    assert_eq!(server.ask("DELETE", "/api/models/default", &[], "").error_code(), "model_loaded");
+
+    assert_eq!(start(&server, "unload", &json!({})), id);
+    let attempt = server.ended(id);
+    assert_eq!((&attempt["state"], &attempt["outcome"]), (&json!("stopped"), &json!("passed")));
+    assert!(workers.iter().all(|pid| has_ended(*pid)), "unload ends the process");
+    assert_eq!(server.get("/api/models/default").json()["loaded_by"], Value::Null);
+}
+
+#[test]
+fn another_load_config_takes_the_place_of_the_first() {
+    let model = ModelDir::of_case("mha_plain");
+    let server = served(&model);
+    let first = start(&server, "load", &json!({}));
+    ready(&server, first);
+    let second = start(&server, "load", &json!({ "load_config": { "torch_dtype": "float16" } }));
+    ready(&server, second);
+    assert_eq!(server.ended(first)["state"], "stopped");
+    assert_eq!(children(server.pid()).len(), 1);
+    // One that fails its checks takes nobody's place.
+    let third = start(
+        &server,
+        "load",
+        &json!({ "load_config": { "rope_scaling": { "type": "linear", "factor": -1.0 } }, "branch": true }),
+    );
+    assert_eq!(server.ended(third)["state"], "failed");
+    ready(&server, second);
+}
+
+#[test]
+fn many_who_ask_for_one_model_get_one_load() {
+    let model = ModelDir::slow();
+    let server = served(&model);
+    let ids: Vec<u64> = std::thread::scope(|scope| {
+        let asks: Vec<_> = (0..50).map(|_| scope.spawn(|| start(&server, "load", &json!({})))).collect();
+        asks.into_iter().map(|ask| ask.join().expect("answered")).collect()
+    });
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    ready(&server, ids[0]);
+    assert_eq!(children(server.pid()).len(), 1);
+    let unloaded: Vec<u16> = std::thread::scope(|scope| {
+        let asks: Vec<_> = (0..50)
+            .map(|_| scope.spawn(|| server.post("/api/models/default/unload", &json!({})).status))
+            .collect();
+        asks.into_iter().map(|ask| ask.join().expect("answered")).collect()
+    });
+    assert!(
+        unloaded.iter().all(|status| [202, 409].contains(status)) && unloaded.contains(&202),
+        "{unloaded:?}"
+    );
+    assert_eq!(server.ended(ids[0])["state"], "stopped");
+    assert_eq!(server.get("/api/attempts").json().as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_cancel_ends_a_load_at_any_stage() {
+    let model = ModelDir::slow();
+    let server = served(&model);
+    let states = ["queued", "checking", "starting", "loading", "ready"];
+    for wanted in states {
+        let id = start(&server, "load", &json!({}));
+        let seen = server.until(id, |attempt| {
+            let state = attempt["state"].as_str().expect("a state");
+            states.iter().position(|s| *s == state) >= states.iter().position(|s| *s == wanted)
+        });
+        let asked = Instant::now();
+        server.ask("DELETE", &format!("/api/attempts/{id}"), &[], "");
+        let end = server.ended(id)["state"].clone();
+        assert!(asked.elapsed() < Duration::from_secs(2), "{wanted}: {:?}", asked.elapsed());
+        let expected: &[&str] =
+            if seen["state"] == "ready" { &["stopped"] } else { &["cancelled", "stopped"] };
+        assert!(expected.iter().any(|state| end == *state), "{wanted}: {end}");
+        assert!(children(server.pid()).is_empty(), "{wanted}");
+    }
+}
+
+#[test]
+fn a_worker_killed_at_rest_fails_its_attempt() {
+    let model = ModelDir::of_case("mha_plain");
+    let server = served(&model);
+    let id = start(&server, "load", &json!({}));
+    ready(&server, id);
+    let worker = children(server.pid())[0];
+    std::process::Command::new("kill").args(["-9", &worker.to_string()]).status().expect("kill runs");
+    let attempt = server.ended(id);
+    assert_eq!(
+        (&attempt["error"]["code"], &attempt["outcome"]),
+        (&json!("worker_killed"), &json!("worker_lost"))
+    );
+    assert_eq!(server.get("/api/models/default").json()["loaded_by"], Value::Null);
+    // It may be tried again at once: a process that was killed says nothing about the next.
+    let again = start(&server, "load", &json!({}));
+    ready(&server, again);
+}

@@ -1,0 +1,147 @@
+//! Models: registered, changed, forgotten, and the load config that is known to be good.
+
+use serde_json::{Value, json};
+
+use crate::support::http::Server;
+use crate::support::tests_dir;
+
+/// A folder of models with the tiny one in it.
+fn root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let tiny = root.path().join("tiny");
+    std::fs::create_dir(&tiny).expect("made");
+    for entry in tests_dir().join("../public/tiny").read_dir().expect("the tiny model") {
+        let entry = entry.expect("readable");
+        std::fs::copy(entry.path(), tiny.join(entry.file_name())).expect("copied");
+    }
+    root
+}
+
+fn arg(dir: &tempfile::TempDir) -> &str {
+    dir.path().to_str().expect("UTF-8")
+}
+
+#[test]
+fn a_model_is_staged_without_being_loaded() {
+    let root = root();
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let args = ["--model-root", arg(&root), "--data-dir", arg(&data)];
+    let server = Server::start(&args);
+    let body = json!({
+        "source": { "path": "tiny" }, "name": "Tiny <b>model</b> \u{202e}'; DROP TABLE models",
+        "notes": "first try", "load_config": { "torch_dtype": "float32" },
+    });
+    let staged = server.post("/api/models/offline", &body);
+    assert_eq!(staged.status, 201, "{staged:?}");
+    let id = staged.json()["model_id"].as_str().expect("an id").to_owned();
+    // The same files again are the same model.
+    let again = server.post("/api/models/offline", &body);
+    assert_eq!((again.status, again.json()["model_id"].as_str()), (200, Some(id.as_str())));
+    assert_eq!(server.get("/api/attempts").json(), json!([]));
+
+    let path = format!("/api/models/{id}");
+    let detail = server.get(&path).json();
+    assert_eq!(detail["name"], body["name"]);
+    assert_eq!(
+        (&detail["notes"], &detail["registered"], &detail["path"]),
+        (&json!("first try"), &json!(true), &json!("tiny"))
+    );
+    assert!(
+        detail["files"]
+            .as_array()
+            .is_some_and(|files| files.iter().any(|f| f["name"] == "model.safetensors"))
+    );
+    assert!(!detail.to_string().contains(arg(&root)), "no path of this machine: {detail}");
+
+    let patch =
+        |body: &Value| server.ask("PATCH", &path, &["content-type: application/json"], &body.to_string());
+    let patched = patch(&json!({ "notes": "😀", "load_config": {} }));
+    assert_eq!(
+        (patched.status, &patched.json()["notes"], &patched.json()["load_config"]),
+        (200, &json!("😀"), &json!({}))
+    );
+    for (body, path) in [
+        (json!({ "load_config": { "torch_dtyp": "float16" } }), "load_config"),
+        (json!({ "notes": "x".repeat(1 << 20) }), "notes"),
+        (json!({ "notes": "a\u{0}b" }), "notes"),
+        (json!({ "id": "other" }), "id"),
+    ] {
+        let refused = patch(&body);
+        assert_eq!((refused.status, &refused.json()["error"]["path"]), (422, &json!(path)), "{refused:?}");
+    }
+
+    // It outlives its server.
+    assert_eq!(server.stop(), Some(0));
+    let server = Server::start(&args);
+    assert_eq!(server.get(&path).json()["notes"], "😀");
+    assert_eq!(server.ask("DELETE", &path, &[], "").status, 204);
+    assert_eq!(server.get(&path).status, 404);
+    assert_eq!(server.ask("DELETE", &path, &[], "").error_code(), "no_such_model");
+    // The folder itself is still found.
+    assert_eq!(server.get("/api/models/tiny").json()["registered"], false);
+}
+
+#[test]
+fn what_cannot_be_a_model_is_refused() {
+    let root = root();
+    let broken = root.path().join("broken");
+    std::fs::create_dir(&broken).expect("made");
+    std::fs::write(broken.join("config.json"), "{\"model_type\": \"phi3\", \"hidden_size\": -1}")
+        .expect("written");
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let stage = |body: Value| server.post("/api/models/offline", &body);
+    for (source, status, code) in [
+        (json!({ "path": "../tiny" }), 403, "path_outside_roots"),
+        (json!({ "path": "/etc" }), 403, "path_outside_roots"),
+        (json!({ "path": "tiny/%2e%2e/tiny" }), 404, "not_found"),
+        (json!({ "path": "broken" }), 422, "config_invalid"),
+        (json!({ "hub": "microsoft/Phi-3-mini-4k-instruct" }), 422, "not_downloaded"),
+        (json!({ "hub": "http://169.254.169.254/latest" }), 422, "hub"),
+        (json!({ "hub": "user@host/x/y" }), 422, "hub"),
+        (json!({ "url": "http://localhost" }), 422, "invalid_request"),
+    ] {
+        let answer = stage(json!({ "source": source }));
+        assert_eq!(answer.status, status, "{source}: {answer:?}");
+        if !code.starts_with("hub") {
+            assert_eq!(answer.error_code(), code, "{source}");
+        }
+    }
+    for id in ["../x", "a/b", "", ".hidden", "default", &"x".repeat(200)] {
+        let answer = stage(json!({ "source": { "path": "tiny" }, "id": id }));
+        assert!([409, 422].contains(&answer.status), "{id}: {answer:?}");
+    }
+    assert_eq!(server.get("/api/models").json().as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn the_known_good_load_config_is_committed_with_its_evidence() {
+    let root = root();
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let none = server.get("/api/models/tiny/known-good");
+    assert_eq!((none.status, none.error_code().as_str()), (404, "no_known_good"));
+    let early = server.post("/api/models/tiny/known-good", &json!({}));
+    assert_eq!((early.status, early.error_code().as_str()), (409, "not_validated"));
+
+    let body = json!({ "load_config": { "torch_dtype": "float32" }, "note": "the first that works" });
+    let answer = server.post("/api/models/tiny/validate", &body);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let id = answer.json()["attempt_id"].as_u64().expect("an id");
+    let attempt = server.ended(id);
+    assert_eq!((&attempt["state"], &attempt["outcome"]), (&json!("stopped"), &json!("passed")), "{attempt}");
+
+    let committed = server.post("/api/models/tiny/known-good", &json!({ "attempt_id": id }));
+    assert_eq!(committed.status, 201, "{committed:?}");
+    let certificate = server.get("/api/models/tiny/known-good").json();
+    assert_eq!(certificate, committed.json());
+    assert_eq!(certificate["load_config"], json!({ "dtype": "float32" }));
+    assert_eq!(certificate["report"], attempt["report"]);
+    let files = certificate["files"].as_array().expect("files");
+    let weights = files.iter().find(|file| file["name"] == "model.safetensors").expect("weights");
+    assert_eq!(weights["sha256"].as_str().map(str::len), Some(64), "{weights}");
+    assert!(!certificate.to_string().contains(arg(&root)));
+    let model = server.get("/api/models/tiny").json();
+    assert_eq!((&model["known_good"], &model["load_config"]), (&json!(id), &json!({ "dtype": "float32" })));
+
+    let wrong = server.post("/api/models/tiny/known-good", &json!({ "attempt_id": 99 }));
+    assert_eq!(wrong.status, 404);
+}
