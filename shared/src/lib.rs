@@ -7,7 +7,7 @@
 //! 2. what it costs and where bytes come from: [`devices`], [`weights`], [`estimate`] with [`fit`],
 //!    [`placement`], [`load_config`], [`inspect`]
 //! 3. how it computes: [`engine`], [`generate`], `tokenize` (feature `tokenizer`)
-//! 4. engines: `candle_engine` (feature `candle`)
+//! 4. engines: `candle_engine` (feature `candle`), `cuda_engine` (feature `cuda`)
 //! 5. use cases: [`validate`], [`export`], [`link`]
 //!
 //! [`api`] holds the words that travel between processes.
@@ -42,6 +42,8 @@ pub mod tokenize;
 
 #[cfg(feature = "candle")]
 pub mod candle_engine;
+#[cfg(feature = "cuda")]
+pub mod cuda_engine;
 
 pub mod validate;
 pub mod export;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use phi3::weights::WeightSource;
+use phi3::weights::{ConcurrentRead, WeightSource};
 
 use crate::FilesError;
 
@@ -38,6 +38,16 @@ impl WeightSource for FileSource {
     }
 
     async fn read_into(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buffer)
+    }
+
+    fn concurrent(&self) -> Option<&dyn ConcurrentRead> {
+        Some(self)
+    }
+}
+
+impl ConcurrentRead for FileSource {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
     }
 }

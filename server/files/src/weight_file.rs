@@ -2,7 +2,7 @@
 
 use std::io;
 
-use phi3::weights::WeightSource;
+use phi3::weights::{ConcurrentRead, WeightSource};
 
 use crate::FileSource;
 use crate::hub::HubFile;
@@ -28,6 +28,13 @@ impl WeightSource for WeightFile {
         match self {
             Self::Local(file) => file.read_into(offset, buffer).await,
             Self::Hub(file) => file.read_into(offset, buffer).await,
+        }
+    }
+
+    fn concurrent(&self) -> Option<&dyn ConcurrentRead> {
+        match self {
+            Self::Local(file) => file.concurrent(),
+            Self::Hub(_) => None,
         }
     }
 }

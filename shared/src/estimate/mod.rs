@@ -10,6 +10,7 @@
 //! ```
 
 pub mod activations;
+pub mod cuda_workspace;
 mod assumptions;
 mod backend;
 mod calibration;

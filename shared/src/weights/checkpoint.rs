@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::safetensors::{ShardIndex, TensorEntry, read_header};
-use super::{BytesSource, WeightSource, WeightsError, WeightsFinding, WeightsProblem, floats};
+use super::{
+    BytesSource, ConcurrentRead, WeightSource, WeightsError, WeightsFinding, WeightsProblem, floats,
+};
 use crate::decoder::Decoder;
 use crate::dtype::DType;
 
@@ -192,6 +194,27 @@ impl<S: WeightSource> Checkpoint<S> {
             return Err(WeightsError::new(&self.files[tensor.file].0, WeightsProblem::Corrupt(what)));
         }
         self.read_at(tensor, 0, buffer).await
+    }
+
+    /// Reads a part of a tensor's bytes as stored, from `offset` within it.
+    ///
+    /// # Errors
+    /// Unknown name, a part that goes beyond the tensor, failed read.
+    pub async fn read_part(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), WeightsError> {
+        let tensor = self.tensor(name)?;
+        let end = offset.saturating_add(buffer.len() as u64);
+        if end > tensor.len {
+            let what = format!("tensor `{name}` has {} bytes, a read ends at {end}", tensor.len);
+            return Err(WeightsError::new(&self.files[tensor.file].0, WeightsProblem::Corrupt(what)));
+        }
+        self.read_at(tensor, offset, buffer).await
+    }
+
+    /// A file by its index, with its name, for several threads at once; `None` where its medium has one reader.
+    #[must_use]
+    pub fn concurrent(&self, file: usize) -> Option<(&str, &dyn ConcurrentRead)> {
+        let (name, source) = self.files.get(file)?;
+        Some((name, source.concurrent()?))
     }
 
     /// Reads a tensor and converts it to f32, block formats included; a megabyte of the file at a time.

@@ -24,7 +24,7 @@ pub use checkpoint::{Checkpoint, StoredTensor};
 pub use error::{WeightsError, WeightsProblem};
 pub use finding::WeightsFinding;
 pub use sink::{WeightSink, Written, WrittenFile};
-pub use source::{BytesSource, WeightSource};
+pub use source::{BytesSource, ConcurrentRead, WeightSource};
 
 /// Largest header that is read, of either format: the limit of the safetensors reference implementation.
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;

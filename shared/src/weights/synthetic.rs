@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::safetensors::{INDEX_FILE, Layout, MAX_SHARD_BYTES, NewTensor, index_json, lay_out, pretty};
 use super::sink::{Output, write_file};
-use super::{Checkpoint, WeightSink, WeightSource, WeightsError, WeightsProblem, Written};
+use super::{Checkpoint, ConcurrentRead, WeightSink, WeightSource, WeightsError, WeightsProblem, Written};
 use crate::config::{ConfigError, Fields, ModelConfig};
 use crate::dtype::DType;
 use crate::tensors::{self, TensorSpec};
@@ -191,6 +191,16 @@ impl WeightSource for SyntheticFile {
     }
 
     async fn read_into(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buffer)
+    }
+
+    fn concurrent(&self) -> Option<&dyn ConcurrentRead> {
+        Some(self)
+    }
+}
+
+impl ConcurrentRead for SyntheticFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64);
         if end.is_none_or(|end| end > self.len()) {
             return Err(io::ErrorKind::UnexpectedEof.into());

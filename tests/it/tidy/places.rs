@@ -66,7 +66,7 @@ const STD: [(&str, &[&str]); 5] = [
     ("net", &[]),
     ("process", &[]),
     // Engines and their loaders alone have threads of their own.
-    ("thread", &["shared/src/candle_engine"]),
+    ("thread", &["shared/src/candle_engine", "shared/src/cuda_engine"]),
     ("time", &["shared/src/platform"]),
 ];
 

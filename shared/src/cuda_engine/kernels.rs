@@ -1,0 +1,497 @@
+//! Our kernels: what they are called, what they are given, how they are launched.
+
+use std::ffi::c_void;
+
+use super::driver::{Kernel, Module, Ptr, Shape, Stream};
+use crate::dtype::DType;
+use crate::engine::EngineError;
+
+const ROWS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin"));
+const GEMV: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gemv.fatbin"));
+const ATTENTION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin"));
+const FLASH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/flash.fatbin"));
+
+/// Most shared memory of a block on compute capability 9.0.
+const SHARED_BYTES: usize = 227 << 10;
+/// Blocks that share a head of a row; `SHARES` in attention.cu.
+const SHARES: usize = 8;
+/// Rows of a block of `flash.cu`, and keys of its tiles.
+const FLASH_ROWS: usize = 128;
+const FLASH_KEYS: usize = 64;
+/// Widest head of the kernels that take any.
+pub(super) const WIDEST_HEAD: usize = 256;
+/// Longest row of a weight: it is held in shared memory as f32.
+pub(super) const LONGEST_ROW: usize = SHARED_BYTES / 4 - 1024;
+
+/// A number format, by the number that kernels know it by (`common.cuh`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub(super) enum Format {
+    F32 = 0,
+    Bf16 = 1,
+    F16 = 2,
+    Fp8 = 3,
+    Q8_0 = 4,
+    Q4_0 = 5,
+}
+
+impl Format {
+    pub(super) fn of(dtype: DType) -> Option<Self> {
+        Some(match dtype {
+            DType::F32 => Self::F32,
+            DType::Bf16 => Self::Bf16,
+            DType::F16 => Self::F16,
+            DType::Fp8 => Self::Fp8,
+            DType::Q8_0 => Self::Q8_0,
+            DType::Q4_0 => Self::Q4_0,
+            _ => return None,
+        })
+    }
+
+    /// Format of activations beside weights in this one.
+    pub(super) fn activations(self) -> Self {
+        match self {
+            Self::F32 | Self::F16 => self,
+            _ => Self::Bf16,
+        }
+    }
+
+    /// Bytes of `count` values; of blocks without their scales.
+    pub(super) fn bytes(self, count: usize) -> usize {
+        match self {
+            Self::F32 => 4 * count,
+            Self::Bf16 | Self::F16 => 2 * count,
+            Self::Fp8 | Self::Q8_0 => count,
+            Self::Q4_0 => count / 2,
+        }
+    }
+
+    /// Bytes of the scales of a matrix.
+    pub(super) fn scale_bytes(self, rows: usize, columns: usize) -> usize {
+        match self {
+            Self::Fp8 => 4 * rows,
+            Self::Q8_0 | Self::Q4_0 => rows * columns / 32 * 2,
+            _ => 0,
+        }
+    }
+
+    /// Values that a row must be a multiple of.
+    pub(super) fn block(self) -> usize {
+        match self {
+            Self::Fp8 => 16,
+            Self::Q8_0 | Self::Q4_0 => 32,
+            _ => 1,
+        }
+    }
+}
+
+/// A token of a step; `Row` in common.cuh.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct Row {
+    /// First byte of its sequence's cache, `[layers][2][kv heads][capacity][head_dim]`.
+    pub(super) keys: u64,
+    pub(super) layer_bytes: u64,
+    pub(super) capacity: u32,
+    pub(super) position: u32,
+    pub(super) token: u32,
+    pub(super) is_long: u32,
+    /// Steps sampled since it was uploaded.
+    pub(super) tick: u32,
+    pub(super) unused: u32,
+}
+
+/// The heads of a model, its rotary tables and its cache; `Heads` in common.cuh.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Heads {
+    pub(super) rope_short: Ptr,
+    pub(super) rope_long: Ptr,
+    pub(super) query: i32,
+    pub(super) key_value: i32,
+    pub(super) dim: i32,
+    pub(super) half: i32,
+    pub(super) window: i32,
+    pub(super) kv_format: Format,
+}
+
+impl Heads {
+    pub(super) fn qkv_width(&self) -> usize {
+        ((self.query + 2 * self.key_value) * self.dim) as usize
+    }
+
+    pub(super) fn query_width(&self) -> usize {
+        (self.query * self.dim) as usize
+    }
+}
+
+/// A weight of `[rows, columns]`; `Matrix` in rows.cu.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Matrix {
+    pub(super) values: Ptr,
+    pub(super) scales: Ptr,
+    pub(super) format: Format,
+    pub(super) rows: i32,
+    pub(super) columns: i32,
+}
+
+/// What a product with a few rows is for; `Use` in gemv.cu.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    Qkv,
+    Add,
+    Gated,
+    Logits,
+}
+
+/// `GemvArgs` in gemv.cu.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct GemvArgs {
+    weight: Ptr,
+    scales: Ptr,
+    x: Ptr,
+    norm: Ptr,
+    out: Ptr,
+    batch: Ptr,
+    heads: Heads,
+    rows: i32,
+    columns: i32,
+    norm_format: Format,
+    layer: i32,
+    eps: f32,
+}
+
+/// The RMSNorm before a product.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Norm {
+    pub(super) weight: Ptr,
+    pub(super) format: Format,
+    pub(super) eps: f32,
+}
+
+/// Rows of a step and where they lie on the device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) ptr: Ptr,
+    pub(super) count: usize,
+}
+
+/// Every kernel of a format of weights and cache.
+pub(super) struct Kernels {
+    embed: Kernel,
+    rms_norm: Kernel,
+    rotate_append: Kernel,
+    silu_mul: Kernel,
+    count_non_finite: Kernel,
+    argmax: Kernel,
+    widen: Kernel,
+    convert_plain: Kernel,
+    convert_fp8: Kernel,
+    convert_blocks: Kernel,
+    gemv: [Kernel; 4],
+    attend: Kernel,
+    attend_eager: Kernel,
+    flash: Option<Kernel>,
+}
+
+fn word(format: Format) -> &'static str {
+    match format {
+        Format::F32 => "f32",
+        Format::Bf16 => "bf16",
+        Format::F16 => "f16",
+        Format::Fp8 => "fp8",
+        Format::Q8_0 => "q8_0",
+        Format::Q4_0 => "q4_0",
+    }
+}
+
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { &[$((&raw const $value).cast::<c_void>()),*] };
+}
+
+impl Kernels {
+    pub(super) fn load(weights: Format, kv: Format, head_dim: usize) -> Result<Self, EngineError> {
+        let [rows, gemv, attention] = [Module::load(ROWS)?, Module::load(GEMV)?, Module::load(ATTENTION)?];
+        let plain = |name: &str| rows.kernel(name, 0);
+        let act = weights.activations();
+        let typed = [64, 96, 128].contains(&head_dim);
+        let attend = if typed { format!("attend_{}_{head_dim}", word(kv)) } else { "attend_any".to_owned() };
+        let flash = if typed && act == kv && act != Format::F32 {
+            let name = format!("flash_{}_{head_dim}", word(act));
+            Some(Module::load(FLASH)?.kernel(&name, flash_shared_bytes(head_dim))?)
+        } else {
+            None
+        };
+        let gemv =
+            |suffix: &str| gemv.kernel(&format!("gemv_{}_{suffix}", word(weights)), SHARED_BYTES - 1024);
+        Ok(Self {
+            embed: plain("embed")?,
+            rms_norm: plain("rms_norm")?,
+            rotate_append: plain("rotate_append")?,
+            silu_mul: plain(&format!("silu_mul_{}", word(act)))?,
+            count_non_finite: plain("count_non_finite")?,
+            argmax: plain("argmax")?,
+            widen: plain("widen")?,
+            convert_plain: plain("convert_plain")?,
+            convert_fp8: plain("convert_fp8")?,
+            convert_blocks: plain("convert_blocks")?,
+            gemv: [gemv("qkv")?, gemv("add")?, gemv("gated")?, gemv("logits")?],
+            attend: attention.kernel(&attend, 0)?,
+            attend_eager: attention.kernel("attend_eager", 0)?,
+            flash,
+        })
+    }
+
+    pub(super) fn has_flash(&self) -> bool {
+        self.flash.is_some()
+    }
+
+    /// `out[row] = table[token of row]`, f32.
+    pub(super) fn embed(
+        &self,
+        stream: &Stream,
+        table: &Matrix,
+        rows: Rows,
+        out: Ptr,
+    ) -> Result<(), EngineError> {
+        let grid = [(table.columns as usize).div_ceil(256), rows.count, 1];
+        let shape = Shape { grid, block: 256, shared_bytes: 0, overlaps: true };
+        stream.launch(self.embed, shape, args![*table, rows.ptr, out])
+    }
+
+    /// RMSNorm of f32 rows into `format`.
+    pub(super) fn rms_norm(
+        &self,
+        stream: &Stream,
+        x: Ptr,
+        norm: Norm,
+        out: Ptr,
+        format: Format,
+        [rows, width]: [usize; 2],
+    ) -> Result<(), EngineError> {
+        let shape = Shape { grid: [rows, 1, 1], block: 256, shared_bytes: 0, overlaps: false };
+        let width = width as i32;
+        stream.launch(self.rms_norm, shape, args![x, norm.weight, norm.format, out, format, width, norm.eps])
+    }
+
+    /// Rotates queries in place, appends keys and values.
+    pub(super) fn rotate_append(
+        &self,
+        stream: &Stream,
+        qkv: Ptr,
+        format: Format,
+        rows: Rows,
+        layer: usize,
+        heads: &Heads,
+    ) -> Result<(), EngineError> {
+        let shape = Shape { grid: [rows.count, 1, 1], block: 256, shared_bytes: 0, overlaps: false };
+        let layer = layer as i32;
+        stream.launch(self.rotate_append, shape, args![qkv, format, rows.ptr, layer, *heads])
+    }
+
+    /// `out = silu(gate) · up` of rows `[gate | up]` of `2 · width` values.
+    pub(super) fn silu_mul(
+        &self,
+        stream: &Stream,
+        gate_up: Ptr,
+        out: Ptr,
+        [rows, width]: [usize; 2],
+    ) -> Result<(), EngineError> {
+        // Four values a thread in f32, eight in 16 bits; blocks that have nothing to do end at once.
+        let shape =
+            Shape { grid: [width.div_ceil(4 * 256), rows, 1], block: 256, shared_bytes: 0, overlaps: false };
+        let width = width as i32;
+        stream.launch(self.silu_mul, shape, args![gate_up, out, width])
+    }
+
+    /// Adds NaN and infinite values of `len` f32 to `counts[2]`.
+    pub(super) fn count_non_finite(
+        &self,
+        stream: &Stream,
+        x: Ptr,
+        len: usize,
+        counts: Ptr,
+    ) -> Result<(), EngineError> {
+        let grid = [len.div_ceil(256).clamp(1, 1024), 1, 1];
+        stream.launch(
+            self.count_non_finite,
+            Shape { grid, block: 256, shared_bytes: 0, overlaps: false },
+            args![x, len, counts],
+        )
+    }
+
+    /// The largest logit of each row into the row's token and into `ids[tick % ring][row]` on the host.
+    pub(super) fn argmax(
+        &self,
+        stream: &Stream,
+        logits: Ptr,
+        vocab: usize,
+        rows: Rows,
+        ids: Ptr,
+        [ring, batch]: [usize; 2],
+    ) -> Result<(), EngineError> {
+        let shape = Shape { grid: [8, rows.count, 1], block: 512, shared_bytes: 0, overlaps: true };
+        let [vocab, ring, batch] = [vocab, ring, batch].map(|n| n as i32);
+        let advance = 1i32;
+        stream.launch(self.argmax, shape, args![logits, vocab, rows.ptr, ids, ring, batch, advance])
+    }
+
+    /// A quantised matrix to bf16.
+    pub(super) fn widen(&self, stream: &Stream, matrix: &Matrix, out: Ptr) -> Result<(), EngineError> {
+        let grid = [(matrix.columns as usize).div_ceil(1024), matrix.rows as usize, 1];
+        stream.launch(
+            self.widen,
+            Shape { grid, block: 256, shared_bytes: 0, overlaps: false },
+            args![*matrix, out],
+        )
+    }
+
+    /// `count` values that begin at value `first` of a tensor, from how they are stored to how they are held.
+    pub(super) fn convert(
+        &self,
+        stream: &Stream,
+        from: (Ptr, Format),
+        to: &Matrix,
+        first: usize,
+        count: usize,
+    ) -> Result<(), EngineError> {
+        let (ptr, format) = from;
+        let shape =
+            |blocks: usize| Shape { grid: [blocks, 1, 1], block: 256, shared_bytes: 0, overlaps: false };
+        match to.format {
+            Format::Fp8 => {
+                let columns = to.columns as usize;
+                let (first_row, rows) = (first / columns, count / columns);
+                stream.launch(
+                    self.convert_fp8,
+                    shape(rows),
+                    args![ptr, format, to.values, to.scales, first_row, to.columns],
+                )
+            }
+            Format::Q8_0 | Format::Q4_0 => stream.launch(
+                self.convert_blocks,
+                shape(count.div_ceil(256)),
+                args![ptr, format, to.values, to.scales, to.format, first, count],
+            ),
+            _ => stream.launch(
+                self.convert_plain,
+                shape(count.div_ceil(1024).min(4096)),
+                args![ptr, format, to.values, to.format, first, count],
+            ),
+        }
+    }
+
+    /// A product with `rows` rows that reads the weight once for each; see gemv.cu.
+    #[expect(clippy::too_many_arguments, reason = "everything that a fused step touches")]
+    pub(super) fn gemv(
+        &self,
+        stream: &Stream,
+        purpose: Use,
+        weight: &Matrix,
+        x: Ptr,
+        norm: Option<Norm>,
+        out: Ptr,
+        rows: Rows,
+        heads: &Heads,
+        layer: usize,
+    ) -> Result<(), EngineError> {
+        let columns = weight.columns as usize;
+        let args = GemvArgs {
+            weight: weight.values,
+            scales: weight.scales,
+            x,
+            norm: norm.map_or(Ptr::NULL, |norm| norm.weight),
+            out,
+            batch: rows.ptr,
+            heads: *heads,
+            rows: weight.rows,
+            columns: weight.columns,
+            norm_format: norm.map_or(Format::F32, |norm| norm.format),
+            layer: layer as i32,
+            eps: norm.map_or(0.0, |norm| norm.eps),
+        };
+        let pairs = ((heads.query + heads.key_value) * heads.half) as usize;
+        let blocks = match purpose {
+            Use::Qkv => pairs.div_ceil(8) + (weight.rows as usize - 2 * pairs).div_ceil(16),
+            Use::Gated => (weight.rows as usize / 2).div_ceil(8),
+            Use::Add | Use::Logits => (weight.rows as usize).div_ceil(16),
+        };
+        let shared_bytes = match weight.format {
+            Format::Q8_0 | Format::Q4_0 => columns * 2 + columns / 4,
+            _ => columns.next_multiple_of(4) * 4,
+        };
+        let shape = Shape { grid: [blocks, rows.count, 1], block: 512, shared_bytes, overlaps: true };
+        stream.launch(self.gemv[purpose as usize], shape, args![args])
+    }
+
+    /// Attention of a few rows; the scores stay on the chip.
+    #[expect(clippy::too_many_arguments, reason = "what attention reads and writes, and of which layer")]
+    pub(super) fn attend(
+        &self,
+        stream: &Stream,
+        qkv: Ptr,
+        format: Format,
+        out: Ptr,
+        rows: Rows,
+        layer: usize,
+        heads: &Heads,
+    ) -> Result<(), EngineError> {
+        let grid = [SHARES, heads.query as usize, rows.count];
+        let shape = Shape { grid, block: 128, shared_bytes: 0, overlaps: true };
+        let layer = layer as i32;
+        stream.launch(self.attend, shape, args![qkv, format, out, rows.ptr, layer, *heads])
+    }
+
+    /// Attention of rows that continue one sequence, on the tensor cores.
+    pub(super) fn flash(
+        &self,
+        stream: &Stream,
+        qkv: Ptr,
+        out: Ptr,
+        rows: Rows,
+        layer: usize,
+        heads: &Heads,
+    ) -> Result<(), EngineError> {
+        let Some(kernel) = self.flash else {
+            return Err(EngineError::Backend("no flash kernel for this format and head".to_owned()));
+        };
+        let grid = [rows.count.div_ceil(FLASH_ROWS), heads.query as usize, 1];
+        let shared_bytes = flash_shared_bytes(heads.dim as usize);
+        let (count, layer) = (rows.count as i32, layer as i32);
+        stream.launch(
+            kernel,
+            Shape { grid, block: 256, shared_bytes, overlaps: false },
+            args![qkv, out, rows.ptr, count, layer, *heads],
+        )
+    }
+
+    /// Attention with its scores written out, `[rows, heads, context]`.
+    #[expect(clippy::too_many_arguments, reason = "as `attend`, and the scores")]
+    pub(super) fn attend_eager(
+        &self,
+        stream: &Stream,
+        qkv: Ptr,
+        format: Format,
+        out: Ptr,
+        rows: Rows,
+        layer: usize,
+        heads: &Heads,
+        scores: Ptr,
+        context: usize,
+    ) -> Result<(), EngineError> {
+        let grid = [heads.query as usize, rows.count, 1];
+        let shape = Shape { grid, block: 256, shared_bytes: 0, overlaps: true };
+        let (layer, context) = (layer as i32, context as i32);
+        stream.launch(
+            self.attend_eager,
+            shape,
+            args![qkv, format, out, rows.ptr, layer, *heads, scores, context],
+        )
+    }
+}
+
+fn flash_shared_bytes(head_dim: usize) -> usize {
+    (FLASH_ROWS + 4 * FLASH_KEYS) * (head_dim + 8) * 2
+}

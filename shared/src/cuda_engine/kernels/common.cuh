@@ -1,0 +1,118 @@
+// What all kernels share: formats, the rows of a step, programmatic dependent launch, sums over a block.
+#pragma once
+#include <cooperative_groups.h>
+#include <cstdint>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_fp8.h>
+
+typedef __nv_bfloat16 bf16;
+typedef __half f16;
+typedef __nv_fp8_e4m3 fp8;
+
+// Formats by number, as `Format` in kernels.rs has them.
+enum { F32 = 0, BF16 = 1, F16 = 2, FP8 = 3, Q8_0 = 4, Q4_0 = 5 };
+
+// One token of a step: where its sequence's cache lies and where in the sequence it stands. `Row` in kernels.rs.
+struct Row {
+    uint64_t keys;         // first byte of the cache: [layers][2][kv heads][capacity][head_dim]
+    uint64_t layer_bytes;  // bytes of one layer of it
+    uint32_t capacity;
+    uint32_t position;
+    uint32_t token;
+    uint32_t is_long;  // which rotary table
+    uint32_t tick;     // steps sampled so far
+    uint32_t unused;
+};
+
+// The heads of the model, its rotary tables and its cache. `Heads` in kernels.rs.
+struct Heads {
+    const float* rope_short;  // [positions][cosines | sines]
+    const float* rope_long;
+    int32_t query, key_value, dim, half;  // half: rotated pairs of a head
+    int32_t window;                       // visible keys; 0 sees all
+    int32_t kv_format;
+};
+
+// The next kernel of the stream may start: it waits for our results by itself.
+__device__ __forceinline__ void let_next_start() { asm volatile("griddepcontrol.launch_dependents;"); }
+// What earlier kernels wrote may be read, what they read may be overwritten.
+__device__ __forceinline__ void wait_for_earlier() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+__device__ __forceinline__ float to_f32(float v) { return v; }
+__device__ __forceinline__ float to_f32(bf16 v) { return __bfloat162float(v); }
+__device__ __forceinline__ float to_f32(f16 v) { return __half2float(v); }
+__device__ __forceinline__ float to_f32(fp8 v) { return float(v); }
+template <class T> __device__ __forceinline__ T from_f32(float v);
+template <> __device__ __forceinline__ float from_f32<float>(float v) { return v; }
+template <> __device__ __forceinline__ bf16 from_f32<bf16>(float v) { return __float2bfloat16(v); }
+template <> __device__ __forceinline__ f16 from_f32<f16>(float v) { return __float2half(v); }
+template <> __device__ __forceinline__ fp8 from_f32<fp8>(float v) { return fp8(v); }
+
+// A value of a plain format chosen at run time; for what is read or written once.
+__device__ __forceinline__ float load_as(const void* p, int format, size_t i) {
+    switch (format) {
+        case F32: return ((const float*)p)[i];
+        case BF16: return to_f32(((const bf16*)p)[i]);
+        case F16: return to_f32(((const f16*)p)[i]);
+        default: return to_f32(((const fp8*)p)[i]);
+    }
+}
+__device__ __forceinline__ void store_as(void* p, int format, size_t i, float v) {
+    switch (format) {
+        case F32: ((float*)p)[i] = v; break;
+        case BF16: ((bf16*)p)[i] = from_f32<bf16>(v); break;
+        case F16: ((f16*)p)[i] = from_f32<f16>(v); break;
+        default: ((fp8*)p)[i] = from_f32<fp8>(v); break;
+    }
+}
+__device__ __forceinline__ int format_bytes(int format) { return format == F32 ? 4 : format == FP8 ? 1 : 2; }
+
+__device__ __forceinline__ float warp_sum(float v) {
+#pragma unroll
+    for (int o = 16; o; o >>= 1) v += __shfl_xor_sync(~0u, v, o);
+    return v;
+}
+__device__ __forceinline__ float warp_max(float v) {
+#pragma unroll
+    for (int o = 16; o; o >>= 1) v = fmaxf(v, __shfl_xor_sync(~0u, v, o));
+    return v;
+}
+// Sum over a block of whole warps; every thread gets it. `shared` holds 32 values.
+__device__ __forceinline__ float block_sum(float v, float* shared) {
+    v = warp_sum(v);
+    __syncthreads();
+    if ((threadIdx.x & 31) == 0) shared[threadIdx.x >> 5] = v;
+    __syncthreads();
+    float total = 0;
+    for (int i = 0; i < (blockDim.x + 31) / 32; i++) total += shared[i];
+    return total;
+}
+__device__ __forceinline__ float block_max(float v, float* shared) {
+    v = warp_max(v);
+    __syncthreads();
+    if ((threadIdx.x & 31) == 0) shared[threadIdx.x >> 5] = v;
+    __syncthreads();
+    float most = shared[0];
+    for (int i = 1; i < (blockDim.x + 31) / 32; i++) most = fmaxf(most, shared[i]);
+    return most;
+}
+
+// First byte of the keys (part 0) or values (1) of a head of a row's sequence in a layer.
+__device__ __forceinline__ char* cached(const Row& row, const Heads& h, int layer, int part, int head) {
+    size_t values = ((size_t)part * h.key_value + head) * row.capacity * h.dim;
+    return (char*)(row.keys + (size_t)layer * row.layer_bytes) + values * format_bytes(h.kv_format);
+}
+__device__ __forceinline__ int first_visible(const Row& row, const Heads& h) {
+    int first = (int)row.position + 1 - h.window;
+    return h.window && first > 0 ? first : 0;
+}
+
+// Weights are read once: past L1, and not as if they would be needed again.
+__device__ __forceinline__ uint4 load_stream(const void* p) {
+    uint4 r;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];"
+                 : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
+                 : "l"(p));
+    return r;
+}

@@ -1,0 +1,234 @@
+// Steps that treat every row alike, for many rows at once.
+#include "common.cuh"
+
+struct Matrix {
+    const void* values;
+    const void* scales;  // f16 a block of 32 (q8_0, q4_0), f32 a row (fp8)
+    int32_t format;
+    int32_t rows, columns;
+};
+
+// One value of a matrix in any format.
+__device__ float matrix_at(const Matrix& m, size_t row, int column) {
+    size_t i = row * m.columns + column;
+    switch (m.format) {
+        case FP8: return to_f32(((const fp8*)m.values)[i]) * ((const float*)m.scales)[row];
+        case Q8_0: return ((const int8_t*)m.values)[i] * __half2float(((const f16*)m.scales)[i / 32]);
+        case Q4_0: {
+            // As GGML packs a block: byte j holds values j and j + 16.
+            int in_block = column % 32;
+            uint8_t byte = ((const uint8_t*)m.values)[i / 32 * 16 + in_block % 16];
+            int q = in_block < 16 ? byte & 15 : byte >> 4;
+            return (q - 8) * __half2float(((const f16*)m.scales)[i / 32]);
+        }
+        default: return load_as(m.values, m.format, i);
+    }
+}
+
+// residual[row] = table[rows[row].token]
+extern "C" __global__ void embed(const __grid_constant__ Matrix table, const Row* rows, float* residual) {
+    let_next_start();
+    wait_for_earlier();
+    size_t token = rows[blockIdx.y].token;
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < table.columns) residual[(size_t)blockIdx.y * table.columns + i] = matrix_at(table, token, i);
+}
+
+// out[row] = norm(x[row]) · weight, in `format`; a block a row.
+extern "C" __global__ void rms_norm(const float* x, const void* weight, int weight_format, void* out, int format,
+                                    int width, float eps) {
+    __shared__ float shared[32];
+    x += (size_t)blockIdx.x * width;
+    float squares = 0;
+    for (int i = threadIdx.x; i < width; i += blockDim.x) squares += x[i] * x[i];
+    float scale = rsqrtf(block_sum(squares, shared) / width + eps);
+    for (int i = threadIdx.x; i < width; i += blockDim.x)
+        store_as(out, format, (size_t)blockIdx.x * width + i, x[i] * scale * load_as(weight, weight_format, i));
+}
+
+// Rotates the queries of rows [q | k | v] in place and appends their keys and values to the caches; a block a row.
+extern "C" __global__ void rotate_append(void* qkv, int format, const Row* rows, int layer,
+                                         const __grid_constant__ Heads h) {
+    const Row row = rows[blockIdx.x];
+    const int width = (h.query + 2 * h.key_value) * h.dim;
+    qkv = (char*)qkv + (size_t)blockIdx.x * width * format_bytes(format);
+    const float* table = (row.is_long ? h.rope_long : h.rope_short) + (size_t)row.position * 2 * h.half;
+    const int rotating = (h.query + h.key_value) * h.half;
+    auto put = [&](int i, float value) {
+        int head = i / h.dim, at = i % h.dim;
+        if (head < h.query) {
+            store_as(qkv, format, i, value);
+        } else {
+            int part = head >= h.query + h.key_value;
+            char* cache = cached(row, h, layer, part, head - h.query - part * h.key_value);
+            store_as(cache, h.kv_format, (size_t)row.position * h.dim + at, value);
+        }
+    };
+    for (int i = threadIdx.x; i < rotating; i += blockDim.x) {
+        int pair = i % h.half, first = i / h.half * h.dim + pair;
+        float a = load_as(qkv, format, first), b = load_as(qkv, format, first + h.half);
+        float c = table[pair], s = table[h.half + pair];
+        put(first, a * c - b * s);
+        put(first + h.half, b * c + a * s);
+    }
+    for (int i = threadIdx.x; i < width; i += blockDim.x) {
+        bool rotated = i < (h.query + h.key_value) * h.dim && i % h.dim < 2 * h.half;
+        bool stays = i < h.query * h.dim;
+        if (!rotated && !stays) put(i, load_as(qkv, format, i));
+    }
+}
+
+// out = silu(gate) · up of rows [gate | up].
+template <class T, int N>
+__device__ void silu_mul(const T* gate_up, T* out, int width) {
+    const T* gate = gate_up + (size_t)blockIdx.y * 2 * width;
+    out += (size_t)blockIdx.y * width;
+    int i = (blockIdx.x * blockDim.x + threadIdx.x) * N;
+    if (i >= width) return;
+    struct alignas(sizeof(T) * N) Lanes { T v[N]; };
+    if (width % N == 0) {
+        Lanes g = *(const Lanes*)(gate + i), u = *(const Lanes*)(gate + width + i), o;
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            float x = to_f32(g.v[j]);
+            o.v[j] = from_f32<T>(x / (1 + __expf(-x)) * to_f32(u.v[j]));
+        }
+        *(Lanes*)(out + i) = o;
+    } else {
+        for (int j = i; j < min(i + N, width); j++) {
+            float x = to_f32(gate[j]);
+            out[j] = from_f32<T>(x / (1 + __expf(-x)) * to_f32(gate[width + j]));
+        }
+    }
+}
+extern "C" __global__ void silu_mul_f32(const float* x, float* out, int width) { silu_mul<float, 4>(x, out, width); }
+extern "C" __global__ void silu_mul_bf16(const bf16* x, bf16* out, int width) { silu_mul<bf16, 8>(x, out, width); }
+extern "C" __global__ void silu_mul_f16(const f16* x, f16* out, int width) { silu_mul<f16, 8>(x, out, width); }
+
+// counts[0] += NaN, counts[1] += infinite values.
+extern "C" __global__ void count_non_finite(const float* x, size_t len, unsigned long long* counts) {
+    unsigned nan = 0, infinite = 0;
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < len; i += (size_t)gridDim.x * blockDim.x) {
+        nan += isnan(x[i]);
+        infinite += isinf(x[i]);
+    }
+    if (nan) atomicAdd(counts, (unsigned long long)nan);
+    if (infinite) atomicAdd(counts + 1, (unsigned long long)infinite);
+}
+
+// The largest logit of each row, the first on a tie; a cluster of eight blocks a row. Its id becomes the row's token,
+// the position moves on by `advance`, and the host reads the id from ids[tick % ring][row]; NaN gives u32::MAX.
+extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(512)
+    argmax(const float* logits, int vocab, Row* rows, uint32_t* ids, int ring, int batch, int advance) {
+    namespace cg = cooperative_groups;
+    __shared__ float best_value[16];
+    __shared__ int best_index[16];
+    __shared__ int has_nan;
+    auto cluster = cg::this_cluster();
+    if (threadIdx.x == 0) has_nan = 0;
+    let_next_start();
+    wait_for_earlier();
+    __syncthreads();
+    const int row = blockIdx.y, rank = cluster.block_rank();
+    logits += (size_t)row * vocab;
+    float value = -INFINITY;
+    int index = vocab;
+    bool nan = false;
+    for (int i = rank * 512 + threadIdx.x; i < vocab; i += 8 * 512) {
+        float v = logits[i];
+        nan |= isnan(v);
+        if (v > value || (v == value && i < index)) value = v, index = i;
+    }
+    if (nan) has_nan = 1;
+    auto join = [&](float v, int i) {
+        if (v > value || (v == value && i < index)) value = v, index = i;
+    };
+    for (int o = 16; o; o >>= 1) {
+        float v = __shfl_xor_sync(~0u, value, o);
+        int i = __shfl_xor_sync(~0u, index, o);
+        join(v, i);
+    }
+    if ((threadIdx.x & 31) == 0) best_value[threadIdx.x >> 5] = value, best_index[threadIdx.x >> 5] = index;
+    cluster.sync();
+    if (rank == 0 && threadIdx.x < 32) {
+        bool any = false;
+        value = -INFINITY, index = vocab;
+        for (int at = threadIdx.x; at < 128; at += 32) {
+            join(*cluster.map_shared_rank(&best_value[at % 16], at / 16),
+                 *cluster.map_shared_rank(&best_index[at % 16], at / 16));
+        }
+        if (threadIdx.x < 8) any = *cluster.map_shared_rank(&has_nan, threadIdx.x);
+        for (int o = 16; o; o >>= 1) {
+            float v = __shfl_xor_sync(~0u, value, o);
+            int i = __shfl_xor_sync(~0u, index, o);
+            join(v, i);
+        }
+        any = __any_sync(~0u, any);
+        if (threadIdx.x == 0) {
+            Row& state = rows[row];
+            state.token = any || index == vocab ? 0 : index;
+            state.position += advance;
+            ids[(state.tick % ring) * batch + row] = any || index == vocab ? 0xffffffffu : index;
+            state.tick += 1;
+        }
+    }
+    cluster.sync();
+}
+
+// Weights on their way in: values of a plain format, `first` the index of the first, to where and how they are held.
+extern "C" __global__ void convert_plain(const void* in, int in_format, void* out, int out_format, size_t first,
+                                         size_t count) {
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < count; i += (size_t)gridDim.x * blockDim.x)
+        store_as(out, out_format, first + i, load_as(in, in_format, i));
+}
+
+// Rows of a matrix to fp8, each by its own scale; a block a row.
+extern "C" __global__ void convert_fp8(const void* in, int in_format, fp8* out, float* scales, size_t first_row,
+                                       int columns) {
+    __shared__ float shared[32];
+    const size_t from = (size_t)blockIdx.x * columns, to = (first_row + blockIdx.x) * columns;
+    float most = 0;
+    for (int i = threadIdx.x; i < columns; i += blockDim.x) most = fmaxf(most, fabsf(load_as(in, in_format, from + i)));
+    most = block_max(most, shared);
+    // 448 is the largest e4m3.
+    float scale = most > 0 ? most / 448 : 1;
+    if (threadIdx.x == 0) scales[first_row + blockIdx.x] = scale;
+    for (int i = threadIdx.x; i < columns; i += blockDim.x)
+        out[to + i] = from_f32<fp8>(load_as(in, in_format, from + i) / scale);
+}
+
+// Blocks of 32 values to q8_0 or q4_0 as GGML rounds them; a warp a block.
+extern "C" __global__ void convert_blocks(const void* in, int in_format, uint8_t* out, f16* scales, int out_format,
+                                          size_t first, size_t count) {
+    size_t block = (blockIdx.x * (size_t)blockDim.x + threadIdx.x) / 32;
+    int lane = threadIdx.x & 31;
+    if (block * 32 >= count) return;
+    float v = load_as(in, in_format, block * 32 + lane);
+    size_t at = first / 32 + block;
+    if (out_format == Q8_0) {
+        float scale = warp_max(fabsf(v)) / 127;
+        ((int8_t*)out)[at * 32 + lane] = (int8_t)roundf(scale > 0 ? v / scale : 0);
+        if (lane == 0) scales[at] = __float2half(scale);
+    } else {
+        // The value of the largest magnitude, sign and all, becomes -8; the first of equals.
+        float most = fabsf(v), peak = v;
+        int who = lane;
+        for (int o = 16; o; o >>= 1) {
+            float m = __shfl_xor_sync(~0u, most, o), p = __shfl_xor_sync(~0u, peak, o);
+            int w = __shfl_xor_sync(~0u, who, o);
+            if (m > most || (m == most && w < who)) most = m, peak = p, who = w;
+        }
+        float scale = peak / -8, inverse = scale != 0 ? 1 / scale : 0;
+        int q = min(15, (int)(v * inverse + 8.5f));
+        int high = __shfl_down_sync(~0u, q, 16);
+        if (lane < 16) out[at * 16 + lane] = q | high << 4;
+        if (lane == 0) scales[at] = __float2half(scale);
+    }
+}
+
+// A quantised matrix to bf16, for products over many rows.
+extern "C" __global__ void widen(const __grid_constant__ Matrix m, bf16* out) {
+    const size_t row = blockIdx.y;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < m.columns; i += gridDim.x * blockDim.x)
+        out[row * m.columns + i] = from_f32<bf16>(matrix_at(m, row, i));
+}

@@ -1,0 +1,220 @@
+//! Phi-3 as kernels: a few rows by products that read each weight at the speed of memory, many by cuBLASLt.
+
+use super::driver::{Graph, Ptr, Stream};
+use super::gemm::Gemm;
+use super::kernels::{Format, Heads, Kernels, Matrix, Norm, Rows, Use};
+use super::weights::{Layer, Weights};
+use super::workspace::Workspace;
+use crate::engine::{Attention, EngineError};
+
+/// Rows of one sequence in a step: `first` in the step, and how many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment {
+    pub(super) first: usize,
+    pub(super) rows: usize,
+}
+
+/// Fewest rows of a segment that fill a tile of the tensor cores well enough.
+const FLASH_ROWS: usize = 16;
+
+/// A model with what it computes in.
+pub(super) struct Model {
+    pub(super) stream: Stream,
+    pub(super) kernels: Kernels,
+    pub(super) gemm: Gemm,
+    pub(super) weights: Weights,
+    pub(super) space: Workspace,
+    pub(super) heads: Heads,
+    pub(super) attention: Attention,
+    pub(super) context: usize,
+    pub(super) hidden: usize,
+    pub(super) intermediate: usize,
+    pub(super) vocab: usize,
+}
+
+impl Model {
+    fn act(&self) -> Format {
+        self.weights.format.activations()
+    }
+
+    /// Most rows for which reading the weights once for each row is fastest.
+    pub(super) fn few_rows(&self) -> usize {
+        match self.weights.format {
+            // Widening a quantised weight for a product costs what reading it several times does.
+            Format::Q8_0 | Format::Q4_0 | Format::Fp8 => 4,
+            _ => 1,
+        }
+    }
+
+    /// Rows of the residual stream from token ids.
+    pub(super) fn embed(&self, rows: Rows, residual: Ptr) -> Result<(), EngineError> {
+        self.kernels.embed(&self.stream, &self.weights.embedding, rows, residual)
+    }
+
+    /// One decoder layer over rows of the residual stream; `segments` covers them.
+    pub(super) fn layer(
+        &mut self,
+        index: usize,
+        residual: Ptr,
+        rows: Rows,
+        segments: &[Segment],
+    ) -> Result<(), EngineError> {
+        let layer = self.weights.layers[index];
+        if rows.count <= self.few_rows() {
+            self.few(index, &layer, residual, rows)
+        } else {
+            self.many(index, &layer, residual, rows, segments)
+        }
+    }
+
+    fn few(&self, index: usize, layer: &Layer, residual: Ptr, rows: Rows) -> Result<(), EngineError> {
+        let (projected, mixed) = (self.space.projected.ptr(), self.space.mixed.ptr());
+        let gemv = |purpose, weight, x, norm, out| {
+            self.kernels.gemv(&self.stream, purpose, weight, x, norm, out, rows, &self.heads, index)
+        };
+        gemv(Use::Qkv, &layer.qkv, residual, Some(layer.input_norm), projected)?;
+        self.attend(index, rows, &[])?;
+        gemv(Use::Add, &layer.o, mixed, None, residual)?;
+        gemv(Use::Gated, &layer.gate_up, residual, Some(layer.post_attention_norm), mixed)?;
+        gemv(Use::Add, &layer.down, mixed, None, residual)
+    }
+
+    fn many(
+        &mut self,
+        index: usize,
+        layer: &Layer,
+        residual: Ptr,
+        rows: Rows,
+        segments: &[Segment],
+    ) -> Result<(), EngineError> {
+        let (normed, projected, mixed) =
+            (self.space.normed.ptr(), self.space.projected.ptr(), self.space.mixed.ptr());
+        let (act, count) = (self.act(), rows.count);
+        self.norm(residual, layer.input_norm, normed, count)?;
+        self.product(&layer.qkv, normed, projected, count, act, false)?;
+        self.kernels.rotate_append(&self.stream, projected, act, rows, index, &self.heads)?;
+        self.attend(index, rows, segments)?;
+        self.product(&layer.o, mixed, residual, count, Format::F32, true)?;
+        self.norm(residual, layer.post_attention_norm, normed, count)?;
+        self.product(&layer.gate_up, normed, projected, count, act, false)?;
+        self.kernels.silu_mul(&self.stream, projected, mixed, [count, self.intermediate])?;
+        self.product(&layer.down, mixed, residual, count, Format::F32, true)
+    }
+
+    fn norm(&self, x: Ptr, norm: Norm, out: Ptr, rows: usize) -> Result<(), EngineError> {
+        self.kernels.rms_norm(&self.stream, x, norm, out, self.act(), [rows, self.hidden])
+    }
+
+    fn product(
+        &mut self,
+        weight: &Matrix,
+        x: Ptr,
+        out: Ptr,
+        rows: usize,
+        out_format: Format,
+        adds: bool,
+    ) -> Result<(), EngineError> {
+        let act = self.act();
+        let values = if weight.format == act {
+            weight.values
+        } else {
+            self.kernels.widen(&self.stream, weight, self.space.panel.ptr())?;
+            self.space.panel.ptr()
+        };
+        let shape = [rows, weight.columns as usize, weight.rows as usize];
+        self.gemm.multiply(&self.stream, values, x, out, shape, act, out_format, adds)
+    }
+
+    /// From queries in `projected` and the caches to `mixed`.
+    fn attend(&self, layer: usize, rows: Rows, segments: &[Segment]) -> Result<(), EngineError> {
+        let Self { stream, kernels, heads, space, .. } = self;
+        let act = self.act();
+        let qkv = |row: usize| space.projected.ptr().at(act.bytes(row * heads.qkv_width()));
+        let out = |row: usize| space.mixed.ptr().at(act.bytes(row * heads.query_width()));
+        let part = |first: usize, count: usize| Rows {
+            ptr: rows.ptr.at(first * size_of::<super::kernels::Row>()),
+            count,
+        };
+        if self.attention == Attention::Eager {
+            let step = space.sizes.score_rows as usize;
+            for first in (0..rows.count).step_by(step) {
+                let rows = part(first, step.min(rows.count - first));
+                let scores = space.scores.ptr();
+                kernels.attend_eager(
+                    stream,
+                    qkv(first),
+                    act,
+                    out(first),
+                    rows,
+                    layer,
+                    heads,
+                    scores,
+                    self.context,
+                )?;
+            }
+            return Ok(());
+        }
+        if !kernels.has_flash() || segments.iter().all(|segment| segment.rows < FLASH_ROWS) {
+            return kernels.attend(stream, qkv(0), act, out(0), rows, layer, heads);
+        }
+        for Segment { first, rows } in segments {
+            let rows = part(*first, *rows);
+            if rows.count < FLASH_ROWS {
+                kernels.attend(stream, qkv(*first), act, out(*first), rows, layer, heads)?;
+            } else {
+                kernels.flash(stream, qkv(*first), out(*first), rows, layer, heads)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The final norm and the head: `rows` rows of the residual stream at `x` to `logits`.
+    pub(super) fn logits(&mut self, x: Ptr, rows: Rows) -> Result<(), EngineError> {
+        let (head, norm, logits) = (self.weights.head, self.weights.norm, self.space.logits.ptr());
+        if rows.count <= self.few_rows() {
+            return self.kernels.gemv(
+                &self.stream,
+                Use::Logits,
+                &head,
+                x,
+                Some(norm),
+                logits,
+                rows,
+                &self.heads,
+                0,
+            );
+        }
+        let normed = self.space.normed.ptr();
+        self.norm(x, norm, normed, rows.count)?;
+        self.product(&head, normed, logits, rows.count, Format::F32, false)
+    }
+
+    /// A step of a batch whose rows are on the device: the next token of each from its last one.
+    fn decode(&mut self, rows: Rows, ids: Ptr, ring: [usize; 2]) -> Result<(), EngineError> {
+        let residual = self.space.residual.ptr();
+        self.embed(rows, residual)?;
+        for index in 0..self.weights.layers.len() {
+            self.layer(index, residual, rows, &[])?;
+        }
+        self.logits(residual, rows)?;
+        self.argmax(rows, ids, ring)
+    }
+
+    /// [`Model::decode`] as a graph.
+    pub(super) fn capture_decode(
+        &mut self,
+        rows: Rows,
+        ids: Ptr,
+        ring: [usize; 2],
+    ) -> Result<Graph, EngineError> {
+        self.stream.begin_capture()?;
+        let queued = self.decode(rows, ids, ring);
+        let graph = self.stream.end_capture();
+        queued?;
+        graph
+    }
+
+    pub(super) fn argmax(&self, rows: Rows, ids: Ptr, ring: [usize; 2]) -> Result<(), EngineError> {
+        self.kernels.argmax(&self.stream, self.space.logits.ptr(), self.vocab, rows, ids, ring)
+    }
+}

@@ -1,0 +1,93 @@
+//! One sequence: its ids, its cache, how its next id is chosen.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::driver::{Buffer, Gpu};
+use super::kernels::{Format, Row};
+use crate::engine::{EngineError, LoadPlan, Sampler, Sampling};
+
+/// An open sequence. Every id is kept: crossing to the long rope factors computes all keys anew.
+pub(super) struct Sequence {
+    /// Ids that the host knows: the sequence itself, then the id sampled last. While a step is on its way the last
+    /// ones are known to the device alone.
+    pub(super) known: Vec<u32>,
+    /// Ids that belong to the sequence on the device.
+    pub(super) len: usize,
+    /// Whether a next id has been sampled.
+    pub(super) is_sampled: bool,
+    pub(super) capacity: usize,
+    pub(super) is_greedy: bool,
+    pub(super) sampler: Sampler,
+    cache: Buffer,
+    layer_bytes: u64,
+    /// Leading ids whose keys and values stand in the cache, and whether those were rotated by the long factors.
+    pub(super) cached: usize,
+    pub(super) long: bool,
+}
+
+/// Bytes of the keys and values of `tokens` tokens in one layer.
+pub(super) fn layer_bytes(plan: &LoadPlan, kv: Format, tokens: usize) -> u64 {
+    (2 * plan.config.num_key_value_heads * tokens) as u64 * kv.bytes(plan.config.head_dim) as u64
+}
+
+impl Sequence {
+    pub(super) fn new(
+        gpu: &Arc<Gpu>,
+        plan: &LoadPlan,
+        kv: Format,
+        capacity: usize,
+        sampling: &Sampling,
+    ) -> Result<Self, EngineError> {
+        let sampler = Sampler::new(sampling)?;
+        let layer_bytes = layer_bytes(plan, kv, capacity);
+        let cache = gpu.alloc(layer_bytes * plan.config.num_hidden_layers as u64, "kv_cache")?;
+        Ok(Self {
+            known: Vec::new(),
+            len: 0,
+            is_sampled: false,
+            capacity,
+            is_greedy: sampling.temperature == 0.0,
+            sampler,
+            cache,
+            layer_bytes,
+            cached: 0,
+            long: false,
+        })
+    }
+
+    /// Describes the id at a position to the kernels.
+    pub(super) fn row(&self, position: usize) -> Row {
+        Row {
+            keys: self.cache.ptr().0,
+            layer_bytes: self.layer_bytes,
+            capacity: self.capacity as u32,
+            position: position as u32,
+            token: self.known.get(position).copied().unwrap_or(0),
+            is_long: u32::from(self.long),
+            tick: 0,
+            unused: 0,
+        }
+    }
+
+    /// Positions that must be computed before the next id can be sampled, with the long factors or not.
+    pub(super) fn uncached(&mut self, long: bool) -> Range<usize> {
+        if long != self.long {
+            self.long = long;
+            self.cached = 0;
+        }
+        self.cached..self.len
+    }
+
+    /// Forgets the ids from `len` on.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.known.truncate(len);
+        self.len = len;
+        self.cached = self.cached.min(len);
+    }
+
+    /// Bytes of its cache.
+    pub(super) fn cache_bytes(&self) -> u64 {
+        self.cache.bytes
+    }
+}

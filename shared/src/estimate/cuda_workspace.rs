@@ -1,0 +1,151 @@
+//! What the CUDA engine holds beyond weights and KV cache. It allocates its buffers from these sizes, so that the
+//! estimate and the allocation are one number.
+
+use super::activations::{Attention, LOGIT_ROWS};
+use crate::decoder::{Attention as Heads, Decoder, Layer};
+use crate::dtype::DType;
+
+/// Rows (tokens) that go through the model at once: enough to keep the tensor cores busy.
+pub const CHUNK: u64 = 2048;
+
+/// What cuBLASLt may use as scratch.
+pub const GEMM_BYTES: u64 = 32 << 20;
+
+/// Most bytes of attention scores held at once, where they are written out and one row of each sequence needs less.
+const SCORE_BYTES: u64 = 64 << 20;
+
+/// Bytes of a row's description: `Row` of the engine.
+const ROW_BYTES: u64 = 40;
+
+/// Bytes of every buffer of the CUDA engine's workspace; allocated once, when a model is loaded.
+///
+/// Activations are held in the format of the weights, quantised ones beside bf16; the residual stream and logits in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CudaWorkspace {
+    /// Rows of a chunk.
+    pub rows: u64,
+    /// Rows whose scores are written out at once.
+    pub score_rows: u64,
+    /// Rows of logits held at once.
+    pub logit_rows: u64,
+    /// Residual stream, `[rows, hidden]`, f32.
+    pub residual: u64,
+    /// Normed rows, `[rows, hidden]`.
+    pub normed: u64,
+    /// `qkv_proj`, then `gate_up_proj`, `[rows, max(q + 2·kv, 2·intermediate)]`.
+    pub projected: u64,
+    /// Mixed values, then the gated MLP, `[rows, max(q, intermediate)]`.
+    pub mixed: u64,
+    /// Cosines and sines of every position, f32; twice where there are long factors.
+    pub rotary: u64,
+    /// Attention scores, `[score rows, heads, context]`, f32; none where they stay on the chip.
+    pub scores: u64,
+    /// The largest quantised weight in bf16, for products over many rows.
+    pub panel: u64,
+    /// Last rows of sequences, `[logit rows, hidden]`, f32.
+    pub last: u64,
+    /// `[logit rows, vocab]`, f32.
+    pub logits: u64,
+    /// Which token of which sequence each row is: of a chunk and of a batch.
+    pub descriptions: u64,
+    /// Scratch of cuBLASLt.
+    pub gemm: u64,
+}
+
+impl CudaWorkspace {
+    /// Sizes for sequences of up to `context` tokens, `batch` of them at once.
+    #[must_use]
+    pub fn new(
+        decoder: &Decoder,
+        dtype: DType,
+        attention: Attention,
+        has_long_factors: bool,
+        context: u64,
+        batch: u64,
+    ) -> Self {
+        let widest_of = |width: fn(&Layer) -> usize| decoder.widest(width) as u64;
+        let [hidden, vocab] = [decoder.hidden_size, decoder.vocab_size].map(|n| n as u64);
+        let intermediate = widest_of(|layer| layer.mlp.active_width());
+        let qkv = widest_of(|layer| layer.attention.projected_width());
+        let query = widest_of(|layer| layer.attention.mixed_width());
+        let heads = widest_of(|layer| match layer.attention {
+            Heads::Heads { heads, .. } | Heads::Latent { heads, .. } => heads,
+        });
+        let act = if dtype == DType::F32 { 4 } else { 2 };
+        let logit_rows = batch.max(LOGIT_ROWS);
+        let rows = context.min(CHUNK).max(logit_rows);
+        let row_scores = heads.saturating_mul(context).saturating_mul(4);
+        let score_rows = (SCORE_BYTES / row_scores.max(1)).clamp(batch.max(1), rows);
+        let values = |rows: u64, columns: u64, bytes: u64| rows.saturating_mul(columns).saturating_mul(bytes);
+        let is_eager = attention == Attention::Eager;
+        let is_quantized = !dtype.is_float();
+        let largest = values(hidden, qkv.max(query).max(2 * intermediate).max(vocab), 2);
+        Self {
+            rows,
+            score_rows: if is_eager { score_rows } else { 0 },
+            logit_rows,
+            residual: values(rows, hidden, 4),
+            normed: values(rows, hidden, act),
+            projected: values(rows, qkv.max(2 * intermediate), act),
+            mixed: values(rows, query.max(intermediate), act),
+            rotary: values(context, decoder.rotary_dim as u64, if has_long_factors { 8 } else { 4 }),
+            scores: if is_eager { score_rows.saturating_mul(row_scores) } else { 0 },
+            panel: if is_quantized { largest } else { 0 },
+            last: values(logit_rows, hidden, 4),
+            logits: values(logit_rows, vocab, 4),
+            descriptions: values(rows + batch, ROW_BYTES, 1),
+            gemm: GEMM_BYTES,
+        }
+    }
+
+    /// Bytes of all buffers.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let Self {
+            residual,
+            normed,
+            projected,
+            mixed,
+            rotary,
+            scores,
+            panel,
+            last,
+            logits,
+            descriptions,
+            gemm,
+            ..
+        } = *self;
+        [residual, normed, projected, mixed, rotary, scores, panel, last, logits, descriptions, gemm]
+            .iter()
+            .fold(0, |sum: u64, bytes| sum.saturating_add(*bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phi3_mini_by_hand() {
+        let decoder = Decoder::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
+        let fused = CudaWorkspace::new(&decoder, DType::Bf16, Attention::Fused, false, 4096, 1);
+        let rows = 2048 * (4 * 3072 + 2 * (3072 + 16384 + 8192));
+        let rest = 4096 * 96 * 4 + 16 * (3072 + 32064) * 4 + (2048 + 1) * 40 + (32 << 20);
+        assert_eq!(fused.bytes(), rows + rest);
+        let eager = CudaWorkspace::new(&decoder, DType::Bf16, Attention::Eager, false, 4096, 1);
+        // A row of scores takes 32 × 4096 × 4 bytes: 128 of them are 64 MiB.
+        assert_eq!((eager.score_rows, eager.bytes() - fused.bytes()), (128, 64 << 20));
+        let quantized = CudaWorkspace::new(&decoder, DType::Q8_0, Attention::Fused, false, 4096, 1);
+        assert_eq!(quantized.bytes() - fused.bytes(), 32064 * 3072 * 2);
+    }
+
+    #[test]
+    fn no_size_overflows() {
+        let decoder = Decoder::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
+        let huge = u64::MAX / 64;
+        assert_eq!(
+            CudaWorkspace::new(&decoder, DType::F32, Attention::Eager, true, huge, 1).bytes(),
+            u64::MAX
+        );
+    }
+}
