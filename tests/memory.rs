@@ -94,15 +94,7 @@ fn counted_bytes_are_those_predicted() {
         ("grouped", &grouped, DType::F16, 3000),
     ] {
         let checkpoint = block_on(synthetic_checkpoint(config, 1, dtype)).expect("a checkpoint");
-        let plan = LoadPlan {
-            config: config.clone(),
-            dtype,
-            kv_dtype: dtype,
-            attention: Attention::Eager,
-            context,
-            batch: 1,
-            low_cpu_mem_usage: true,
-        };
+        let plan = LoadPlan::new(config.clone(), dtype, context);
         let load = |plan: &LoadPlan| {
             block_on(CandleEngine::load(&checkpoint, plan, &mut |_| ControlFlow::Continue(())))
                 .expect("loads")

@@ -56,6 +56,13 @@ impl From<ErrorObject> for CliError {
     }
 }
 
+/// The system refused something that it never should: a thread, a timer.
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        Self::internal(error.to_string())
+    }
+}
+
 impl From<FilesError> for CliError {
     fn from(error: FilesError) -> Self {
         ErrorObject::from(error).into()

@@ -1,10 +1,16 @@
 //! Who starts a worker. How it talks is `worker_client`'s matter, so that workers elsewhere change this file only.
 
-use std::io;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
+use phi3::api::worker::Probe;
+use phi3::engine::DeviceInfo;
+use phi3::placement::DeviceId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Starts workers.
@@ -68,16 +74,39 @@ const ENVIRONMENT: [&str; 10] = [
     "CUDA_VISIBLE_DEVICES",
 ];
 
+fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    ENVIRONMENT.iter().filter_map(|key| Some((*key, std::env::var_os(key)?)))
+}
+
+/// Most that is read of an answer to a probe.
+const MAX_PROBE_BYTES: u64 = 1 << 20;
+
+/// The worker for NVIDIA: a binary of its own, because it does not start where there is no driver.
+const CUDA_WORKER: &str = "preflight-worker-cuda";
+
+/// A driver that takes longer to tell its devices is as good as none.
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
+
 impl Local {
-    /// `$PREFLIGHT_WORKER`, else `preflight-worker` beside this binary.
+    /// The worker for a device (`auto` where none is named): `$PREFLIGHT_WORKER`, else beside this binary
+    /// `preflight-worker-cuda` for CUDA devices and `preflight-worker` for all others.
     ///
     /// # Errors
-    /// Neither is there.
-    pub fn find() -> io::Result<Self> {
-        let program = match std::env::var_os("PREFLIGHT_WORKER") {
-            Some(path) => PathBuf::from(path),
-            None => std::env::current_exe()?.with_file_name("preflight-worker"),
+    /// It is not there.
+    pub fn find(device: Option<&str>) -> io::Result<Self> {
+        if let Some(path) = std::env::var_os("PREFLIGHT_WORKER") {
+            return Self::at(path.into());
+        }
+        let beside = std::env::current_exe()?;
+        let cuda = beside.with_file_name(CUDA_WORKER);
+        let wants_cuda = match device.unwrap_or("auto") {
+            "auto" => cuda.is_file() && probe(&cuda).is_ok_and(|probe| has_cuda(&probe)),
+            named => named.starts_with("cuda") && cuda.is_file(),
         };
+        Self::at(if wants_cuda { cuda } else { beside.with_file_name("preflight-worker") })
+    }
+
+    fn at(program: PathBuf) -> io::Result<Self> {
         if program.is_file() {
             return Ok(Self { program });
         }
@@ -89,12 +118,77 @@ impl Local {
     }
 }
 
+fn has_cuda(probe: &Probe) -> bool {
+    probe.devices.iter().any(|info| {
+        !info.is_software && matches!(&info.device, DeviceId::Gpu { backend, .. } if backend == "cuda")
+    })
+}
+
+/// Every device that a worker of this installation can use, each once. Blocks as [`probe`] does.
+///
+/// # Errors
+/// There is no worker, or `$PREFLIGHT_WORKER` does not answer.
+pub fn devices() -> io::Result<Vec<DeviceInfo>> {
+    let mut devices: Vec<DeviceInfo> = Vec::new();
+    let cuda = Local::find(Some("cuda:0"))?.program;
+    let cpu = Local::find(Some("cpu"))?.program;
+    for program in if cuda == cpu { vec![cpu] } else { vec![cuda, cpu] } {
+        match probe(&program) {
+            Ok(found) => devices.extend(found.devices),
+            // The driver that this one needs may not be here; the others do without.
+            Err(error) if program.ends_with(CUDA_WORKER) => {
+                tracing::info!(%error, "{CUDA_WORKER} finds no device");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let mut seen = BTreeSet::new();
+    devices.retain(|info| seen.insert(info.device.clone()));
+    Ok(devices)
+}
+
+/// Asks a worker for the devices that it can use. Blocks for as long as its drivers take to start, at most 20 s.
+///
+/// # Errors
+/// It does not run, does not answer in time, or answers something else.
+pub fn probe(program: &Path) -> io::Result<Probe> {
+    let mut child = std::process::Command::new(program)
+        .arg("--probe")
+        .env_clear()
+        .envs(environment())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut stdout = child.stdout.take().ok_or_else(|| io::Error::other("its stdout is missing"))?;
+    let answer = std::thread::spawn(move || {
+        let mut answer = Vec::new();
+        stdout.by_ref().take(MAX_PROBE_BYTES).read_to_end(&mut answer).map(|_read| answer)
+    });
+    let begun = Instant::now();
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status,
+            None if begun.elapsed() > PROBE_LIMIT => {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not tell its devices in time"));
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    if !status.success() {
+        return Err(io::Error::other(format!("it ended by {}", name_of(status))));
+    }
+    let answer = answer.join().map_err(|_panic| io::Error::other("its answer could not be read"))??;
+    Ok(serde_json::from_slice(&answer)?)
+}
+
 impl Launcher for Local {
     fn launch(&self) -> io::Result<Launched> {
-        let environment = ENVIRONMENT.iter().filter_map(|key| Some((key, std::env::var_os(key)?)));
         let mut child = tokio::process::Command::new(&self.program)
             .env_clear()
-            .envs(environment)
+            .envs(environment())
             // A group of its own: Ctrl-C in a terminal reaches us, who end the worker in order.
             .process_group(0)
             .stdin(Stdio::piped())

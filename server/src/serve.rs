@@ -164,8 +164,8 @@ impl Server {
 struct FoundLate;
 
 impl Launchers for FoundLate {
-    fn launcher(&self, _device: &str) -> io::Result<Box<dyn Launcher>> {
-        Ok(Box::new(Local::find()?))
+    fn launcher(&self, device: &str) -> io::Result<Box<dyn Launcher>> {
+        Ok(Box::new(Local::find(Some(device))?))
     }
 }
 

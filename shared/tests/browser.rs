@@ -108,7 +108,7 @@ async fn the_engine_generates_what_it_does_on_the_host() {
     use phi3::candle_engine::CandleEngine;
     use phi3::config::{Fields, ModelConfig};
     use phi3::dtype::DType;
-    use phi3::engine::{Attention, Engine as _, LoadPlan, Sampling, SequenceId};
+    use phi3::engine::{Engine as _, LoadPlan, Sampling, SequenceId};
     use phi3::generate::{Request, generate};
     use phi3::weights::{BytesSource, Checkpoint};
     use serde_json::Value;
@@ -122,15 +122,11 @@ async fn the_engine_generates_what_it_does_on_the_host() {
     };
     let (prompt, expected) = (ids("/greedy/prompt"), ids("/greedy/ids"));
     let fields = Fields::from_map(case["config"].as_object().expect("a config").clone());
-    let plan = LoadPlan {
-        config: ModelConfig::from_fields(&fields).expect("a phi3 config"),
-        dtype: DType::F32,
-        kv_dtype: DType::F32,
-        attention: Attention::Eager,
-        context: prompt.len() + expected.len(),
-        batch: 1,
-        low_cpu_mem_usage: true,
-    };
+    let plan = LoadPlan::new(
+        ModelConfig::from_fields(&fields).expect("a phi3 config"),
+        DType::F32,
+        prompt.len() + expected.len(),
+    );
     let file = ("model.safetensors".to_owned(), BytesSource(WEIGHTS));
     let checkpoint = Checkpoint::from_safetensors(vec![file]).await.expect("a checkpoint");
     let load = CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(())).await;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use phi3::candle_engine::CandleEngine;
 use phi3::config::ModelConfig;
 use phi3::dtype::DType;
-use phi3::engine::{Attention, Diagnostics, Engine, LoadPlan, Sampling, SequenceId};
+use phi3::engine::{Diagnostics, Engine, LoadPlan, Sampling, SequenceId};
 use phi3::generate::{Request, generate};
 use phi3::weights::{BytesSource, Checkpoint};
 use pollster::block_on;
@@ -31,15 +31,7 @@ fn main() {
     let config = ModelConfig::parse(&read("config.json")).expect("a phi3 config");
     let file = ("model.safetensors".to_owned(), BytesSource(read("model.safetensors")));
     let checkpoint = block_on(Checkpoint::from_safetensors(vec![file])).expect("a checkpoint");
-    let plan = LoadPlan {
-        config,
-        dtype,
-        kv_dtype: dtype,
-        attention: Attention::Eager,
-        context: prompt + new,
-        batch: 1,
-        low_cpu_mem_usage: true,
-    };
+    let plan = LoadPlan::new(config, dtype, prompt + new);
     let start = Instant::now();
     let mut engine =
         block_on(CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(()))).expect("loads");

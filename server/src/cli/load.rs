@@ -17,7 +17,7 @@ use crate::error::CliError;
 pub(super) struct Args {
     /// Model directory, *.safetensors, index JSON, *.gguf, or hf:ORG/NAME[@REV] that is in the cache.
     path: String,
-    /// Device: auto or cpu [default: auto].
+    /// Device: auto, cpu, cuda:N or wgpu:N [default: auto].
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// JSON file of overrides, in Hugging Face's field names.

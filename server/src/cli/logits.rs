@@ -31,7 +31,7 @@ pub(super) struct Args {
     /// JSON file with an array of token ids.
     #[arg(long, value_name = "FILE")]
     tokens_file: Option<PathBuf>,
-    /// Device: auto or cpu [default: auto].
+    /// Device: auto, cpu, cuda:N or wgpu:N [default: auto].
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Format to hold and multiply the weights in [default: as stored].

@@ -3,8 +3,10 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
+use phi3::api::ErrorObject;
 use phi3::api::worker::{Load, Loaded, Message, Request};
 use phi3::engine::{LoadProgress, LoadStage};
+use phi3::load_config::LoadConfig;
 use phi3::units::format_bytes;
 use preflight_files::Source;
 use tokio_util::sync::CancellationToken;
@@ -21,17 +23,13 @@ pub(super) fn with_model<T>(
 ) -> Result<T, CliError> {
     // The worker sees no token and no network: what is on the Hub must be in the cache.
     let load = Load { path: Source::on_this_machine(&load.path)?, ..load };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CliError::internal(error.to_string()))?;
-    let result = runtime.block_on(async {
-        let cancel = CancellationToken::new();
-        let on_signal = cancel.clone();
-        tokio::spawn(async move {
-            tokio::signal::ctrl_c().await.ok();
-            on_signal.cancel();
-        });
+    let overrides = LoadConfig::from_map(&load.load_config).map_err(|error| ErrorObject::from(&error))?;
+    // One that names several devices is judged by the worker.
+    let device = load.device.clone().or(overrides.single_device().ok().flatten());
+    let result = on_runtime(async |cancel| {
+        let local = Local::find(device.as_deref())?;
         let mut worker =
-            Worker::start(&Local::find()?, Limits::default(), Arc::new(LogRing::default()), cancel).await?;
+            Worker::start(&local, Limits::default(), Arc::new(LogRing::default()), cancel).await?;
         let mut progress = Progress::new();
         let request = Request::Load(load);
         let loaded = worker.call("loading", &request, |message| match message {
@@ -61,18 +59,34 @@ pub(super) fn with_model<T>(
     })
 }
 
+/// Runs what talks to workers. Ctrl-C cancels the token, and so whatever a worker does.
+pub(super) fn on_runtime<T, E: From<io::Error>>(
+    work: impl AsyncFnOnce(CancellationToken) -> Result<T, E>,
+) -> Result<T, E> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        let on_signal = cancel.clone();
+        tokio::spawn(async move {
+            tokio::signal::ctrl_c().await.ok();
+            on_signal.cancel();
+        });
+        work(cancel).await
+    })
+}
+
 /// A line on stderr that is written over, where stderr is a terminal.
-struct Progress {
+pub(super) struct Progress {
     shown: bool,
     is_terminal: bool,
 }
 
 impl Progress {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { shown: false, is_terminal: io::stderr().is_terminal() }
     }
 
-    fn show(&mut self, LoadProgress { stage, done_bytes, total_bytes }: LoadProgress) {
+    pub(super) fn show(&mut self, LoadProgress { stage, done_bytes, total_bytes }: LoadProgress) {
         if !self.is_terminal {
             return;
         }
@@ -86,7 +100,7 @@ impl Progress {
         self.shown = true;
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         if self.shown {
             write!(io::stderr(), "\r\x1b[K").ok();
             self.shown = false;

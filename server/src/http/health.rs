@@ -19,6 +19,6 @@ pub(super) async fn ready(State(state): State<AppState>) -> Result<Json<Value>, 
         return Err(HttpError::new("shutting_down", "the server is shutting down"));
     }
     state.store.check().await?;
-    Local::find().map_err(|error| HttpError::new("worker_not_started", error.to_string()))?;
+    Local::find(Some("cpu")).map_err(|error| HttpError::new("worker_not_started", error.to_string()))?;
     Ok(Json(json!({ "status": "ready" })))
 }

@@ -16,7 +16,7 @@ use phi3::api::worker::{self, FrameError, Message, PROTOCOL_VERSION, Request};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// The link to whoever started this worker.
-pub(super) struct Link {
+pub(crate) struct Link {
     messages: Arc<Mutex<File>>,
     requests: Receiver<Request>,
     cancelled: Arc<AtomicBool>,
@@ -27,7 +27,7 @@ impl Link {
     ///
     /// # Errors
     /// Nobody is there.
-    pub(super) fn open(messages: File) -> io::Result<Self> {
+    pub(crate) fn open(messages: File) -> io::Result<Self> {
         let messages = Arc::new(Mutex::new(messages));
         let cancelled = Arc::new(AtomicBool::new(false));
         let hello =
@@ -69,7 +69,7 @@ impl Link {
     }
 
     /// The next request; `None` where there will be none.
-    pub(super) fn next(&self) -> Option<Request> {
+    pub(crate) fn next(&self) -> Option<Request> {
         let request = self.requests.recv().ok();
         // A cancel that came too late was meant for the request before.
         self.cancelled.store(false, Ordering::Relaxed);
@@ -77,14 +77,14 @@ impl Link {
     }
 
     /// Says something. One that nobody hears ends the process.
-    pub(super) fn say(&self, message: &Message) {
+    pub(crate) fn say(&self, message: &Message) {
         if write(&self.messages, message).is_err() {
             process::exit(0);
         }
     }
 
     /// Whether to go on.
-    pub(super) fn flow(&self) -> ControlFlow<()> {
+    pub(crate) fn flow(&self) -> ControlFlow<()> {
         if self.cancelled.load(Ordering::Relaxed) {
             ControlFlow::Break(())
         } else {

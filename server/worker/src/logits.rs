@@ -10,7 +10,7 @@ use phi3::engine::Diagnostics;
 use phi3::weights::safetensors::{Layout, NewTensor};
 
 /// Writes one tensor `logits`, f32 `[tokens, vocab_size]`, beside `out` and then in its place.
-pub(super) async fn write<E: Diagnostics>(
+pub(crate) async fn write<E: Diagnostics>(
     engine: &mut E,
     vocab_size: usize,
     tokens: &[u32],

@@ -12,13 +12,13 @@ use phi3::weights::Checkpoint;
 use preflight_files::{Model, WeightFile};
 
 /// A load that is decided, and what the estimator says of it.
-pub(super) struct Planned {
-    pub(super) plan: LoadPlan,
-    pub(super) resolved: Resolved,
+pub(crate) struct Planned {
+    pub(crate) plan: LoadPlan,
+    pub(crate) resolved: Resolved,
 }
 
 /// The overrides of a request, and the config under them.
-pub(super) fn overrides(model: &Model, load: &Load) -> Result<(LoadConfig, ModelConfig), ErrorObject> {
+pub(crate) fn overrides(model: &Model, load: &Load) -> Result<(LoadConfig, ModelConfig), ErrorObject> {
     let overrides = LoadConfig::from_map(&load.load_config).map_err(|error| ErrorObject::from(&error))?;
     if let Some(error) = overrides.refusals().first() {
         return Err(error.into());
@@ -27,20 +27,16 @@ pub(super) fn overrides(model: &Model, load: &Load) -> Result<(LoadConfig, Model
     Ok((overrides, config))
 }
 
-/// Decides everything that a request and its overrides leave open. `context` is the longest sequence.
-pub(super) fn plan(
+/// Decides everything that a request and its overrides leave open. `context` is the longest sequence, `device` where
+/// the model goes.
+pub(crate) fn plan(
     load: &Load,
     overrides: &LoadConfig,
     config: &ModelConfig,
     checkpoint: &Checkpoint<WeightFile>,
     context: Option<usize>,
+    device: DeviceId,
 ) -> Result<Planned, ErrorObject> {
-    let named = overrides.single_device().map_err(|error| ErrorObject::from(&error))?;
-    let device = load.device.as_deref().or(named.as_deref()).unwrap_or("auto");
-    if !["auto", "cpu"].contains(&device) {
-        let message = format!("{device}: no such device; this build computes on the CPU: give cpu or auto");
-        return Err(ErrorObject::new("device_absent", message).at("device"));
-    }
     let options = overrides.options(&Options {
         dtype: load.dtype.map(Into::into),
         context: context.map(|tokens| tokens as u64),
@@ -53,13 +49,12 @@ pub(super) fn plan(
     let dtype = resolved.format.plain().unwrap_or_else(|| resolved.format.compute_dtype());
     let planned = Planned {
         plan: LoadPlan {
-            config: config.clone(),
-            dtype,
+            device,
             kv_dtype: resolved.kv_dtype,
             attention: resolved.attn,
-            context: resolved.context as usize,
             batch: resolved.batch as usize,
             low_cpu_mem_usage: overrides.low_cpu_mem_usage.unwrap_or(true),
+            ..LoadPlan::new(config.clone(), dtype, resolved.context as usize)
         },
         resolved,
     };
@@ -78,7 +73,7 @@ pub(super) fn plan(
 
 impl Planned {
     /// What the estimator says of the load, term by term.
-    pub(super) fn predicted(&self, checkpoint: &Checkpoint<WeightFile>) -> Memory {
+    pub(crate) fn predicted(&self, checkpoint: &Checkpoint<WeightFile>) -> Memory {
         let report =
             estimate::memory(&self.plan.config.decoder(), Some(checkpoint.tensors()), &self.resolved);
         Memory {

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, setrlimit};
 /// Makes the process harmless, and hands out the one stream that carries messages.
 ///
 /// From here on, whatever a library prints goes to the log. No core is dumped: it would hold the model.
-pub(super) fn harden() -> io::Result<File> {
+pub(crate) fn harden() -> io::Result<File> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     // Should the parent be gone already, the end of stdin tells.
     #[cfg(target_os = "linux")]
@@ -27,14 +27,14 @@ pub(super) fn harden() -> io::Result<File> {
 /// Memory of this process that is resident: now, and at most since [`forget_peak`]. In bytes, 0 where the system does
 /// not tell.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Resident {
-    pub(super) now_bytes: u64,
-    pub(super) peak_bytes: u64,
+pub(crate) struct Resident {
+    pub(crate) now_bytes: u64,
+    pub(crate) peak_bytes: u64,
 }
 
 /// What is resident.
 #[cfg(target_os = "linux")]
-pub(super) fn resident() -> Resident {
+pub(crate) fn resident() -> Resident {
     // Not `getrusage`: its peak is inherited from whoever started this process, and was the server's then.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let bytes = |key: &str| {
@@ -46,7 +46,7 @@ pub(super) fn resident() -> Resident {
 
 /// What is resident; the system tells the peak alone.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn resident() -> Resident {
+pub(crate) fn resident() -> Resident {
     use nix::sys::resource::{UsageWho, getrusage};
     // Kilobytes everywhere but on macOS.
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
@@ -55,14 +55,43 @@ pub(super) fn resident() -> Resident {
     Resident { now_bytes: peak_bytes, peak_bytes }
 }
 
+/// The machine that this runs on, as far as the system tells.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Host {
+    /// What its processor is called.
+    pub(crate) processor: Option<String>,
+    pub(crate) total_bytes: Option<u64>,
+    /// What could be had now without swapping.
+    pub(crate) free_bytes: Option<u64>,
+}
+
+/// What the system tells of the host.
+pub(crate) fn host() -> Host {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.trim_start_matches([' ', '\t', ':']).trim().to_owned())
+    };
+    let memory = read("/proc/meminfo");
+    let bytes = |key: &str| {
+        let kib: u64 = field(&memory, key)?.strip_suffix(" kB")?.parse().ok()?;
+        kib.checked_mul(1024)
+    };
+    Host {
+        processor: field(&read("/proc/cpuinfo"), "model name"),
+        total_bytes: bytes("MemTotal"),
+        free_bytes: bytes("MemAvailable"),
+    }
+}
+
 /// Lets the peak begin anew, where the system can: a model that was here before is not this one's memory.
-pub(super) fn forget_peak() {
+pub(crate) fn forget_peak() {
     #[cfg(target_os = "linux")]
     std::fs::write("/proc/self/clear_refs", "5").ok();
 }
 
 /// Tells why in the log and ends.
-pub(super) fn fail(message: &str) -> ExitCode {
+pub(crate) fn fail(message: &str) -> ExitCode {
     writeln!(io::stderr(), "preflight-worker {message}").ok();
     ExitCode::FAILURE
 }

@@ -1,16 +1,16 @@
-//! Requests in, one at a time; at most one loaded model.
+//! A loaded model, whatever computes it.
 
 use phi3::api::ErrorObject;
-use phi3::api::worker::{Load, Loaded, Message, Request, Validate};
-use phi3::candle_engine::CandleEngine;
+use phi3::api::worker::{self, Message, Validate};
 use phi3::config::ModelConfig;
-use phi3::engine::{Diagnostics as _, Engine as _, EngineError, LoadProgress, Memory, Sampling, SequenceId};
+use phi3::engine::{Diagnostics, Engine, EngineError, LoadProgress, Memory, Sampling, SequenceId};
 use phi3::platform::Instant;
 use phi3::validate::{self, PredictedMeasured, Run};
-use preflight_files::{Model, Source};
+use pollster::block_on;
+use preflight_files::Model;
 
 use crate::link::Link;
-use crate::plan::{overrides, plan};
+use crate::plan::Planned;
 use crate::text::Text;
 use crate::{logits, process};
 
@@ -19,123 +19,87 @@ const PROGRESS_MS: f64 = 50.0;
 
 const SEQUENCE: SequenceId = SequenceId(0);
 
-/// A loaded model and what is needed to run it.
-struct Session {
-    engine: CandleEngine,
+/// A loaded model as requests see it.
+pub(crate) trait Loaded {
+    /// What is told of the load.
+    fn told(&self) -> worker::Loaded;
+    /// Runs a validation; its tokens are told as they come.
+    fn validate(&mut self, link: &Link, spec: &Validate) -> Result<Message, ErrorObject>;
+    /// Writes the logits of a sequence to a file.
+    fn logits(&mut self, tokens: &[u32], out: &str) -> Result<(), ErrorObject>;
+}
+
+/// A model of which everything is decided and checked, its weights not yet read.
+pub(crate) struct Prepared {
+    pub(crate) model: Model,
+    pub(crate) config: ModelConfig,
+    pub(crate) text: Text,
+    pub(crate) planned: Planned,
+    /// When the request came.
+    pub(crate) start: Instant,
+    /// Resident in this process before the engine came: code, headers, tokenizer.
+    pub(crate) base_bytes: u64,
+}
+
+struct Session<E> {
+    engine: E,
     config: ModelConfig,
     text: Text,
-    context: usize,
-    predicted: Memory,
-    load_ms: f64,
-    /// Resident in this process before the engine came: code, headers, tokenizer.
+    told: worker::Loaded,
     base_bytes: u64,
 }
 
-/// Answers requests until there are no more.
-pub(super) fn run(link: &Link) {
-    let mut session = None;
-    while let Some(request) = link.next() {
-        let answer = pollster::block_on(answer(link, &mut session, request));
-        link.say(&answer.unwrap_or_else(Message::Error));
-    }
-}
-
-async fn answer(
+/// Reads the weights into an engine.
+pub(crate) fn load<E: Engine + Diagnostics + 'static>(
+    prepared: Prepared,
     link: &Link,
-    session: &mut Option<Session>,
-    request: Request,
-) -> Result<Message, ErrorObject> {
-    let not_loaded = || ErrorObject::new("not_loaded", "no model is loaded");
-    match request {
-        Request::Load(load) => {
-            // Two models never stand in memory together.
-            *session = None;
-            let (loaded, message) = open(link, &load).await?;
-            *session = Some(loaded);
-            Ok(message)
-        }
-        Request::Validate(spec) => session.as_mut().ok_or_else(not_loaded)?.validate(link, &spec).await,
-        Request::Logits { tokens, out } => {
-            let session = session.as_mut().ok_or_else(not_loaded)?;
-            logits::write(&mut session.engine, session.config.vocab_size, &tokens, &out).await?;
-            Ok(Message::Done)
-        }
-        // Heard by the listener; as answers to themselves they mean nothing.
-        Request::Cancel | Request::Shutdown => Ok(Message::Done),
-    }
-}
-
-async fn open(link: &Link, load: &Load) -> Result<(Session, Message), ErrorObject> {
-    process::forget_peak();
-    let start = Instant::now();
-    let source = Source::resolve(&load.path)?;
-    if let Source::Hub(hub) = &source {
-        let message = format!("{hub}: a worker reads this machine alone; give the directory of its snapshot");
-        return Err(ErrorObject::new("not_downloaded", message).at(hub.to_string()));
-    }
-    let model = Model::open(&source)?;
-    let (overrides, config) = overrides(&model, load)?;
+) -> Result<Box<dyn Loaded>, ErrorObject> {
+    let Prepared { model, config, text, planned, start, base_bytes } = prepared;
     let checkpoint = model.checked_weights(&config.decoder())?;
-    let text = Text::open(&model, &config, &overrides)?;
-    let context = match (load.context, &load.validate) {
-        (None, Some(spec)) => Some(context(&config, text.prompt(&spec.prompt)?.len(), spec)?),
-        (context, _) => context,
-    };
-    let planned = plan(load, &overrides, &config, checkpoint, context)?;
-    let base_bytes = process::resident().now_bytes;
-    let mut told: Option<(Instant, LoadProgress)> = None;
+    let mut last: Option<(Instant, LoadProgress)> = None;
     let mut on_progress = |progress: LoadProgress| {
-        let is_news = told.is_none_or(|(when, last)| {
+        let is_news = last.is_none_or(|(when, last)| {
             last.stage != progress.stage
                 || progress.done_bytes == progress.total_bytes
                 || when.elapsed_ms() >= PROGRESS_MS
         });
         if is_news {
-            told = Some((Instant::now(), progress));
+            last = Some((Instant::now(), progress));
             link.say(&Message::Progress(progress));
         }
         link.flow()
     };
-    let engine = CandleEngine::load(checkpoint, &planned.plan, &mut on_progress).await;
+    let engine = block_on(E::load(checkpoint, &planned.plan, &mut on_progress));
     let mut engine = engine.map_err(|error| refused(&error))?;
 
     let load_ms = start.elapsed_ms();
     let predicted = planned.predicted(checkpoint);
+    let context = planned.plan.context;
     // A cache of the whole context, to know now that there is room.
-    engine.open(SEQUENCE, planned.plan.context, &Sampling::GREEDY).await.map_err(|error| refused(&error))?;
+    block_on(engine.open(SEQUENCE, context, &Sampling::GREEDY)).map_err(|error| refused(&error))?;
     let memory = PredictedMeasured { predicted, measured: measured(engine.memory(), base_bytes) };
     engine.release(SEQUENCE);
-    let message = Message::Loaded(Loaded {
+    let told = worker::Loaded {
         engine: engine.info(),
         load_ms,
         params_total: checkpoint.parameter_count(),
-        context: planned.plan.context,
+        context,
         memory,
-    });
-    let context = planned.plan.context;
-    Ok((Session { engine, config, text, context, predicted, load_ms, base_bytes }, message))
+    };
+    Ok(Box::new(Session { engine, config, text, told, base_bytes }))
 }
 
-/// Longest sequence that a validation needs.
-fn context(config: &ModelConfig, prompt: usize, spec: &Validate) -> Result<usize, ErrorObject> {
-    let positions = config.max_position_embeddings;
-    if prompt + spec.max_new_tokens > positions {
-        let message = format!(
-            "{prompt} prompt tokens and {} new ones exceed the model's {positions} positions",
-            spec.max_new_tokens
-        );
-        return Err(ErrorObject::new("context_too_long", message));
+impl<E: Engine + Diagnostics> Loaded for Session<E> {
+    fn told(&self) -> worker::Loaded {
+        self.told.clone()
     }
-    Ok(validate::context(config, prompt, spec.max_new_tokens, spec.probe))
-}
 
-impl Session {
-    async fn validate(&mut self, link: &Link, spec: &Validate) -> Result<Message, ErrorObject> {
+    fn validate(&mut self, link: &Link, spec: &Validate) -> Result<Message, ErrorObject> {
         let prompt = self.text.prompt(&spec.prompt)?;
-        let needed = context(&self.config, prompt.len(), spec)?;
-        if needed > self.context {
+        let needed = validate::context(&self.config, prompt.len(), spec.max_new_tokens, spec.probe);
+        if needed > self.told.context {
             let message =
-                format!("needs a context of {needed} tokens, the model was loaded for {}", self.context);
+                format!("needs a context of {needed} tokens, the model was loaded for {}", self.told.context);
             return Err(ErrorObject::new("sequence_full", message));
         }
         let filler = self.text.filler()?;
@@ -146,8 +110,8 @@ impl Session {
             stop_ids: &stop_ids,
             probes: spec.probe,
             filler: &filler,
-            load_ms: self.load_ms,
-            predicted: self.predicted,
+            load_ms: self.told.load_ms,
+            predicted: self.told.memory.predicted,
         };
         let mut stream = self.text.stream();
         let mut whole = String::new();
@@ -158,7 +122,8 @@ impl Session {
             link.flow()
         };
         let mut measure = |engine| measured(engine, self.base_bytes);
-        let report = validate::run(&mut self.engine, &self.config, &run, &mut on_token, &mut measure).await;
+        let report =
+            block_on(validate::run(&mut self.engine, &self.config, &run, &mut on_token, &mut measure));
         let mut report = report.map_err(|error| refused(&error))?;
         whole.push_str(&stream.finish());
         stream.failed()?;
@@ -167,6 +132,10 @@ impl Session {
             report.reason = format!("{}; {note}", report.reason);
         }
         Ok(Message::Report(Box::new(report)))
+    }
+
+    fn logits(&mut self, tokens: &[u32], out: &str) -> Result<(), ErrorObject> {
+        block_on(logits::write(&mut self.engine, self.config.vocab_size, tokens, out))
     }
 }
 
@@ -184,6 +153,7 @@ fn refused(error: &EngineError) -> ErrorObject {
     let object = ErrorObject::new(error.code(), error.to_string());
     match error {
         EngineError::Weights(weights) => object.at(&weights.file),
+        EngineError::OutOfMemory { phase, .. } => object.at(*phase),
         _ => object,
     }
 }

@@ -11,7 +11,7 @@ use phi3::api::ErrorObject;
 use phi3::tokenize::{Rendering, TokenizerError};
 
 /// The argument that makes this binary render and end.
-pub(super) const ARGUMENT: &str = "render-template";
+pub(crate) const ARGUMENT: &str = "render-template";
 
 /// Address space of a rendering, several times what the longest conversation takes.
 #[cfg(target_os = "linux")]
@@ -27,7 +27,7 @@ type Answer = Result<String, ErrorObject>;
 ///
 /// # Errors
 /// The template's own failure, or that it took more than it may.
-pub(super) fn render(rendering: &Rendering) -> Answer {
+pub(crate) fn render(rendering: &Rendering) -> Answer {
     let answered = ask(rendering).map_err(|error| {
         ErrorObject::new("internal", format!("the chat template's process cannot be run: {error}"))
     });
@@ -36,7 +36,7 @@ pub(super) fn render(rendering: &Rendering) -> Answer {
 }
 
 /// Reads one rendering, answers it and ends.
-pub(super) fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let done = limit().and_then(|()| {
         let rendering: Rendering = serde_json::from_reader(io::stdin().lock())?;
         let answer: Answer = rendering.run().map_err(|error| refused(&error));

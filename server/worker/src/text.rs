@@ -21,7 +21,7 @@ const FILLER: &str = "Rain fell on the harbour all night. In the morning the boa
     another, and the old men on the pier counted them: nineteen, twenty, twenty-one. ";
 
 /// The text side of a model.
-pub(super) struct Text {
+pub(crate) struct Text {
     tokenizer: Option<Tokenizer>,
     bos: Option<u32>,
     vocab_size: usize,
@@ -30,7 +30,7 @@ pub(super) struct Text {
 
 impl Text {
     /// Reads the tokenizer and the stop set from the model's files.
-    pub(super) fn open(
+    pub(crate) fn open(
         model: &Model,
         config: &ModelConfig,
         overrides: &LoadConfig,
@@ -51,12 +51,12 @@ impl Text {
     }
 
     /// Ids that end a generation.
-    pub(super) fn stop_ids(&self) -> &[u32] {
+    pub(crate) fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
     }
 
     /// Ids of a prompt; at least one.
-    pub(super) fn prompt(&self, source: &PromptSource) -> Result<Vec<u32>, ErrorObject> {
+    pub(crate) fn prompt(&self, source: &PromptSource) -> Result<Vec<u32>, ErrorObject> {
         let ids = match (&self.tokenizer, source) {
             (Some(tokenizer), PromptSource::Default) => {
                 let mut ids = tokenizer.encode(DEFAULT_PROMPT).map_err(|error| refused(&error))?;
@@ -88,7 +88,7 @@ impl Text {
     }
 
     /// Ids of a text that probes repeat.
-    pub(super) fn filler(&self) -> Result<Vec<u32>, ErrorObject> {
+    pub(crate) fn filler(&self) -> Result<Vec<u32>, ErrorObject> {
         let Some(tokenizer) = &self.tokenizer else { return Ok(self.made_up(64)) };
         let mut ids = tokenizer.encode(FILLER).map_err(|error| refused(&error))?;
         // In the middle of a text it would begin a new one.
@@ -97,12 +97,12 @@ impl Text {
     }
 
     /// A decoder for ids that arrive one at a time.
-    pub(super) fn stream(&self) -> Stream<'_> {
+    pub(crate) fn stream(&self) -> Stream<'_> {
         Stream { inner: self.tokenizer.as_ref().map(|tokenizer| tokenizer.stream(true)), failed: None }
     }
 
     /// What a report must say of its text, if anything.
-    pub(super) fn note(&self) -> Option<&'static str> {
+    pub(crate) fn note(&self) -> Option<&'static str> {
         self.tokenizer
             .is_none()
             .then_some("no tokenizer: made-up ids stand in for the prompt, and there is no text")
@@ -119,26 +119,26 @@ impl Text {
 }
 
 /// Text as it becomes certain; empty without a tokenizer.
-pub(super) struct Stream<'a> {
+pub(crate) struct Stream<'a> {
     inner: Option<TextStream<'a>>,
     failed: Option<TokenizerError>,
 }
 
 impl Stream<'_> {
     /// Takes an id and gives the text that has become certain.
-    pub(super) fn push(&mut self, id: u32) -> String {
+    pub(crate) fn push(&mut self, id: u32) -> String {
         let pushed = self.inner.as_mut().map(|inner| inner.push(id));
         self.keep(pushed)
     }
 
     /// Gives what was held back.
-    pub(super) fn finish(&mut self) -> String {
+    pub(crate) fn finish(&mut self) -> String {
         let finished = self.inner.take().map(TextStream::finish);
         self.keep(finished)
     }
 
     /// The first failure, if there was one.
-    pub(super) fn failed(self) -> Result<(), ErrorObject> {
+    pub(crate) fn failed(self) -> Result<(), ErrorObject> {
         self.failed.map_or(Ok(()), |error| Err(refused(&error)))
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::ErrorObject;
 use crate::dtype::DType;
-use crate::engine::{EngineInfo, LoadProgress};
+use crate::engine::{DeviceInfo, EngineInfo, LoadProgress};
 use crate::validate::{ProbeSet, Report};
 
 /// Raised with every change that an older peer would not understand.
@@ -46,7 +46,7 @@ pub enum Request {
 pub struct Load {
     /// Directory or file of weights.
     pub path: String,
-    /// `auto` or `cpu`, above the load config; `None` leaves it to that.
+    /// `auto`, `cpu`, `cuda:0`, `wgpu:0`, above the load config; `None` leaves it to that.
     pub device: Option<String>,
     /// The load config: overrides in Hugging Face's field names.
     pub load_config: Map<String, Value>,
@@ -131,6 +131,26 @@ pub struct Loaded {
     pub context: usize,
     /// Bytes by term, as predicted and as measured after the load.
     pub memory: crate::validate::PredictedMeasured,
+}
+
+/// What `preflight-worker --probe` prints: the devices that its engines can use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Package version of the worker.
+    pub build: String,
+    /// Devices, the preferred engine's first.
+    pub devices: Vec<DeviceInfo>,
+    /// Engines that found none.
+    pub absent: Vec<AbsentBackend>,
+}
+
+/// An engine without a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsentBackend {
+    /// `cuda`, `wgpu`.
+    pub backend: String,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// A frame that cannot be sent or believed.

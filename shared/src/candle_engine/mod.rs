@@ -22,12 +22,16 @@ use self::sequence::Sequence;
 use self::workspace::Workspace;
 use crate::dtype::DType;
 use crate::engine::{
-    Attention, Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt, Sampled, Sampling,
-    SequenceId,
+    Attention, DeviceInfo, Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt,
+    Sampled, Sampling, SequenceId,
 };
 use crate::estimate::weights_bytes;
+use crate::placement::DeviceId;
 use crate::rope::Rope;
 use crate::weights::{Checkpoint, WeightSource};
+
+/// Formats that weights can be held in.
+const DTYPES: [DType; 3] = [DType::F32, DType::Bf16, DType::F16];
 
 /// A Phi-3 model on a CPU.
 pub struct CandleEngine {
@@ -41,6 +45,20 @@ pub struct CandleEngine {
 }
 
 impl Engine for CandleEngine {
+    /// The host. What its processor is called and how much memory it has, only the system can tell.
+    async fn devices() -> Result<Vec<DeviceInfo>, EngineError> {
+        Ok(vec![DeviceInfo {
+            device: DeviceId::Cpu,
+            name: "CPU".to_owned(),
+            driver: None,
+            total_bytes: None,
+            free_bytes: None,
+            dtypes: DTYPES.to_vec(),
+            attention: vec![Attention::Eager],
+            is_software: false,
+        }])
+    }
+
     async fn load<S: WeightSource>(
         checkpoint: &Checkpoint<S>,
         plan: &LoadPlan,
@@ -253,11 +271,21 @@ impl CandleEngine {
 
 fn check_plan(plan: &LoadPlan) -> Result<(), EngineError> {
     for (what, dtype) in [("dtype", plan.dtype), ("kv dtype", plan.kv_dtype)] {
-        if ![DType::F32, DType::Bf16, DType::F16].contains(&dtype) {
+        if !DTYPES.contains(&dtype) {
             return Err(EngineError::Unavailable {
                 what: format!("{what} {dtype}"),
                 reason: "this engine computes in f32, bf16 and f16".to_owned(),
             });
+        }
+    }
+    for (what, is_asked, reason) in [
+        (plan.device.to_string(), plan.device != DeviceId::Cpu, "this engine computes on the CPU"),
+        ("a split".to_owned(), plan.split.is_some(), "this engine has one device"),
+        ("a budget".to_owned(), !plan.budgets.is_empty(), "this engine keeps no account"),
+        ("use_cache: false".to_owned(), !plan.use_cache, "this engine keeps keys and values"),
+    ] {
+        if is_asked {
+            return Err(EngineError::Unavailable { what, reason: reason.to_owned() });
         }
     }
     if plan.attention != Attention::Eager {

@@ -64,15 +64,7 @@ fn checkpoint(config: &ModelConfig, change: impl Fn(&str, &mut [f32])) -> Checkp
 }
 
 fn plan(config: &ModelConfig) -> LoadPlan {
-    LoadPlan {
-        config: config.clone(),
-        dtype: DType::F32,
-        kv_dtype: DType::F32,
-        attention: Attention::Eager,
-        context: 1200,
-        batch: 3,
-        low_cpu_mem_usage: true,
-    }
+    LoadPlan { batch: 3, ..LoadPlan::new(config.clone(), DType::F32, 1200) }
 }
 
 fn load(plan: &LoadPlan) -> CandleEngine {

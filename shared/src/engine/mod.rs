@@ -10,7 +10,7 @@ mod plan;
 mod sampling;
 
 pub use error::EngineError;
-pub use plan::{Attention, LoadPlan, LoadProgress, LoadStage, Memory};
+pub use plan::{Attention, DeviceInfo, LoadPlan, LoadProgress, LoadStage, Memory, Split};
 pub use sampling::{Sampler, Sampling, SamplingError};
 
 use std::ops::ControlFlow;
@@ -18,6 +18,7 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 use crate::dtype::DType;
+use crate::placement::DeviceId;
 use crate::weights::{Checkpoint, WeightSource};
 
 /// Names a sequence; chosen by the caller, unique while the sequence is open.
@@ -61,6 +62,13 @@ pub struct EngineInfo {
     reason = "engines stay on the thread that made them; a Send bound would shut out the browser"
 )]
 pub trait Engine: Sized {
+    /// The devices that it can compute on here. Asking may cost a driver's start, and a broken driver may end the
+    /// process: a server has it asked by another process.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] with the reason why there is none: no driver, no adapter.
+    async fn devices() -> Result<Vec<DeviceInfo>, EngineError>;
+
     /// Loads a checked checkpoint. `progress` is called at least once a tensor; breaking cancels.
     ///
     /// # Errors
@@ -129,4 +137,9 @@ pub trait Diagnostics {
 
     /// Bytes the engine holds now, and the peak of its temporaries since it was loaded.
     fn memory(&self) -> Memory;
+
+    /// The same for each device of a split; of an engine that has one device, nothing.
+    fn memory_by_device(&self) -> Vec<(DeviceId, Memory)> {
+        Vec::new()
+    }
 }

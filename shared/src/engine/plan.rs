@@ -5,12 +5,42 @@ use serde::{Deserialize, Serialize};
 use crate::config::ModelConfig;
 use crate::dtype::DType;
 pub use crate::estimate::activations::Attention;
+use crate::load_config::Budgets;
+use crate::placement::DeviceId;
+
+/// A device that an engine can compute on, as a probe finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// How it is asked for: `cpu`, `cuda:0`, `wgpu:0`.
+    pub device: DeviceId,
+    /// What its maker calls it.
+    pub name: String,
+    /// Its driver and the driver's version, where it has one.
+    pub driver: Option<String>,
+    /// Memory in all; `None` where nobody tells.
+    pub total_bytes: Option<u64>,
+    /// Memory that is free now; `None` where nobody tells.
+    pub free_bytes: Option<u64>,
+    /// Formats that weights can be held and multiplied in.
+    pub dtypes: Vec<DType>,
+    /// Ways to compute attention.
+    pub attention: Vec<Attention>,
+    /// A processor that plays a GPU: used where it is named, never chosen.
+    pub is_software: bool,
+}
 
 /// A resolved load: nothing in it is a default any more.
 #[derive(Debug, Clone)]
 pub struct LoadPlan {
     /// The model after overrides.
     pub config: ModelConfig,
+    /// Where it goes: a device of the engine that is asked. Of a split, the one that the embedding is on.
+    pub device: DeviceId,
+    /// Where each part goes, if not all to `device`.
+    pub split: Option<Split>,
+    /// Most bytes that the engine may hold on a device: weights, caches and activations, counted before each is
+    /// allocated. What the process takes beside them is not counted, and neither is what diagnostics hold for a moment.
+    pub budgets: Budgets,
     /// Format to hold and multiply weights in.
     pub dtype: DType,
     /// Format of the KV cache.
@@ -23,6 +53,55 @@ pub struct LoadPlan {
     pub batch: usize,
     /// True: one tensor at a time on the host. False: the whole checkpoint is read first.
     pub low_cpu_mem_usage: bool,
+    /// False: keys and values do not outlive a step, and every step computes the whole sequence.
+    pub use_cache: bool,
+}
+
+impl LoadPlan {
+    /// A plan in which everything else is plain: on the CPU, eager, one sequence, no budgets.
+    #[must_use]
+    pub fn new(config: ModelConfig, dtype: DType, context: usize) -> Self {
+        Self {
+            config,
+            device: DeviceId::Cpu,
+            split: None,
+            budgets: Budgets::new(),
+            dtype,
+            kv_dtype: if dtype.is_quantized() { DType::Bf16 } else { dtype },
+            attention: Attention::Eager,
+            context,
+            batch: 1,
+            low_cpu_mem_usage: true,
+            use_cache: true,
+        }
+    }
+}
+
+/// Where the parts of a model go that is on several devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// The embedding.
+    pub embedding: DeviceId,
+    /// Each decoder layer, with its cache.
+    pub layers: Vec<DeviceId>,
+    /// The last norm.
+    pub norm: DeviceId,
+    /// The head.
+    pub head: DeviceId,
+}
+
+impl Split {
+    /// All of a model on one device.
+    #[must_use]
+    pub fn whole(device: &DeviceId, layers: usize) -> Self {
+        let [embedding, norm, head] = [(); 3].map(|()| device.clone());
+        Self { embedding, layers: vec![device.clone(); layers], norm, head }
+    }
+
+    /// Every device that it names; some of them often.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceId> {
+        [&self.embedding, &self.norm, &self.head].into_iter().chain(&self.layers)
+    }
 }
 
 /// Where a load stands.

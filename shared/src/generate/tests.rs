@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::dtype::DType;
-use crate::engine::{EngineInfo, LoadPlan, LoadProgress};
+use crate::engine::{DeviceInfo, EngineInfo, LoadPlan, LoadProgress};
 use crate::weights::{Checkpoint, WeightSource};
 
 #[derive(Default)]
@@ -27,6 +27,10 @@ impl Counting {
 }
 
 impl Engine for Counting {
+    async fn devices() -> Result<Vec<DeviceInfo>, EngineError> {
+        Ok(Vec::new())
+    }
+
     async fn load<S: WeightSource>(
         _: &Checkpoint<S>,
         _: &LoadPlan,

@@ -1,7 +1,7 @@
 //! The run over a scripted engine: what it measures, where it fails.
 
 use super::*;
-use crate::engine::{EngineInfo, LoadPlan, LoadProgress, Prompt, Sampled};
+use crate::engine::{DeviceInfo, EngineInfo, LoadPlan, LoadProgress, Prompt, Sampled};
 use crate::weights::{Checkpoint, WeightSource};
 
 const VOCAB: u32 = 50;
@@ -34,6 +34,10 @@ impl Counting {
 }
 
 impl Engine for Counting {
+    async fn devices() -> Result<Vec<DeviceInfo>, EngineError> {
+        Ok(Vec::new())
+    }
+
     async fn load<S: WeightSource>(
         _: &Checkpoint<S>,
         _: &LoadPlan,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::model::tensors;
 use crate::support::model_dir::ModelDir;
-use crate::support::program::preflight;
+use crate::support::program::{preflight, program, run};
 use crate::support::tests_dir;
 
 fn object_keys(value: &Value) -> Vec<&str> {
@@ -230,4 +230,20 @@ fn logits_replace_nothing_but_a_file() {
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.stderr.contains("no regular file"), "{ran:?}");
     assert!(pipe.metadata().expect("still there").file_type().is_fifo());
+}
+
+/// What a server may know of devices without touching a driver.
+#[test]
+fn a_worker_tells_its_devices() {
+    let mut command = std::process::Command::new(program("preflight-worker"));
+    command.arg("--probe");
+    let ran = run(command);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let probe = ran.json();
+    let cpu = probe["devices"].as_array().expect("devices").iter().find(|info| info["device"] == "cpu");
+    let cpu = cpu.unwrap_or_else(|| panic!("no CPU: {probe}"));
+    let bytes = |key: &str| cpu[key].as_u64().unwrap_or_else(|| panic!("{key}: {cpu}"));
+    assert!(bytes("free_bytes") > 0 && bytes("free_bytes") <= bytes("total_bytes"), "{cpu}");
+    assert!(cpu["dtypes"].as_array().expect("formats").contains(&json!("bf16")), "{cpu}");
+    assert_eq!(cpu["is_software"], false);
 }

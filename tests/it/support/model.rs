@@ -7,7 +7,7 @@ use std::path::Path;
 use phi3::candle_engine::CandleEngine;
 use phi3::config::ModelConfig;
 use phi3::dtype::DType;
-use phi3::engine::{Attention, Diagnostics, Engine, EngineError, LoadPlan, Sampling, SequenceId};
+use phi3::engine::{Diagnostics, Engine, EngineError, LoadPlan, Sampling, SequenceId};
 use phi3::generate::{Generation, Request, generate};
 use phi3::weights::{BytesSource, Checkpoint};
 use pollster::block_on;
@@ -46,15 +46,7 @@ pub(crate) fn tensors(path: &Path) -> Tensors {
 
 /// A plan in which everything but these is plain.
 pub(crate) fn plan(config: &ModelConfig, dtype: DType, context: usize) -> LoadPlan {
-    LoadPlan {
-        config: config.clone(),
-        dtype,
-        kv_dtype: dtype,
-        attention: Attention::Eager,
-        context,
-        batch: 4,
-        low_cpu_mem_usage: true,
-    }
+    LoadPlan { batch: 4, ..LoadPlan::new(config.clone(), dtype, context) }
 }
 
 /// Loads without watching.
