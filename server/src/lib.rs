@@ -1,7 +1,8 @@
 //! The `preflight` command line and server.
 //!
 //! Reading order: [`cli`] takes the command; [`reports`] answers what CLI and HTTP share; [`import`] reads rows of load
-//! configs. [`launcher`] starts a worker and [`worker_client`] talks to it. [`serve`] is the server's life and [`http`]
+//! configs. [`launcher`] starts a worker and [`worker_client`] talks to it; [`climb`] runs the steps of a
+//! ladder. [`serve`] is the server's life and [`http`]
 //! its routes: [`registry`] knows models, [`ask`] makes a request an attempt, [`attempts`] are what goes on, [`runner`]
 //! runs them, [`ledger`] keeps them in the [`store`], [`loaded`] hands out loaded models, [`events`] tells of it all.
 //!
@@ -13,6 +14,7 @@ pub mod import;
 pub mod launcher;
 pub mod log_ring;
 pub mod worker_client;
+pub mod climb;
 pub mod processes;
 pub mod devices;
 pub mod environment;

@@ -8,7 +8,7 @@
 //!    [`placement`], [`load_config`], [`inspect`]
 //! 3. how it computes: [`engine`], [`generate`], `tokenize` (feature `tokenizer`)
 //! 4. engines: `candle_engine` (feature `candle`), `cuda_engine` (feature `cuda`)
-//! 5. use cases: [`validate`], [`export`], [`link`]
+//! 5. use cases: [`validate`], [`ladder`], [`export`], [`link`]
 //!
 //! [`api`] holds the words that travel between processes.
 //! Nothing here opens a file or a socket, spawns a process or sees HTML:
@@ -46,6 +46,7 @@ pub mod candle_engine;
 pub mod cuda_engine;
 
 pub mod validate;
+pub mod ladder;
 pub mod export;
 pub mod link;
 

@@ -176,16 +176,14 @@ fn load(dir: &Path, dtype: DType, batched: bool, start: Option<Instant>) -> Benc
     let checkpoint = checkpoint(dir);
     let kv = if dtype.is_float() { dtype } else { DType::Bf16 };
     let plan = LoadPlan {
-        config: config.clone(),
-        dtype,
+        device: "cuda:0".parse().expect("a device"),
         kv_dtype: kv,
         attention: match std::env::var("ATTENTION").as_deref() {
             Ok("eager") => Attention::Eager,
             _ => Attention::Fused,
         },
-        context: config.max_position_embeddings.min(4096),
         batch: if batched { 32 } else { 1 },
-        low_cpu_mem_usage: true,
+        ..LoadPlan::new(config.clone(), dtype, config.max_position_embeddings.min(4096))
     };
     let mut marks: Vec<(&str, f64)> = Vec::new();
     let engine = block_on(CudaEngine::load(&checkpoint, &plan, &mut |report| {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use phi3::config::ModelConfig;
-use phi3::cuda_engine::{CudaEngine, devices};
+use phi3::cuda_engine::CudaEngine;
 use phi3::dtype::DType;
 use phi3::engine::{Attention, Diagnostics, Engine, EngineError, LoadPlan, Prompt, Sampling, SequenceId};
 use phi3::tensors;
@@ -19,7 +19,7 @@ pub(crate) type Bytes = Checkpoint<BytesSource<Vec<u8>>>;
 
 /// Whether there is a device; says so where there is none.
 pub(crate) fn has_gpu() -> bool {
-    let found = devices();
+    let found = block_on(CudaEngine::devices());
     if found.as_ref().is_ok_and(|names| !names.is_empty()) {
         return true;
     }
@@ -124,19 +124,13 @@ pub(crate) fn tensors_of(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)
 }
 
 pub(crate) fn plan(config: &ModelConfig, dtype: DType, attention: Attention, context: usize) -> LoadPlan {
-    LoadPlan {
-        config: config.clone(),
-        dtype,
-        kv_dtype: if dtype.is_float() { dtype } else { DType::Bf16 },
-        attention,
-        context,
-        batch: 8,
-        low_cpu_mem_usage: true,
-    }
+    LoadPlan { attention, batch: 8, ..LoadPlan::new(config.clone(), dtype, context) }
 }
 
 pub(crate) fn try_load<E: Engine>(checkpoint: &Bytes, plan: &LoadPlan) -> Result<E, EngineError> {
-    block_on(E::load(checkpoint, plan, &mut |_| ControlFlow::Continue(())))
+    // The same plan for both engines: each goes to its own first device.
+    let device = block_on(E::devices())?.swap_remove(0).device;
+    block_on(E::load(checkpoint, &LoadPlan { device, ..plan.clone() }, &mut |_| ControlFlow::Continue(())))
 }
 
 pub(crate) fn load<E: Engine>(checkpoint: &Bytes, plan: &LoadPlan) -> E {

@@ -11,6 +11,7 @@ mod config;
 mod export;
 mod serve;
 mod link;
+mod ladder;
 mod run;
 mod load_config;
 mod out_dir;
@@ -46,6 +47,7 @@ enum Command {
     Export(export::Args),
     Serve(serve::Args),
     Link(link::Args),
+    Ladder(ladder::Args),
 }
 
 /// Runs the command line and tells how the process shall end.
@@ -65,6 +67,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             Command::Export(args) => export::run(args),
             Command::Serve(args) => serve::run(args),
             Command::Link(args) => link::run(args),
+            Command::Ladder(args) => ladder::run(args),
         },
         Err(error) => usage(&error),
     };

@@ -26,9 +26,12 @@ use self::sequence::Sequence;
 use self::weights::Weights;
 use self::workspace::Workspace;
 use crate::config::ModelConfig;
+use crate::dtype::DType;
 use crate::engine::{
-    Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt, Sampled, Sampling, SequenceId,
+    Attention, DeviceInfo, Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt,
+    Sampled, Sampling, SequenceId,
 };
+use crate::placement::DeviceId;
 use crate::rope::Rope;
 use crate::weights::{Checkpoint, WeightSource};
 
@@ -70,15 +73,28 @@ struct Step {
     slot: usize,
 }
 
-/// Names of the CUDA devices that can be used, in the driver's order; empty where there is no driver.
-///
-/// # Errors
-/// A driver that does not start, in its own words.
-pub fn devices() -> Result<Vec<String>, EngineError> {
-    (0..driver::count()?).map(|ordinal| Ok(Gpu::open(ordinal)?.name.clone())).collect()
-}
+/// Formats that weights can be held in.
+const DTYPES: [DType; 6] = [DType::F32, DType::Bf16, DType::F16, DType::Fp8, DType::Q8_0, DType::Q4_0];
 
 impl Engine for CudaEngine {
+    async fn devices() -> Result<Vec<DeviceInfo>, EngineError> {
+        let info = |ordinal: usize| {
+            let gpu = Gpu::open(ordinal)?;
+            let (free, total) = gpu.memory();
+            Ok(DeviceInfo {
+                device: cuda(ordinal),
+                name: gpu.name.clone(),
+                driver: None,
+                total_bytes: Some(total).filter(|bytes| *bytes > 0),
+                free_bytes: Some(free).filter(|_| total > 0),
+                dtypes: DTYPES.to_vec(),
+                attention: vec![Attention::Eager, Attention::Fused],
+                is_software: false,
+            })
+        };
+        (0..driver::count()?).map(info).collect()
+    }
+
     async fn load<S: WeightSource>(
         checkpoint: &Checkpoint<S>,
         plan: &LoadPlan,
@@ -92,7 +108,7 @@ impl Engine for CudaEngine {
         };
         report(LoadStage::Checking, 0)?;
         checkpoint.check(&plan.config.decoder())?;
-        let gpu = Gpu::open(0)?;
+        let gpu = Gpu::open(ordinal(&plan.device)?)?;
         let free_before = gpu.memory().0;
         // The library is large: it is opened while weights arrive.
         let handle = {
@@ -479,8 +495,32 @@ fn heads(config: &ModelConfig, context: usize, space: &Workspace, rope: &Rope, k
     }
 }
 
+fn cuda(ordinal: usize) -> DeviceId {
+    DeviceId::Gpu { backend: "cuda".to_owned(), index: ordinal as u32 }
+}
+
+/// The driver's number of a device.
+fn ordinal(device: &DeviceId) -> Result<usize, EngineError> {
+    match device {
+        DeviceId::Gpu { backend, index } if backend == "cuda" => Ok(*index as usize),
+        other => Err(EngineError::Unavailable {
+            what: other.to_string(),
+            reason: "this engine computes on CUDA devices".to_owned(),
+        }),
+    }
+}
+
 fn check_plan(plan: &LoadPlan) -> Result<(Format, Format), EngineError> {
     let unavailable = |what: String, reason: String| EngineError::Unavailable { what, reason };
+    ordinal(&plan.device)?;
+    for (what, is_asked, reason) in [
+        ("a split", plan.split.is_some(), "this engine has one device"),
+        ("use_cache: false", !plan.use_cache, "this engine keeps keys and values"),
+    ] {
+        if is_asked {
+            return Err(unavailable(what.to_owned(), reason.to_owned()));
+        }
+    }
     let format = Format::of(plan.dtype).ok_or_else(|| {
         let reason = "this engine holds weights in f32, bf16, f16, fp8, q8_0 and q4_0".to_owned();
         unavailable(format!("dtype {}", plan.dtype), reason)

@@ -145,13 +145,24 @@ impl OutcomeClass {
         })
     }
 
+    /// The class of an error by its code and what it is about; `on_host` says whether the CPU computed.
+    /// What no code tells is the machine's fault until it is known better.
+    #[must_use]
+    pub fn of_error(code: &str, path: Option<&str>, on_host: bool) -> Self {
+        match code {
+            "oom" => Self::of_oom(on_host, path.unwrap_or_default()),
+            "unavailable" => Self::KernelError,
+            code => Self::of_code(code).unwrap_or(Self::WorkerLost),
+        }
+    }
+
     /// The class of an out-of-memory by where it happened and which term of the estimate was being allocated.
     #[must_use]
     pub fn of_oom(on_host: bool, term: &str) -> Self {
         match (on_host, term) {
             (true, _) => Self::OomLoadHost,
             (_, "kv_cache") => Self::OomDeviceKv,
-            (_, "activations") => Self::OomDeviceActivation,
+            (_, "activations" | "activation") => Self::OomDeviceActivation,
             _ => Self::OomDeviceWeights,
         }
     }
