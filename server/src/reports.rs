@@ -3,13 +3,11 @@
 use phi3::api::ErrorObject;
 use phi3::config::{GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
-use phi3::estimate::{self, Backend, OptionsError, Resolved};
+use phi3::estimate;
 use phi3::inspect::card::{Card, CardSubject};
 use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
-use phi3::load_config::LoadConfig;
-use phi3::placement::{
-    self, Device, DeviceId, Devices, Placement, PlacementError, Rules, Strategy, Workload,
-};
+use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
+use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
 use phi3::weights::Checkpoint;
 use preflight_files::hub::Endpoint;
@@ -170,10 +168,10 @@ fn unread_head(model: &Model, decoder: &Decoder) -> Option<Finding> {
 /// What a load needs, and where its parts go.
 #[derive(Debug, Clone, Serialize)]
 pub struct Estimated {
-    /// The need, term by term.
+    /// The need, term by term, and its verdict: that of the placement, where there are budgets.
     #[serde(flatten)]
     pub report: estimate::Report,
-    /// Where each module goes, where the overrides give budgets (`max_memory`).
+    /// Where each module goes, where the overrides give budgets (`max_memory`) or name several devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
     /// Why there is no placement within the budgets.
@@ -197,45 +195,24 @@ pub fn estimate(
         Some(checkpoint) => Some(checkpoint.language_model(&decoder)),
         None => None,
     };
-    let options = load_config.options(options);
-    let refuse = |error: OptionsError| ErrorObject::new("invalid_option", error.to_string()).at(error.option);
-    let report = estimate::estimate(&decoder, stored.as_ref(), &options).map_err(refuse)?;
+    let estimated = load_config::estimate(&decoder, stored.as_ref(), options, &load_config);
+    let Sized { report, placement, placement_error } = estimated.map_err(|error| match error {
+        EstimateError::Options(error) => {
+            ErrorObject::new("invalid_option", error.to_string()).at(error.option)
+        }
+        EstimateError::Placement(error) => placement_object(&error).at("device_map"),
+    })?;
     // Sums stop there: no number is better than a wrong one.
     if report.total_bytes == u64::MAX {
         let message = "this needs more than 2^64 bytes: choose a shorter context or a smaller batch";
         return Err(ErrorObject::new("invalid_option", message).at("context"));
     }
-    let placed = match load_config.max_memory.is_empty() {
-        true => None,
-        false => {
-            let has_gpu = load_config.max_memory.keys().any(|device| *device != DeviceId::Cpu);
-            // A GPU without a name: the runtime that most have.
-            let backend = options.backend.or((has_gpu && options.device.is_none()).then_some(Backend::Cuda));
-            let options = estimate::Options { backend, ..options };
-            let resolved = Resolved::new(&decoder, stored.as_ref(), &options).map_err(refuse)?;
-            let workload = placement::workload(&decoder, stored.as_ref(), &resolved);
-            Some(place(&workload, &load_config))
-        }
-    };
-    let (placement, placement_error) = match placed {
-        None => (None, None),
-        Some(Ok(placement)) => (Some(placement), None),
-        // Too small is an answer; a map or a budget that means nothing is bad input.
-        Some(Err(error @ (PlacementError::DoesNotFit { .. } | PlacementError::OverBudget { .. }))) => {
-            (None, Some(ErrorObject::new(error.code(), error.to_string()).at("max_memory")))
-        }
-        Some(Err(error)) => {
-            return Err(ErrorObject::new(error.code(), error.to_string()).at("device_map"));
-        }
-    };
+    let placement_error = placement_error.map(|error| placement_object(&error).at("max_memory"));
     Ok(Estimated { report, placement, placement_error })
 }
 
-fn place(workload: &Workload, load_config: &LoadConfig) -> Result<Placement, PlacementError> {
-    let budgets = load_config.max_memory.iter().map(|(id, bytes)| Device::new(id.clone(), *bytes)).collect();
-    let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
-    Devices::stated(budgets)
-        .and_then(|devices| placement::plan(workload, &devices, &strategy, Rules::Preflight))
+fn placement_object(error: &PlacementError) -> ErrorObject {
+    ErrorObject::new(error.code(), error.to_string())
 }
 
 /// The config as a load sees it, and the overrides.

@@ -19,6 +19,24 @@ pub enum SizeError {
     TooLarge(String),
 }
 
+impl SizeError {
+    /// What would be read in its place.
+    #[must_use]
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Malformed(_) => {
+                "bytes, or a size with KB, MB, GB, TB (powers of 10) or KiB, MiB, GiB, TiB (powers of 2)"
+                    .to_owned()
+            }
+            Self::Ambiguous(_, size) => {
+                let size = one_line(size);
+                format!("{size}B (powers of 10) or {size}iB (powers of 2): {size} alone could be either")
+            }
+            Self::TooLarge(_) => "no more than 2^63 bytes".to_owned(),
+        }
+    }
+}
+
 const UNITS: [(&str, u64); 9] = [
     ("B", 1),
     ("KB", 1_000),

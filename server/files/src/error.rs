@@ -14,10 +14,12 @@ use crate::hub::HubError;
 #[derive(Debug, Error)]
 pub enum FilesError {
     /// Nothing of that name.
-    #[error("{path}: no such file or directory; a preset is written preset:NAME")]
+    #[error("{path}: no such file or directory{hint}")]
     NotFound {
         /// The path as it was given.
         path: String,
+        /// How what may have been meant is written, or nothing.
+        hint: &'static str,
     },
     /// A link whose target is gone, as an interrupted download or a cleaned cache leaves it.
     #[error("{}: is a link to {}, which is not there; download the file again", path.display(), target.display())]
@@ -28,10 +30,12 @@ pub enum FilesError {
         target: PathBuf,
     },
     /// No such preset.
-    #[error("{path}: no such preset; there are: {known}")]
+    #[error("{path}: no such preset; did you mean preset:{nearest}? There are: {known}")]
     UnknownPreset {
         /// The source as it was given.
         path: String,
+        /// The name that is most likely meant.
+        nearest: &'static str,
         /// Names of all presets.
         known: String,
     },
@@ -85,6 +89,16 @@ pub enum FilesError {
         /// Why.
         error: ConfigError,
     },
+    /// A family whose tensors are known, and which no engine here computes.
+    #[error(
+        "{file}: `{model_type}` is inspected and estimated here, not run: this build runs phi3, and writes no other"
+    )]
+    NotRun {
+        /// The config's file, as it was given.
+        file: String,
+        /// The family.
+        model_type: String,
+    },
     /// Weights that are refused; names their file itself.
     #[error(transparent)]
     Weights(WeightsError),
@@ -100,7 +114,7 @@ impl FilesError {
         match error.kind() {
             io::ErrorKind::NotFound => match path.read_link() {
                 Ok(target) => Self::BrokenLink { path: path.to_owned(), target },
-                Err(_) => Self::NotFound { path: path.display().to_string() },
+                Err(_) => Self::NotFound { path: path.display().to_string(), hint: "" },
             },
             _ => Self::Io { path: path.to_owned(), error },
         }
@@ -128,6 +142,7 @@ impl FilesError {
             Self::TooLarge { .. } => "too_large",
             Self::Io { .. } => "io_error",
             Self::Config { error, .. } => error.code(),
+            Self::NotRun { .. } => "unknown_architecture",
             Self::Weights(error) => error.code(),
             Self::Hub(error) => error.code(),
         }
@@ -137,13 +152,14 @@ impl FilesError {
     #[must_use]
     pub fn path(&self) -> String {
         match self {
-            Self::NotFound { path } | Self::UnknownPreset { path, .. } => path.clone(),
+            Self::NotFound { path, .. } | Self::UnknownPreset { path, .. } => path.clone(),
             Self::NotAFile { path, .. }
             | Self::BrokenLink { path, .. }
             | Self::UnknownKind { path, .. }
             | Self::Lacks { path, .. }
             | Self::TooLarge { path, .. }
             | Self::Io { path, .. } => path.display().to_string(),
+            Self::NotRun { .. } => "model_type".to_owned(),
             Self::Config { file, error } => error.field().unwrap_or(file).to_owned(),
             Self::Weights(error) => error.file.clone(),
             Self::Hub(error) => error.path(),

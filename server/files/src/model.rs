@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use phi3::config::{ConfigError, Fields, MAX_CONFIG_BYTES};
-use phi3::decoder::Decoder;
+use phi3::decoder::{Decoder, Family};
 use phi3::weights::Checkpoint;
 use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
 use serde_json::{Map, Value};
@@ -114,7 +114,12 @@ impl Model {
     pub fn checked_weights(&self, decoder: &Decoder) -> Result<&Checkpoint<WeightFile>, FilesError> {
         let lacks = || FilesError::Lacks {
             path: self.companions.directory().map_or_else(|| PathBuf::from(&self.name), Path::to_owned),
-            what: "weights (model.safetensors or model.safetensors.index.json)",
+            what: match self.name.starts_with("preset:") {
+                true => {
+                    "weights: it is a config alone; name a model's directory, or make one with `preflight synth`"
+                }
+                false => "weights (model.safetensors or model.safetensors.index.json)",
+            },
         };
         let checkpoint = self.checkpoint.as_ref().ok_or_else(lacks)?;
         checkpoint.check(decoder)?;
@@ -135,6 +140,11 @@ impl Model {
     /// An error about this model's config.
     #[must_use]
     pub fn refuse(&self, error: ConfigError) -> FilesError {
+        if let ConfigError::UnknownArchitecture { model_type } = &error
+            && Family::of(model_type).is_some()
+        {
+            return FilesError::NotRun { file: self.config_file.clone(), model_type: model_type.clone() };
+        }
         FilesError::Config { file: self.config_file.clone(), error }
     }
 

@@ -26,6 +26,20 @@ pub enum Source {
     Hub(HubRef),
 }
 
+const PRESET_HINT: &str = "; a preset is written preset:NAME";
+
+/// What a name that is no path may have meant.
+fn hint(text: &str) -> &'static str {
+    let parts: Vec<&str> = text.split('/').collect();
+    match parts[..] {
+        [name] if !name.contains('.') || Preset::find(&name.to_lowercase()).is_some() => PRESET_HINT,
+        [org, name] if !org.is_empty() && !org.starts_with('.') && !name.is_empty() => {
+            "; a repository of the Hub is written hf:ORG/NAME"
+        }
+        _ => "",
+    }
+}
+
 impl Source {
     /// Decides what `text` means.
     ///
@@ -39,7 +53,10 @@ impl Source {
             Err(error) => match text.split_once(':') {
                 Some(("preset", name)) => Self::preset(name),
                 Some(("hf" | "http" | "https", _)) => Self::hub(text),
-                _ => Err(FilesError::io(path, error)),
+                _ => Err(match FilesError::io(path, error) {
+                    FilesError::NotFound { path, .. } => FilesError::NotFound { hint: hint(text), path },
+                    error => error,
+                }),
             },
         }
     }
@@ -58,7 +75,12 @@ impl Source {
     /// # Errors
     /// As [`Source::resolve`], or a snapshot that is not in the cache.
     pub fn on_this_machine(text: &str) -> Result<String, FilesError> {
-        let Self::Hub(hub) = Self::resolve(text)? else { return Ok(text.to_owned()) };
+        let resolved = Self::resolve(text).map_err(|error| match error {
+            // A preset has nothing that could run.
+            FilesError::NotFound { path, hint: PRESET_HINT } => FilesError::NotFound { path, hint: "" },
+            error => error,
+        })?;
+        let Self::Hub(hub) = resolved else { return Ok(text.to_owned()) };
         let Some(snapshot) = HubSettings::from_env()?.snapshot(&hub)? else {
             let revision = match hub.revision() {
                 "main" => String::new(),
@@ -78,6 +100,7 @@ impl Source {
     pub fn preset(name: &str) -> Result<Self, FilesError> {
         let unknown = || FilesError::UnknownPreset {
             path: format!("preset:{name}"),
+            nearest: Preset::nearest(name),
             known: PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", "),
         };
         Preset::find(name).map(Self::Preset).ok_or_else(unknown)

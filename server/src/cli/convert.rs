@@ -9,6 +9,7 @@ use preflight_files::{FileSource, FilesError};
 
 use super::out_dir::OutDir;
 use super::output;
+use super::page::plain;
 use crate::error::CliError;
 
 /// Convert a Llama-architecture GGUF to a phi3 checkpoint in f32, with its tokenizer.
@@ -34,6 +35,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
 
 /// What was written, in one line.
 pub(super) fn summary(out_dir: &str, written: &Written) -> String {
+    let out_dir = plain(out_dir);
     let bytes: u64 = written.files.iter().map(|file| file.bytes).sum();
     format!(
         "{out_dir}: {} parameters, {} files, {}\n",

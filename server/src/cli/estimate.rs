@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use phi3::api::ErrorObject;
 use phi3::dtype::DType;
 use phi3::engine::Attention;
-use phi3::estimate::fit::Verdict;
-use phi3::estimate::{Format, KvPolicy, Options, Size};
+use phi3::estimate::fit::{Fit, Verdict};
+use phi3::estimate::{Backend, Format, KvPolicy, Options, Size, Term};
 use phi3::placement::Placement;
 use phi3::units::{format_bytes, format_count};
 use preflight_files::{Model, Source};
@@ -22,10 +23,11 @@ pub(super) struct Args {
     /// Model directory, config.json, *.safetensors, index JSON, *.gguf, preset:NAME, hf:ORG/NAME[@REV] or an address
     /// of the Hub.
     path: String,
-    /// Format of the weights [default: as stored, else the config's, else bf16].
+    /// Format of the weights: f32, bf16, f16, fp8, fp8_tensor, fp8_channel, fp8_block, int8, q8_0, q6_k, q4_k_m, q4_k,
+    /// q4_0, awq or gptq [default: as stored, else the config's, else bf16].
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<Format>,
-    /// Format of the KV cache [default: the dtype if it is a float, else bf16].
+    /// Format of the KV cache: f32, bf16, f16, fp8, q8_0 or q4_0 [default: the dtype if it is a float, else bf16].
     #[arg(long, value_name = "DTYPE")]
     kv_dtype: Option<DType>,
     /// Tokens of each sequence [default: 4096, or the model's positions if fewer].
@@ -40,9 +42,13 @@ pub(super) struct Args {
     /// How the KV cache is sized [default: full].
     #[arg(long, value_name = "full|window|paged", value_parser = parse_policy)]
     kv_policy: Option<KvPolicy>,
-    /// A GPU by name, such as "RTX 4090": its usable memory and its runtime's overhead.
+    /// A GPU by name, such as "RTX 4090": its usable memory and its runtime's overhead; `preflight gpus` lists them.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
+    /// What computes there, which says how much a runtime takes: cpu, cuda, rocm, metal or wgpu [default: what drives
+    /// the device, else cpu].
+    #[arg(long, value_name = "BACKEND")]
+    backend: Option<Backend>,
     /// Free memory of the device: bytes, or with KB MB GB (powers of 10), KiB MiB GiB (powers of 2).
     #[arg(long, value_name = "SIZE")]
     device_memory: Option<Size>,
@@ -63,7 +69,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         attn: args.attn,
         kv_policy: args.kv_policy,
         device: args.device,
-        backend: None,
+        backend: args.backend,
         device_memory: args.device_memory,
         calibration: None,
     };
@@ -72,6 +78,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let estimated =
         reports::estimate(&model, &options, &overrides).map_err(|error| match error.code.as_str() {
             "unknown_architecture" => CliError { object: error, exit: Exit::Unknown },
+            "invalid_option" if error.path.as_deref() == Some("device") => {
+                let message = format!("{} `preflight gpus` lists all of them", error.message);
+                ErrorObject { message, ..error }.into()
+            }
             _ => error.into(),
         })?;
     if args.json {
@@ -95,21 +105,17 @@ fn page(name: &str, estimated: &Estimated) -> Page {
         Some(verdict @ Verdict::DoesNotFit) => (BAD, verdict.words()),
         None => (BOLD, ""),
     };
-    page.line(style, [word, fit.reason.as_str()].join(if word.is_empty() { "" } else { ": " }).as_str());
+    page.sentences(
+        0,
+        style,
+        [word, fit.reason.as_str()].join(if word.is_empty() { "" } else { ": " }).as_str(),
+    );
+    for warning in &fit.warnings {
+        page.sentences(0, WARN, warning);
+    }
 
     page.heading("Memory");
-    let mut rows: Vec<_> = report
-        .terms
-        .iter()
-        .map(|term| {
-            vec![
-                Cell::left(term.name.replace('_', " ")),
-                Cell::right(format_bytes(term.bytes)),
-                Cell::left(term.badge.name()).styled(DIM),
-                Cell::left(&term.formula).styled(DIM),
-            ]
-        })
-        .collect();
+    let mut rows: Vec<_> = report.terms.iter().flat_map(term_rows).collect();
     let total = Cell::right(format_bytes(report.total_bytes)).styled(BOLD);
     rows.push(vec![Cell::left("total").styled(BOLD), total]);
     page.table(&rows);
@@ -118,8 +124,8 @@ fn page(name: &str, estimated: &Estimated) -> Page {
     let mut rows = vec![
         vec![Cell::left("parameters"), Cell::left(format_count(report.params_total))],
         vec![Cell::left("KV cache a token"), Cell::left(format_bytes(report.kv_bytes_per_token))],
-        vec![Cell::left("with a margin of 1.2"), Cell::left(format_bytes(fit.margin_rule.everything_bytes))],
     ];
+    rows.extend(margin_rules(fit));
     if let Some(context) = fit.max_context {
         let text = match context {
             0 => "no context fits".to_owned(),
@@ -156,6 +162,10 @@ fn page(name: &str, estimated: &Estimated) -> Page {
     }));
     page.table(&rows);
 
+    if let Some(advice) = &fit.advice {
+        page.heading("What would help");
+        page.sentences(2, BOLD, advice);
+    }
     if !fit.suggestions.is_empty() {
         page.heading("One change that helps");
         let rows: Vec<_> = fit
@@ -175,11 +185,6 @@ fn page(name: &str, estimated: &Estimated) -> Page {
     if let Some(placement) = &estimated.placement {
         placed(&mut page, placement);
     }
-    if let Some(error) = &estimated.placement_error {
-        page.heading("Placement");
-        page.sentences(2, BAD, &error.message);
-    }
-
     page.heading("Assumed");
     let rows: Vec<_> = report
         .assumptions
@@ -195,6 +200,44 @@ fn page(name: &str, estimated: &Estimated) -> Page {
         .collect();
     page.table(&rows);
     page
+}
+
+/// A term in its columns; a formula of several parts has a line for each.
+fn term_rows(term: &Term) -> Vec<Vec<Cell>> {
+    let name = match term.device.as_str() {
+        "device" => term.name.replace('_', " "),
+        device => format!("{} on {device}", term.name.replace('_', " ")),
+    };
+    let mut parts = term.formula.split("; ").map(|part| Cell::left(part).styled(DIM));
+    let first = vec![
+        Cell::left(name),
+        Cell::right(format_bytes(term.bytes)),
+        Cell::left(term.badge.name()).styled(DIM),
+        parts.next().unwrap_or_else(|| Cell::left("")),
+    ];
+    let rest = parts.map(|part| vec![Cell::left(""), Cell::left(""), Cell::left(""), part]);
+    std::iter::once(first).chain(rest).collect()
+}
+
+/// The 1.2× rule both ways: on weights alone, as people use it, and on everything, as it should be.
+fn margin_rules(fit: &Fit) -> Vec<Vec<Cell>> {
+    let rule = &fit.margin_rule;
+    let verdict = |bytes: u64| match fit.available_bytes {
+        Some(available) if bytes <= available => ": yes",
+        Some(_) => ": no",
+        None => "",
+    };
+    let weights_only = format!(
+        "{}{} (the usual rule, which forgets the cache: wrong beyond {} tokens)",
+        format_bytes(rule.weights_only_bytes),
+        verdict(rule.weights_only_bytes),
+        format_count(rule.break_even_context)
+    );
+    let everything = format!("{}{}", format_bytes(rule.everything_bytes), verdict(rule.everything_bytes));
+    vec![
+        vec![Cell::left("1.2 × weights"), Cell::left(weights_only)],
+        vec![Cell::left("1.2 × everything"), Cell::left(everything)],
+    ]
 }
 
 /// Each device with what lies on it, and the modules in runs.

@@ -8,6 +8,7 @@ use phi3::api::worker::{Load, Message, Request};
 use phi3::dtype::DType;
 use preflight_files::read_small;
 
+use super::page::plain;
 use super::{load_config, output, run};
 use crate::error::CliError;
 
@@ -76,7 +77,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
             .call("computing logits", &request, |message| matches!(message, Message::Done).then_some(()))
             .await
     })?;
-    output::print(&format!("{}: logits of {count} tokens\n", args.out.display()))?;
+    let out = plain(&args.out.display().to_string());
+    output::print(&format!("{out}: logits of {count} tokens\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod estimate;
+mod gpus;
 mod load;
 mod validate;
 mod logits;
@@ -38,6 +39,7 @@ struct Cli {
 enum Command {
     Inspect(inspect::Args),
     Estimate(estimate::Args),
+    Gpus(gpus::Args),
     Load(load::Args),
     Validate(validate::Args),
     Logits(logits::Args),
@@ -58,6 +60,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Inspect(args) => inspect::run(args),
             Command::Estimate(args) => estimate::run(args),
+            Command::Gpus(args) => gpus::run(args),
             Command::Load(args) => load::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Logits(args) => logits::run(args),
@@ -80,6 +83,16 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// A line with its middle left out where it is too long to be read: a value of the command line stands in it.
+fn short(line: &str) -> String {
+    const END: usize = 120;
+    let count = line.chars().count();
+    if count <= 2 * END + 1 {
+        return line.to_owned();
+    }
+    line.chars().take(END).chain(['…']).chain(line.chars().skip(count - END)).collect()
+}
+
 /// Help and version are answers; all else is a wrong use, told in one line.
 fn usage(error: &clap::Error) -> Result<ExitCode, CliError> {
     match error.kind() {
@@ -94,7 +107,7 @@ fn usage(error: &clap::Error) -> Result<ExitCode, CliError> {
             let text = error.render().to_string();
             // clap goes on with hints and the usage, each after an empty line.
             let first = text.split("\n\n").next().unwrap_or_default();
-            let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
+            let line = short(&first.split_whitespace().collect::<Vec<_>>().join(" "));
             Err(CliError::usage(format!("{}; see `preflight --help`", line.trim_start_matches("error: "))))
         }
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use phi3::api::ErrorObject;
 use phi3::units::format_bytes;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::CliError;
 
@@ -39,7 +40,9 @@ impl OutDir {
         let mut part = name.to_owned();
         part.push(format!(".part-{}", std::process::id()));
         let part = target.with_file_name(part);
+        // A path to a folder that is not there yet is made as a whole.
         std::fs::create_dir_all(&part).map_err(|error| refuse(error.to_string()))?;
+        removed_on_signal(part.clone())?;
         Ok(Self { target: target.to_owned(), part })
     }
 
@@ -60,6 +63,43 @@ impl OutDir {
             ErrorObject::new("output_not_writable", format!("{path}: {error}")).at(path).into()
         })
     }
+}
+
+/// Watches for Ctrl-C and for being told to end: neither leaves half a checkpoint behind.
+fn removed_on_signal(part: PathBuf) -> Result<(), CliError> {
+    let internal = |error: io::Error| CliError::internal(format!("signals cannot be watched: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(internal)?;
+    // Within the runtime, but here: a signal that comes before the thread runs is not missed.
+    let watched = runtime.block_on(async {
+        let watch = |kind| signal(kind);
+        Ok::<_, io::Error>((
+            watch(SignalKind::interrupt())?,
+            watch(SignalKind::terminate())?,
+            watch(SignalKind::hangup())?,
+        ))
+    });
+    let (mut interrupt, mut terminate, mut hangup) = watched.map_err(internal)?;
+    let watch = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        });
+        // Whoever writes may make one more file while the folder is cleared.
+        for _ in 0..10 {
+            match std::fs::remove_dir_all(&part) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {}
+                _ => break,
+            }
+        }
+        let message = format!("interrupted; {} is removed", part.display());
+        let error = CliError::from(ErrorObject::new("cancelled", message));
+        super::output::failure(&error, false);
+        std::process::exit(error.exit as i32);
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop).map_err(internal)
 }
 
 impl Drop for OutDir {

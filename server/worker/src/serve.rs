@@ -60,6 +60,11 @@ fn open(backends: &[Backend], link: &Link, load: &Load) -> Result<Box<dyn Loaded
     let (overrides, config) = overrides(&model, load)?;
     let checkpoint = model.checked_weights(&config.decoder())?;
     let text = Text::open(&model, &config, &overrides)?;
+    let positions = config.max_position_embeddings;
+    if let Some(tokens) = load.context.filter(|tokens| *tokens > positions) {
+        let message = format!("{tokens} tokens exceed the model's {positions} positions: give fewer");
+        return Err(ErrorObject::new("context_too_long", message));
+    }
     let context = match (load.context, &load.validate) {
         (None, Some(spec)) => Some(context(&config, text.prompt(&spec.prompt)?.len(), spec)?),
         (context, _) => context,

@@ -169,6 +169,7 @@ fn load(
         chat_template: chat_template.as_deref(),
     };
     let mut tokenizer = Tokenizer::load(&files).map_err(|error| refused(&error))?;
+    tokenizer.limit_to(config.max_position_embeddings);
     tokenizer.check_vocab(config).map_err(|error| refused(&error))?;
     if let Some(add) = overrides.add_bos_token {
         tokenizer.set_add_bos(add).map_err(|error| refused(&error))?;

@@ -38,6 +38,15 @@ impl Preset {
     pub fn find(name: &str) -> Option<&'static Self> {
         PRESETS.iter().find(|preset| preset.name == name)
     }
+
+    /// The preset that a name most likely means.
+    #[must_use]
+    pub fn nearest(name: &str) -> &'static str {
+        // No preset's name is longer, and the distance costs its square.
+        let name: String = name.chars().take(80).flat_map(char::to_lowercase).collect();
+        let nearest = PRESETS.iter().min_by_key(|preset| strsim::damerau_levenshtein(&name, preset.name));
+        nearest.map_or("", |preset| preset.name)
+    }
 }
 
 #[cfg(test)]
@@ -60,6 +69,7 @@ mod tests {
         for preset in PRESETS {
             assert!(ModelConfig::parse(preset.config.as_bytes()).is_ok(), "{}", preset.name);
             assert_eq!(Preset::find(preset.name), Some(preset));
+            assert_eq!(Preset::nearest(&preset.title.replace(' ', "-").to_uppercase()), preset.name);
         }
     }
 }

@@ -6,13 +6,27 @@ use super::{Device, all};
 
 /// A name that no row has, or that several have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("no GPU in the table is called `{name}`; did you mean {}?", nearest.join(", "))]
+#[error("no GPU in the table is called `{name}`; did you mean {}?", self.nearest_words())]
 pub struct UnknownGpu {
     /// What was asked for.
     pub name: String,
     /// Names in the table nearest to it, at most five.
     pub nearest: Vec<&'static str>,
 }
+
+impl UnknownGpu {
+    /// The nearest names in a row: `RTX 4090, RTX 4080 or RTX 4070`.
+    #[must_use]
+    pub fn nearest_words(&self) -> String {
+        match &self.nearest[..] {
+            [most @ .., last] if !most.is_empty() => format!("{} or {last}", most.join(", ")),
+            names => names.concat(),
+        }
+    }
+}
+
+/// The first words of many names, which people leave out.
+const SERIES: [&str; 4] = ["rtx pro ", "rtx ", "rx ", "arc "];
 
 /// What a name may carry besides what tells one GPU from another.
 const NOISE: [&str; 13] = [
@@ -48,7 +62,8 @@ pub(super) const ALIASES: [(&str, &str); 13] = [
     ("mi250x", "MI250 GCD"),
 ];
 
-/// Finds a row by name: case, spaces, hyphens and the maker's name do not matter.
+/// Finds a row by name: case, spaces, hyphens and the maker's name do not matter, nor does the series where one row
+/// alone is called so without it: `4090`.
 ///
 /// # Errors
 /// A name that fits none or more than one, with the nearest.
@@ -61,17 +76,28 @@ pub fn find(name: &str) -> Result<&'static Device, UnknownGpu> {
     if let Some(device) = all().find(|device| plain(device.name) == wanted) {
         return Ok(device);
     }
+    let mut bare = all().filter(|device| without_series(device).is_some_and(|name| name == wanted));
+    if let (Some(device), None) = (bare.next(), bare.next()) {
+        return Ok(device);
+    }
     // `RTX 4060 Ti` is one of two: the rows that a name begins come first.
     let mut nearest: Vec<_> = all()
         .map(|device| {
             let own = plain(device.name);
             let begins = !wanted.is_empty() && own.starts_with(&wanted);
-            (!begins, strsim::damerau_levenshtein(&wanted, &own), device.name)
+            let bare = strsim::damerau_levenshtein(&wanted, &without_series(device).unwrap_or_default());
+            (!begins, strsim::damerau_levenshtein(&wanted, &own).min(bare), device.name)
         })
         .collect();
     nearest.sort_unstable();
     let nearest = nearest.into_iter().take(5).map(|(.., name)| name).collect();
     Err(UnknownGpu { name, nearest })
+}
+
+/// What a row is called where its series is left out, of those that have one.
+fn without_series(device: &Device) -> Option<String> {
+    let name = device.name.to_ascii_lowercase();
+    SERIES.iter().find_map(|series| name.strip_prefix(series)).map(plain)
 }
 
 fn plain(name: &str) -> String {

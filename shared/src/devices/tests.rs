@@ -69,6 +69,11 @@ fn names_are_found_as_people_and_drivers_write_them() {
         ("NVIDIA H100 80GB HBM3", "H100 SXM"),
         ("NVIDIA GeForce RTX 4090", "RTX 4090"),
         ("rtx4090", "RTX 4090"),
+        ("4090", "RTX 4090"),
+        ("4090 laptop", "RTX 4090 Laptop"),
+        ("A6000", "RTX A6000"),
+        ("7900 xtx", "RX 7900 XTX"),
+        ("b580", "Arc B580"),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", "RTX 4090 Laptop"),
         ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
         ("Tesla T4", "T4"),
@@ -94,6 +99,10 @@ fn names_that_fit_none_or_several_get_the_nearest() {
     assert!(nearest("RTX 4060 Ti").iter().take(2).all(|name| name.starts_with("RTX 4060 Ti ")));
     assert!(nearest("H100").iter().take(3).all(|name| name.starts_with("H100 ")));
     assert!(nearest("RTX 4909").contains(&"RTX 4090"));
+    // What is left of several names without their series is none's.
+    assert!(nearest("6000").len() == 5 && nearest("RTX 6000").contains(&"RTX 6000 Ada"));
+    let words = find("RTX 4909").expect_err("no row").to_string();
+    assert!(words.contains("did you mean RTX") && words.contains(" or "), "{words}");
     assert_eq!(nearest("").len(), 5);
     assert!(find(&"é".repeat(100_000)).expect_err("nonsense").to_string().len() < 400);
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decoder::{Decoder, Layer};
 use crate::dtype::DType;
-use crate::units::format_count;
+use crate::units::{format_bytes, format_count};
 
 /// Rows (tokens) that go through the model at once; longer prompts are cut, so that temporaries are bounded.
 pub const CHUNK: u64 = 512;
@@ -116,26 +116,39 @@ pub fn activations(
     batch: u64,
 ) -> Activations {
     let workspace = Workspace::new(decoder, dtype, attention, context, batch);
+    let Workspace { rows, residual, normed, projected, mixed, rotary, scores, panel, last, logits } =
+        workspace;
+    let sum = |values: &[u64]| values.iter().fold(0u64, |sum, values| sum.saturating_add(*values));
+    let width = |values: u64| format_count(values / rows);
+    let logit_rows = batch.max(LOGIT_ROWS);
     let mut terms = vec![
-        ("rows × (2·hidden + max(qkv, 2·intermediate) + max(q, intermediate) + rotary)", {
-            let Workspace { residual, normed, projected, mixed, rotary, .. } = workspace;
-            residual
-                .saturating_add(normed)
-                .saturating_add(projected)
-                .saturating_add(mixed)
-                .saturating_add(rotary)
-        }),
-        ("score rows × context", workspace.scores),
-        ("widened weights", workspace.panel),
-        ("logit rows × (hidden + vocab)", workspace.last.saturating_add(workspace.logits)),
+        (
+            format!(
+                "{rows} rows × (hidden {} × 2 + projections {} + mixed {} + rotary {})",
+                width(residual),
+                width(projected),
+                width(mixed),
+                width(rotary)
+            ),
+            sum(&[residual, normed, projected, mixed, rotary]),
+        ),
+        (format!("scores {SCORE_ROWS} × context {}", format_count(context)), scores),
+        (format!("widened weights {}", format_count(panel)), panel),
+        (
+            format!(
+                "logits {logit_rows} × (hidden {} + vocab {})",
+                format_count(last / logit_rows),
+                format_count(logits / logit_rows)
+            ),
+            sum(&[last, logits]),
+        ),
     ];
     terms.retain(|(_, values)| *values > 0);
-    let sum: Vec<_> =
-        terms.iter().map(|(name, values)| format!("{name}: {}", format_count(*values))).collect();
-    Activations {
-        bytes: workspace.bytes(),
-        formula: format!("4 B × [{}], {} rows at once", sum.join("; "), workspace.rows),
-    }
+    let sum: Vec<_> = terms
+        .iter()
+        .map(|(name, values)| format!("{name} × 4 B = {}", format_bytes(values.saturating_mul(4))))
+        .collect();
+    Activations { bytes: workspace.bytes(), formula: sum.join("; ") }
 }
 
 /// The bytes of [`activations`] alone, for searches.
@@ -173,6 +186,11 @@ mod tests {
         assert_eq!(f32.bytes, 4 * (rows + 256 * 4096 + head));
         let fused = activations(&config, DType::F32, Attention::Fused, 4096, 1);
         assert_eq!(f32.bytes - fused.bytes, 4 * 256 * 4096);
+        assert_eq!(
+            f32.formula,
+            "512 rows × (hidden 3,072 × 2 + projections 16,384 + mixed 8,192 + rotary 96) × 4 B = 60.19 MiB; \
+             scores 256 × context 4,096 × 4 B = 4.00 MiB; logits 16 × (hidden 3,072 + vocab 32,064) × 4 B = 2.14 MiB"
+        );
         let bf16 = activations(&config, DType::Bf16, Attention::Eager, 4096, 1);
         assert_eq!(bf16.bytes - f32.bytes, 4 << 20);
     }

@@ -3,7 +3,7 @@
 use super::activations::Attention;
 use super::{Assumption, Calibration, KvPolicy, Options, Resolved, StoredTensors, stored_dtype};
 use crate::decoder::Decoder;
-use crate::units::format_bytes;
+use crate::units::{format_bytes, format_count};
 
 pub(super) fn list(
     decoder: &Decoder,
@@ -24,13 +24,7 @@ pub(super) fn list(
     };
     assume("dtype", format!("{}{source}", resolved.format), options.dtype.is_none());
     assume("kv_dtype", resolved.kv_dtype.to_string(), options.kv_dtype.is_none());
-    let positions = decoder.max_position_embeddings as u64;
-    let beyond = if resolved.context > positions {
-        format!(" (beyond the model's {positions} positions)")
-    } else {
-        String::new()
-    };
-    assume("context", format!("{} tokens{beyond}", resolved.context), options.context.is_none());
+    assume("context", format!("{} tokens", format_count(resolved.context)), options.context.is_none());
     assume("batch", resolved.batch.to_string(), options.batch.is_none());
     let attn = match resolved.attn {
         Attention::Eager => "eager",
@@ -44,20 +38,34 @@ pub(super) fn list(
         let value = format!("{window} tokens in {count} layers; Hugging Face keeps {}", window - 1);
         assume("sliding_window", value, true);
     }
+    let named = super::resolved::named_device(options).ok().flatten();
+    let backend = resolved.backend.name();
+    let backend = match (options.backend, named, options.device_memory) {
+        (Some(_), ..) => backend.to_owned(),
+        (None, Some(device), _) => format!("{backend} (what drives a {})", device.name),
+        (None, None, Some(_)) => {
+            format!("{backend} (a GPU's runtime takes more: name its backend or the GPU)")
+        }
+        (None, None, None) => backend.to_owned(),
+    };
+    assume("backend", backend, options.backend.is_none() && named.is_none());
     let overhead = format_bytes(resolved.overhead_bytes());
     let overhead = match resolved.calibration {
         Some(Calibration { samples, .. }) => format!("{overhead} (from {samples} measured loads)"),
         None => format!("{overhead} (not calibrated: {})", resolved.backend.assumed_overhead().1),
     };
     assume("runtime_overhead", overhead, resolved.calibration.is_none());
-    if let Some(device) = super::resolved::named_device(options).ok().flatten() {
+    if let Some(device) = named {
         let sure = match device.sureness() {
             crate::devices::Sureness::Measured => "measured",
             crate::devices::Sureness::Computed => "computed",
         };
         let usable = format_bytes(device.usable_bytes());
         let value = format!("{}: {usable} usable, {sure} ({})", device.name, device.source);
-        assume("device", value, options.device_memory.is_some());
+        assume("device", value, false);
+    }
+    if let Some(size) = options.device_memory {
+        assume("device_memory", format!("{} free", format_bytes(size.0)), false);
     }
     if resolved.format.plain().is_some_and(|dtype| dtype.is_quantized()) && resolved.convert_to.is_some() {
         let value = "matrices, embedding and head included; norms stay f32".to_owned();

@@ -24,6 +24,21 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Cpu, Self::Cuda, Self::Rocm, Self::Metal, Self::Wgpu];
+
+    /// The name in the CLI and in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Rocm => "rocm",
+            Self::Metal => "metal",
+            Self::Wgpu => "wgpu",
+        }
+    }
+
     /// What a vendor's GPUs are driven by.
     #[must_use]
     pub fn of(vendor: Vendor) -> Self {
@@ -39,12 +54,21 @@ impl Backend {
     #[must_use]
     pub fn assumed_overhead(self) -> (u64, &'static str) {
         match self {
-            Self::Cpu => (32 * MIB, "code, threads, tokenizer; a CPU worker takes 10 to 24 MiB"),
+            Self::Cpu => (40 * MIB, "code, threads, tokenizer (CPU workers were measured at 10 to 40 MiB)"),
             Self::Cuda => {
-                (640 * MIB, "a CUDA context takes 451 MiB on an RTX 4090, 527 on an H100; kernels, tokenizer")
+                (640 * MIB, "a CUDA context (451 MiB on an RTX 4090, 527 on an H100), kernels, tokenizer")
             }
-            Self::Rocm => (640 * MIB, "as CUDA; not measured on ROCm"),
-            Self::Metal | Self::Wgpu => (128 * MIB, "driver, pipelines, tokenizer; not measured"),
+            Self::Rocm => (640 * MIB, "as CUDA, not measured on ROCm"),
+            Self::Metal | Self::Wgpu => (128 * MIB, "driver, pipelines, tokenizer, not measured"),
         }
+    }
+}
+
+impl std::str::FromStr for Backend {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = Self::ALL.map(Self::name).join(", ");
+        Self::ALL.into_iter().find(|backend| backend.name() == text).ok_or(format!("use one of {names}"))
     }
 }

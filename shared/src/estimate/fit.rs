@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::levers::Levers;
 use crate::decoder::Decoder;
 use crate::estimate::{self, Resolved, StoredTensors};
-use crate::units::format_bytes;
+use crate::units::{format_bytes, format_count};
 
 /// Whether a load fits into the memory that is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -58,6 +58,22 @@ pub struct Suggestion {
     pub runs: bool,
 }
 
+impl Suggestion {
+    /// A change; what the engines of this build do not do is marked in its words.
+    pub(crate) fn new(
+        change: String,
+        mut label: String,
+        total_bytes: u64,
+        verdict: Verdict,
+        runs: bool,
+    ) -> Self {
+        if !runs {
+            label.push_str(" (not run by this build)");
+        }
+        Self { change, label, total_bytes, verdict, runs }
+    }
+}
+
 /// The 1.2× rule as teams use it, on weights alone, beside what it forgets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarginRule {
@@ -103,13 +119,30 @@ pub struct Fit {
     pub reason: String,
     /// Single changes that help, the smallest first.
     pub suggestions: Vec<Suggestion>,
+    /// What to do where no single change helps.
+    pub advice: Option<String>,
+    /// What a verdict on memory does not say: a context that the model was not made for.
+    pub warnings: Vec<String>,
     /// The 1.2× rule both ways.
     pub margin_rule: MarginRule,
 }
 
 /// 1.2 × bytes, rounded up.
-fn with_margin(bytes: u64) -> u64 {
+pub(crate) fn with_margin(bytes: u64) -> u64 {
     (u128::from(bytes) * 6).div_ceil(5).try_into().unwrap_or(u64::MAX)
+}
+
+/// A load and what it is held against: one device, or the budgets of several.
+pub(crate) struct Case<'a> {
+    pub(crate) decoder: &'a Decoder,
+    pub(crate) resolved: &'a Resolved,
+    pub(crate) weights_bytes: u64,
+    /// Free memory, or the sum of the budgets.
+    pub(crate) available: u64,
+    /// The need under options that may differ, and the verdict on it.
+    pub(crate) need: &'a dyn Fn(&Resolved) -> (u64, Verdict),
+    /// Changes beyond those of the options.
+    pub(crate) further: &'a dyn Fn(&Levers<'_>) -> Vec<Suggestion>,
 }
 
 /// Holds a need against a device.
@@ -121,48 +154,100 @@ pub fn judge(
     weights_bytes: u64,
     available: Option<u64>,
 ) -> Fit {
-    let total = |changed: &Resolved| {
-        // Only a change of format changes the weights; summing them anew at each step would cost milliseconds.
-        let same = (changed.format, changed.convert_to) == (resolved.format, resolved.convert_to);
-        let weights =
-            if same { weights_bytes } else { estimate::resolved_weights_bytes(decoder, stored, changed) };
-        estimate::total_bytes(decoder, weights, changed)
+    let total = |changed: &Resolved| total_with(decoder, stored, resolved, weights_bytes, changed);
+    let Some(available) = available else {
+        let required_bytes = total(resolved);
+        let reason = format!("needs {}; no device memory given", format_bytes(required_bytes));
+        return without_device(decoder, resolved, weights_bytes, required_bytes, reason);
     };
-    let total_bytes = total(resolved);
+    let need = |changed: &Resolved| {
+        let bytes = total(changed);
+        (bytes, Verdict::of(bytes, available))
+    };
+    let further = |levers: &Levers<'_>| levers.other_devices(available);
+    let case = Case { decoder, resolved, weights_bytes, available, need: &need, further: &further };
+    let fit = against(&case);
+    let reason =
+        fit.verdict.map_or_else(String::new, |verdict| reason(verdict, fit.required_bytes, available));
+    Fit { reason, ..fit }
+}
+
+/// The total under options that may differ from those whose weights are summed already: only a change of format
+/// changes the weights, and summing them anew at each step of a search would cost milliseconds.
+pub(crate) fn total_with(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    resolved: &Resolved,
+    weights_bytes: u64,
+    changed: &Resolved,
+) -> u64 {
+    let same = (changed.format, changed.convert_to) == (resolved.format, resolved.convert_to);
+    let weights =
+        if same { weights_bytes } else { estimate::resolved_weights_bytes(decoder, stored, changed) };
+    estimate::total_bytes(decoder, weights, changed)
+}
+
+/// A need that is held against nothing, for this reason.
+pub(crate) fn without_device(
+    decoder: &Decoder,
+    resolved: &Resolved,
+    weights_bytes: u64,
+    required_bytes: u64,
+    reason: String,
+) -> Fit {
+    Fit {
+        required_bytes,
+        reason,
+        warnings: warnings(decoder, resolved),
+        margin_rule: margin_rule(decoder, resolved, weights_bytes, required_bytes),
+        ..Fit::default()
+    }
+}
+
+/// Everything of a verdict but its reason.
+pub(crate) fn against(case: &Case<'_>) -> Fit {
+    let Case { decoder, resolved, weights_bytes, available, need, further } = *case;
+    let (required_bytes, verdict) = need(resolved);
+    let loads =
+        |batch, context| need(&Resolved { batch, context, ..resolved.clone() }).1 != Verdict::DoesNotFit;
+    let longest = |batch| largest(decoder.max_position_embeddings as u64, |context| loads(batch, context));
+    let max_contexts =
+        BATCHES.into_iter().map(|batch| BatchLimit { batch, max_context: longest(batch) }).collect();
+    let levers = Levers { decoder, resolved, need, now: verdict };
+    let suggestions = match verdict {
+        Verdict::Fits => Vec::new(),
+        _ => levers.that_help(further),
+    };
+    let helped = verdict != Verdict::DoesNotFit || !suggestions.is_empty();
+    Fit {
+        verdict: Some(verdict),
+        available_bytes: Some(available),
+        max_context: Some(longest(resolved.batch)),
+        max_batch: Some(largest(MOST_SEQUENCES, |batch| loads(batch, resolved.context))),
+        max_contexts,
+        suggestions,
+        advice: (!helped).then(|| levers.advice()),
+        ..without_device(decoder, resolved, weights_bytes, required_bytes, String::new())
+    }
+}
+
+fn margin_rule(decoder: &Decoder, resolved: &Resolved, weights_bytes: u64, total_bytes: u64) -> MarginRule {
     let per_token = estimate::bytes_per_token(decoder, resolved.kv_dtype);
-    let margin_rule = MarginRule {
+    MarginRule {
         weights_only_bytes: with_margin(weights_bytes),
         everything_bytes: with_margin(total_bytes),
         break_even_context: weights_bytes / 5 / per_token.max(1),
-    };
-    let Some(available) = available else {
-        return Fit {
-            required_bytes: total_bytes,
-            reason: format!("needs {}; no device memory given", format_bytes(total_bytes)),
-            margin_rule,
-            ..Fit::default()
-        };
-    };
-    let fits = |batch, context| total(&Resolved { batch, context, ..resolved.clone() }) <= available;
-    let longest = |batch| largest(decoder.max_position_embeddings as u64, |context| fits(batch, context));
-    let max_contexts =
-        BATCHES.into_iter().map(|batch| BatchLimit { batch, max_context: longest(batch) }).collect();
-    let verdict = Verdict::of(total_bytes, available);
-    let suggestions = match verdict {
-        Verdict::Fits => Vec::new(),
-        now => Levers { decoder, resolved, total: &total, available, now }.that_help(),
-    };
-    Fit {
-        verdict: Some(verdict),
-        required_bytes: total_bytes,
-        available_bytes: Some(available),
-        max_context: Some(longest(resolved.batch)),
-        max_batch: Some(largest(MOST_SEQUENCES, |batch| fits(batch, resolved.context))),
-        max_contexts,
-        reason: reason(verdict, total_bytes, available),
-        suggestions,
-        margin_rule,
     }
+}
+
+fn warnings(decoder: &Decoder, resolved: &Resolved) -> Vec<String> {
+    let positions = decoder.max_position_embeddings as u64;
+    let warning = format!(
+        "a context of {} tokens is beyond the model's {} positions: the bytes are right, its answers would not be",
+        format_count(resolved.context),
+        format_count(positions)
+    );
+    if resolved.context > positions { vec![warning] } else { Vec::new() }
 }
 
 fn reason(verdict: Verdict, total: u64, available: u64) -> String {

@@ -6,23 +6,23 @@ use super::{Format, KvPolicy, LayerKv, Resolved};
 use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::tensors;
-use crate::units::format_count;
+use crate::units::{format_bytes, format_count};
 
 /// A context of fewer tokens is no help to anyone.
 const SHORTEST_CONTEXT: u64 = 128;
 
-/// A load that may be changed, and what it is held against.
-pub(super) struct Levers<'a> {
+/// A load that may be changed.
+pub(crate) struct Levers<'a> {
     pub(super) decoder: &'a Decoder,
     pub(super) resolved: &'a Resolved,
-    pub(super) total: &'a dyn Fn(&Resolved) -> u64,
-    pub(super) available: u64,
+    /// The need under other options, and the verdict on it.
+    pub(super) need: &'a dyn Fn(&Resolved) -> (u64, Verdict),
     pub(super) now: Verdict,
 }
 
 impl Levers<'_> {
-    /// Every lever that betters the verdict, the smallest change first.
-    pub(super) fn that_help(&self) -> Vec<Suggestion> {
+    /// Every lever that betters the verdict, the smallest change first; `further` levers come last.
+    pub(super) fn that_help(&self, further: &dyn Fn(&Self) -> Vec<Suggestion>) -> Vec<Suggestion> {
         let mut found = Vec::new();
         found.extend(self.batch());
         found.extend(self.attention());
@@ -30,33 +30,67 @@ impl Levers<'_> {
         found.extend(self.window());
         found.extend(self.kv_dtypes());
         found.extend(self.formats());
-        found.extend(self.offload());
-        found.extend(self.second_gpu());
+        found.extend(further(self));
         found.retain(|suggestion| suggestion.verdict < self.now);
         found
     }
 
-    fn helps(&self, total_bytes: u64) -> bool {
-        Verdict::of(total_bytes, self.available) < self.now
+    /// The changes that bring in another device beside one with `available` bytes.
+    pub(super) fn other_devices(&self, available: u64) -> Vec<Suggestion> {
+        self.offload(available).into_iter().chain(self.second_gpu(available)).collect()
+    }
+
+    /// What to do where no single change is enough: the two that change least, or what it takes at the very least.
+    pub(super) fn advice(&self) -> String {
+        let with = |format: Format, context| Resolved {
+            format,
+            convert_to: (format != self.resolved.format).then_some(format),
+            context,
+            batch: 1,
+            ..self.resolved.clone()
+        };
+        let loads = |resolved: &Resolved| (self.need)(resolved).1 != Verdict::DoesNotFit;
+        let now = (self.need)(self.resolved).0;
+        let batch = if self.resolved.batch > 1 { ", one sequence at a time" } else { "" };
+        let narrower = || {
+            let narrower = Format::LEVERS.into_iter();
+            narrower.filter(|format| (self.need)(&with(*format, self.resolved.context)).0 < now)
+        };
+        for format in narrower() {
+            let context = largest(self.resolved.context, |context| loads(&with(format, context)));
+            if context >= SHORTEST_CONTEXT.min(self.resolved.context) {
+                return format!(
+                    "no single change is enough; weights in {format} with a context of {} tokens{batch} would need {}",
+                    format_count(context),
+                    format_bytes((self.need)(&with(format, context)).0)
+                );
+            }
+        }
+        let format = narrower().last().unwrap_or(self.resolved.format);
+        let context = SHORTEST_CONTEXT.min(self.resolved.context);
+        format!(
+            "no change is enough: even weights in {format} with a context of {} tokens{batch} need {}; take more \
+             memory, or a smaller model",
+            format_count(context),
+            format_bytes((self.need)(&with(format, context)).0)
+        )
     }
 
     /// A change that the engines of this build do, or that holds for others: the arithmetic is the same.
-    fn suggestion(&self, change: String, mut label: String, total_bytes: u64, runs: bool) -> Suggestion {
-        if !runs {
-            label.push_str(" (not run by this build)");
-        }
-        Suggestion { change, label, total_bytes, verdict: Verdict::of(total_bytes, self.available), runs }
-    }
-
     fn changed(&self, change: String, label: String, resolved: &Resolved) -> Suggestion {
         let runs =
             resolved.kv_dtype.is_float() && resolved.kv_policy == KvPolicy::Full && resolved.format.runs();
-        self.suggestion(change, label, (self.total)(resolved), runs)
+        let (total_bytes, verdict) = (self.need)(resolved);
+        Suggestion::new(change, label, total_bytes, verdict, runs)
+    }
+
+    fn helps(&self, resolved: &Resolved) -> bool {
+        (self.need)(resolved).1 < self.now
     }
 
     fn batch(&self) -> Option<Suggestion> {
         let with = |batch| Resolved { batch, ..self.resolved.clone() };
-        let batch = largest(self.resolved.batch - 1, |batch| self.helps((self.total)(&with(batch))));
+        let batch = largest(self.resolved.batch - 1, |batch| self.helps(&with(batch)));
         let label = format!("run {batch} sequences at once instead of {}", self.resolved.batch);
         (batch > 0).then(|| self.changed(format!("batch={batch}"), label, &with(batch)))
     }
@@ -69,7 +103,7 @@ impl Levers<'_> {
 
     fn context(&self) -> Option<Suggestion> {
         let with = |context| Resolved { context, ..self.resolved.clone() };
-        let context = largest(self.resolved.context - 1, |context| self.helps((self.total)(&with(context))));
+        let context = largest(self.resolved.context - 1, |context| self.helps(&with(context)));
         let label = format!("shorten the context to {} tokens", format_count(context));
         (context >= SHORTEST_CONTEXT)
             .then(|| self.changed(format!("context={context}"), label, &with(context)))
@@ -94,7 +128,7 @@ impl Levers<'_> {
     }
 
     fn formats(&self) -> impl Iterator<Item = Suggestion> {
-        let now = (self.total)(self.resolved);
+        let now = (self.need)(self.resolved).0;
         Format::LEVERS.into_iter().filter(|format| *format != self.resolved.format).filter_map(
             move |format| {
                 let verb =
@@ -108,25 +142,32 @@ impl Levers<'_> {
     }
 
     /// The fewest layers that have to leave the device, with their cache.
-    fn offload(&self) -> Option<Suggestion> {
+    fn offload(&self, available: u64) -> Option<Suggestion> {
         let layers = self.layer_bytes();
-        let mut total = (self.total)(self.resolved);
+        let mut total = (self.need)(self.resolved).0;
         for (moved, bytes) in layers.iter().rev().enumerate() {
             total = total.saturating_sub(*bytes);
             // With every layer gone it is no load on this device any more.
-            if self.helps(total) && moved + 1 < layers.len() {
+            let verdict = Verdict::of(total, available);
+            if verdict < self.now && moved + 1 < layers.len() {
                 let count = moved + 1;
                 let label = format!("keep {count} of {} layers on the CPU", layers.len());
-                return Some(self.suggestion(format!("offload_layers={count}"), label, total, false));
+                return Some(Suggestion::new(
+                    format!("offload_layers={count}"),
+                    label,
+                    total,
+                    verdict,
+                    false,
+                ));
             }
         }
         None
     }
 
     /// The fuller of two such devices, split after a layer where that is least.
-    fn second_gpu(&self) -> Option<Suggestion> {
+    fn second_gpu(&self, available: u64) -> Option<Suggestion> {
         let layers = self.layer_bytes();
-        let total = (self.total)(self.resolved);
+        let total = (self.need)(self.resolved).0;
         let all: u64 = layers.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes));
         let weight = |role| {
             let spec = tensors::spec(self.decoder, role, 0);
@@ -144,7 +185,8 @@ impl Levers<'_> {
         });
         let fuller = fuller.min()?.saturating_add(on_both);
         let label = "split the layers over two such devices".to_owned();
-        (layers.len() > 1).then(|| self.suggestion("devices=2".to_owned(), label, fuller, false))
+        let verdict = Verdict::of(fuller, available);
+        (layers.len() > 1).then(|| Suggestion::new("devices=2".to_owned(), label, fuller, verdict, false))
     }
 
     /// Weights and cache of each layer.

@@ -102,6 +102,20 @@ pub fn total_bytes(decoder: &Decoder, weights_bytes: u64, resolved: &Resolved) -
         .saturating_add(resolved.overhead_bytes())
 }
 
+/// How sure a runtime's overhead is, and what it rests on.
+pub(crate) fn overhead_words(backend: Backend, calibration: Option<Calibration>) -> (Badge, String) {
+    match calibration {
+        Some(Calibration { samples, residual_bytes, .. }) => (
+            Badge::Calibrated,
+            format!(
+                "mean of {samples} measured loads, none further off than {}",
+                format_bytes(residual_bytes)
+            ),
+        ),
+        None => (Badge::Formula, format!("assumed: {}", backend.assumed_overhead().1)),
+    }
+}
+
 /// The terms for resolved options, without a verdict.
 #[must_use]
 pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Resolved) -> Report {
@@ -124,16 +138,7 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
     };
     let kv_layers = kinds(decoder, kv_dtype, kv_policy, context, batch);
     let kv_formula = kv_cache::formula(&kv_layers, kv_dtype, kv_policy, batch);
-    let (overhead_badge, overhead_formula) = match resolved.calibration {
-        Some(Calibration { samples, residual_bytes, .. }) => (
-            Badge::Calibrated,
-            format!(
-                "mean of {samples} measured loads, none further off than {}",
-                format_bytes(residual_bytes)
-            ),
-        ),
-        None => (Badge::Formula, format!("assumed: {}", resolved.backend.assumed_overhead().1)),
-    };
+    let (overhead_badge, overhead_formula) = overhead_words(resolved.backend, resolved.calibration);
     let overhead_bytes = resolved.overhead_bytes();
     let (weights_badge, weights_formula) = match (stored, &decoder.unknown_quantization) {
         (None, Some(method)) => (

@@ -7,7 +7,7 @@ use super::{Backend, Calibration, Format, KvPolicy, Options, StoredTensors, stor
 use crate::decoder::Decoder;
 use crate::devices::{self, Device};
 use crate::dtype::DType;
-use crate::units::format_count;
+use crate::units::{format_count, one_line};
 
 const DEFAULT_CONTEXT: u64 = 4096;
 
@@ -28,8 +28,8 @@ pub(super) fn named_device(options: &Options) -> Result<Option<&'static Device>,
     let Some(name) = &options.device else { return Ok(None) };
     devices::find(name).map(Some).map_err(|unknown| OptionsError {
         option: "device",
-        found: name.clone(),
-        expected: unknown.nearest.join(", "),
+        found: format!("`{}`", one_line(&unknown.name)),
+        expected: format!("a GPU of the table; did you mean {}?", unknown.nearest_words()),
     })
 }
 

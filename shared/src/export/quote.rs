@@ -2,13 +2,28 @@
 
 use serde_json::Value;
 
-/// A word of a POSIX shell. A NUL cannot be in one: callers report it ([`has_nul`]), here it is left out.
+/// A word of a POSIX shell. A NUL cannot be in one: callers report it ([`has_nul`]), here it is left out. Characters
+/// that would steer the terminal that shows the command are made by `printf`.
 pub(super) fn shell(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
     }
-    format!("'{}'", text.replace('\0', "").replace('\'', r"'\''"))
+    let mut word = "'".to_owned();
+    for c in text.chars() {
+        match c {
+            '\0' => {}
+            '\'' => word.push_str(r"'\''"),
+            '\n' => word.push('\n'),
+            c if c.is_control() => {
+                let octal: String =
+                    c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\{byte:03o}")).collect();
+                word.push_str(&format!("'\"$(printf '{octal}')\"'"));
+            }
+            c => word.push(c),
+        }
+    }
+    word + "'"
 }
 
 /// Whether a text cannot be an argument of a process.

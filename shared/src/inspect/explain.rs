@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::keys::Key;
-use super::{Field, Known, Status};
+use super::{Field, Known, Status, scaling};
 use crate::config::{Fields, RopeScaling};
 use crate::decoder::{Attention, Decoder, Mlp};
 use crate::dtype::DType;
@@ -132,9 +132,16 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
                 "Beyond {} tokens the long factors hold for the whole sequence, and cached keys are computed anew",
                 format_count(config.original_max_position_embeddings as u64)
             ),
+            // Not run here: what the file itself says of its scaling.
+            None if scaling::changes_at_original_length(known.fields, decoder) => format!(
+                "Beyond {} tokens the long factors hold",
+                value.as_u64().map_or_else(|| value.to_string(), format_count)
+            ),
             _ => "Without longrope it changes nothing".to_owned(),
         },
-        "rope_scaling" | "rope_parameters" => known.config.map_or_else(String::new, rope),
+        "rope_scaling" | "rope_parameters" => {
+            known.config.map_or_else(|| scaling::words(value, decoder), rope)
+        }
         "partial_rotary_factor" => match layer.attention {
             Attention::Heads { head_dim, .. } => {
                 format!("{} of {head_dim} dimensions are rotated, the rest pass through", decoder.rotary_dim)

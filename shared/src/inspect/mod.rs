@@ -5,6 +5,7 @@ mod explain;
 mod findings;
 mod keys;
 mod report;
+mod scaling;
 
 pub use report::{Field, Finding, InspectReport, RuleOfThumb, Severity, Status, Support, TotalParams};
 
@@ -37,6 +38,7 @@ impl<'a> Subject<'a> {
 /// A config that is understood: what it costs, and for the family that runs here how it computes.
 #[derive(Debug, Clone, Copy)]
 struct Known<'a> {
+    fields: &'a Fields,
     decoder: &'a Decoder,
     config: Option<&'a ModelConfig>,
 }
@@ -50,7 +52,7 @@ pub fn inspect(subject: Subject<'_>) -> Result<InspectReport, ConfigError> {
         Ok(decoder) => {
             let config =
                 decoder.family.runs().then(|| ModelConfig::from_fields(subject.fields)).transpose()?;
-            Ok(known(subject, Known { decoder: &decoder, config: config.as_ref() }))
+            Ok(known(subject, Known { fields: subject.fields, decoder: &decoder, config: config.as_ref() }))
         }
         Err(ConfigError::UnknownArchitecture { model_type }) => unknown(subject, model_type),
         Err(error) => Err(error),

@@ -61,7 +61,7 @@ fn bytes(path: &str, size: &Value) -> Result<u64, LoadConfigError> {
             .filter(|bytes| *bytes <= 1 << 63)
             .ok_or_else(|| LoadConfigError::invalid(path, size, EXPECTED)),
         Value::String(text) => {
-            parse_size(text).map_err(|error| LoadConfigError::invalid(path, size, error.to_string()))
+            parse_size(text).map_err(|error| LoadConfigError::invalid(path, size, error.expected()))
         }
         _ => Err(LoadConfigError::invalid(path, size, EXPECTED)),
     }

@@ -186,14 +186,14 @@ pub const KNOBS: [Knob; 20] = {
             key: "device_map",
             states: "device_map",
             kind: Kind::DeviceMap,
-            allowed: "auto, balanced, balanced_low_0, sequential, cpu, cuda:0, wgpu:0, or a map of module names to devices",
+            allowed: "one device: cpu, cuda:0, wgpu:0 or an index; a strategy over the devices of max_memory: auto (the first GPU that holds everything, else balanced), balanced (the GPUs share alike), balanced_low_0 (the first GPU as free as can be), sequential (one after the other); or a map of module names (model.layers.3, model.layers, the empty name for all) to devices",
             candidates: &[r#""auto""#, r#""sequential""#, r#""balanced""#, r#""cpu""#, r#""cuda:0""#],
             default: Some(r#""auto""#),
             meaning: "Where the layers go",
-            memory: "says on which device weights, KV cache and activations of a layer lie",
+            memory: "says on which device weights, KV cache and activations of a layer lie; estimate places them within max_memory and says why",
             quality: "none; layers on the CPU are slow",
             effect: Honoured(
-                "the one device that all layers go to; several devices are refused in this build",
+                "one device for all layers: cpu, or a GPU that this machine has a worker for; layers on several devices are placed by estimate, and refused by a load",
             ),
             ..PLAIN
         },
@@ -249,13 +249,15 @@ pub const KNOBS: [Knob; 20] = {
             spellings: &["rope_parameters"],
             states: "rope_scaling",
             kind: Kind::Parameters,
-            allowed: "null, or an object with rope_type (linear, longrope also spelt su, …) and its parameters",
+            allowed: "null for none; {\"rope_type\": \"linear\", \"factor\": 2.0}; {\"rope_type\": \"longrope\" (also su), \"short_factor\": [...], \"long_factor\": [...]} with a number for each rotated pair of a head; type is the old spelling of rope_type",
             candidates: &[r#"{"rope_type":"linear","factor":2.0}"#],
             null_is_a_value: true,
             meaning: "Scaling of rotary positions, for contexts beyond the trained length",
             memory: "none by itself; the longer context it is set for takes KV cache",
-            quality: "linear was not trained for: expect worse answers at every length",
-            effect: Honoured("linear and longrope, where the architecture allows them"),
+            quality: "linear was not trained for: expect worse answers at every length; longrope needs the factors that the model was trained with",
+            effect: Honoured(
+                "linear, and longrope, which yarn means in phi3 files too; dynamic and llama3 are sized, and refused by a load: no phi3 model was trained with them",
+            ),
             ..PLAIN
         },
         Knob {

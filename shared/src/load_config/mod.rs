@@ -15,6 +15,7 @@ mod quantization;
 mod write;
 mod layers;
 mod diff;
+mod estimate;
 mod preview;
 mod outcome;
 mod next;
@@ -22,6 +23,7 @@ mod next;
 pub use budget::{Budgets, budget_key};
 pub use diff::{Change, TooManyChanges, diff, one_change};
 pub use error::LoadConfigError;
+pub use estimate::{EstimateError, Estimated, estimate};
 pub use knobs::{Effect, KNOBS, Kind, Knob};
 pub use layers::{Layer, LayerError, Leaf, Origin, Resolved, leaves, resolve};
 pub use next::{Facts, Proposal, Scope, advice, next_changes};
@@ -282,6 +284,25 @@ impl LoadConfig {
         refused
     }
 
+    /// What of it the CPU engine refuses although other devices have it.
+    #[must_use]
+    pub fn refusals_on_cpu(&self) -> Vec<LoadConfigError> {
+        let mut refused = Vec::new();
+        if let Ok(Some(device)) = self.single_device()
+            && !["auto", "cpu"].contains(&device.as_str())
+        {
+            let reason = format!(
+                "{device} takes a worker that drives it, on a machine that has it; the CPU worker runs cpu"
+            );
+            refused.push(LoadConfigError::refused("device_map", &reason));
+        }
+        if self.attention == Some(Attention::Fused) {
+            let reason = "the CPU engine computes eager; fused attention is a GPU's";
+            refused.push(LoadConfigError::refused("attn_implementation", reason));
+        }
+        refused
+    }
+
     /// The one device that all layers go to, `auto` where the loader chooses; `None` where nothing is said.
     ///
     /// # Errors
@@ -304,10 +325,16 @@ impl LoadConfig {
         let quantized = self.quantization.and_then(Quantization::dtype);
         // What is multiplied, and so kept in the cache, stays a float where weights are quantized.
         let kv_dtype = if quantized.is_some() && above.dtype.is_none() { self.dtype } else { None };
+        // A GPU that is named says more than that it is `cuda:0`.
+        let backend = match &self.device_map {
+            Some(Strategy::Single(device)) if above.device.is_none() => Some(device.backend()),
+            _ => None,
+        };
         Options {
             dtype: above.dtype.or(quantized.or(self.dtype).map(Into::into)),
             kv_dtype: above.kv_dtype.or(kv_dtype),
             attn: above.attn.or(self.attention),
+            backend: above.backend.or(backend),
             ..above.clone()
         }
     }

@@ -14,8 +14,8 @@ const PANEL: usize = 2;
 const HEAD: usize = 3;
 
 /// What is placed of a model: its embedding, each decoder layer whole, the last norm, the rotary frequencies
-/// and the head. Bytes add up to those of the estimate for the same options; of a checkpoint, those of the tensors
-/// that belong to a module.
+/// and the head. Bytes add up to those of the estimate for the same options but for the runtime, which is a
+/// device's own; of a checkpoint, those of the tensors that belong to a module.
 ///
 /// Names, sizes and buffers are Hugging Face's for `phi3`. Other families may hold more frequencies than counted
 /// here, a few KiB; where experts are stacked in one tensor, accelerate's mean over modules is not quite ours.
@@ -57,7 +57,7 @@ pub fn workload(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Re
     if let Some(stored) = stored {
         count_stored(&mut modules, stored, resolved);
     }
-    Workload { modules, workspaces: workspaces(decoder, resolved), overhead_bytes: resolved.overhead_bytes() }
+    Workload { modules, workspaces: workspaces(decoder, resolved) }
 }
 
 /// Counts what a checkpoint holds instead of what the list of tensors says, where it is loaded as it is or plainly

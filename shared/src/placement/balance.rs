@@ -11,7 +11,12 @@ pub(super) fn slots(
     strategy: &Strategy,
 ) -> (Vec<Slot>, Vec<String>) {
     let all: Vec<Slot> = (devices.list().iter().enumerate())
-        .map(|(device, given)| Slot { device, budget_bytes: given.budget_bytes, keeps_largest: false })
+        .map(|(device, given)| Slot {
+            device,
+            budget_bytes: given.budget_bytes,
+            overhead_bytes: given.overhead_bytes,
+            keeps_largest: false,
+        })
         .collect();
     let gpus = devices.gpus();
     if *strategy == Strategy::Auto

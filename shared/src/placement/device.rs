@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::PlacementError;
+use crate::estimate::Backend;
 use crate::units::parse_size;
 
 /// Names that go before the index of a GPU: PyTorch's, and our own.
@@ -28,6 +29,20 @@ pub enum DeviceId {
 }
 
 impl DeviceId {
+    /// What drives it, as far as its name tells.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        match self {
+            Self::Cpu => Backend::Cpu,
+            Self::Gpu { backend, .. } => match backend.as_str() {
+                "mps" => Backend::Metal,
+                "wgpu" | "webgpu" | "xpu" => Backend::Wgpu,
+                // PyTorch calls AMD's GPUs `cuda` too; whoever knows better says so.
+                _ => Backend::Cuda,
+            },
+        }
+    }
+
     /// As Hugging Face's `device_map` has it: CUDA devices by index, others by name.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -113,13 +128,22 @@ pub struct Device {
     pub id: DeviceId,
     /// Bytes.
     pub budget_bytes: u64,
+    /// What a runtime takes of them as soon as anything lies there.
+    pub overhead_bytes: u64,
 }
 
 impl Device {
-    /// A device with its budget.
+    /// A device with its budget and the assumed runtime of its kind.
     #[must_use]
     pub fn new(id: DeviceId, budget_bytes: u64) -> Self {
-        Self { id, budget_bytes }
+        let overhead_bytes = id.backend().assumed_overhead().0;
+        Self { id, budget_bytes, overhead_bytes }
+    }
+
+    /// The same with another runtime.
+    #[must_use]
+    pub fn with_overhead(self, overhead_bytes: u64) -> Self {
+        Self { overhead_bytes, ..self }
     }
 }
 
@@ -166,7 +190,7 @@ impl Devices {
                 expected,
             };
             let stated = match size {
-                Value::String(text) => parse_size(text).map_err(|error| bad(error.to_string()))?,
+                Value::String(text) => parse_size(text).map_err(|error| bad(error.expected()))?,
                 other => other.as_u64().ok_or_else(|| bad("bytes or a size such as 12GiB".to_owned()))?,
             };
             let known =

@@ -17,7 +17,7 @@ pub(super) fn slots(weights: &Workload, devices: &Devices, strategy: &Strategy, 
     (budgets.into_iter().enumerate())
         .map(|(device, budget_bytes)| {
             // Offloaded layers come back to the first GPU to compute, layers on disk to the CPU.
-            Slot { device, budget_bytes, keeps_largest: device == 0 || device >= gpus }
+            Slot { device, budget_bytes, overhead_bytes: 0, keeps_largest: device == 0 || device >= gpus }
         })
         .collect()
 }

@@ -8,8 +8,8 @@ use super::*;
 
 fn any_workload() -> impl Generator<Value = Workload> {
     let module = (0..1000u64, 0..100u64, collection::vec(0..4usize, 0..3));
-    (collection::vec(module, 1..24), collection::vec(0..200u64, 0..4), 0..50u64, any::<bool>()).prop_map(
-        |(modules, workspaces, overhead_bytes, tied)| {
+    (collection::vec(module, 1..24), collection::vec(0..200u64, 0..4), any::<bool>()).prop_map(
+        |(modules, workspaces, tied)| {
             let last = modules.len() - 1;
             let modules =
                 modules.into_iter().enumerate().map(|(index, (weight_bytes, kv_bytes, workspaces))| Module {
@@ -23,7 +23,7 @@ fn any_workload() -> impl Generator<Value = Workload> {
                     ..Module::default()
                 });
             let workspaces = workspaces.into_iter().map(|bytes| Workspace { name: "w", bytes });
-            Workload { modules: modules.collect(), workspaces: workspaces.collect(), overhead_bytes }
+            Workload { modules: modules.collect(), workspaces: workspaces.collect() }
         },
     )
 }
@@ -36,13 +36,15 @@ fn any_strategy() -> impl Generator<Value = Strategy> {
     sample::select(vec![Strategy::Auto, Strategy::Balanced, Strategy::BalancedLow0, Strategy::Sequential])
 }
 
-/// The last budget is the CPU's where `with_cpu`.
+/// The last budget is the CPU's where `with_cpu`. Runtimes differ, as real ones do.
 fn listed(budgets: &[u64], with_cpu: bool) -> Vec<Device> {
     let id = |index: usize| match index + 1 == budgets.len() && with_cpu {
         true => DeviceId::Cpu,
         false => DeviceId::Gpu { backend: "cuda".to_owned(), index: index as u32 },
     };
-    budgets.iter().enumerate().map(|(index, bytes)| Device::new(id(index), *bytes)).collect()
+    let device =
+        |(index, bytes): (usize, &u64)| Device::new(id(index), *bytes).with_overhead(17 * index as u64);
+    budgets.iter().enumerate().map(device).collect()
 }
 
 proptest! {
@@ -126,9 +128,10 @@ proptest! {
         let workload = Workload {
             modules: (0..5).map(module).collect(),
             workspaces: vec![Workspace { name: "w", bytes }],
-            overhead_bytes: bytes,
         };
-        let devices = Devices::free(listed(&[u64::MAX, u64::MAX - 1, u64::MAX], true)).expect("distinct");
+        let list = listed(&[u64::MAX, u64::MAX - 1, u64::MAX], true);
+        let list = list.into_iter().map(|device| device.with_overhead(bytes)).collect();
+        let devices = Devices::free(list).expect("distinct");
         for rules in [Rules::Preflight, Rules::Accelerate, Rules::Transformers] {
             let _ = plan(&workload, &devices, &strategy, rules);
         }

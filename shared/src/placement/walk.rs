@@ -13,6 +13,8 @@ pub(super) struct Slot {
     pub(super) device: usize,
     /// What may lie on it.
     pub(super) budget_bytes: u64,
+    /// What a runtime takes as soon as anything lies here.
+    pub(super) overhead_bytes: u64,
     /// Whether the largest unit still to come must find room beside what lies here.
     pub(super) keeps_largest: bool,
 }
@@ -50,7 +52,8 @@ pub(super) fn walk(workload: &Workload, units: &[Vec<usize>], slots: &[Slot]) ->
     let largest_after = largest_after(workload, units);
     let mut walk = Walk::default();
     let mut remaining = slots.iter().peekable();
-    let mut load = Load::default();
+    let begin = |slot: Option<&&Slot>| Load::on(slot.map_or(0, |slot| slot.overhead_bytes));
+    let mut load = begin(remaining.peek());
     for (unit, largest) in units.iter().zip(largest_after) {
         let mut passed = Vec::new();
         loop {
@@ -70,7 +73,7 @@ pub(super) fn walk(workload: &Workload, units: &[Vec<usize>], slots: &[Slot]) ->
             }
             passed.push(Passed { slot, left_bytes, kept_bytes, needs: adds });
             remaining.next();
-            load = Load::default();
+            load = begin(remaining.peek());
         }
     }
     walk

@@ -39,8 +39,6 @@ pub struct Workload {
     pub modules: Vec<Module>,
     /// Activations by what needs them.
     pub workspaces: Vec<Workspace>,
-    /// Runtime on each device that is used.
-    pub overhead_bytes: u64,
 }
 
 impl Workload {
@@ -69,7 +67,7 @@ impl Workload {
             workspaces: Vec::new(),
             ..module.clone()
         });
-        Self { modules: modules.collect(), workspaces: Vec::new(), overhead_bytes: 0 }
+        Self { modules: modules.collect(), workspaces: Vec::new() }
     }
 }
 
@@ -105,10 +103,16 @@ impl Terms {
 pub(super) struct Load {
     pub(super) used: Terms,
     workspaces: BTreeSet<usize>,
-    in_use: bool,
+    /// The device's runtime, as long as nothing lies there.
+    pending_overhead: u64,
 }
 
 impl Load {
+    /// Nothing yet, on a device whose runtime takes `overhead_bytes`.
+    pub(super) fn on(overhead_bytes: u64) -> Self {
+        Self { pending_overhead: overhead_bytes, ..Self::default() }
+    }
+
     /// What a unit adds: workspaces that are here already cost nothing more, nor does the runtime.
     pub(super) fn added_by(&self, workload: &Workload, unit: &[usize]) -> Terms {
         let modules = || unit.iter().map(|index| &workload.modules[*index]);
@@ -126,7 +130,7 @@ impl Load {
                 .iter()
                 .filter_map(|index| workload.workspaces.get(*index))
                 .fold(0, |sum, workspace| sum.saturating_add(workspace.bytes)),
-            overhead: if self.in_use { 0 } else { workload.overhead_bytes },
+            overhead: self.pending_overhead,
         }
     }
 
@@ -134,6 +138,6 @@ impl Load {
         self.used = self.used.plus(self.added_by(workload, unit));
         self.workspaces
             .extend(unit.iter().flat_map(|index| workload.modules[*index].workspaces.iter().copied()));
-        self.in_use = true;
+        self.pending_overhead = 0;
     }
 }

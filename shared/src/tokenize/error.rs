@@ -36,6 +36,16 @@ pub enum TokenizerError {
     /// The template is wrong, refuses the conversation, or exceeds its limits; the engine's own message.
     #[error("chat template: {0}")]
     Template(String),
+    /// A text that is not split at all.
+    #[error(
+        "the prompt has {bytes} bytes, and this model and its tokenizer take at most {limit}: shorten it"
+    )]
+    TextTooLong {
+        /// Its length.
+        bytes: u64,
+        /// The longest that is split.
+        limit: u64,
+    },
     /// The tokenizer's own message.
     #[error("the text cannot be encoded: {0}")]
     Encode(String),
@@ -52,6 +62,7 @@ impl TokenizerError {
             Self::Invalid { .. } | Self::VocabTooLarge { .. } | Self::NoBosToken(_) => "tokenizer_invalid",
             Self::NoChatTemplate => "no_chat_template",
             Self::Template(_) => "template_error",
+            Self::TextTooLong { .. } => "context_too_long",
             Self::Encode(_) | Self::Decode(_) => "tokenizer_failed",
         }
     }

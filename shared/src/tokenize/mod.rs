@@ -3,6 +3,7 @@
 //! Everything is taken from the model's own files; no model's name decides anything. Files arrive as bytes.
 
 mod error;
+mod growth;
 mod jinja;
 mod special;
 mod stream;
@@ -38,18 +39,22 @@ pub struct Tokenizer {
     template: Option<ChatTemplate>,
     /// The bos id where [`Tokenizer::set_add_bos`] overrides the post-processor.
     bos_override: Option<Option<u32>>,
+    /// Longest text that is split.
+    max_text_bytes: u64,
 }
 
 impl Tokenizer {
     /// Reads the files.
     ///
     /// # Errors
-    /// A file that is empty, no JSON or no tokenizer; each error names the file.
+    /// A file that is empty, no JSON or no tokenizer, or that would make gigabytes of a text; each error names the
+    /// file.
     pub fn load(files: &TokenizerFiles<'_>) -> Result<Self, TokenizerError> {
         let file = "tokenizer.json";
         if files.tokenizer.trim_ascii().is_empty() {
             return Err(TokenizerError::Invalid { file, message: "it is empty".to_owned() });
         }
+        let max_text_bytes = growth::longest_text(file, files.tokenizer)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(files.tokenizer)
             .map_err(|error| TokenizerError::Invalid { file, message: error.to_string() })?;
         // What a file was saved with for training batches is not meant for single prompts.
@@ -59,7 +64,13 @@ impl Tokenizer {
             .map_err(|error| TokenizerError::Invalid { file, message: error.to_string() })?;
         let special = SpecialTokens::read(files)?;
         let template = special.chat_template(files)?.map(ChatTemplate::new);
-        Ok(Self { inner, special, template, bos_override: None })
+        Ok(Self { inner, special, template, bos_override: None, max_text_bytes })
+    }
+
+    /// Refuses texts that no model of so many positions can take, before they are split: a token of more than
+    /// 64 bytes is rare.
+    pub fn limit_to(&mut self, positions: usize) {
+        self.max_text_bytes = self.max_text_bytes.min((64 * positions as u64).max(4096));
     }
 
     /// Overrides whether a text starts with the bos id (`add_bos_token`); the rest of the post-processor is then
@@ -187,6 +198,10 @@ impl Tokenizer {
     }
 
     fn encode_with(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
+        let (bytes, limit) = (text.len() as u64, self.max_text_bytes);
+        if bytes > limit {
+            return Err(TokenizerError::TextTooLong { bytes, limit });
+        }
         let encoding = self.inner.encode_fast(text, add_special_tokens);
         let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())

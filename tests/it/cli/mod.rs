@@ -7,4 +7,5 @@ mod link;
 mod memory;
 mod config;
 mod runs;
+mod sentences;
 mod templates;

@@ -37,6 +37,32 @@ fn a_template_makes_the_prompt() {
     assert!(ran.json()["error"]["message"].as_str().expect("words").contains("no such role"), "{ran:?}");
 }
 
+/// A normalizer that makes a thousand letters of one, three times over, would take gigabytes.
+#[test]
+fn a_tokenizer_that_multiplies_text_is_refused() {
+    let model = with_tokenizer();
+    let json = std::fs::read(model.file("tokenizer.json")).expect("written above");
+    let mut tokenizer: Value = serde_json::from_slice(&json).expect("JSON");
+    let step = json!({ "type": "Replace", "pattern": { "String": "a" }, "content": "a".repeat(1000) });
+    tokenizer["normalizer"] = json!({ "type": "Sequence", "normalizers": [step, step, step] });
+    model.write("tokenizer.json", tokenizer.to_string());
+    for args in [&["--prompt", "aaaa"][..], &[]] {
+        let ran = preflight(&[&["validate", model.arg(), "--json"], args].concat());
+        assert_eq!((ran.code, ran.error_code().as_str()), (2, "tokenizer_invalid"), "{ran:?}");
+        let message = ran.json()["error"]["message"].as_str().expect("words").to_owned();
+        assert!(message.contains("normalizer can make 1000000000 bytes of one"), "{message}");
+    }
+}
+
+/// The length is looked at before anything is split.
+#[test]
+fn a_prompt_longer_than_any_context_is_refused() {
+    let model = with_tokenizer();
+    let ran = preflight(&["validate", model.arg(), "--prompt", &"a".repeat(100_000), "--json"]);
+    assert_eq!((ran.code, ran.error_code().as_str()), (2, "context_too_long"), "{ran:?}");
+    assert!(ran.json()["error"]["message"].as_str().expect("words").contains("100000 bytes"), "{ran:?}");
+}
+
 #[test]
 fn no_template_takes_the_worker_along() {
     let model = with_tokenizer();

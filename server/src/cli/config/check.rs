@@ -34,14 +34,17 @@ struct Report {
     values: Vec<Checked>,
     /// Why a load with it is refused, although it is valid.
     refused: Vec<ErrorObject>,
+    /// Why a load on the CPU is refused, although another device may take it.
+    refused_on_cpu: Vec<ErrorObject>,
 }
 
+/// A value and what becomes of it: of this value, not of the knob's others.
 #[derive(Debug, Serialize)]
 struct Checked {
     path: String,
     value: Value,
-    #[serde(flatten)]
-    effect: Effect,
+    effect: &'static str,
+    reason: String,
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
@@ -60,16 +63,39 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
 
 fn valid(config: &LoadConfig) -> Report {
     let load_config = config.to_map();
+    let [refused, refused_on_cpu] = [config.refusals(), config.refusals_on_cpu()];
     let values = load_config
         .iter()
         .filter_map(|(key, value)| Some((Knob::find(key)?, key, value)))
         .flat_map(|(knob, key, value)| {
-            let checked = |(path, value)| Checked { path, value, effect: knob.effect };
+            let (effect, reason) = effect(knob, &refused, &refused_on_cpu);
+            let checked = |(path, value)| Checked { path, value, effect, reason: reason.clone() };
             leaves(key, value).map(checked).collect::<Vec<_>>()
         })
         .collect();
-    let refused = config.refusals().iter().map(ErrorObject::from).collect();
-    Report { valid: true, load_config, values, refused, ..Report::default() }
+    let [refused, refused_on_cpu] =
+        [refused, refused_on_cpu].map(|errors| errors.iter().map(ErrorObject::from).collect());
+    Report { valid: true, load_config, values, refused, refused_on_cpu, ..Report::default() }
+}
+
+/// What becomes of a knob's value, as [`Effect`] is written, and why.
+fn effect(knob: &Knob, refused: &[LoadConfigError], on_cpu: &[LoadConfigError]) -> (&'static str, String) {
+    let of = |errors: &[LoadConfigError]| {
+        errors.iter().find_map(|error| match error {
+            LoadConfigError::Refused { key, reason } if key == knob.key => Some(reason.clone()),
+            _ => None,
+        })
+    };
+    match (knob.effect, of(refused), of(on_cpu)) {
+        (Effect::EstimateOnly(_), Some(reason), _) => ("estimate_only", reason),
+        (_, Some(reason), _) => ("refused", reason),
+        (_, None, Some(reason)) => ("refused_on_cpu", reason),
+        (Effect::Refused(_) | Effect::EstimateOnly(_), None, None) => {
+            ("nothing", "this is what a load does in any case".to_owned())
+        }
+        (Effect::Honoured(words), ..) => ("honoured", words.to_owned()),
+        (Effect::Nothing(words), ..) => ("nothing", words.to_owned()),
+    }
 }
 
 fn invalid(errors: &[LoadConfigError]) -> Report {
@@ -82,10 +108,11 @@ fn invalid(errors: &[LoadConfigError]) -> Report {
 fn page(name: &str, report: &Report) -> Page {
     let mut page = Page::default();
     page.line(BOLD, name);
-    match (report.valid, report.refused.is_empty()) {
-        (true, true) => page.line(GOOD, "valid"),
-        (true, false) => page.line(WARN, "valid, but this build refuses to load with it"),
-        (false, _) => page.line(BAD, "not valid"),
+    match (report.valid, report.refused.is_empty(), report.refused_on_cpu.is_empty()) {
+        (true, true, true) => page.line(GOOD, "valid"),
+        (true, true, false) => page.line(WARN, "valid; a load on the CPU is refused with it"),
+        (true, false, _) => page.line(WARN, "valid, but this build refuses to load with it"),
+        (false, ..) => page.line(BAD, "not valid"),
     }
     let list = |page: &mut Page, heading: &str, errors: &[ErrorObject]| {
         if !errors.is_empty() {
@@ -99,14 +126,15 @@ fn page(name: &str, report: &Report) -> Page {
     };
     list(&mut page, "Errors", &report.errors);
     list(&mut page, "Refused", &report.refused);
+    list(&mut page, "Refused on the CPU", &report.refused_on_cpu);
     if !report.values.is_empty() {
         page.heading("Values");
         let row = |checked: &Checked| {
             vec![
                 Cell::left(&checked.path),
                 Cell::left(shown(&checked.value)).styled(BOLD),
-                Cell::left(checked.effect.word()).styled(DIM),
-                Cell::left(checked.effect.words()).styled(DIM),
+                Cell::left(checked.effect.replace('_', " ").replace("nothing", "no effect")).styled(DIM),
+                Cell::left(&checked.reason).styled(DIM),
             ]
         };
         page.table(&report.values.iter().map(row).collect::<Vec<_>>());

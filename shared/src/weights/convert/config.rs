@@ -27,6 +27,7 @@ pub(super) async fn phi3_config<S: WeightSource>(
         return Err(unsupported(format!("rotary scaling `{scaling}`, which phi3 has not")));
     }
     let llama = config_of(file, source, gguf).await?;
+    consistent(&gguf.metadata, &llama).map_err(refuse)?;
     if let Some(experts) = llama.get("num_local_experts") {
         return Err(unsupported(format!("a mixture of {experts} experts; phi3 is dense")));
     }
@@ -48,6 +49,30 @@ pub(super) async fn phi3_config<S: WeightSource>(
         refuse(WeightsProblem::Corrupt(format!("its metadata describe no model: {error}")))
     })?;
     Ok((json, model))
+}
+
+/// Numbers that stand twice in a file, or that are there and mean nothing.
+fn consistent(metadata: &Metadata, llama: &Map<String, Value>) -> Result<(), WeightsProblem> {
+    for key in ["llama.attention.head_count", "llama.attention.head_count_kv", "llama.embedding_length"] {
+        if metadata.unsigned(key)? == Some(0) {
+            return Err(WeightsProblem::Corrupt(format!("`{key}` is 0: a model has at least one")));
+        }
+    }
+    let rows = llama.get("vocab_size").and_then(Value::as_u64);
+    let tokens = metadata.strings("tokenizer.ggml.tokens")?.map(|tokens| tokens.len() as u64);
+    if let (Some(stated), Some(rows)) = (metadata.unsigned("llama.vocab_size")?, rows)
+        && stated != rows
+    {
+        let what = format!("`llama.vocab_size` is {stated}, but the embedding has {rows} rows");
+        return Err(WeightsProblem::Corrupt(what));
+    }
+    if let (Some(stated), Some(tokens)) = (metadata.unsigned("llama.vocab_size")?, tokens)
+        && stated < tokens
+    {
+        let what = format!("`llama.vocab_size` is {stated}, but there are {tokens} tokens");
+        return Err(WeightsProblem::Corrupt(what));
+    }
+    Ok(())
 }
 
 /// A llama config in `phi3`'s words, keys sorted as Hugging Face writes them.

@@ -193,6 +193,27 @@ fn what_phi3_cannot_express_is_refused() {
             good().key("tokenizer.ggml.tokens", |w, key| w.texts(key, &["a"; 6])),
             &["6 tokens"],
         ),
+        (
+            "no key heads",
+            good().number("llama.attention.head_count_kv", 0),
+            &["`llama.attention.head_count_kv` is 0"],
+        ),
+        ("another vocabulary", good().number("llama.vocab_size", 7), &["is 7, but the embedding has 5 rows"]),
+        (
+            "a merge of strangers",
+            good().key("tokenizer.ggml.merges", |w, key| w.texts(key, &["a b", "a c"])),
+            &["merge 1 needs `c`, which is no token"],
+        ),
+        (
+            "a merge into nothing",
+            good().key("tokenizer.ggml.merges", |w, key| w.texts(key, &["b a"])),
+            &["merge 0 needs `ba`, which is no token"],
+        ),
+        (
+            "an endless template",
+            good().text("tokenizer.chat_template", &"x".repeat((1 << 20) + 1)),
+            &["chat template of 1048577 bytes"],
+        ),
         ("a merge of one", good().key("tokenizer.ggml.merges", |w, key| w.texts(key, &["ab"])), &["merge 0"]),
         (
             "bos out of range",

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::pre_tokenizer::{PreTokenizer, pre_tokenizer};
 use crate::config::ModelConfig;
+use crate::units::one_line;
 use crate::weights::WeightsProblem;
 use crate::weights::gguf::{Metadata, Strings};
 use crate::weights::safetensors::pretty;
@@ -12,6 +13,9 @@ use crate::weights::safetensors::pretty;
 const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
+
+/// Longest chat template, as everywhere here; the longest in use have 20 kB.
+const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 
 /// The files of a tokenizer.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +74,7 @@ pub fn tokenizer_files(metadata: &Metadata, model: &ModelConfig) -> Result<Token
     }
 
     let special = SpecialTokens::read(metadata, tokens)?;
+    let vocabulary = vocabulary(tokens)?;
     let added = added_tokens(tokens, &types);
     let tokenizer = json!({
         "version": "1.0",
@@ -89,8 +94,8 @@ pub fn tokenizer_files(metadata: &Metadata, model: &ModelConfig) -> Result<Token
             "fuse_unk": false,
             "byte_fallback": false,
             "ignore_merges": pre.ignore_merges,
-            "vocab": vocabulary(tokens)?,
-            "merges": merge_pairs(merges)?,
+            "vocab": &vocabulary,
+            "merges": merge_pairs(merges, &vocabulary)?,
         },
     });
     let special_tokens_map = Value::Object(special.map());
@@ -108,6 +113,10 @@ pub fn tokenizer_files(metadata: &Metadata, model: &ModelConfig) -> Result<Token
     // Any other class rebuilds the steps from its own idea of the model and drops ours.
     tokenizer_config.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
     if let Some(template) = metadata.text("tokenizer.chat_template")? {
+        if template.len() > MAX_TEMPLATE_BYTES {
+            let what = format!("a chat template of {} bytes, more than {MAX_TEMPLATE_BYTES}", template.len());
+            return Err(WeightsProblem::Unsupported(what));
+        }
         tokenizer_config.insert("chat_template".to_owned(), json!(template));
     }
     Ok(TokenizerFiles { tokenizer, tokenizer_config: Value::Object(tokenizer_config), special_tokens_map })
@@ -145,14 +154,22 @@ fn vocabulary(tokens: &Strings) -> Result<Map<String, Value>, WeightsProblem> {
     Ok(vocabulary)
 }
 
-/// Merges as pairs; GGUF joins the two with a space, which no byte-level token contains.
-fn merge_pairs(merges: &Strings) -> Result<Vec<Value>, WeightsProblem> {
+/// Merges as pairs; GGUF joins the two with a space, which no byte-level token contains. What they merge and what
+/// comes of it are tokens: a tokenizer that looks them up would not load otherwise.
+fn merge_pairs(merges: &Strings, vocabulary: &Map<String, Value>) -> Result<Vec<Value>, WeightsProblem> {
     let pair = |(rank, merge): (usize, &str)| {
         let (left, right) = merge
             .split_once(' ')
             .filter(|(left, right)| !left.is_empty() && !right.is_empty() && !right.contains(' '))
             .ok_or_else(|| WeightsProblem::Corrupt(format!("merge {rank} is no pair of tokens")))?;
-        Ok(json!([left, right]))
+        let whole = format!("{left}{right}");
+        match [left, right, &whole].into_iter().find(|text| !vocabulary.contains_key(*text)) {
+            None => Ok(json!([left, right])),
+            Some(text) => {
+                let what = format!("merge {rank} needs `{}`, which is no token", one_line(text));
+                Err(WeightsProblem::Corrupt(what))
+            }
+        }
     };
     merges.iter().enumerate().map(pair).collect()
 }

@@ -1,0 +1,309 @@
+//! The verdict of a placement within budgets.
+
+use super::{EstimateError, Estimated};
+use crate::decoder::Decoder;
+use crate::estimate::fit::{self, Fit, Suggestion, Verdict};
+use crate::estimate::{
+    self, Assumption, Backend, Calibration, Options, Report, Resolved, StoredTensors, Term,
+};
+use crate::load_config::{LoadConfig, budget_key, device_map};
+use crate::placement::{
+    self, Device, DeviceId, DeviceUse, Devices, Placement, PlacementError, Rules, Strategy, Workload,
+};
+use crate::units::format_bytes;
+
+/// What a search goes through again and again.
+struct Search<'a> {
+    decoder: &'a Decoder,
+    stored: Option<&'a StoredTensors>,
+    strategy: Strategy,
+    devices: Vec<Device>,
+    /// The most that each device can have, whatever its budget.
+    free: Vec<u64>,
+}
+
+/// Places a model within the budgets of `max_memory`; `free` is what the options say of the device.
+pub(super) fn estimate(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    options: &Options,
+    load_config: &LoadConfig,
+    free: Option<u64>,
+) -> Result<Estimated, EstimateError> {
+    let budgets = &load_config.max_memory;
+    let has_gpu = budgets.keys().any(|id| *id != DeviceId::Cpu);
+    // What is free of a GPU says nothing of the host; without one, and without a name, it is the host's.
+    let free_of = |id: &DeviceId| match id {
+        DeviceId::Cpu if has_gpu || options.device.is_some() => None,
+        _ => free,
+    };
+    let free: Vec<u64> = budgets.keys().map(|id| free_of(id).unwrap_or(u64::MAX)).collect();
+    let resolved = Resolved::new(decoder, stored, options)?;
+    let devices: Vec<Device> = (budgets.iter().zip(&free))
+        .map(|((id, bytes), free)| device(id, (*bytes).min(*free), options, &resolved))
+        .collect();
+    let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
+    let search = Search { decoder, stored, strategy, devices, free };
+    let placed = match search.plan(&search.workload(&resolved), |device| device.budget_bytes) {
+        Ok(placed) => Ok(placed),
+        // Too small is an answer; a map or a budget that means nothing is bad input.
+        Err(error @ (PlacementError::DoesNotFit { .. } | PlacementError::OverBudget { .. })) => Err(error),
+        Err(error) => return Err(error.into()),
+    };
+    // Where it does not fit, what it would take if it did.
+    let shown = match &placed {
+        Ok(placed) => placed.clone(),
+        Err(_) => search.plan(&search.workload(&resolved), |_| u64::MAX)?,
+    };
+    let mut report = terms(estimate::estimate(decoder, stored, options)?, &shown, options, &resolved);
+    assume(&mut report, load_config, options, &search.devices);
+    report.fit = search.fit(&resolved, &report, placed.as_ref());
+    let (placement, placement_error) = match placed {
+        Ok(placed) => (Some(placed), None),
+        Err(error) => (None, Some(error)),
+    };
+    Ok(Estimated { report, placement, placement_error })
+}
+
+/// A map over several devices without budgets: what each would need, and no verdict.
+pub(super) fn without(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    options: &Options,
+    load_config: &LoadConfig,
+    targets: &[&DeviceId],
+) -> Result<Estimated, EstimateError> {
+    let resolved = Resolved::new(decoder, stored, options)?;
+    let devices: Vec<Device> = targets.iter().map(|id| device(id, u64::MAX, options, &resolved)).collect();
+    let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
+    let search = Search { decoder, stored, strategy, free: vec![u64::MAX; devices.len()], devices };
+    let workload = search.workload(&resolved);
+    let roomy = search.plan(&workload, |device| device.budget_bytes)?;
+    // Budgets of exactly what each needs: no number stands there that nobody gave.
+    let need = |device: &Device| {
+        roomy.devices.iter().find(|used| used.device == device.id).map_or(0, |used| used.total_bytes)
+    };
+    let mut placement = search.plan(&workload, need)?;
+    placement.notes.push("no budgets are given: each is what lies on its device".to_owned());
+    let mut report = terms(estimate::estimate(decoder, stored, options)?, &placement, options, &resolved);
+    assume(&mut report, load_config, options, &search.devices);
+    let names: Vec<_> = targets.iter().map(ToString::to_string).collect();
+    let reason = format!(
+        "needs {}; device_map spreads the model over {}: give each a budget in max_memory for a verdict",
+        each(&placement, |used| format!("{} on {}", format_bytes(used.total_bytes), used.device)),
+        names.join(", ")
+    );
+    report.fit = fit::without_device(decoder, &resolved, report.weights_bytes, report.total_bytes, reason);
+    Ok(Estimated { report, placement: Some(placement), placement_error: None })
+}
+
+/// A device with the runtime of its kind: measured where it was measured, else assumed.
+fn device(id: &DeviceId, budget_bytes: u64, options: &Options, resolved: &Resolved) -> Device {
+    let (backend, calibration) = runtime(id, options, resolved);
+    let assumed = backend.assumed_overhead().0;
+    let bytes = calibration.map_or(assumed, |Calibration { overhead_bytes, .. }| overhead_bytes);
+    Device::new(id.clone(), budget_bytes).with_overhead(bytes)
+}
+
+/// What drives a device, and what was measured of that.
+fn runtime(id: &DeviceId, options: &Options, resolved: &Resolved) -> (Backend, Option<Calibration>) {
+    let backend = backend(id, options, resolved);
+    (backend, resolved.calibration.filter(|_| backend == resolved.backend))
+}
+
+/// What drives a device: of a GPU what the options say of it, else what its name tells.
+fn backend(id: &DeviceId, options: &Options, resolved: &Resolved) -> Backend {
+    let said = options.backend.is_some() || options.device.is_some();
+    match id {
+        DeviceId::Gpu { .. } if said && resolved.backend != Backend::Cpu => resolved.backend,
+        _ => id.backend(),
+    }
+}
+
+impl Search<'_> {
+    fn workload(&self, resolved: &Resolved) -> Workload {
+        placement::workload(self.decoder, self.stored, resolved)
+    }
+
+    fn plan(
+        &self,
+        workload: &Workload,
+        budget: impl Fn(&Device) -> u64,
+    ) -> Result<Placement, PlacementError> {
+        let with = |device: &Device| Device { budget_bytes: budget(device), ..device.clone() };
+        let devices = Devices::stated(self.devices.iter().map(with).collect())?;
+        placement::plan(workload, &devices, &self.strategy, Rules::Preflight)
+    }
+
+    /// The need under some options, and whether it can be placed, also with a sixth of each budget kept free.
+    fn need(&self, resolved: &Resolved) -> (u64, Verdict) {
+        let workload = self.workload(resolved);
+        match self.plan(&workload, |device| device.budget_bytes) {
+            Ok(placed) => {
+                // For one device this is 1.2 × total ≤ budget.
+                let five_sixths = |device: &Device| (u128::from(device.budget_bytes) * 5 / 6) as u64;
+                let roomy = self.plan(&workload, five_sixths).is_ok();
+                (total(&placed), if roomy { Verdict::Fits } else { Verdict::Tight })
+            }
+            Err(_) => {
+                let unbounded = self.plan(&workload, |_| u64::MAX);
+                (unbounded.map_or(u64::MAX, |placed| total(&placed)), Verdict::DoesNotFit)
+            }
+        }
+    }
+
+    fn fit(&self, resolved: &Resolved, report: &Report, placed: Result<&Placement, &PlacementError>) -> Fit {
+        let available = self.devices.iter().fold(0u64, |sum, device| sum.saturating_add(device.budget_bytes));
+        let need = |changed: &Resolved| self.need(changed);
+        let case = fit::Case {
+            decoder: self.decoder,
+            resolved,
+            weights_bytes: report.weights_bytes,
+            available,
+            need: &need,
+            further: &|_| self.other_budgets(resolved),
+        };
+        let fit = fit::against(&case);
+        let need = format_bytes(report.total_bytes);
+        let reason = match (placed, fit.verdict) {
+            (Err(error), _) => {
+                format!("needs {need}, max_memory allows {}: {error}", format_bytes(available))
+            }
+            (Ok(placed), verdict) => {
+                let margin = match verdict {
+                    Some(Verdict::Fits) => ", with a margin of 20 % and more",
+                    _ => "; there is no margin of 20 % on every device",
+                };
+                let used = |used: &DeviceUse| {
+                    let bytes = [used.total_bytes, used.budget_bytes].map(format_bytes);
+                    format!("{} of {} on {}", bytes[0], bytes[1], used.device)
+                };
+                format!("needs {}{margin}", each(placed, used))
+            }
+        };
+        Fit { reason, ..fit }
+    }
+
+    /// One budget more, or one raised: the least that is enough.
+    fn other_budgets(&self, resolved: &Resolved) -> Vec<Suggestion> {
+        let workload = self.workload(resolved);
+        // Whatever can be placed can be placed one device after the other, and that asks least of the last.
+        let strategy = match &self.strategy {
+            Strategy::Explicit(_) | Strategy::Single(_) => self.strategy.clone(),
+            _ => Strategy::Sequential,
+        };
+        let with = |devices: Vec<Device>, which: &DeviceId| -> Option<(u64, u64)> {
+            let placed = Devices::stated(devices)
+                .and_then(|devices| placement::plan(&workload, &devices, &strategy, Rules::Preflight));
+            let placed = placed.ok()?;
+            let used = placed.devices.iter().find(|used| used.device == *which)?;
+            Some((used.total_bytes, total(&placed)))
+        };
+        let suggest = |id: &DeviceId, verb: &str, (bytes, total_bytes): (u64, u64)| {
+            let key = budget_key(id);
+            let label = format!("{verb} {id} a budget of {}", format_bytes(bytes));
+            let runs = self.devices.len() == 1 && *id == DeviceId::Cpu && verb == "give";
+            Suggestion::new(format!("max_memory.{key}={bytes}"), label, total_bytes, Verdict::Tight, runs)
+        };
+        let mut found = Vec::new();
+        let is_free_to_choose = strategy == Strategy::Sequential;
+        if is_free_to_choose && self.devices.iter().all(|device| device.id != DeviceId::Cpu) {
+            let more = [self.devices.clone(), vec![Device::new(DeviceId::Cpu, u64::MAX)]].concat();
+            found.extend(with(more, &DeviceId::Cpu).map(|bytes| suggest(&DeviceId::Cpu, "also give", bytes)));
+        }
+        let raised = self.devices.iter().zip(&self.free).enumerate().filter_map(|(index, (device, free))| {
+            let mut devices = self.devices.clone();
+            devices[index].budget_bytes = *free;
+            let bytes = with(devices, &device.id)?;
+            let more = bytes.0.checked_sub(device.budget_bytes).filter(|more| *more > 0)?;
+            Some((more, device, bytes))
+        });
+        let least = raised.min_by_key(|(more, ..)| *more);
+        found.extend(least.map(|(_, device, bytes)| suggest(&device.id, "give", bytes)));
+        found
+    }
+}
+
+fn total(placed: &Placement) -> u64 {
+    placed.devices.iter().fold(0, |sum, used| sum.saturating_add(used.total_bytes))
+}
+
+/// A phrase for each device that something lies on.
+fn each(placed: &Placement, phrase: impl Fn(&DeviceUse) -> String) -> String {
+    let used = placed.devices.iter().filter(|used| used.modules > 0);
+    used.map(phrase).collect::<Vec<_>>().join(", ")
+}
+
+/// The report with its terms where they lie.
+fn terms(report: Report, placed: &Placement, options: &Options, resolved: &Resolved) -> Report {
+    let used: Vec<_> = placed.devices.iter().filter(|used| used.modules > 0).collect();
+    // Of all on one device, the whole's own words hold.
+    let part = |used: &DeviceUse| {
+        let on = placed.modules.iter().filter(|module| module.device == used.device);
+        let names: Vec<&str> = on.map(|module| module.name.as_str()).collect();
+        let among = format!("{} of {} modules", names.len(), placed.modules.len());
+        match names[..] {
+            [first, .., last] => format!("{first} to {last}: {among}"),
+            _ => format!("{}: {among}", names.concat()),
+        }
+    };
+    let term = |used: &DeviceUse, whole: &Term| {
+        let (bytes, words) = match whole.name.as_str() {
+            "weights" => (used.weights_bytes, part(used)),
+            "kv_cache" => (used.kv_cache_bytes, "the share of the layers here".to_owned()),
+            "activations" => (used.activation_bytes, "buffers of what computes here".to_owned()),
+            _ => (used.overhead_bytes, String::new()),
+        };
+        let (badge, formula) = match whole.name.as_str() {
+            "overhead" => {
+                let (backend, calibration) = runtime(&used.device, options, resolved);
+                estimate::overhead_words(backend, calibration)
+            }
+            _ if placed.modules.len() == used.modules => (whole.badge, whole.formula.clone()),
+            _ => (whole.badge, words),
+        };
+        Term { name: whole.name.clone(), bytes, badge, formula, device: used.device.to_string() }
+    };
+    let terms: Vec<Term> =
+        used.iter().flat_map(|used| report.terms.iter().map(|whole| term(used, whole))).collect();
+    let sum =
+        |bytes: fn(&DeviceUse) -> u64| used.iter().fold(0u64, |sum, used| sum.saturating_add(bytes(used)));
+    Report {
+        weights_bytes: sum(|used| used.weights_bytes),
+        kv_cache_bytes: sum(|used| used.kv_cache_bytes),
+        activation_bytes: sum(|used| used.activation_bytes),
+        overhead_bytes: sum(|used| used.overhead_bytes),
+        total_bytes: sum(|used| used.total_bytes),
+        terms,
+        ..report
+    }
+}
+
+/// What the answer rests on besides the options.
+fn assume(report: &mut Report, load_config: &LoadConfig, options: &Options, devices: &[Device]) {
+    let list = |phrase: &dyn Fn(&Device) -> String| devices.iter().map(phrase).collect::<Vec<_>>().join(", ");
+    let bound = |device: &Device| {
+        let bytes = format_bytes(device.budget_bytes);
+        let stated = load_config.max_memory.get(&device.id).copied().unwrap_or(device.budget_bytes);
+        match stated > device.budget_bytes {
+            true => {
+                format!("{} {bytes} (no more is free of the {} allowed)", device.id, format_bytes(stated))
+            }
+            false => format!("{} {bytes}", device.id),
+        }
+    };
+    let overhead = |device: &Device| format!("{} on {}", format_bytes(device.overhead_bytes), device.id);
+    report
+        .assumptions
+        .retain(|assumption| !["backend", "runtime_overhead"].contains(&assumption.name.as_str()));
+    let mut assume = |name: &str, value: String, is_default: bool| {
+        report.assumptions.push(Assumption { name: name.to_owned(), value, is_default });
+    };
+    assume("runtime_overhead", list(&overhead), options.calibration.is_none());
+    if !load_config.max_memory.is_empty() {
+        assume("max_memory", list(&bound), false);
+    }
+    let map = load_config.device_map.as_ref().map(device_map::to_json);
+    let is_default = map.is_none();
+    assume("device_map", map.map_or_else(|| "auto".to_owned(), |map| map.to_string()), is_default);
+}

@@ -1,0 +1,92 @@
+//! What a load needs under a load config: options, overrides, devices and budgets in one answer.
+
+mod budgets;
+
+use thiserror::Error;
+
+use super::{LoadConfig, device_map};
+use crate::decoder::Decoder;
+use crate::devices;
+use crate::estimate::{self, Backend, Options, OptionsError, Report, Resolved, StoredTensors, fit};
+use crate::placement::{DeviceId, Placement, PlacementError};
+use crate::units::format_bytes;
+
+/// The need, and where it lies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimated {
+    /// The need, term by term and device by device, and its verdict.
+    pub report: Report,
+    /// Where each module goes, where budgets or a map of several devices say so.
+    pub placement: Option<Placement>,
+    /// Why there is no placement within the budgets: the verdict is that it does not fit.
+    pub placement_error: Option<PlacementError>,
+}
+
+/// What cannot be sized.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EstimateError {
+    /// An option out of range.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// A map or a budget that means nothing for this model.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+}
+
+/// Sizes a load of a model whose config has the overrides in it already ([`LoadConfig::overridden`]).
+///
+/// Without budgets the model lies on one device, the one that the options or `device_map` name. With `max_memory` it
+/// is placed within the budgets, none of which is taken for more than the options say is free, and the verdict is
+/// that of the placement: it fits where it can also be placed with a sixth of each budget kept free.
+///
+/// # Errors
+/// An option out of range; a `device_map` that does not go with the model or with the budgets.
+pub fn estimate(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    options: &Options,
+    load_config: &LoadConfig,
+) -> Result<Estimated, EstimateError> {
+    let mut options = load_config.options(options);
+    let named = options.device.as_deref().and_then(|name| devices::find(name).ok());
+    let targets = load_config.device_map.as_ref().map(device_map::devices).unwrap_or_default();
+    if !load_config.max_memory.is_empty() {
+        let free = options.device_memory.map(|size| size.0).or(named.map(|device| device.usable_bytes()));
+        return budgets::estimate(decoder, stored, &options, load_config, free);
+    }
+    match targets.as_slice() {
+        [DeviceId::Cpu] if named.is_some() && options.backend.is_none() => {
+            options.backend = Some(Backend::Cpu);
+            let report = estimate::estimate(decoder, stored, &options)?;
+            let reason = format!(
+                "needs {} on the CPU, whose memory is not given: device_map sends everything there and leaves {} \
+                 empty; give max_memory.cpu, or take device_map out",
+                format_bytes(report.total_bytes),
+                named.map_or("the device", |device| device.name)
+            );
+            Ok(alone(unjudged(decoder, stored, &options, report, reason)?))
+        }
+        [] | [_] => Ok(alone(estimate::estimate(decoder, stored, &options)?)),
+        _ => budgets::without(decoder, stored, &options, load_config, &targets),
+    }
+}
+
+fn alone(report: Report) -> Estimated {
+    Estimated { report, placement: None, placement_error: None }
+}
+
+/// The same report, held against nothing.
+fn unjudged(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    options: &Options,
+    report: Report,
+    reason: String,
+) -> Result<Report, OptionsError> {
+    let resolved = Resolved::new(decoder, stored, options)?;
+    let fit = fit::without_device(decoder, &resolved, report.weights_bytes, report.total_bytes, reason);
+    Ok(Report { fit, ..report })
+}
+
+#[cfg(test)]
+mod tests;

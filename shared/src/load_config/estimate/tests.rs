@@ -1,0 +1,191 @@
+//! One truth: the verdict, the placement and the terms say the same.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::estimate::fit::Verdict;
+use crate::estimate::{Calibration, Size};
+
+const MINI: &[u8] = br#"{"model_type":"phi3","dtype":"bfloat16"}"#;
+
+fn sized(load_config: Value, options: &Options) -> Estimated {
+    let decoder = Decoder::parse(MINI).expect("a config");
+    let load_config = LoadConfig::from_map(load_config.as_object().expect("a map")).expect("sound");
+    estimate(&decoder, None, options, &load_config).expect("sized")
+}
+
+fn plain() -> Estimated {
+    sized(json!({}), &Options::default())
+}
+
+fn overhead(backend: Backend) -> u64 {
+    backend.assumed_overhead().0
+}
+
+/// What must hold of every answer.
+fn consistent(estimated: &Estimated) {
+    let Estimated { report, placement, placement_error } = estimated;
+    assert_eq!(report.total_bytes, report.terms.iter().map(|term| term.bytes).sum::<u64>());
+    assert_eq!(report.total_bytes, report.fit.required_bytes);
+    for (name, bytes) in [
+        ("weights", report.weights_bytes),
+        ("kv_cache", report.kv_cache_bytes),
+        ("activations", report.activation_bytes),
+        ("overhead", report.overhead_bytes),
+    ] {
+        let terms = report.terms.iter().filter(|term| term.name == name);
+        assert_eq!(terms.map(|term| term.bytes).sum::<u64>(), bytes, "{name}");
+    }
+    let refused = report.fit.verdict == Some(Verdict::DoesNotFit);
+    assert!(!refused || placement.is_none());
+    assert!(placement_error.is_none() || refused);
+    if let Some(placement) = placement {
+        let used: u64 = placement.devices.iter().map(|used| used.total_bytes).sum();
+        assert_eq!(used, report.total_bytes);
+    }
+}
+
+#[test]
+fn one_budget_is_held_as_one_device_is() {
+    let total = plain().report.total_bytes;
+    for (budget, verdict) in [
+        (total - 1, Verdict::DoesNotFit),
+        (total, Verdict::Tight),
+        ((total * 6).div_ceil(5) - 1, Verdict::Tight),
+        ((total * 6).div_ceil(5), Verdict::Fits),
+    ] {
+        let budgeted = sized(json!({ "max_memory": { "cpu": budget } }), &Options::default());
+        consistent(&budgeted);
+        let options = Options { device_memory: Some(Size(budget)), ..Options::default() };
+        let free = sized(json!({}), &options).report.fit;
+        let fit = budgeted.report.fit;
+        assert_eq!(fit.verdict, Some(verdict), "{budget}");
+        assert_eq!(fit.available_bytes, Some(budget));
+        assert_eq!(
+            (fit.verdict, fit.max_context, fit.max_batch, fit.max_contexts),
+            (free.verdict, free.max_context, free.max_batch, free.max_contexts)
+        );
+    }
+}
+
+#[test]
+fn budgets_and_what_is_free_bound_each_other() {
+    let of = |json: Value, options: &Options| sized(json, options).report.fit.available_bytes;
+    let card = Options { device: Some("4090".to_owned()), ..Options::default() };
+    let usable = devices::find("4090").expect("a row").usable_bytes();
+    assert_eq!(of(json!({ "max_memory": { "0": "12GiB" } }), &card), Some(12 << 30));
+    assert_eq!(of(json!({ "max_memory": { "0": "80GiB" } }), &card), Some(usable));
+    // The host is not the card.
+    assert_eq!(
+        of(json!({ "max_memory": { "0": "80GiB", "cpu": "64GiB" } }), &card),
+        Some(usable + (64 << 30))
+    );
+    let host = Options { device_memory: Some(Size(4 << 30)), ..Options::default() };
+    assert_eq!(of(json!({ "max_memory": { "cpu": "64GiB" } }), &host), Some(4 << 30));
+    let bound = sized(json!({ "max_memory": { "0": "80GiB" } }), &card).report;
+    let assumed = bound.assumptions.iter().find(|assumed| assumed.name == "max_memory").expect("said");
+    assert!(assumed.value.contains("no more is free of the 80.00 GiB allowed"), "{}", assumed.value);
+}
+
+#[test]
+fn two_devices_have_their_own_terms_and_runtimes() {
+    let estimated = sized(json!({ "max_memory": { "0": "6GiB", "cpu": "32GiB" } }), &Options::default());
+    consistent(&estimated);
+    let report = &estimated.report;
+    let bytes = |device: &str, name: &str| {
+        report.terms.iter().find(|term| term.device == device && term.name == name).expect(name).bytes
+    };
+    assert_eq!(bytes("cuda:0", "overhead"), overhead(Backend::Cuda));
+    assert_eq!(bytes("cpu", "overhead"), overhead(Backend::Cpu));
+    assert_eq!(bytes("cuda:0", "weights") + bytes("cpu", "weights"), plain().report.weights_bytes);
+    // The card is full to the last layer, so no sixth of it is free; placed with less on it, all of it fits.
+    assert_eq!(report.fit.verdict, Some(Verdict::Fits));
+    assert!(
+        report.fit.reason.contains("on cuda:0") && report.fit.reason.contains("on cpu"),
+        "{}",
+        report.fit.reason
+    );
+    let amd = Options { device: Some("MI300X".to_owned()), ..Options::default() };
+    let amd = sized(json!({ "max_memory": { "0": "60GiB" } }), &amd);
+    assert!(amd.report.terms.iter().any(|term| term.formula.contains("ROCm")), "{:?}", amd.report.terms);
+    let calibration = Calibration { overhead_bytes: 7, samples: 3, residual_bytes: 0 };
+    let measured = Options { calibration: Some(calibration), ..Options::default() };
+    let measured = sized(json!({ "max_memory": { "0": "6GiB", "cpu": "32GiB" } }), &measured);
+    let overheads: Vec<u64> =
+        measured.report.terms.iter().filter(|term| term.name == "overhead").map(|term| term.bytes).collect();
+    assert_eq!(overheads, [overhead(Backend::Cuda), 7], "measured on the CPU, which is no GPU's");
+}
+
+#[test]
+fn the_longest_context_is_the_last_that_can_be_placed() {
+    let at = |context| {
+        let options = Options { context: Some(context), ..Options::default() };
+        sized(json!({ "max_memory": { "0": "5GiB", "cpu": "4GiB" } }), &options)
+    };
+    let longest = at(128).report.fit.max_context.expect("budgets");
+    assert!((1..4096).contains(&longest), "{longest}");
+    assert!(at(longest).placement.is_some());
+    assert!(at(longest + 1).placement_error.is_some());
+    consistent(&at(longest));
+    consistent(&at(longest + 1));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_once_with_changes_that_help() {
+    let estimated = sized(json!({ "max_memory": { "0": "6GiB" } }), &Options::default());
+    consistent(&estimated);
+    let fit = &estimated.report.fit;
+    assert_eq!(fit.verdict, Some(Verdict::DoesNotFit));
+    let error = estimated.placement_error.as_ref().expect("no placement").to_string();
+    assert!(fit.reason.ends_with(&error), "{}", fit.reason);
+    let changes: Vec<&str> = fit.suggestions.iter().map(|suggestion| suggestion.change.as_str()).collect();
+    assert!(changes.iter().any(|change| change.starts_with("max_memory.cpu=")), "{changes:?}");
+    assert!(changes.iter().any(|change| change.starts_with("max_memory.0=")), "{changes:?}");
+    assert!(!changes.iter().any(|change| change.starts_with("offload") || change.starts_with("devices")));
+    for suggestion in &fit.suggestions {
+        let (key, value) = suggestion.change.split_once('=').expect("key=value");
+        let value: Value = value.parse::<u64>().map_or_else(|_| value.into(), Into::into);
+        let mut budgets = json!({ "0": "6GiB" });
+        let mut options = json!({});
+        match key.split_once('.') {
+            Some((_, device)) => budgets[device] = value,
+            None => options[key] = value,
+        }
+        let options: Options = serde_json::from_value(options).expect("an option");
+        let changed = sized(json!({ "max_memory": budgets }), &options);
+        consistent(&changed);
+        assert_eq!(changed.report.fit.verdict, Some(suggestion.verdict), "{}", suggestion.change);
+        assert_eq!(changed.report.total_bytes, suggestion.total_bytes, "{}", suggestion.change);
+    }
+}
+
+#[test]
+fn a_device_map_says_where_the_model_lies() {
+    let card = Options { device: Some("RTX 4090".to_owned()), ..Options::default() };
+    let cpu = sized(json!({ "device_map": "cpu" }), &card);
+    consistent(&cpu);
+    assert_eq!((cpu.report.fit.verdict, cpu.report.fit.available_bytes), (None, None));
+    assert!(cpu.report.fit.reason.contains("leaves RTX 4090 empty"), "{}", cpu.report.fit.reason);
+    assert_eq!(cpu.report.overhead_bytes, overhead(Backend::Cpu));
+    let host = Options { device_memory: Some(Size(64 << 30)), ..Options::default() };
+    let cpu = sized(json!({ "device_map": { "": "cpu" } }), &host);
+    assert_eq!(
+        (cpu.report.fit.verdict, cpu.report.overhead_bytes),
+        (Some(Verdict::Fits), overhead(Backend::Cpu))
+    );
+    let gpu = sized(json!({ "device_map": "cuda:0" }), &host);
+    assert_eq!(gpu.report.overhead_bytes, overhead(Backend::Cuda));
+    // Over several without budgets: what each would need, and no verdict.
+    let map = json!({ "model.embed_tokens": 0, "model.layers": "cpu", "model.norm": 0, "lm_head": 0 });
+    let spread = sized(json!({ "device_map": map }), &host);
+    consistent(&spread);
+    assert_eq!(spread.report.fit.verdict, None);
+    let placement = spread.placement.as_ref().expect("placed");
+    assert!(placement.devices.iter().all(|used| used.free_bytes == 0 && used.total_bytes > 0));
+    assert!(spread.report.fit.reason.contains("give each a budget in max_memory"));
+    let decoder = Decoder::parse(MINI).expect("a config");
+    let unknown = json!({ "device_map": { "": 0, "model.nowhere": "cpu" } });
+    let unknown = LoadConfig::from_map(unknown.as_object().expect("a map")).expect("sound");
+    let error = estimate(&decoder, None, &host, &unknown).expect_err("no such module");
+    assert!(matches!(error, EstimateError::Placement(PlacementError::UnknownModule { .. })), "{error}");
+}

@@ -1,0 +1,160 @@
+//! How much a tokenizer can make of a text, told from its file before it is read: a `tokenizer.json` comes from
+//! strangers, and a chain of replacements turns one letter into gigabytes.
+//!
+//! Bounds are of bytes, for the worst text. They multiply along a chain, so real files (a space into `▁`, NFKC) stay
+//! below a hundred.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::TokenizerError;
+
+/// Largest growth of any chain of steps; beyond it a file is refused.
+const MAX_GROWTH: u64 = 1 << 10;
+/// Most bytes that the steps may make of a text, and of the added tokens, which are normalised when the file is read.
+const MAX_GROWN_BYTES: u64 = 16 << 20;
+/// Longest text that is split at all: more than any context takes.
+const MAX_TEXT_BYTES: u64 = 4 << 20;
+
+/// The parts of `tokenizer.json` that make text of text. The vocabulary is passed over.
+#[derive(Deserialize)]
+struct Steps {
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
+    #[serde(default)]
+    post_processor: Value,
+    #[serde(default)]
+    decoder: Value,
+    #[serde(default)]
+    added_tokens: Vec<Added>,
+}
+
+#[derive(Deserialize)]
+struct Added {
+    #[serde(default)]
+    content: String,
+}
+
+/// Longest text that a file's steps may be given, in bytes.
+///
+/// # Errors
+/// No JSON, or steps that make too much of any text.
+pub(super) fn longest_text(file: &'static str, json: &[u8]) -> Result<u64, TokenizerError> {
+    let refuse = |message: String| TokenizerError::Invalid { file, message };
+    let steps: Steps = serde_json::from_slice(json).map_err(|error| refuse(error.to_string()))?;
+    let chains = [
+        ("normalizer", growth(&steps.normalizer)),
+        ("pre_tokenizer", growth(&steps.pre_tokenizer)),
+        ("post_processor", growth(&steps.post_processor)),
+        ("decoder", growth(&steps.decoder)),
+    ];
+    if let Some((name, growth)) = chains.iter().find(|(_, growth)| *growth > MAX_GROWTH) {
+        return Err(refuse(format!(
+            "its {name} can make {growth} bytes of one, more than {MAX_GROWTH}: no tokenizer of a model does that"
+        )));
+    }
+    let grown = chains[..3].iter().fold(1u64, |product, (_, growth)| product.saturating_mul(*growth));
+    let added = steps.added_tokens.iter().fold(0u64, |sum, token| sum + token.content.len() as u64);
+    if added.saturating_mul(chains[0].1) > MAX_GROWN_BYTES {
+        let made = added.saturating_mul(chains[0].1);
+        return Err(refuse(format!("its normalizer can make {made} bytes of its added tokens")));
+    }
+    Ok((MAX_GROWN_BYTES / grown).min(MAX_TEXT_BYTES))
+}
+
+/// Bytes that a step, or a chain of them, can make of one.
+fn growth(step: &Value) -> u64 {
+    let bytes = |key: &str| step[key].as_str().map_or(0, str::len) as u64;
+    match step["type"].as_str().unwrap_or_default() {
+        "Sequence" => ["normalizers", "pretokenizers", "processors", "decoders"]
+            .iter()
+            .filter_map(|key| step[key].as_array())
+            .flatten()
+            .fold(1, |product, step| product.saturating_mul(growth(step))),
+        "Replace" => match step["pattern"]["String"].as_str().filter(|pattern| !pattern.is_empty()) {
+            Some(pattern) => bytes("content").div_ceil(pattern.len() as u64).max(1),
+            // A regex may match between any two characters and leave both.
+            None => 1 + bytes("content"),
+        },
+        // Before every piece between added tokens, the shortest of which are one byte.
+        "Prepend" => 1 + bytes("prepend"),
+        "Metaspace" => 2 * bytes("replacement").max(1),
+        "ByteLevel" => 3,
+        "Lowercase" => 2,
+        "NFC" | "NFD" => 3,
+        // U+FDFA: 3 bytes into 33.
+        "NFKC" | "NFKD" => 11,
+        "BertNormalizer" => 5,
+        "Precompiled" => longest_replacement(step["precompiled_charsmap"].as_str().unwrap_or_default()),
+        "TemplateProcessing" => {
+            let pieces = step["single"].as_array().map_or(0, Vec::len) as u64;
+            pieces.max(1)
+        }
+        _ => 1,
+    }
+}
+
+/// The longest text that SentencePiece's table replaces a character by: behind the trie, texts that end with a zero.
+fn longest_replacement(base64: &str) -> u64 {
+    let Ok(table) = STANDARD.decode(base64) else { return 1 };
+    let Some((length, rest)) = table.split_first_chunk::<4>() else { return 1 };
+    let texts = rest.get(u32::from_le_bytes(*length) as usize..).unwrap_or_default();
+    texts.split(|byte| *byte == 0).map(<[u8]>::len).max().unwrap_or(0).max(1) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn longest(steps: &Value) -> Result<u64, String> {
+        longest_text("tokenizer.json", steps.to_string().as_bytes()).map_err(|error| error.to_string())
+    }
+
+    fn replace(pattern: &str, content: &str) -> Value {
+        json!({ "type": "Replace", "pattern": { "String": pattern }, "content": content })
+    }
+
+    #[test]
+    fn real_chains_keep_whole_prompts() {
+        let llama = json!({ "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "Prepend", "prepend": "▁" }, replace(" ", "▁"),
+        ] }, "decoder": { "type": "Sequence", "decoders": [
+            replace("▁", " "), { "type": "ByteFallback" }, { "type": "Fuse" }, { "type": "Strip", "content": " " },
+        ] } });
+        assert!(longest(&llama).is_ok_and(|bytes| bytes > 1 << 20), "{:?}", longest(&llama));
+        let byte_level = json!({ "pre_tokenizer": { "type": "ByteLevel" }, "post_processor": {
+            "type": "TemplateProcessing", "single": [{ "SpecialToken": {} }, { "Sequence": {} }] } });
+        assert!(longest(&byte_level).is_ok_and(|bytes| bytes > 2 << 20), "{:?}", longest(&byte_level));
+        assert_eq!(longest(&json!({})), Ok(MAX_TEXT_BYTES));
+    }
+
+    #[test]
+    fn bombs_are_refused_in_every_place() {
+        let thousand = replace("a", &"a".repeat(1000));
+        let chain = json!([thousand, thousand, thousand]);
+        for steps in [
+            json!({ "normalizer": { "type": "Sequence", "normalizers": chain } }),
+            json!({ "decoder": { "type": "Sequence", "decoders": chain } }),
+            json!({ "normalizer": replace("a", &"b".repeat(5000)) }),
+            json!({ "normalizer": { "type": "Prepend", "prepend": "b".repeat(5000) } }),
+            json!({ "normalizer": { "type": "Replace", "pattern": { "Regex": "(?=.)" }, "content": "x".repeat(2000) } }),
+            json!({ "post_processor": { "type": "TemplateProcessing", "single": vec![json!({ "Sequence": {} }); 2000] } }),
+            json!({ "normalizer": { "type": "Precompiled", "precompiled_charsmap":
+                STANDARD.encode([&0u32.to_le_bytes()[..], &[b'x'; 2000], &[0]].concat()) } }),
+        ] {
+            let error = longest(&steps).expect_err("a bomb");
+            assert!(error.contains("bytes of one"), "{error}");
+        }
+        // A thousandfold may be, of short texts; not of a megabyte of added tokens.
+        let mut steps = json!({ "normalizer": thousand });
+        assert_eq!(longest(&steps), Ok(MAX_GROWN_BYTES / 1000));
+        steps["added_tokens"] = json!([{ "id": 0, "content": "a".repeat(1 << 20) }]);
+        assert!(longest(&steps).expect_err("too much").contains("added tokens"));
+    }
+}
