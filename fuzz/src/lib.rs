@@ -2,3 +2,4 @@
 
 mod allocations;
 pub mod targets;
+pub mod text_targets;

@@ -10,6 +10,11 @@ mod allocations;
 #[expect(unreachable_pub, reason = "the fuzz package needs them public")]
 mod targets;
 
+#[cfg(feature = "tokenizer")]
+#[path = "../../fuzz/src/text_targets.rs"]
+#[expect(unreachable_pub, reason = "the fuzz package needs them public")]
+mod text_targets;
+
 use allocations::{ALLOWANCE, within};
 use phi3::weights::gguf::Gguf;
 use phi3::weights::safetensors::ShardIndex;
@@ -187,7 +192,11 @@ fn open(bytes: &[u8]) {
 #[test]
 fn the_corpus_is_read_without_a_panic() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for (name, target) in targets::TARGETS {
+    #[cfg(not(feature = "tokenizer"))]
+    let all = targets::TARGETS;
+    #[cfg(feature = "tokenizer")]
+    let all = targets::TARGETS.into_iter().chain(text_targets::TEXT_TARGETS);
+    for (name, target) in all {
         let seeds = targets::seeds(name).iter().map(|seeds| root.join(seeds));
         let mut files = Vec::new();
         for folder in seeds.chain([root.join("fuzz/corpus").join(name)]) {

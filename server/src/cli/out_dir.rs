@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use phi3::api::ErrorObject;
 use phi3::units::format_bytes;
@@ -12,6 +13,9 @@ use crate::error::CliError;
 
 /// Bytes between two lines of progress.
 const PROGRESS_STEP: u64 = 16 << 20;
+
+/// Whether a signal has come: what fails from then on fails of it.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// A folder being written beside its place.
 #[derive(Debug)]
@@ -87,6 +91,7 @@ fn removed_on_signal(part: PathBuf) -> Result<(), CliError> {
                 _ = hangup.recv() => {}
             }
         });
+        INTERRUPTED.store(true, Ordering::Relaxed);
         // Whoever writes may make one more file while the folder is cleared.
         for _ in 0..10 {
             match std::fs::remove_dir_all(&part) {
@@ -104,6 +109,10 @@ fn removed_on_signal(part: PathBuf) -> Result<(), CliError> {
 
 impl Drop for OutDir {
     fn drop(&mut self) {
+        // The folder is being taken away, and whatever failed failed of that: the other thread has the last word.
+        while INTERRUPTED.load(Ordering::Relaxed) {
+            std::thread::park();
+        }
         // After `finish` it is no longer there.
         std::fs::remove_dir_all(&self.part).ok();
     }

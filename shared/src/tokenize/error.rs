@@ -54,6 +54,17 @@ pub enum TokenizerError {
     Decode(String),
 }
 
+/// A library's message on one line, of a length that can be read: a stranger's file may stand in it.
+pub(super) fn short_line(text: &str) -> String {
+    const MOST_CHARS: usize = 400;
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(MOST_CHARS) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
 impl TokenizerError {
     /// A stable name for programs: the `code` of an error object.
     #[must_use]

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::TokenizerError;
+use super::error::short_line;
 
 /// Largest growth of any chain of steps; beyond it a file is refused.
 const MAX_GROWTH: u64 = 1 << 10;
@@ -45,7 +46,8 @@ struct Added {
 /// No JSON, or steps that make too much of any text.
 pub(super) fn longest_text(file: &'static str, json: &[u8]) -> Result<u64, TokenizerError> {
     let refuse = |message: String| TokenizerError::Invalid { file, message };
-    let steps: Steps = serde_json::from_slice(json).map_err(|error| refuse(error.to_string()))?;
+    let steps: Steps =
+        serde_json::from_slice(json).map_err(|error| refuse(short_line(&error.to_string())))?;
     let chains = [
         ("normalizer", growth(&steps.normalizer)),
         ("pre_tokenizer", growth(&steps.pre_tokenizer)),

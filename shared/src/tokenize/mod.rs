@@ -14,6 +14,7 @@ pub use error::TokenizerError;
 pub use stream::TextStream;
 pub use template::{ChatMessage, ChatTemplate, Rendering};
 
+use error::short_line;
 use special::SpecialTokens;
 
 use crate::config::{GenerationConfig, ModelConfig};
@@ -56,12 +57,12 @@ impl Tokenizer {
         }
         let max_text_bytes = growth::longest_text(file, files.tokenizer)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(files.tokenizer)
-            .map_err(|error| TokenizerError::Invalid { file, message: error.to_string() })?;
+            .map_err(|error| TokenizerError::Invalid { file, message: short_line(&error.to_string()) })?;
         // What a file was saved with for training batches is not meant for single prompts.
         inner.with_padding(None);
         inner
             .with_truncation(None)
-            .map_err(|error| TokenizerError::Invalid { file, message: error.to_string() })?;
+            .map_err(|error| TokenizerError::Invalid { file, message: short_line(&error.to_string()) })?;
         let special = SpecialTokens::read(files)?;
         let template = special.chat_template(files)?.map(ChatTemplate::new);
         Ok(Self { inner, special, template, bos_override: None, max_text_bytes })
@@ -169,7 +170,9 @@ impl Tokenizer {
     /// # Errors
     /// What the tokenizer itself reports. Ids without a token are passed over.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, skip_special_tokens).map_err(|error| TokenizerError::Decode(error.to_string()))
+        self.inner
+            .decode(ids, skip_special_tokens)
+            .map_err(|error| TokenizerError::Decode(short_line(&error.to_string())))
     }
 
     /// A decoder for ids that arrive one at a time.
@@ -203,7 +206,7 @@ impl Tokenizer {
             return Err(TokenizerError::TextTooLong { bytes, limit });
         }
         let encoding = self.inner.encode_fast(text, add_special_tokens);
-        let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        let encoding = encoding.map_err(|error| TokenizerError::Encode(short_line(&error.to_string())))?;
         Ok(encoding.get_ids().to_vec())
     }
 }

@@ -8,11 +8,12 @@
 
 use std::io;
 
-use minijinja::Environment;
 use minijinja::value::Serde;
+use minijinja::{Environment, Template};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::error::short_line;
 use super::{TokenizerError, jinja};
 
 /// Largest template; the longest in use have 20 kB.
@@ -22,8 +23,6 @@ const MAX_SOURCE_BYTES: usize = 1 << 20;
 const FUEL: u64 = 1_000_000;
 /// Largest text of one rendering, more than any context takes.
 pub(super) const MAX_OUTPUT_BYTES: usize = 4 << 20;
-/// Most of a message that a template can make itself.
-const MAX_MESSAGE_CHARS: usize = 400;
 /// Depth of macro calls and of the expressions of a template.
 const MAX_DEPTH: usize = 100;
 
@@ -55,6 +54,14 @@ impl ChatTemplate {
         Self(source)
     }
 
+    /// Whether it is a template at all: it is compiled, and not run.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Template`]: syntax, or longer than a template may be.
+    pub fn check(&self) -> Result<(), TokenizerError> {
+        with_compiled(&self.0, 0, |_| Ok(()))
+    }
+
     /// The template as written.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -83,18 +90,10 @@ impl Rendering {
     /// # Errors
     /// [`TokenizerError::Template`]: syntax, an unknown filter, `raise_exception`, more work or text than allowed.
     pub fn run(&self) -> Result<String, TokenizerError> {
-        if self.template.len() > MAX_SOURCE_BYTES {
-            let what = format!("has {} bytes, more than {MAX_SOURCE_BYTES}", self.template.len());
-            return Err(TokenizerError::Template(what));
-        }
-        let source = jinja::without_generation_tags(&self.template);
-        let mut environment = Environment::new();
-        jinja::set_up(&mut environment, self.unix_seconds);
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(MAX_DEPTH);
-        let template =
-            environment.template_from_named_str("chat_template", &source).map_err(|e| explain(&e))?;
+        with_compiled(&self.template, self.unix_seconds, |template| self.render(template))
+    }
 
+    fn render(&self, template: &Template<'_, '_>) -> Result<String, TokenizerError> {
         let mut context = self.special.clone();
         // Templates ask `if tools is not none`; absent names would be something else.
         context.insert("tools".to_owned(), Value::Null);
@@ -108,6 +107,25 @@ impl Rendering {
     }
 }
 
+/// Compiles a template within its limits and hands it on.
+fn with_compiled<T>(
+    source: &str,
+    unix_seconds: i64,
+    then: impl FnOnce(&Template<'_, '_>) -> Result<T, TokenizerError>,
+) -> Result<T, TokenizerError> {
+    if source.len() > MAX_SOURCE_BYTES {
+        let what = format!("has {} bytes, more than {MAX_SOURCE_BYTES}", source.len());
+        return Err(TokenizerError::Template(what));
+    }
+    let source = jinja::without_generation_tags(source);
+    let mut environment = Environment::new();
+    jinja::set_up(&mut environment, unix_seconds);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(MAX_DEPTH);
+    let template = environment.template_from_named_str("chat_template", &source).map_err(|e| explain(&e))?;
+    then(&template)
+}
+
 /// Minijinja's message on one short line, with what is below it.
 fn explain(error: &minijinja::Error) -> TokenizerError {
     let mut text = error.to_string();
@@ -116,12 +134,7 @@ fn explain(error: &minijinja::Error) -> TokenizerError {
         text = format!("{text}: {inner}");
         cause = inner.source();
     }
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(MAX_MESSAGE_CHARS) {
-        line.truncate(end);
-        line.push('…');
-    }
-    TokenizerError::Template(line)
+    TokenizerError::Template(short_line(&text))
 }
 
 /// A buffer that stops growing at [`MAX_OUTPUT_BYTES`].

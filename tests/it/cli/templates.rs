@@ -58,6 +58,7 @@ fn a_tokenizer_that_multiplies_text_is_refused() {
 #[test]
 fn a_prompt_longer_than_any_context_is_refused() {
     let model = with_tokenizer();
+    model.set_config(&json!({ "max_position_embeddings": 64, "original_max_position_embeddings": 64 }));
     let ran = preflight(&["validate", model.arg(), "--prompt", &"a".repeat(100_000), "--json"]);
     assert_eq!((ran.code, ran.error_code().as_str()), (2, "context_too_long"), "{ran:?}");
     assert!(ran.json()["error"]["message"].as_str().expect("words").contains("100000 bytes"), "{ran:?}");
