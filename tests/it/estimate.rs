@@ -154,6 +154,35 @@ fn each_suggestion_is_what_its_change_gives() {
     }
 }
 
+/// One layer cannot be shared out, so that nothing but two changes together helps, or nothing at all.
+#[test]
+fn where_no_single_change_helps_two_are_named() {
+    let one =
+        Decoder::parse(br#"{"model_type":"phi3","dtype":"bfloat16","num_hidden_layers":1}"#).expect("valid");
+    let at = |memory: u64, context, dtype: Option<estimate::Format>| {
+        let options = options(|o| {
+            o.device_memory = Some(Size(memory << 20));
+            o.context = Some(context);
+            o.dtype = dtype;
+        });
+        estimate::estimate(&one, None, &options).expect("in range").fit
+    };
+    let fit = at(290, 4096, None);
+    assert!(fit.suggestions.is_empty(), "{:?}", fit.suggestions);
+    let advice = fit.advice.expect("advice");
+    let context =
+        advice.split("context of ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a context");
+    let context: u64 = context.replace(',', "").parse().expect("a number");
+    let format =
+        advice.split("weights in ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a format");
+    let format: estimate::Format = format.parse().expect("a format");
+    assert_eq!(at(290, context, Some(format)).verdict, Some(Verdict::Tight), "{advice}");
+    assert_eq!(at(290, context + 1, Some(format)).verdict, Some(Verdict::DoesNotFit), "{advice}");
+    let none = at(100, 4096, None).advice.expect("advice");
+    assert!(none.starts_with("no change is enough: even weights in q4_0"), "{none}");
+    assert_eq!(at(4096, 4096, None).advice, None);
+}
+
 #[test]
 fn options_out_of_range_are_named() {
     let mini = config("microsoft__Phi-3-mini-4k-instruct");

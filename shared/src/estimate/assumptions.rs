@@ -52,7 +52,7 @@ pub(super) fn list(
     let overhead = format_bytes(resolved.overhead_bytes());
     let overhead = match resolved.calibration {
         Some(Calibration { samples, .. }) => format!("{overhead} (from {samples} measured loads)"),
-        None => format!("{overhead}, not calibrated: {}", resolved.backend.assumed_overhead().1),
+        None => format!("{overhead}, not calibrated: {}", resolved.backend.assumed_overhead(0).1),
     };
     assume("runtime_overhead", overhead, resolved.calibration.is_none());
     if let Some(device) = named {

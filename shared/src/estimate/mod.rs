@@ -112,7 +112,7 @@ pub(crate) fn overhead_words(backend: Backend, calibration: Option<Calibration>)
                 format_bytes(residual_bytes)
             ),
         ),
-        None => (Badge::Formula, format!("assumed: {}", backend.assumed_overhead().1)),
+        None => (Badge::Formula, format!("assumed: {}", backend.assumed_overhead(0).1)),
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Resolved {
     pub backend: Backend,
     /// Overhead as measured; `None` assumes it.
     pub calibration: Option<Calibration>,
+    /// Tokens of the vocabulary, which the host's tokenizer holds.
+    pub vocab_size: u64,
 }
 
 impl Resolved {
@@ -107,12 +109,22 @@ impl Resolved {
             kv_policy: options.kv_policy.unwrap_or_default(),
             backend: options.backend.or(of_device).unwrap_or_default(),
             calibration: options.calibration,
+            vocab_size: decoder.vocab_size as u64,
         })
     }
 
     /// Runtime beside weights, cache and activations.
     #[must_use]
     pub fn overhead_bytes(&self) -> u64 {
-        self.calibration.map_or(self.backend.assumed_overhead().0, |calibration| calibration.overhead_bytes)
+        self.overhead_of(self.backend)
+    }
+
+    /// The same of another backend: what was measured of one says nothing of it.
+    #[must_use]
+    pub fn overhead_of(&self, backend: Backend) -> u64 {
+        match self.calibration {
+            Some(calibration) if backend == self.backend => calibration.overhead_bytes,
+            _ => backend.assumed_overhead(self.vocab_size).0,
+        }
     }
 }

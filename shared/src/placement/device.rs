@@ -133,10 +133,10 @@ pub struct Device {
 }
 
 impl Device {
-    /// A device with its budget and the assumed runtime of its kind.
+    /// A device with its budget and the assumed runtime of its kind, without a tokenizer.
     #[must_use]
     pub fn new(id: DeviceId, budget_bytes: u64) -> Self {
-        let overhead_bytes = id.backend().assumed_overhead().0;
+        let overhead_bytes = id.backend().assumed_overhead(0).0;
         Self { id, budget_bytes, overhead_bytes }
     }
 

@@ -61,7 +61,8 @@ fn every_family_adds_up_to_its_estimate() {
             let options = Options { dtype, context: Some(64), ..Options::default() };
             let resolved = Resolved::new(&decoder, None, &options).expect("options");
             let report = estimate::memory(&decoder, None, &resolved);
-            let one = devices(&[("cpu", u64::MAX)]);
+            let one = Device::new(DeviceId::Cpu, u64::MAX).with_overhead(resolved.overhead_bytes());
+            let one = Devices::stated(vec![one]).expect("one");
             let placed =
                 ours(&workload(&decoder, None, &resolved), &one, &Strategy::Auto).expect("room for all");
             let device = &placed.devices[0];
@@ -149,7 +150,7 @@ fn what_does_not_fit_on_the_gpu_goes_to_the_cpu_with_its_cache() {
     // Each device computes in workspaces of its own.
     assert!(gpu.activation_bytes > 0 && cpu.activation_bytes > 0);
     // The runtime of a GPU is not that of the host.
-    let assumed = |backend: Backend| backend.assumed_overhead().0;
+    let assumed = |backend: Backend| backend.assumed_overhead(0).0;
     assert_eq!((gpu.overhead_bytes, cpu.overhead_bytes), (assumed(Backend::Cuda), assumed(Backend::Cpu)));
     assert!(gpu.overhead_bytes > cpu.overhead_bytes);
 }

@@ -3,9 +3,7 @@
 use super::{EstimateError, Estimated};
 use crate::decoder::Decoder;
 use crate::estimate::fit::{self, Fit, Suggestion, Verdict};
-use crate::estimate::{
-    self, Assumption, Backend, Calibration, Options, Report, Resolved, StoredTensors, Term,
-};
+use crate::estimate::{self, Assumption, Backend, Options, Report, Resolved, StoredTensors, Term};
 use crate::load_config::{LoadConfig, budget_key, device_map};
 use crate::placement::{
     self, Device, DeviceId, DeviceUse, Devices, Placement, PlacementError, Rules, Strategy, Workload,
@@ -99,16 +97,7 @@ pub(super) fn without(
 
 /// A device with the runtime of its kind: measured where it was measured, else assumed.
 fn device(id: &DeviceId, budget_bytes: u64, options: &Options, resolved: &Resolved) -> Device {
-    let (backend, calibration) = runtime(id, options, resolved);
-    let assumed = backend.assumed_overhead().0;
-    let bytes = calibration.map_or(assumed, |Calibration { overhead_bytes, .. }| overhead_bytes);
-    Device::new(id.clone(), budget_bytes).with_overhead(bytes)
-}
-
-/// What drives a device, and what was measured of that.
-fn runtime(id: &DeviceId, options: &Options, resolved: &Resolved) -> (Backend, Option<Calibration>) {
-    let backend = backend(id, options, resolved);
-    (backend, resolved.calibration.filter(|_| backend == resolved.backend))
+    Device::new(id.clone(), budget_bytes).with_overhead(resolved.overhead_of(backend(id, options, resolved)))
 }
 
 /// What drives a device: of a GPU what the options say of it, else what its name tells.
@@ -256,8 +245,11 @@ fn terms(report: Report, placed: &Placement, options: &Options, resolved: &Resol
         };
         let (badge, formula) = match whole.name.as_str() {
             "overhead" => {
-                let (backend, calibration) = runtime(&used.device, options, resolved);
-                estimate::overhead_words(backend, calibration)
+                let backend = backend(&used.device, options, resolved);
+                estimate::overhead_words(
+                    backend,
+                    resolved.calibration.filter(|_| backend == resolved.backend),
+                )
             }
             _ if placed.modules.len() == used.modules => (whole.badge, whole.formula.clone()),
             _ => (whole.badge, words),

@@ -19,7 +19,7 @@ fn plain() -> Estimated {
 }
 
 fn overhead(backend: Backend) -> u64 {
-    backend.assumed_overhead().0
+    backend.assumed_overhead(32_064).0
 }
 
 /// What must hold of every answer.
