@@ -35,5 +35,6 @@ pub(super) async fn post(
     let model = source.open(&state).await?;
     let estimated =
         tokio::task::spawn_blocking(move || reports::estimate(&model, &options, &overrides)).await;
-    estimated.map_err(|error| HttpError::new("internal", error.to_string()))?.map(Json).map_err(HttpError)
+    let estimated = estimated.map_err(|error| HttpError::new("internal", error.to_string()))?;
+    estimated.map(Json).map_err(|error| HttpError(state.registry.folders().told(error)))
 }

@@ -3,6 +3,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use phi3::config::{JsonError, JsonLimits, parse_json};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
@@ -72,6 +73,12 @@ pub(super) fn from_value<T: DeserializeOwned>(at: &str, value: Value) -> Result<
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
     serde_json::from_slice::<IgnoredAny>(body)
         .map_err(|error| HttpError::new("invalid_json", format!("the body is no JSON: {error}")))?;
+    // A key that stands twice says two things, in a config as in a request. No config has as many values.
+    let limits = JsonLimits { depth: 126, values: 1 << 17, string_bytes: usize::MAX };
+    if let Err(JsonError::DuplicateKey { path }) = parse_json(body, limits) {
+        let message = JsonError::DuplicateKey { path: path.clone() }.to_string();
+        return Err(HttpError::field(path, message));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

@@ -32,8 +32,13 @@ pub(super) async fn post(
 ) -> Result<(StatusCode, Json<Inspected>), HttpError> {
     let model = body.source.open(&state).await?;
     let inspected = tokio::task::spawn_blocking(move || reports::inspect(&model)).await;
-    let inspected =
-        inspected.map_err(|error| HttpError::new("internal", error.to_string()))?.map_err(HttpError)?;
+    let inspected = inspected.map_err(|error| HttpError::new("internal", error.to_string()))?;
+    let folders = state.registry.folders();
+    let mut inspected = inspected.map_err(|error| HttpError(folders.told(error)))?;
+    for finding in &mut inspected.report.findings {
+        finding.message = folders.told_text(&finding.message);
+    }
+    inspected.error = inspected.error.map(|error| folders.told(error));
     let status = inspected.error.as_ref().map_or(StatusCode::OK, |error| error::status(&error.code));
     Ok((status, Json(inspected)))
 }

@@ -41,6 +41,7 @@ impl SourceRequest {
             Ok(Model::open(&source)?)
         };
         let opened = tokio::task::spawn_blocking(open).await;
-        opened.map_err(|error| HttpError::new("internal", error.to_string()))?.map_err(HttpError)
+        let opened = opened.map_err(|error| HttpError::new("internal", error.to_string()))?;
+        opened.map_err(|error| HttpError(state.registry.folders().told(error)))
     }
 }

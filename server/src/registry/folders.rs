@@ -83,6 +83,24 @@ impl Folders {
         }
     }
 
+    /// An error as a client may see it: paths below their root, where a message names one.
+    #[must_use]
+    pub fn told(&self, error: ErrorObject) -> ErrorObject {
+        let path = error.path.map(|path| self.told_text(&path));
+        ErrorObject { message: self.told_text(&error.message), path, ..error }
+    }
+
+    /// A text with the paths of this machine in it cut to what lies below a root.
+    #[must_use]
+    pub fn told_text(&self, text: &str) -> String {
+        let above_default = self.default.as_deref().and_then(Path::parent);
+        let above = self.roots.iter().map(PathBuf::as_path).chain(above_default);
+        above.filter(|root| root.file_name().is_some()).fold(text.to_owned(), |text, root| {
+            let root = root.display().to_string();
+            text.replace(&format!("{root}/"), "").replace(&root, "the model root")
+        })
+    }
+
     fn holds(&self, path: &Path) -> bool {
         self.roots.iter().any(|root| path.starts_with(root))
     }
@@ -162,6 +180,19 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("outside"), dir.path().join("root/link")).expect("linked");
         let models = Folders::new(&[dir.path().join("root")], None).expect("the root exists");
         (dir, models)
+    }
+
+    #[test]
+    fn what_clients_are_told_starts_below_the_root() {
+        let (dir, folders) = roots();
+        let root = dir.path().join("root").canonicalize().expect("there");
+        let message = format!("{0}/a/config.json: bad; see {0}", root.display());
+        let error = ErrorObject::new("c", message).at(root.join("a").display().to_string());
+        let told = folders.told(error);
+        assert_eq!(told.message, "a/config.json: bad; see the model root");
+        assert_eq!(told.path.as_deref(), Some("a"));
+        let everything = Folders::new(&[PathBuf::from("/")], None).expect("it exists");
+        assert_eq!(everything.told_text("/etc/x: 1/2"), "/etc/x: 1/2");
     }
 
     #[test]

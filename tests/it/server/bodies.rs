@@ -94,6 +94,9 @@ fn every_bad_body_has_its_code() {
         (r#"{"source":{"preset":"phi-4"},"option":{}}"#.to_owned(), "option"),
         (r#"{"source":{"nowhere":"phi-4"}}"#.to_owned(), "source"),
         (r#"{"source":{"preset":"phi-4","path":"x"}}"#.to_owned(), "source"),
+        (config(r#""phi3","hidden_size":64,"hidden_size":32"#), "source.config.hidden_size"),
+        (config(r#"{"a":1,"a":1}"#), "source.config.model_type.a"),
+        (r#"{"source":{"preset":"phi-4"},"source":{"preset":"phi-4"}}"#.to_owned(), "source"),
     ] {
         let (status, error) = inspect(&server, &text);
         assert_eq!((status, &error["code"]), (422, &json!("invalid_request")), "{text:.100}: {error}");

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::http::Server;
+use crate::support::model_dir::ModelDir;
 use crate::support::program::preflight;
 
 #[test]
@@ -42,6 +43,35 @@ fn other_sites_change_nothing() {
         let answer = server.ask(method, path, &["sec-fetch-site: cross-site"], "");
         assert_eq!((answer.status, answer.error_code().as_str()), (403, "cross_site"), "{method} {path}");
     }
+}
+
+/// A broken model is told by its path below the root: where that lies on this machine is nobody's matter.
+#[test]
+fn no_answer_tells_where_the_roots_lie() {
+    let model = ModelDir::of_case("mha_plain");
+    let folder = model.path().file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
+    let root = model.path().parent().expect("a parent");
+    let server = Server::start(&["--model-root", root.to_str().expect("UTF-8")]);
+    let content = "content-type: application/json";
+    model.write("tokenizer.json", "no tokenizer");
+    let mut told = String::new();
+    for (config, status) in [
+        (None, 200),
+        (Some(json!({ "num_attention_heads": 0 })), 422),
+        (Some(json!({ "hidden_size": 128 })), 422),
+    ] {
+        if let Some(changes) = config {
+            model.set_config(&changes);
+        }
+        for path in ["/api/inspect", "/api/estimate"] {
+            let body = json!({ "source": { "path": folder } }).to_string();
+            let answer = server.ask("POST", path, &[content], &body);
+            assert_eq!(answer.status, status, "{path}: {answer:?}");
+            told += &answer.body;
+        }
+    }
+    assert!(told.contains(&folder), "{told}");
+    assert!(!told.contains(&format!("{}/{folder}", root.display())), "{told}");
 }
 
 #[test]

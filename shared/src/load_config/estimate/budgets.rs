@@ -197,7 +197,8 @@ impl Search<'_> {
         let mut found = Vec::new();
         let is_free_to_choose = strategy == Strategy::Sequential;
         if is_free_to_choose && self.devices.iter().all(|device| device.id != DeviceId::Cpu) {
-            let more = [self.devices.clone(), vec![Device::new(DeviceId::Cpu, u64::MAX)]].concat();
+            let host = Device::new(DeviceId::Cpu, u64::MAX).with_overhead(resolved.overhead_of(Backend::Cpu));
+            let more = [self.devices.clone(), vec![host]].concat();
             found.extend(with(more, &DeviceId::Cpu).map(|bytes| suggest(&DeviceId::Cpu, "also give", bytes)));
         }
         let raised = self.devices.iter().zip(&self.free).enumerate().filter_map(|(index, (device, free))| {
