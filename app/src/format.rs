@@ -75,6 +75,13 @@ pub fn signed_percent(share: f64) -> String {
     format!("{sign}{:.digits$} %", percent.abs())
 }
 
+/// From one number of bytes to another, in a unit: `−3.56`, `+0.12`.
+#[must_use]
+pub fn signed_bytes(from: u64, to: u64, unit: Unit) -> String {
+    let sign = if to < from { "−" } else { "+" };
+    format!("{sign}{}", unit.print(to.abs_diff(from)))
+}
+
 /// A share of a whole: `66.3 %`.
 #[must_use]
 pub fn percent(part: u64, whole: u64) -> String {
@@ -139,6 +146,8 @@ mod tests {
         assert_eq!(short_count(3_821_079_552), "3.82 B");
         assert_eq!(short_count(134_515_008), "134.5 M");
         assert_eq!(short_count(999), "999");
+        assert_eq!(signed_bytes(3 << 30, 1 << 30, Unit::GiB), "−2.00");
+        assert_eq!(signed_bytes(0, 1 << 20, Unit::GiB), "+<0.01");
         assert_eq!(signed_percent(-0.5786), "−58 %");
         assert_eq!(signed_percent(0.042), "+4.2 %");
         assert_eq!(percent(1, 3), "33.3 %");

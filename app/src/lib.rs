@@ -14,9 +14,18 @@ pub mod pages;
 
 use leptos::prelude::*;
 
-/// Mounts the dashboard in place of the boot screen.
+/// Mounts the first program in place of the boot screen.
 pub fn start() {
     console_error_panic_hook::set_once();
     mount_to_body(pages::Preflight);
     platform::page::remove("boot");
+    platform::page::mark("preflight-answer");
+}
+
+/// Mounts the second program into the place that the first keeps for it.
+pub fn start_late() {
+    console_error_panic_hook::set_once();
+    if let Some(host) = platform::page::host(pages::LATE_HOST) {
+        mount_to(host, pages::Late).forget();
+    }
 }

@@ -4,40 +4,74 @@
 use phi3::decoder::{Attention, Decoder, Mlp};
 use phi3::units::{format_bytes, format_count};
 
-use crate::state::Problem;
+use crate::state::{Page, Problem};
+
+pub mod fits;
+pub mod pages;
+pub mod palette;
+pub mod plan;
+pub mod problem;
+pub mod rules;
+pub mod validate;
 
 pub const BRAND: &str = "Preflight";
 pub const OWN_CONFIG: &str = "Pasted config";
 pub const COPY_REFUSED: &str = "The browser refused the clipboard: select the text and copy it";
 pub const DROP_HERE: &str = "Drop a config.json or a model folder";
-pub const SKIP: &str = "Skip to the verdict";
+pub const SKIP: &str = "Skip to the page";
 pub const DISMISS: &str = "Dismiss";
 
-pub fn title(model: &str) -> String {
-    format!("{model} · Preflight")
+pub fn title(model: &str, page: Page) -> String {
+    let page_name = pages::name(page);
+    if page.needs_server() {
+        format!("{page_name} · Preflight")
+    } else {
+        format!("{model} · {page_name} · Preflight")
+    }
 }
 
 pub fn copied(what: &str) -> String {
     format!("Copied {what}")
 }
 
+/// The link to share.
+pub mod share {
+    pub const SHARE: &str = "Share link";
+
+    /// What is on the clipboard now.
+    pub fn what(left_out: &[String]) -> String {
+        match left_out {
+            [] => "the link to this page".to_owned(),
+            paths => format!("the link, without what is private: {}", paths.join(", ")),
+        }
+    }
+}
+
 /// The rail: which model.
 pub mod rail {
-    pub const PRESET: &str = "Phi family";
+    pub const MODEL: &str = "Model";
     pub const OWN: &str = "Your own config";
-    pub const PASTE: &str = "Paste config.json here, or drop it anywhere";
+    pub const PASTE: &str = "Paste config.json, or drop files";
     pub const FILE: &str = "File…";
     pub const FOLDER: &str = "Folder…";
-    pub const ON_THIS_PAGE: &str = "On this page";
     pub const LOCAL: &str = "Computed in this browser; nothing is uploaded.";
+    pub const SERVER: &str = "Server connected";
     pub const SERVER_CHECKING: &str = "Looking for a server…";
-    pub const SERVER_NONE: &str = "No server: everything but Validate works.";
+    pub const SERVER_NONE: &str = "No server: Inspect, Estimate and Plan work without.";
+    pub const SERVER_LOST: &str = "Server lost, trying again";
+    pub const FIND: &str = "Find";
+    pub const KEYS: &str = "Keys";
+    pub const BANNER_LOST: &str = "The server does not answer.";
+    pub const BANNER_LOST_WHY: &str =
+        "What is on this page stays. It goes on by itself as soon as the server is back.";
+    pub const BACK: &str = "The server is back";
 }
 
 /// The header.
 pub mod header {
     pub const RUNS: &str = "runs natively";
-    pub const NO_REMOTE_CODE: &str = "remote code not needed";
+    pub const ESTIMATE_ONLY: &str = "estimate only";
+    pub const VALIDATE: &str = "Validate";
     pub const COPY_JSON: &str = "Copy JSON";
     pub const COPY_CLI: &str = "Copy command";
     pub const WHAT_JSON: &str = "the estimate as JSON";
@@ -66,6 +100,7 @@ pub mod controls {
     pub const DEVICE: &str = "Device";
     pub const NO_DEVICE: &str = "No device";
     pub const CUSTOM: &str = "Other";
+    pub const THIS_BROWSER: &str = "This browser (wasm, CPU)";
     pub const MEMORY: &str = "Free memory";
     pub const MEMORY_HINT: &str = "e.g. 15.6 GiB";
     pub const WEIGHTS: &str = "Weights";
@@ -114,81 +149,6 @@ pub mod assumptions {
     pub const ORIGIN: &str = "Origin";
     pub const DEFAULT: &str = "default";
     pub const CHOSEN: &str = "chosen";
-}
-
-/// What went wrong and what to do.
-pub mod problem {
-    use phi3::estimate::OptionsError;
-    use phi3::link::LinkError;
-
-    use super::Problem;
-
-    pub const AT: &str = "at";
-    pub const KEPT: &str = "The page still shows the last good config.";
-    pub const NEXT_FIELD: &str = "Correct that value in the file and paste or drop it again.";
-    pub const NEXT_JSON: &str = "Paste the whole content of config.json, from the first { to the last }.";
-    pub const NEXT_TOO_LARGE: &str = "Choose config.json: weights are not read on this page.";
-    pub const NEXT_ARCHITECTURE: &str =
-        "Use a config of the phi3 architecture: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
-
-    pub fn refused(file: &str) -> String {
-        format!("{file} was not accepted")
-    }
-
-    pub fn other_tab() -> Problem {
-        Problem {
-            what: "This address is about a config of one's own".to_owned(),
-            why: "it is too large for a link and stays in the tab where it was pasted or dropped".to_owned(),
-            path: None,
-            next: "Paste or drop it here.".to_owned(),
-        }
-    }
-
-    pub fn link(error: &LinkError) -> Problem {
-        Problem {
-            what: "The link was not accepted".to_owned(),
-            why: error.to_string(),
-            path: error.path().map(str::to_owned),
-            next: "The page shows what it does without a link.".to_owned(),
-        }
-    }
-
-    pub fn option(error: &OptionsError) -> Problem {
-        Problem {
-            what: "A choice in the link was not accepted".to_owned(),
-            why: error.to_string(),
-            path: Some(error.option.to_owned()),
-            next: "The page takes its own choices instead.".to_owned(),
-        }
-    }
-
-    pub fn no_preset(name: &str) -> Problem {
-        let name: String = name.chars().take(60).collect();
-        Problem {
-            what: format!("There is no preset named {name}"),
-            why: "the address asks for it".to_owned(),
-            path: None,
-            next: "Choose a preset on the left.".to_owned(),
-        }
-    }
-
-    pub fn no_config(files: usize) -> Problem {
-        Problem {
-            what: "No config.json found".to_owned(),
-            why: format!("{} chosen, none of them named config.json", super::plural(files as u64, "file")),
-            path: None,
-            next: "Drop config.json itself or the folder that holds it.".to_owned(),
-        }
-    }
-
-    pub fn unreadable(file: &str, why: String) -> Problem {
-        Problem {
-            what: format!("{file} could not be read"),
-            why,
-            path: None,
-            next: "Choose the file again.".to_owned(),
-        }
-    }
 }
 
 /// `1 file`, `2 files`.
@@ -309,6 +269,11 @@ pub fn term_name(name: &str) -> String {
     if name == "kv_cache" { memory::NAMES[1].to_owned() } else { name.replace('_', " ") }
 }
 
+/// The name of a device for people.
+pub fn device(name: String) -> String {
+    if name == crate::state::devices::BROWSER { "this browser".to_owned() } else { name }
+}
+
 pub fn usable(device: &str, usable: &str) -> String {
     format!("{device} · {usable} usable")
 }
@@ -346,12 +311,26 @@ pub fn not_known(model_type: &str) -> String {
     )
 }
 
-/// The foot of the rail where a server is.
-pub fn server(model: Option<&str>) -> String {
-    match model {
-        Some(model) => format!("Server connected, default model {model}"),
-        None => "Server connected, without a default model".to_owned(),
-    }
+/// Where an exact count comes from.
+pub fn counted(weights: &crate::state::weights::Weights) -> String {
+    let (tensors, files) = (plural(weights.tensors as u64, "tensor"), plural(weights.files as u64, "file"));
+    format!(
+        "Counted from the headers of {files}: {tensors}, {}. Only headers were read.",
+        format_bytes(weights.bytes)
+    )
+}
+
+pub fn all_positions(positions: u64) -> String {
+    format!("all {}", format_count(positions))
+}
+
+/// What a browser's GPU grants.
+pub fn webgpu(adapter: &crate::platform::gpu::Adapter, binding: &str) -> String {
+    let name = if adapter.name.is_empty() { "adapter without a name" } else { &adapter.name };
+    let software = if adapter.is_software { ", computed on the CPU" } else { "" };
+    let f16 = if adapter.has_f16 { "f16 shaders" } else { "no f16 shaders" };
+    let buffer = format_bytes(adapter.max_buffer_bytes);
+    format!("{name}{software}: {binding}; buffers to {buffer}; {f16}. Browsers tell no total.")
 }
 
 /// `12 of 30`.
@@ -441,55 +420,6 @@ pub mod fields {
     pub const NOTHING: &str = "No field matches the filter.";
 }
 
-/// Validation.
-pub mod validate {
-    pub const HEADING: &str = "Validate";
-    pub const VALIDATE: &str = "Validate";
-    pub const LOOK_AGAIN: &str = "Look for a server";
-    pub const CANCEL: &str = "Cancel";
-    pub const CANCELLING: &str = "Cancelling…";
-    pub const ESC: &str = "Esc";
-    pub const CHECKING: &str = "Looking for a server…";
-    pub const ON_SERVER: &str = "Loads a model on the server, runs a ten-token prompt and reports what came out. It runs the server’s default model,";
-    pub const NOT_THIS_CONFIG: &str = ", not the config shown on this page.";
-    pub const NO_DEFAULT: &str = "This server has no default model: start it with --default-model DIR.";
-    pub const NEEDS_SERVER: &str = "Validation loads real weights, so it needs a Preflight server; this page came from plain files. Start one with";
-    pub const OR: &str = "or";
-    pub const THEN_OPEN: &str = "and open";
-    pub const COPY_COMMAND: &str = "Copy the command";
-    pub const OUTPUT: &str = "Generated text";
-    pub const LOG: &str = "Log of the worker";
-    pub const STATE_ASKING: &str = "Asking the server";
-    pub const STATE_DOWNLOADING: &str = "Fetching files from the Hub";
-    pub const STATE_CHECKING: &str = "Checking files and config";
-    pub const STATE_READY: &str = "Loaded";
-    pub const STATE_LOST: &str = "Lost: the server died while it went on";
-    pub const STATE_STARTING: &str = "Starting a worker process";
-    pub const STATE_RUNNING: &str = "Running the prompt";
-    pub const STATE_STOPPING: &str = "Ending the worker";
-    pub const STATE_STOPPED: &str = "Done; the worker has ended and its memory is back";
-    pub const STATE_FAILED: &str = "Failed";
-    pub const STATE_CANCELLED: &str = "Cancelled";
-    pub const BROKEN: &str = "Connection lost; trying again";
-    pub const PASS: &str = "pass";
-    pub const FAIL: &str = "fail";
-    pub const UNVERIFIED: &str = "unverified";
-    pub const TTFT: &str = "Time to first token";
-    pub const PREFILL: &str = "Prefill";
-    pub const DECODE: &str = "Decode";
-    pub const LOAD: &str = "Load";
-    pub const NAN_INF: &str = "NaN / Inf";
-    pub const DEVICE: &str = "Device, dtype";
-    pub const PROMPT: &str = "Prompt";
-    pub const GENERATED: &str = "Generated";
-    pub const PREDICTED: &str = "Predicted";
-    pub const MEASURED: &str = "Measured";
-    pub const DIFFERENCE: &str = "Difference";
-    pub const PROBE: &str = "Probe";
-    pub const TOKENS: &str = "Tokens";
-    pub const VERDICT: &str = "Verdict";
-}
-
 /// What a badge promises.
 pub fn sureness(badge: phi3::estimate::Badge) -> &'static str {
     use phi3::estimate::Badge;
@@ -510,6 +440,11 @@ pub fn group(group: phi3::tensors::Group) -> String {
         "lm_head" => "LM head".to_owned(),
         name => capitalised(name),
     }
+}
+
+/// `Memory: scales with its width.`; nothing where there is nothing to say.
+pub fn sentence(about: &str, words: &str) -> String {
+    if words == "none" || words.is_empty() { String::new() } else { format!("{about}: {words}.") }
 }
 
 /// With a capital first letter, unless the first word is a name such as `auto_map`, `phi3` or `1.2×`.

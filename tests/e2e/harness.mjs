@@ -8,9 +8,9 @@ import { chromium } from "playwright-core";
 
 export const WAIT_MS = 20_000;
 
-/// Starts `preflight serve` on a free port; resolves once it says where it listens.
-export function startServer(binary, args) {
-  const child = spawn(binary, ["serve", "--listen", "127.0.0.1:0", ...args], { stdio: ["ignore", "pipe", "pipe"] });
+/// Starts `preflight serve`, on a free port unless one is given; resolves once it says where it listens.
+export function startServer(binary, args, listen = "127.0.0.1:0") {
+  const child = spawn(binary, ["serve", "--listen", listen, ...args], { stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   const stop = () =>
     new Promise((resolve) => {
@@ -55,13 +55,16 @@ export function launchBrowser(executablePath) {
 }
 
 /// A page of its own context, loaded and computing; `page.problems` gathers what the console complains of.
-export async function openPage(browser, url, options = {}) {
+export async function openPage(browser, url, options = {}, onRequest = () => {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(WAIT_MS);
+  page.on("request", onRequest);
   page.problems = [];
   page.on("pageerror", (error) => page.problems.push(`page error: ${error.message}`));
   page.on("console", (message) => {
+    // Without a GPU the browser warns of the adapter that the page asks for.
+    if (/WebGPU|GPUAdapter|available adapters/i.test(message.text())) return;
     if (["error", "warning"].includes(message.type())) page.problems.push(`console: ${message.text()} (${message.location().url})`);
   });
   await page.goto(url);

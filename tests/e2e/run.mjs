@@ -7,6 +7,8 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { assert, expectValue, launchBrowser, openPage, poll, runAll, startServer, startStaticHost, value } from "./harness.mjs";
+import { PAGES, accessibility, go, pageTests } from "./pages.mjs";
+import { speedTests } from "./speed.mjs";
 
 const [preflight, dist, model, chromiumPath] = process.argv.slice(2);
 const configOf = (name) => readFileSync(`tests/data/configs/${name}.json`, "utf8");
@@ -17,7 +19,8 @@ const PHI4 = { params: 14_659_507_200, kvPerToken: 204_800 };
 const PHI4_MINI = { params: 3_836_021_760, kvPerToken: 131_072 };
 
 const scratch = mkdtempSync(join(tmpdir(), "preflight-e2e-"));
-const server = await startServer(preflight, ["--dashboard", dist, "--model-root", dirname(model), "--default-model", model, "--data-dir", join(scratch, "data")]);
+const serverArgs = ["--dashboard", dist, "--model-root", dirname(model), "--default-model", model];
+const server = await startServer(preflight, [...serverArgs, "--data-dir", join(scratch, "data")]);
 const host = await startStaticHost(dist);
 const browser = await launchBrowser(chromiumPath);
 
@@ -49,7 +52,7 @@ async function screenshots(page, name) {
   mkdirSync("artifacts", { recursive: true });
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
-    for (const width of [1280, 360]) {
+    for (const width of [1280, 360, 2560]) {
       await page.setViewportSize({ width, height: 900 });
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       await page.screenshot({ path: `artifacts/${name}-${colorScheme}-${width}.png`, fullPage: true });
@@ -153,7 +156,7 @@ const tests = [
   })],
 
   ["Validate streams tokens of the default model and ends with a verdict", onPage(async (page) => {
-    await page.getByTestId("validate").click();
+    await page.getByTestId("run").click();
     const lengths = new Set();
     await poll(async () => {
       if (await page.getByTestId("validate-error").count()) throw new Error(await page.getByTestId("validate-error").innerText());
@@ -166,14 +169,26 @@ const tests = [
     await screenshots(page, "validated");
   })],
 
-  ["the page looks right in light and dark, wide and narrow", onPage(async (page) => {
+  ["every page looks right in light and dark, at three widths, and is accessible", onPage(async (page) => {
     await openMini(page);
-    await screenshots(page, "dashboard");
+    await choose(page, "device", "RTX 4080 Super");
+    const grave = [];
+    for (const name of PAGES) {
+      await page.setViewportSize({ width: 1280, height: 900 });
+      await go(page, name);
+      for (const colorScheme of ["light", "dark"]) {
+        await page.emulateMedia({ colorScheme });
+        grave.push(...(await accessibility(page)).map((finding) => `${name}, ${colorScheme}: ${finding}`));
+      }
+      await screenshots(page, name);
+    }
+    assert(grave.length === 0, grave.join("\n"));
   })],
 
   ["static files are enough, and Validate says what it lacks", onPage(async (page) => {
     await openMini(page);
     await expectValue(page, "kv-per-token", MINI.kvPerToken);
+    await go(page, "validate");
     const validate = page.getByTestId("validate");
     if (await validate.isEnabled()) await validate.click();
     await poll(() => page.locator("body").innerText(), (text) => /preflight serve/.test(text), "a word on `preflight serve`");
@@ -195,7 +210,10 @@ const tests = [
   }],
 ];
 
-const failed = await runAll(tests);
+const parts = { onPage, browser, host, withoutServer, server, serverArgs, preflight };
+const wanted = process.env.E2E_ONLY;
+const all = [...tests, ...pageTests(parts), ...speedTests(parts)];
+const failed = await runAll(wanted ? all.filter(([name]) => new RegExp(wanted).test(name)) : all);
 await browser.close();
 await host.stop();
 const code = await server.stop();

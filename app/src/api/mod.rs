@@ -22,7 +22,17 @@ pub enum ApiError {
     Refused(ErrorObject),
 }
 
-/// The models that the server can load; also the question whether there is a server.
+/// Whether a server answers. A static host may answer any address with its page, so the words count.
+pub async fn health() -> bool {
+    #[derive(serde::Deserialize)]
+    struct Health {
+        status: String,
+    }
+    let health: Result<Health, ApiError> = answer(Request::get("health").send().await).await;
+    health.is_ok_and(|health| health.status == "ok")
+}
+
+/// The models that the server can load.
 ///
 /// # Errors
 /// [`ApiError`]

@@ -1,6 +1,7 @@
 //! Small parts used everywhere.
 
 use leptos::prelude::*;
+use phi3::fit::Verdict;
 
 use crate::format::{Unit, exact_bytes};
 use crate::state::Store;
@@ -9,6 +10,15 @@ use crate::text;
 /// A label in a soft colour; `tone` is `ok`, `warn`, `bad`, `acc` or nothing.
 pub(super) fn badge(tone: &'static str, words: impl Into<String>) -> impl IntoView {
     view! { <span class=format!("badge {tone}")>{words.into()}</span> }
+}
+
+/// A verdict in a word.
+pub(super) fn fit_badge(verdict: Verdict) -> impl IntoView {
+    match verdict {
+        Verdict::Fits => badge("ok", text::memory::FITS),
+        Verdict::Tight => badge("warn", text::memory::TIGHT),
+        Verdict::DoesNotFit => badge("bad", text::memory::NO),
+    }
 }
 
 /// The colour of a term, by its place in `Terms`.
@@ -45,7 +55,8 @@ pub fn Choice(
     /// Width in columns of the controls: `w2`, `w3`.
     width: &'static str,
     /// Values and their names.
-    options: Vec<(String, String)>,
+    #[prop(into)]
+    options: Signal<Vec<(String, String)>>,
     /// The value now.
     #[prop(into)]
     value: Signal<String>,
@@ -61,7 +72,7 @@ pub fn Choice(
         <div class=format!("ctl {width}")>
             <label for=testid>{label}</label>
             <select id=testid data-testid=testid on:change=move |ev| on_choose(event_target_value(&ev))>
-                {options.into_iter().map(option).collect_view()}
+                {move || options.get().into_iter().map(option).collect_view()}
             </select>
         </div>
     }

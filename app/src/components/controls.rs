@@ -77,27 +77,43 @@ pub fn Controls() -> impl IntoView {
 #[component]
 fn Devices() -> impl IntoView {
     let store = Store::here();
-    let device = move || {
-        store.memory_text.with(|text| match devices::named(text) {
-            Some(device) => device.name.to_owned(),
-            None if text.trim().is_empty() => String::new(),
-            None => words::CUSTOM.to_owned(),
-        })
+    let is_typed = move || store.memory_text.with(|text| !text.trim().is_empty());
+    let device = move || match store.device.get() {
+        Some(name) => name,
+        None if is_typed() => words::CUSTOM.to_owned(),
+        None => String::new(),
     };
-    let mut options = vec![(String::new(), words::NO_DEVICE.to_owned())];
-    options.extend(devices::DEVICES.iter().map(|d| (d.name.to_owned(), text::usable(d.name, &d.usable()))));
-    options.push((words::CUSTOM.to_owned(), words::CUSTOM.to_owned()));
+    // A row that the table below was asked for stands in the list as long as it is chosen.
+    let other =
+        Memo::new(move |_| store.device.get().filter(|d| d != devices::BROWSER && !devices::is_offered(d)));
+    let named = |name: &str, label: &str| {
+        let usable = devices::usable_bytes(name).map(devices::usable_words).unwrap_or_default();
+        (name.to_owned(), text::usable(label, &usable))
+    };
+    let options = move || {
+        let mut options = vec![(String::new(), words::NO_DEVICE.to_owned())];
+        options.extend(other.get().map(|name| named(&name, &name)));
+        options.extend(devices::OFFERED.iter().map(|(label, row)| named(row, label)));
+        options.push(named(devices::BROWSER, words::THIS_BROWSER));
+        options.push((words::CUSTOM.to_owned(), words::CUSTOM.to_owned()));
+        options
+    };
     let choose = move |name: String| {
-        let listed = devices::DEVICES.iter().find(|d| d.name == name);
-        store.memory_text.set(listed.map_or_else(String::new, devices::Device::usable));
         if name == words::CUSTOM {
+            store.choose_device(None);
             crate::platform::page::go_to("device-memory");
+        } else {
+            store.choose_device(Some(name).filter(|name| !name.is_empty()));
         }
     };
-    let mut typed = debounce(Duration::from_millis(250), move |text: String| store.memory_text.set(text));
+    let memory = move || match store.device.get() {
+        Some(name) => devices::usable_bytes(&name).map(devices::usable_words).unwrap_or_default(),
+        None => store.memory_text.get(),
+    };
+    let mut typed = debounce(Duration::from_millis(250), move |text: String| store.type_memory(text));
     let invalid = move || store.memory_problem.with(Option::is_some);
     view! {
-        <Choice label=words::DEVICE testid="device" width="w4" options value=Signal::derive(device) on_choose=choose/>
+        <Choice label=words::DEVICE testid="device" width="w4" options=Signal::derive(options) value=Signal::derive(device) on_choose=choose/>
         <div class="ctl w2">
             <label for="device-memory">{words::MEMORY}</label>
             <input
@@ -108,9 +124,8 @@ fn Devices() -> impl IntoView {
                 autocomplete="off"
                 aria-describedby="device-memory-problem"
                 aria-invalid=move || invalid().to_string()
-                prop:value=move || store.memory_text.get()
+                prop:value=memory
                 on:input=move |ev| typed(event_target_value(&ev))
-                on:change=move |ev| store.memory_text.set(event_target_value(&ev))
             />
             <span id="device-memory-problem" class="problem" data-testid="device-memory-problem" aria-live="polite">
                 {move || store.memory_problem.get()}

@@ -1,21 +1,12 @@
 //! The same model in every weight format, as bars to compare; choosing one is a click.
 
 use leptos::prelude::*;
-use phi3::fit::Verdict;
 
-use super::bits::{TERM_COLOURS, badge};
+use super::bits::{TERM_COLOURS, fit_badge};
 use crate::format::Unit;
 use crate::state::Store;
 use crate::state::derived::DTypeRow;
 use crate::text::memory as words;
-
-fn verdict(verdict: Verdict) -> impl IntoView {
-    match verdict {
-        Verdict::Fits => badge("ok", words::FITS),
-        Verdict::Tight => badge("warn", words::TIGHT),
-        Verdict::DoesNotFit => badge("bad", words::NO),
-    }
-}
 
 /// Bars of all dtypes.
 #[component]
@@ -45,7 +36,7 @@ pub fn DTypes() -> impl IntoView {
                     </div>
                 </td>
                 <td class="num">{unit.print(row.total())}</td>
-                {row.verdict.map(|v| view! { <td>{verdict(v)}</td> })}
+                {row.verdict.map(|v| view! { <td>{fit_badge(v)}</td> })}
             </tr>
         }
     };

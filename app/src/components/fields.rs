@@ -17,10 +17,15 @@ fn status(status: Status) -> impl IntoView {
     badge(tone, status.words())
 }
 
+/// What one can do about it.
+fn lever(words: &str) -> Option<impl IntoView + use<>> {
+    (!words.is_empty()).then(|| view! { <span class="sub">{text::capitalised(words)}</span> })
+}
+
 /// Whether a field has what is looked for, anywhere in it.
 fn has(field: &Field, needle: &str) -> bool {
     let value = field.value.to_string();
-    [&field.key, &value, &field.meaning, &field.implication, &field.status.words().to_owned()]
+    [&field.key, &value, &field.meaning, &field.implication, &field.lever, &field.status.words().to_owned()]
         .into_iter()
         .any(|text| text.to_ascii_lowercase().contains(needle))
 }
@@ -39,7 +44,7 @@ pub fn FieldTable(
                 <th scope="row">{field.key.clone()}</th>
                 <td class="mono">{field.value.to_string()}</td>
                 <td>{field.meaning.clone()}</td>
-                <td>{field.implication.clone()}</td>
+                <td>{field.implication.clone()} {lever(&field.lever)}</td>
                 <td>{status(field.status)}</td>
             </tr>
         }

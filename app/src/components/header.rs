@@ -2,13 +2,13 @@
 
 use leptos::prelude::*;
 
-use phi3::inspect::{Field, InspectReport};
+use phi3::inspect::Support;
 
 use super::bits::badge;
 use crate::format::short_count;
-use crate::state::Store;
-use crate::state::link;
-use crate::state::link::View;
+use crate::platform::page;
+use crate::state::link::{self, View};
+use crate::state::{Ask, Late, Page, Store, devices};
 use crate::text;
 
 /// The command that gives this page's answer in a terminal.
@@ -16,6 +16,7 @@ fn command(view: &View, memory: Option<u64>) -> String {
     let path =
         if view.model == link::OWN { "config.json".to_owned() } else { format!("preset:{}", view.model) };
     let options = &view.options;
+    let named = view.device.as_ref().filter(|name| *name != devices::BROWSER);
     let flags = [
         ("dtype", options.dtype.map(|d| d.name().to_owned())),
         ("kv-dtype", options.kv_dtype.map(|d| d.name().to_owned())),
@@ -23,26 +24,53 @@ fn command(view: &View, memory: Option<u64>) -> String {
         ("batch", options.batch.map(|n| n.to_string())),
         ("attn", options.attn.map(|a| link::attn_name(a).to_owned())),
         ("kv-policy", options.kv_policy.map(|p| p.name().to_owned())),
-        ("device-memory", memory.map(|bytes| bytes.to_string())),
+        ("device", named.cloned().map(|name| if name.contains(' ') { format!("'{name}'") } else { name })),
+        ("device-memory", memory.filter(|_| named.is_none()).map(|bytes| bytes.to_string())),
     ];
     let flags = flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
     format!("preflight estimate {path}{}", flags.collect::<String>())
 }
 
-/// Whether the config asks transformers to run code of the repository.
-fn has_remote_code(report: &InspectReport) -> bool {
-    let asks =
-        |field: &Field| field.key == "auto_map" && field.value.as_object().is_some_and(|map| !map.is_empty());
-    report.fields.iter().any(asks)
-}
-
-/// Name, shape, support; copy buttons.
+/// Name, shape, support; what can be taken away.
 #[component]
 pub fn Header() -> impl IntoView {
     let store = Store::here();
-    let title = move || store.model.with(|m| m.title.clone());
-    let identity = move || store.model.with(|m| text::identity(&m.decoder));
-    let params = move || store.report.with(|r| r.params_total);
+    let late = use_context::<Late>();
+    let validate = move |_| {
+        store.go(Page::Validate);
+        match late {
+            Some(late) => late.ask(Ask::Validate),
+            None => page::tell(Ask::Validate.event()),
+        }
+    };
+    view! {
+        <header>
+            <div class="who">
+                {move || match store.stranger.get() {
+                    None => view! { <Known/> }.into_any(),
+                    Some(stranger) => view! {
+                        <div class="named"><h1>{stranger.title.clone()}</h1></div>
+                        <div class="dim">{stranger.model_type.clone()}</div>
+                    }
+                    .into_any(),
+                }}
+            </div>
+            <div class="row">
+                <Show when=move || store.page.get() == Page::Estimate && store.stranger.with(Option::is_none)><Copies/></Show>
+                <Show when=move || store.page.get() != Page::Validate>
+                    <button type="button" class="btn" data-testid="run" on:click=validate>{text::header::VALIDATE}</button>
+                </Show>
+                <button type="button" class="btn primary" data-testid="share" on:click=move |_| store.share()>
+                    {text::share::SHARE}
+                </button>
+            </div>
+        </header>
+    }
+}
+
+#[component]
+fn Copies() -> impl IntoView {
+    let store = Store::here();
     let copy_json = move |_| {
         if let Ok(json) = store.report.with_untracked(|r| serde_json::to_string_pretty(&**r)) {
             store.copy(json, text::header::WHAT_JSON);
@@ -52,31 +80,34 @@ pub fn Header() -> impl IntoView {
         let view = untrack(|| store.view());
         store.copy(command(&view, store.memory.get_untracked()), text::header::WHAT_CLI);
     };
-    let asks_for_code = move || store.model.with(|m| has_remote_code(&m.inspection));
     view! {
-        <header>
-            <div class="who">
-                <div class="named">
-                    <h1>{title}</h1>
-                    {badge("ok", text::header::RUNS)}
-                    <Show when=asks_for_code>{badge("", text::header::NO_REMOTE_CODE)}</Show>
-                </div>
-                <div class="dim">
-                    {identity} " · "
-                    <span
-                        class="num"
-                        data-testid="params-total"
-                        data-value=move || params().to_string()
-                        title=move || text::plural(params(), "parameter")
-                    >
-                        {move || text::header::parameters(&short_count(params()))}
-                    </span>
-                </div>
-            </div>
-            <div class="row">
-                <button type="button" class="btn" on:click=copy_command>{text::header::COPY_CLI}</button>
-                <button type="button" class="btn" on:click=copy_json>{text::header::COPY_JSON}</button>
-            </div>
-        </header>
+        <button type="button" class="btn" on:click=copy_command>{text::header::COPY_CLI}</button>
+        <button type="button" class="btn" on:click=copy_json>{text::header::COPY_JSON}</button>
+    }
+}
+
+#[component]
+fn Known() -> impl IntoView {
+    let store = Store::here();
+    let title = move || store.model.with(|m| m.title.clone());
+    let identity = move || store.model.with(|m| text::identity(&m.decoder));
+    let params = move || store.report.with(|r| r.params_total);
+    let runs = move || store.model.with(|m| m.support == Support::Run);
+    view! {
+        <div class="named">
+            <h1>{title}</h1>
+            {move || if runs() { badge("ok", text::header::RUNS) } else { badge("acc", text::header::ESTIMATE_ONLY) }}
+        </div>
+        <div class="dim">
+            {identity} " · "
+            <span
+                class="num"
+                data-testid="params-total"
+                data-value=move || params().to_string()
+                title=move || text::plural(params(), "parameter")
+            >
+                {move || text::header::parameters(&short_count(params()))}
+            </span>
+        </div>
     }
 }

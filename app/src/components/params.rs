@@ -1,19 +1,23 @@
-//! Parameters by group, counted, and the rule of thumb beside the truth.
+//! Parameters by group, counted.
 
 use leptos::prelude::*;
 use phi3::estimate;
+use phi3::inspect::TotalParams;
 use phi3::tensors::Group;
 use phi3::units::format_count;
 
-use crate::format::{percent, short_count, signed_percent};
+use crate::format::percent;
 use crate::state::Store;
 use crate::text::{self, params as words};
 
 /// The table, a bar for each group.
 #[component]
-pub fn Params() -> impl IntoView {
+pub fn Params(
+    /// The counts.
+    #[prop(into)]
+    params: Signal<TotalParams>,
+) -> impl IntoView {
     let store = Store::here();
-    let params = Memo::new(move |_| store.model.with(|m| m.inspection.params.clone()));
     let rows = move || {
         let tied = store.model.with(|m| m.decoder.tie_word_embeddings);
         params.with(|p| {
@@ -37,16 +41,7 @@ pub fn Params() -> impl IntoView {
         })
     };
     let total = move || params.with(|p| p.total.unwrap_or(0));
-    let rule = move || {
-        store.model.with(|m| m.inspection.rule_of_thumb).map(|rule| {
-            let (says, error) = text::rule_of_thumb(&short_count(rule.value), &signed_percent(rule.error));
-            view! { {says} <b>{error}</b> "." }
-        })
-    };
-    let break_even = move || {
-        let positions = store.model.with(|m| m.decoder.max_position_embeddings as u64);
-        store.report.with(|r| text::break_even(r.fit.margin_rule.break_even_context, positions))
-    };
+    let counted = move || store.model.with(|m| m.weights.as_ref().map(text::counted));
     view! {
         <section class="card c5 x-params" id="parameters" tabindex="-1">
             <h2>{words::HEADING}</h2>
@@ -65,9 +60,7 @@ pub fn Params() -> impl IntoView {
                     </tr>
                 </tfoot>
             </table>
-            <p class="rule">
-                {words::RULE} " " <code>"hidden × intermediate × layers × 2"</code> " " {rule} " " {break_even}
-            </p>
+            {move || counted().map(|words| view! { <p class="rule" data-testid="counted">{words}</p> })}
         </section>
     }
 }

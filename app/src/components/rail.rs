@@ -1,130 +1,94 @@
-//! The left rail: which model, what is on the page, whether a server is there.
-
-use std::time::Duration;
+//! The left rail: which model, which page, whether a server is there.
 
 use leptos::prelude::*;
-use leptos::task::spawn_local;
-use phi3::config::{ConfigError, MAX_CONFIG_BYTES, PRESETS, Preset};
 
-use crate::platform::files::{self, Picked};
-use crate::platform::page;
-use crate::state::model::{OwnFiles, choose};
-use crate::state::{Problem, Store};
-use crate::text;
+use super::source::Source;
+use crate::state::{Ask, Late, Page, Presence, ServerWatch, Store};
+use crate::text::{self, pages as words};
 
-/// Reads a config out of what was chosen or dropped and shows it.
-pub fn open_files(store: Store, picked: Vec<Picked>) {
-    if picked.is_empty() {
-        return;
-    }
-    spawn_local(async move {
-        match read(&picked).await {
-            Ok(files) => store.open_own(&files),
-            Err(problem) => store.problem.set(Some(problem)),
-        }
-    });
-}
-
-async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
-    let paths: Vec<&str> = picked.iter().map(|p| p.path.as_str()).collect();
-    let (config, generation) = choose(&paths).ok_or_else(|| text::problem::no_config(paths.len()))?;
-    let name = match paths[config].rsplit_once('/') {
-        Some((folder, _)) => folder.rsplit('/').next().unwrap_or(folder),
-        None => paths[config],
-    };
-    let generation = match generation {
-        Some(index) => Some(read_text(&picked[index]).await?),
-        None => None,
-    };
-    Ok(OwnFiles { name: name.to_owned(), config: read_text(&picked[config]).await?, generation })
-}
-
-async fn read_text(file: &Picked) -> Result<String, Problem> {
-    let limit = MAX_CONFIG_BYTES;
-    if file.size() > limit {
-        return Err(Problem::config(&file.path, &ConfigError::TooLarge { bytes: file.size(), limit }));
-    }
-    let bytes = file.read().await.map_err(|why| text::problem::unreadable(&file.path, why))?;
-    // Bytes that are no text are no JSON either, and the parser says where.
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// The rail. `foot` stands at its end.
+/// The rail.
 #[component]
-pub fn Rail(
-    /// Sections of the page: id and name.
-    #[prop(into)]
-    sections: Signal<Vec<(&'static str, &'static str)>>,
-    /// Stands at the end.
-    foot: AnyView,
-) -> impl IntoView {
+pub fn Rail() -> impl IntoView {
+    view! {
+        <div class="rail">
+            <div class="brand"><i></i>{text::BRAND}</div>
+            <Source/>
+            <Pages/>
+            <Foot/>
+        </div>
+    }
+}
+
+/// The key that leads to a page: its place in the list.
+fn key(place: usize) -> String {
+    (place + 1).to_string()
+}
+
+#[component]
+fn Pages() -> impl IntoView {
     let store = Store::here();
-    let shown = move || store.preset_shown();
-    let option = move |preset: &Preset| {
-        let name = preset.name;
-        view! { <option value=name prop:selected=move || shown() == Some(name)>{preset.title}</option> }
-    };
-    let own_option = move || {
-        shown().is_none().then(|| view! { <option value="" prop:selected=true>{store.title()}</option> })
-    };
-    // What was accepted is on the page; what was refused stays to be corrected.
-    let draft = RwSignal::new(String::new());
-    Effect::new(move |_| {
-        store.model.track();
-        store.stranger.track();
-        draft.set(String::new());
-    });
-    // A paste is one event; whoever types is not told off at every letter.
-    let mut pasted = debounce(Duration::from_millis(250), move |config: String| {
-        draft.set(config.clone());
-        if !config.trim().is_empty() {
-            store.open_own(&OwnFiles { name: String::new(), config, generation: None });
-        }
-    });
-    let file_chosen = move |ev| open_files(store, files::from_input(&event_target(&ev)));
-    let link = |(id, name): (&'static str, &'static str)| {
+    let watch = ServerWatch::here();
+    let link = move |(place, page): (usize, Page)| {
         let go = move |ev: leptos::ev::MouseEvent| {
-            ev.prevent_default();
-            page::go_to(id);
+            if !(ev.ctrl_key() || ev.meta_key() || ev.shift_key()) {
+                ev.prevent_default();
+                store.go(page);
+            }
         };
-        view! { <a href=format!("#{id}") on:click=go>{name}</a> }
+        let current = move || (store.page.get() == page).then_some("page");
+        let asleep = move || page.needs_server() && !watch.is_present();
+        view! {
+            <a
+                href=format!("#page={}", page.name())
+                aria-current=current
+                class:asleep=asleep
+                title=move || asleep().then_some(words::NEEDS_SERVER)
+                data-testid=format!("nav-{}", page.name())
+                on:click=go
+            >
+                {words::name(page)} <kbd aria-hidden="true">{key(place)}</kbd>
+            </a>
+        }
+    };
+    let (server, local): (Vec<_>, Vec<_>) =
+        Page::ALL.into_iter().enumerate().partition(|(_, page)| page.needs_server());
+    view! {
+        <nav class="pages" aria-label=words::NAVIGATION>
+            {local.into_iter().map(link).collect_view()}
+            {(!server.is_empty()).then(|| view! { <hr/> })}
+            {server.into_iter().map(link).collect_view()}
+        </nav>
+    }
+}
+
+/// Whether a server is there, and how to find more.
+#[component]
+fn Foot() -> impl IntoView {
+    let watch = ServerWatch::here();
+    let late = expect_context::<Late>();
+    let words = move || match watch.presence.get() {
+        Presence::Checking => text::rail::SERVER_CHECKING,
+        Presence::Absent => text::rail::SERVER_NONE,
+        Presence::Present => text::rail::SERVER,
+        Presence::Lost => text::rail::SERVER_LOST,
+    };
+    let class = move || match watch.presence.get() {
+        Presence::Present => "dot on",
+        Presence::Lost => "dot off",
+        _ => "dot",
     };
     view! {
-        <aside class="rail">
-            <div class="brand"><i></i>{text::BRAND}</div>
-            <div>
-                <h2><label for="preset">{text::rail::PRESET}</label></h2>
-                <select id="preset" data-testid="preset" on:change=move |ev| store.open_preset(&event_target_value(&ev))>
-                    {own_option}
-                    {PRESETS.iter().map(option).collect_view()}
-                </select>
+        <div class="foot">
+            <div data-testid="server"><span class=class></span>{words}</div>
+            <div>{text::rail::LOCAL}</div>
+            <div class="row">
+                <button type="button" class="quiet" on:click=move |_| late.ask(Ask::Palette)>
+                    {text::rail::FIND} " " <kbd>"Ctrl K"</kbd>
+                </button>
+                <button type="button" class="quiet" on:click=move |_| late.ask(Ask::Keys)>
+                    {text::rail::KEYS} " " <kbd>"?"</kbd>
+                </button>
             </div>
-            <div>
-                <h2><label for="config-input">{text::rail::OWN}</label></h2>
-                <textarea
-                    id="config-input"
-                    data-testid="config-input"
-                    spellcheck="false"
-                    autocomplete="off"
-                    placeholder=text::rail::PASTE
-                    prop:value=move || draft.get()
-                    on:input=move |ev| pasted(event_target_value(&ev))
-                ></textarea>
-                <div class="pair">
-                    <label class="btn small">
-                        {text::rail::FILE}
-                        <input type="file" data-testid="file-input" accept=".json,application/json" multiple on:change=file_chosen/>
-                    </label>
-                    <label class="btn small">
-                        {text::rail::FOLDER}
-                        <input type="file" data-testid="folder-input" prop:webkitdirectory=true on:change=file_chosen/>
-                    </label>
-                </div>
-            </div>
-            <nav class="toc" aria-label=text::rail::ON_THIS_PAGE>
-                {move || sections.get().into_iter().map(link).collect_view()}
-            </nav>
-            <div class="foot">{foot}</div>
-        </aside>
+        </div>
     }
 }

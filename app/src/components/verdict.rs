@@ -6,6 +6,7 @@ use phi3::units::format_bytes;
 
 use super::bits::bytes;
 use crate::format::Unit;
+use crate::state::link::View;
 use crate::state::{Store, devices};
 use crate::text;
 
@@ -33,6 +34,8 @@ fn code(verdict: Option<fit::Verdict>) -> &'static str {
 const LEVERS: usize = 3;
 
 fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoView> {
+    // What is no choice of this page, such as a second GPU, is no button either.
+    suggestions.retain(|s| View::default().set(&s.change));
     // The smallest change stays first; one lever of a kind is enough to choose from,
     // and one that this build runs comes before one that it only computes.
     suggestions.sort_by_key(|s| !s.runs);
@@ -79,25 +82,30 @@ pub fn Verdict() -> impl IntoView {
         }
     };
     let first = move || {
-        let memory = store.memory_text.get();
-        let device = devices::named(&memory).map(|d| d.name);
+        let device = store.device.get().map(text::device);
         let at = store.resolved.with(text::at);
         fit.with(|f| match f.available_bytes {
             None => text::needed(&at).into_any(),
             Some(_) => {
-                let (lead, rest) = text::fit_numbers(f, device, &at);
+                let (lead, rest) = text::fit_numbers(f, device.as_deref(), &at);
                 view! { <b>{lead}</b> {rest} }.into_any()
             }
         })
     };
     let second = move || {
-        let room = fit.with(|f| match (f.max_context, devices::smallest_that_fits(f.required_bytes)) {
-            (Some(max), _) => {
+        let smallest = || {
+            let weights = store.report.with(|r| r.weights_bytes);
+            store.model.with(|m| store.resolved.with(|r| devices::smallest_that_fits(&m.decoder, weights, r)))
+        };
+        let room = match fit.with(|f| f.max_context) {
+            Some(max) => {
                 text::room_until(max, store.model.with(|m| m.decoder.max_position_embeddings as u64))
             }
-            (None, Some(device)) => text::smallest_device(device.name, &device.usable()),
-            (None, None) => text::NO_LISTED_DEVICE.to_owned(),
-        });
+            None => match smallest() {
+                Some((name, usable)) => text::smallest_device(name, &usable),
+                None => text::NO_LISTED_DEVICE.to_owned(),
+            },
+        };
         format!("{room} {}", store.report.with(|r| text::sureness_of(&r.terms)))
     };
     view! {
@@ -116,23 +124,6 @@ pub fn Verdict() -> impl IntoView {
                 <div class="dim">{second}</div>
             </div>
             {move || levers(store, fit.with(|f| f.suggestions.clone()))}
-        </section>
-    }
-}
-
-/// The banner of an architecture that is not known: no number is better than a wrong one.
-#[component]
-pub fn Unknown(
-    /// `model_type` of the config.
-    model_type: String,
-) -> impl IntoView {
-    view! {
-        <section id="fit" tabindex="-1" class="verdict warn" aria-label=text::verdict::HEADING data-testid="verdict" data-value="unknown">
-            <div class="big">{text::verdict::NOT_KNOWN}</div>
-            <div>
-                <div>{text::not_known(&model_type)}</div>
-                <div class="dim">{text::verdict::NOT_KNOWN_NEXT}</div>
-            </div>
         </section>
     }
 }

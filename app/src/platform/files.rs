@@ -1,12 +1,18 @@
 //! Files that people choose or drop, whole folders too.
 
+use std::io;
+
 use js_sys::{Array, Function, Promise};
+use leptos::prelude::window;
+use phi3::weights::WeightSource;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     DataTransfer, File, FileSystemDirectoryEntry, FileSystemEntry, FileSystemFileEntry, HtmlInputElement,
 };
 
+/// Files of a folder that are looked at, by the end of their names.
+const KINDS: [&str; 3] = [".json", ".safetensors", ".gguf"];
 /// Folders are read this deep: a model folder in a folder.
 const MAX_DEPTH: usize = 3;
 /// Entries read of one drop.
@@ -26,6 +32,11 @@ impl Picked {
         self.file.size() as u64
     }
 
+    /// Its plain name.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+
     /// The whole file.
     ///
     /// # Errors
@@ -36,8 +47,53 @@ impl Picked {
     }
 }
 
+/// A slice at a time: a model's weights never come into memory as a whole.
+impl WeightSource for Picked {
+    fn len(&self) -> u64 {
+        self.size()
+    }
+
+    async fn read_into(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let failed = |error: JsValue| io::Error::other(words(&error));
+        let end = offset + buffer.len() as u64;
+        if end > self.size() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let slice = self.file.slice_with_f64_and_f64(offset as f64, end as f64).map_err(failed)?;
+        let found = JsFuture::from(slice.array_buffer()).await.map_err(failed)?;
+        let found = js_sys::Uint8Array::new(&found);
+        // A file that was written to since it was chosen.
+        if found.length() as usize != buffer.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        found.copy_to(buffer);
+        Ok(())
+    }
+}
+
 fn words(error: &JsValue) -> String {
     error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |e| String::from(e.message()))
+}
+
+/// Where files lie between the program that was given them and the one that reads them.
+const HANDED: &str = "preflightFiles";
+
+/// Puts files where the other program of the tab finds them.
+pub fn hand_over(picked: &[Picked]) {
+    let list: Array = picked.iter().map(|p| Array::of2(&JsValue::from_str(&p.path), &p.file)).collect();
+    // Refused only by a frozen window, and then nothing works.
+    let _ = js_sys::Reflect::set(&window(), &JsValue::from_str(HANDED), &list);
+}
+
+/// The files that were put there.
+pub fn handed_over() -> Vec<Picked> {
+    let list = js_sys::Reflect::get(&window(), &JsValue::from_str(HANDED)).ok();
+    let list = list.and_then(|list| list.dyn_into::<Array>().ok()).unwrap_or_default();
+    let picked = |pair: JsValue| {
+        let pair: Array = pair.dyn_into().ok()?;
+        Some(Picked { path: pair.get(0).as_string()?, file: pair.get(1).dyn_into().ok()? })
+    };
+    list.iter().filter_map(picked).collect()
 }
 
 /// The files of an input; empties it, so that the same file can be chosen again.
@@ -81,7 +137,7 @@ pub fn from_drop(transfer: &DataTransfer) -> impl Future<Output = Vec<Picked>> +
             if let Some(folder) = entry.dyn_ref::<FileSystemDirectoryEntry>().filter(|_| depth < MAX_DEPTH) {
                 queue.extend(children(folder).await.into_iter().map(|e| (e, depth + 1)));
             } else if let Some(file) = entry.dyn_ref::<FileSystemFileEntry>()
-                && path.ends_with(".json")
+                && KINDS.iter().any(|end| path.ends_with(end))
                 && let Ok(file) =
                     JsFuture::from(called(|ok, err| file.file_with_callback_and_callback(ok, err))).await
             {

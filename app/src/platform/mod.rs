@@ -1,5 +1,7 @@
 //! The only place that touches the browser's own objects.
 
 pub mod files;
+pub mod gpu;
+pub mod late;
 pub mod page;
 pub mod stream;

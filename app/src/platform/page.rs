@@ -27,9 +27,35 @@ pub fn set_hash(hash: &str, push: bool) {
     });
 }
 
+/// The address without what stands after `#`.
+pub fn address() -> String {
+    let href = window().location().href().unwrap_or_default();
+    href.split('#').next().unwrap_or_default().to_owned()
+}
+
+/// Tells both programs of the tab that something happened.
+pub fn tell(event: &str) {
+    if let Ok(event) = web_sys::Event::new(event) {
+        let _ = window().dispatch_event(&event);
+    }
+}
+
 /// Sets the window's title.
 pub fn set_title(title: &str) {
     document().set_title(title);
+}
+
+/// An element of the page to draw into.
+pub fn host(id: &str) -> Option<web_sys::HtmlElement> {
+    use wasm_bindgen::JsCast as _;
+    document().get_element_by_id(id)?.dyn_into().ok()
+}
+
+/// Marks this moment in the browser's timeline, for whoever measures the page.
+pub fn mark(name: &str) {
+    if let Some(performance) = window().performance() {
+        let _ = performance.mark(name);
+    }
 }
 
 /// Takes an element off the page.
@@ -47,6 +73,53 @@ pub fn go_to(id: &str) {
         if let Ok(element) = element.dyn_into::<web_sys::HtmlElement>() {
             let _ = element.focus();
         }
+    }
+}
+
+/// Scrolls to the top, at once.
+pub fn to_top() {
+    let options = web_sys::ScrollToOptions::new();
+    options.set_top(0.0);
+    options.set_behavior(web_sys::ScrollBehavior::Instant);
+    window().scroll_to_with_scroll_to_options(&options);
+}
+
+/// Puts the keyboard into the first search field that is to be seen; false where there is none.
+pub fn go_to_search() -> bool {
+    use wasm_bindgen::JsCast as _;
+    let Ok(fields) = document().query_selector_all("input[type=search]") else { return false };
+    let seen = (0..fields.length())
+        .filter_map(|i| fields.get(i)?.dyn_into::<web_sys::HtmlElement>().ok())
+        .find(|field| field.offset_parent().is_some());
+    seen.is_some_and(|field| {
+        field.scroll_into_view();
+        field.focus().is_ok()
+    })
+}
+
+/// Opens or closes a dialog; the browser keeps the keyboard inside and closes it with Escape.
+pub fn show_dialog(id: &str, open: bool) {
+    use wasm_bindgen::JsCast as _;
+    let dialog =
+        document().get_element_by_id(id).and_then(|e| e.dyn_into::<web_sys::HtmlDialogElement>().ok());
+    match dialog {
+        Some(dialog) if open && !dialog.open() => {
+            let _ = dialog.show_modal();
+        }
+        Some(dialog) if !open => dialog.close(),
+        _ => {}
+    }
+}
+
+/// An attribute of the whole page.
+pub fn attribute(name: &str) -> String {
+    document().document_element().and_then(|e| e.get_attribute(name)).unwrap_or_default()
+}
+
+/// Sets an attribute of the whole page.
+pub fn set_attribute(name: &str, value: &str) {
+    if let Some(element) = document().document_element() {
+        let _ = element.set_attribute(name, value);
     }
 }
 

@@ -1,8 +1,9 @@
 //! What follows from the model and the choices beyond one estimate: the curve over contexts, the bars over dtypes.
 
 use phi3::decoder::Decoder;
-use phi3::estimate::{self, Format, Options, Resolved, activations};
+use phi3::estimate::{self, Format, Options, Resolved, StoredTensors, activations};
 use phi3::fit::Verdict;
+use phi3::tensors;
 
 /// Points of a curve; with 8 to an octave nothing that bends is missed.
 const POINTS: u64 = 64;
@@ -48,10 +49,15 @@ impl DTypeRow {
     }
 }
 
-/// Bytes of the weights in every format that can be planned.
+/// Bytes of the weights in every format that can be planned; as they lie in a checkpoint for its own format.
 #[must_use]
-pub fn weights_by_dtype(decoder: &Decoder) -> Vec<(Format, u64)> {
-    Format::LEVERS.into_iter().map(|format| (format, estimate::weights_bytes(decoder, format))).collect()
+pub fn weights_by_dtype(decoder: &Decoder, stored: Option<&StoredTensors>) -> Vec<(Format, u64)> {
+    let bytes = |format| {
+        let options = Options { dtype: Some(format), ..Options::default() };
+        let resolved = Resolved::new(decoder, stored, &options).ok()?;
+        Some((format, estimate::resolved_weights_bytes(decoder, stored, &resolved)))
+    };
+    Format::LEVERS.into_iter().filter_map(bytes).collect()
 }
 
 fn terms(decoder: &Decoder, weights_bytes: u64, r: &Resolved) -> Terms {
@@ -70,6 +76,16 @@ pub fn curve(decoder: &Decoder, weights_bytes: u64, resolved: &Resolved, end: u6
     contexts.dedup();
     let at = |context| (context, terms(decoder, weights_bytes, &Resolved { context, ..resolved.clone() }));
     Curve { end, points: contexts.into_iter().map(at).collect() }
+}
+
+/// Bytes of the largest tensor of a load: what has to lie in one piece.
+#[must_use]
+pub fn largest_tensor_bytes(decoder: &Decoder, format: Format) -> u64 {
+    let one = |part: tensors::Part| {
+        let copies = part.copies.max(1) as u64;
+        estimate::part_bytes(decoder, &part, format) / copies
+    };
+    tensors::parts(decoder).map(one).max().unwrap_or(0)
 }
 
 /// Every format at the chosen context.
@@ -103,7 +119,7 @@ mod tests {
     fn agrees_with_the_estimate() {
         let config = Decoder::parse(br#"{"model_type":"phi3","sliding_window":2047,"dtype":"bfloat16"}"#);
         let config = config.expect("a phi3 config");
-        let weights = weights_by_dtype(&config);
+        let weights = weights_by_dtype(&config, None);
         for policy in ["full", "window", "paged"] {
             let options = Options { kv_policy: crate::state::link::policy(policy), ..Options::default() };
             let resolved = Resolved::new(&config, None, &options).expect("defaults");

@@ -1,44 +1,29 @@
-//! GPUs to choose from, with the memory that a program can have, not the number on the box.
+//! Devices to choose from, with the memory that a program can have, not the number on the box.
 //!
-//! Figures and their sources are those of `phi3::devices`, rounded down to 0.1 GiB. What other programs hold is
-//! not in them: for a machine of one's own, type what is free.
+//! Figures and their sources are those of `phi3::devices`. What other programs hold is not in them: for a machine of
+//! one's own, type what is free.
 
-use std::sync::LazyLock;
+use phi3::devices::{self as table, Device};
+use phi3::estimate::{Backend, Resolved, total_bytes};
+use phi3::fit::{Verdict, largest};
+use phi3::units::format_bytes;
 
-/// A device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Device {
-    /// Name and nominal memory.
-    pub name: &'static str,
-    /// Its name in `phi3::devices`, and in a link.
-    pub row: &'static str,
-    /// Usable memory in tenths of a GiB.
-    pub usable_tenths: u64,
-}
+use phi3::decoder::Decoder;
 
-impl Device {
-    /// Usable memory as a person would type it; parses back with `phi3::units`.
-    #[must_use]
-    pub fn usable(&self) -> String {
-        format!("{}.{} GiB", self.usable_tenths / 10, self.usable_tenths % 10)
-    }
-
-    /// Usable memory in bytes, rounded down.
-    #[must_use]
-    pub fn usable_bytes(&self) -> u64 {
-        phi3::units::parse_size(&self.usable()).unwrap_or(0)
-    }
-}
+/// Stands for the browser that shows the page.
+pub const BROWSER: &str = "browser";
+/// Most that a page of 32-bit WebAssembly can have.
+pub const WASM_BYTES: u64 = 4 << 30;
 
 /// What the picker offers, smallest first: what it says, and the row of the table.
-const OFFERED: [(&str, &str); 13] = [
+pub const OFFERED: [(&str, &str); 13] = [
     ("RTX 4060 · 8 GB", "RTX 4060"),
     ("RTX 3060 · 12 GB", "RTX 3060"),
     ("T4 · 16 GB", "T4"),
     ("RTX 4080 Super · 16 GB", "RTX 4080 Super"),
     ("L4 · 24 GB", "L4"),
     ("A10G · 24 GB", "A10G"),
-    ("RTX 3090, 4090 · 24 GB", "RTX 4090"),
+    ("RTX 4090 · 24 GB", "RTX 4090"),
     ("RTX 5090 · 32 GB", "RTX 5090"),
     ("A100 · 40 GB", "A100 40 GB"),
     ("L40S · 48 GB", "L40S"),
@@ -47,57 +32,122 @@ const OFFERED: [(&str, &str); 13] = [
     ("H200 · 141 GB", "H200"),
 ];
 
-/// The list, smallest first.
-pub static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
-    let device = |(name, row): (&'static str, &'static str)| {
-        let usable_tenths = (phi3::devices::find(row).ok()?.usable_bytes() * 10) >> 30;
-        Some(Device { name, row, usable_tenths })
-    };
-    OFFERED.into_iter().filter_map(device).collect()
-});
-
-/// The listed device whose usable memory is this text, if any.
+/// Whether the picker and the short table show a row.
 #[must_use]
-pub fn named(memory: &str) -> Option<Device> {
-    DEVICES.iter().find(|device| device.usable() == memory.trim()).copied()
+pub fn is_offered(row: &str) -> bool {
+    OFFERED.iter().any(|(_, offered)| *offered == row)
 }
 
-/// Memory as typed, of any device of `phi3::devices`: as the picker offers it where it does.
+/// Memory of a device by its name in the table, or of this browser.
 #[must_use]
-pub fn memory_of(row: &str) -> Option<String> {
-    let offered = DEVICES.iter().find(|device| device.row == row).map(Device::usable);
-    offered.or_else(|| Some(phi3::units::exact_size(phi3::devices::find(row).ok()?.usable_bytes())))
+pub fn usable_bytes(name: &str) -> Option<u64> {
+    if name == BROWSER { Some(WASM_BYTES) } else { table::find(name).ok().map(Device::usable_bytes) }
 }
 
-/// The smallest listed device with room for this need and the 20 % margin.
+/// Usable memory for people, rounded down to 0.1 GiB: never more than there is.
 #[must_use]
-pub fn smallest_that_fits(total_bytes: u64) -> Option<Device> {
-    DEVICES
-        .iter()
-        .copied()
-        .find(|device| phi3::fit::Verdict::of(total_bytes, device.usable_bytes()) == phi3::fit::Verdict::Fits)
+pub fn usable_words(bytes: u64) -> String {
+    let tenths = (bytes * 10) >> 30;
+    format!("{}.{} GiB", tenths / 10, tenths % 10)
+}
+
+/// A load held against one row of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitRow {
+    /// The row.
+    pub device: &'static Device,
+    /// What the load needs there: each vendor's runtime takes its own.
+    pub total_bytes: u64,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Longest context that still loads, capped at the model's positions; 0 where none does.
+    pub max_context: u64,
+}
+
+/// A load held against every row of the table, the smallest device first.
+#[must_use]
+pub fn fits(decoder: &Decoder, weights_bytes: u64, resolved: &Resolved) -> Vec<FitRow> {
+    let positions = decoder.max_position_embeddings as u64;
+    let mut rows: Vec<FitRow> = table::all()
+        .map(|device| {
+            let there = Resolved { backend: Backend::of(device.vendor()), ..resolved.clone() };
+            let usable = device.usable_bytes();
+            let need = |context| total_bytes(decoder, weights_bytes, &Resolved { context, ..there.clone() });
+            let total = need(resolved.context);
+            FitRow {
+                device,
+                total_bytes: total,
+                verdict: Verdict::of(total, usable),
+                max_context: largest(positions, |context| need(context) <= usable),
+            }
+        })
+        .collect();
+    rows.sort_by_key(|row| row.device.usable_bytes());
+    rows
+}
+
+/// The smallest offered device with room for this load and the 20 % margin.
+#[must_use]
+pub fn smallest_that_fits(
+    decoder: &Decoder,
+    weights_bytes: u64,
+    resolved: &Resolved,
+) -> Option<(&'static str, String)> {
+    OFFERED.into_iter().find_map(|(name, row)| {
+        let device = table::find(row).ok()?;
+        let there = Resolved { backend: Backend::of(device.vendor()), ..resolved.clone() };
+        let fits =
+            Verdict::of(total_bytes(decoder, weights_bytes, &there), device.usable_bytes()) == Verdict::Fits;
+        fits.then(|| (name, usable_words(device.usable_bytes())))
+    })
+}
+
+/// Whether the largest tensor of a load goes into one binding of a browser's GPU; the words say why not.
+#[must_use]
+pub fn binding(largest_tensor_bytes: u64, max_binding_bytes: u64) -> (bool, String) {
+    let (tensor, limit) = (format_bytes(largest_tensor_bytes), format_bytes(max_binding_bytes));
+    (largest_tensor_bytes <= max_binding_bytes, format!("largest tensor {tensor}, one binding holds {limit}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phi3::estimate::{self, Options};
     use wasm_bindgen_test::wasm_bindgen_test;
 
+    fn mini() -> Decoder {
+        Decoder::parse(br#"{"model_type":"phi3","dtype":"bfloat16"}"#).expect("a phi3 config")
+    }
+
     #[wasm_bindgen_test(unsupported = test)]
-    fn listed_sizes_are_ascending_and_parse() {
-        assert!(DEVICES.is_sorted_by_key(|d| d.usable_tenths));
-        assert_eq!(DEVICES.len(), OFFERED.len(), "every row that is offered is in the table");
-        for device in DEVICES.iter() {
-            assert_eq!(device.usable_bytes(), device.usable_tenths * (1 << 30) / 10, "{}", device.name);
-            assert_eq!(named(&device.usable()).map(|d| d.usable_tenths), Some(device.usable_tenths));
+    fn offered_rows_are_in_the_table_smallest_first() {
+        let bytes: Vec<_> = OFFERED.iter().map(|(_, row)| usable_bytes(row).expect(row)).collect();
+        assert!(bytes.is_sorted_by_key(|bytes| (bytes * 10) >> 30), "{bytes:?}");
+        assert_eq!(usable_words(15 * (1 << 30) + (1 << 30) / 2), "15.5 GiB");
+    }
+
+    /// The table must say what the estimate says for the same device.
+    #[wasm_bindgen_test(unsupported = test)]
+    fn rows_agree_with_the_estimate() {
+        let (decoder, options) = (mini(), Options::default());
+        let resolved = Resolved::new(&decoder, None, &options).expect("defaults");
+        let weights = estimate::weights_bytes(&decoder, resolved.format);
+        for row in fits(&decoder, weights, &resolved) {
+            let options = Options { device: Some(row.device.name.to_owned()), ..options.clone() };
+            let report = estimate::estimate(&decoder, None, &options).expect("a row of the table");
+            assert_eq!(row.total_bytes, report.total_bytes, "{}", row.device.name);
+            assert_eq!(Some(row.verdict), report.fit.verdict);
+            assert_eq!(Some(row.max_context), report.fit.max_context);
         }
     }
 
     #[wasm_bindgen_test(unsupported = test)]
     fn the_margin_counts() {
-        // 1.2 × 6.5 GiB = 7.8 GiB does not go into 7.6.
-        let need = (65 << 30) / 10;
-        assert_eq!(smallest_that_fits(need).map(|d| d.name), Some("RTX 3060 · 12 GB"));
-        assert_eq!(smallest_that_fits(u64::MAX), None);
+        let decoder = mini();
+        let resolved = Resolved::new(&decoder, None, &Options::default()).expect("defaults");
+        let weights = estimate::weights_bytes(&decoder, resolved.format);
+        // 7.1 GiB of weights and 1.5 of cache go into 12 GB with the margin, into 8 GB not at all.
+        assert_eq!(smallest_that_fits(&decoder, weights, &resolved).map(|d| d.0), Some("RTX 3060 · 12 GB"));
+        assert_eq!(smallest_that_fits(&decoder, u64::MAX / 2, &resolved), None);
     }
 }

@@ -13,24 +13,44 @@ use serde_json::{Map, Value};
 
 use super::devices;
 use super::model::OwnFiles;
+use super::page::Page;
 
 /// The part of the page that an address holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
+    /// The page.
+    pub page: Page,
+    /// What a page that is about the server points at: ids, a search. Stands behind the link and is not shared.
+    pub at: String,
     /// Name of a preset, or [`OWN`] for any other config; empty for the first preset.
     pub model: String,
     /// A config of one's own, where the address holds it.
     pub own: Option<OwnFiles>,
     /// The choices; `device_memory` stands in `memory`, as typed.
     pub options: Options,
-    /// Device memory as typed; empty for none.
+    /// A row of the table of devices, or this browser.
+    pub device: Option<String>,
+    /// Device memory as typed; empty for none. Counts where no device is named.
     pub memory: String,
-    /// What a link holds besides and this page does not show: kept, so that it stays in the address.
+    /// What a link holds besides: the load config, notes.
     pub rest: State,
 }
 
 /// Stands for a config that is no preset.
 pub const OWN: &str = "own";
+/// Stands before what a page points at.
+const AT: &str = "&at=";
+/// Longest such pointer that is read, in characters.
+const MAX_AT: usize = 2000;
+
+/// A link to share, and what it could not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// The part of an address after `#`.
+    pub hash: String,
+    /// JSON paths of what is private and was left out.
+    pub left_out: Vec<String>,
+}
 
 impl View {
     /// The address of this view. Local paths and secrets of a config are left out, and so is a config that is too
@@ -39,7 +59,20 @@ impl View {
     pub fn to_hash(&self) -> String {
         let (state, _private) = self.to_state().without_private(PRESETS);
         let only_here = || link::encode(&State { model: Some(LinkedModel::Own), ..state.clone() }, PRESETS);
-        link::encode(&state, PRESETS).or_else(|_too_large| only_here()).unwrap_or_default()
+        let link = link::encode(&state, PRESETS).or_else(|_too_large| only_here()).unwrap_or_default();
+        if self.at.is_empty() {
+            return link;
+        }
+        format!("{link}{AT}{}", form_urlencoded::byte_serialize(self.at.as_bytes()).collect::<String>())
+    }
+
+    /// The link that shows this view to somebody else.
+    ///
+    /// # Errors
+    /// More than a link holds.
+    pub fn to_share(&self) -> Result<Shared, LinkError> {
+        let (state, left_out) = self.to_state().without_private(PRESETS);
+        Ok(Shared { hash: link::encode(&state, PRESETS)?, left_out })
     }
 
     /// The view of an address.
@@ -47,10 +80,15 @@ impl View {
     /// # Errors
     /// A link that is refused. What is unknown or unreadable in an address of the first form counts as absent.
     pub fn from_hash(hash: &str) -> Result<Self, LinkError> {
-        if link::is_link(hash) {
-            return Ok(Self::from_state(link::decode(hash, PRESETS)?.state));
-        }
         let mut view = Self::default();
+        if link::is_link(hash) {
+            let (link, pairs) = hash.split_once('&').unwrap_or((hash, ""));
+            view = Self::from_state(link::decode(link, PRESETS)?.state);
+            view.at = form_urlencoded::parse(pairs.as_bytes())
+                .find(|(key, _)| key == "at")
+                .map_or_else(String::new, |(_, value)| value.chars().take(MAX_AT).collect());
+            return Ok(view);
+        }
         for (key, value) in form_urlencoded::parse(hash.as_bytes()) {
             view.set_pair(&key, &value);
         }
@@ -66,14 +104,19 @@ impl View {
         };
         let label = self.own.as_ref().map(|files| files.name.clone()).filter(|name| !name.is_empty());
         // What cannot be read as a size is not shared: it is still being typed.
-        let device = devices::named(&self.memory)
-            .map(|device| Device::Named(device.row.to_owned()))
-            .or_else(|| parse_size(&self.memory).ok().map(Device::Bytes));
-        State { model, label, device, options: self.options.clone(), ..self.rest.clone() }
+        let device = match self.device.as_deref() {
+            Some(devices::BROWSER) => Some(Device::Browser),
+            Some(name) => Some(Device::Named(name.to_owned())),
+            None => parse_size(&self.memory).ok().map(Device::Bytes),
+        };
+        let page = (self.page != Page::default()).then(|| self.page.name().to_owned());
+        State { page, model, label, device, options: self.options.clone(), ..self.rest.clone() }
     }
 
     fn from_state(state: State) -> Self {
-        let State { model, label, device, options, .. } = state.clone();
+        let State { page, model, label, device, options, .. } = state.clone();
+        // A page of a newer build: the rest of the link still says what it says.
+        let page = page.as_deref().and_then(Page::find).unwrap_or_default();
         let (model, own) = match model {
             None => (String::new(), None),
             Some(LinkedModel::Preset(name)) => (name, None),
@@ -82,21 +125,22 @@ impl View {
                 let text = |map: Map<String, Value>| Value::Object(map).to_string();
                 let name = label.unwrap_or_default();
                 let generation = generation_config.map(text);
-                (OWN.to_owned(), Some(OwnFiles { name, config: text(config), generation }))
+                (
+                    OWN.to_owned(),
+                    Some(OwnFiles { name, config: text(config), generation, ..OwnFiles::default() }),
+                )
             }
         };
-        let memory = match device {
-            Some(Device::Bytes(bytes)) => exact_size(bytes),
-            Some(Device::Named(name)) => devices::memory_of(&name).unwrap_or_default(),
-            None | Some(Device::Browser) => String::new(),
+        let (device, memory) = match device {
+            Some(Device::Bytes(bytes)) => (None, exact_size(bytes)),
+            Some(Device::Named(name)) => {
+                (phi3::devices::find(&name).ok().map(|row| row.name.to_owned()), String::new())
+            }
+            Some(Device::Browser) => (Some(devices::BROWSER.to_owned()), String::new()),
+            None => (None, String::new()),
         };
-        let rest = State {
-            page: state.page,
-            load_config: state.load_config,
-            notes: state.notes,
-            ..State::default()
-        };
-        Self { model, own, options, memory, rest }
+        let rest = State { load_config: state.load_config, notes: state.notes, ..State::default() };
+        Self { page, at: String::new(), model, own, options, device, memory, rest }
     }
 
     /// The files of a config of one's own: those that the tab kept, if the address holds none or is of the same
@@ -125,6 +169,7 @@ impl View {
     fn set_pair(&mut self, key: &str, value: &str) {
         let options = &mut self.options;
         match key {
+            "page" => self.page = Page::find(value).unwrap_or_default(),
             "model" => value.clone_into(&mut self.model),
             "memory" => value.clone_into(&mut self.memory),
             "context" => options.context = value.parse().ok().filter(|n| (1..=1 << 30).contains(n)),
@@ -183,6 +228,8 @@ mod tests {
 
     fn full() -> View {
         View {
+            page: Page::Plan,
+            at: "a b&c".to_owned(),
             model: "phi-4-mini-instruct".to_owned(),
             own: None,
             options: Options {
@@ -194,13 +241,14 @@ mod tests {
                 kv_policy: Some(KvPolicy::Paged),
                 ..Options::default()
             },
+            device: None,
             memory: "15.5 GiB".to_owned(),
             rest: State { notes: Some("second try".to_owned()), ..State::default() },
         }
     }
 
     fn own(config: &str) -> View {
-        let files = OwnFiles { name: "mine".to_owned(), config: config.to_owned(), generation: None };
+        let files = OwnFiles { name: "mine".to_owned(), ..OwnFiles::config_only(config.to_owned()) };
         View { model: OWN.to_owned(), own: Some(files), ..View::default() }
     }
 
@@ -210,8 +258,14 @@ mod tests {
 
     #[wasm_bindgen_test(unsupported = test)]
     fn views_come_back() {
-        let listed = View { memory: devices::DEVICES[3].usable(), ..View::default() };
-        for view in [View::default(), full(), listed, own(r#"{"model_type":"phi3","num_hidden_layers":1}"#)] {
+        let on = |device: &str| View { device: Some(device.to_owned()), ..View::default() };
+        for view in [
+            View::default(),
+            full(),
+            on("RTX 4090"),
+            on(devices::BROWSER),
+            own(r#"{"model_type":"phi3","num_hidden_layers":1}"#),
+        ] {
             assert_eq!(round_trip(&view), view, "{}", view.to_hash());
         }
         // A size that is still being typed is not shared.
@@ -223,7 +277,7 @@ mod tests {
         let with_path = own(r#"{"model_type":"phi3","_name_or_path":"/mnt/models/phi"}"#);
         assert_eq!(round_trip(&with_path), own(r#"{"model_type":"phi3"}"#));
         let OwnFiles { config, .. } = with_path.own.clone().expect("its files");
-        let kept = OwnFiles { name: String::new(), config, generation: None };
+        let kept = OwnFiles::config_only(config);
         assert_eq!(round_trip(&with_path).own_files(Some(kept.clone())), Some(kept.clone()));
         assert_eq!(own("{}").own_files(Some(kept)), own("{}").own);
         let noise: Vec<u64> = (0..3000u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
@@ -234,9 +288,9 @@ mod tests {
     #[wasm_bindgen_test(unsupported = test)]
     fn addresses_of_the_first_builds_are_read() {
         let view = View::from_hash(
-            "model=phi-4-mini-instruct&context=6144&dtype=q4_k&kv_dtype=q8_0&kv_policy=paged&batch=4&attn=fused&memory=15.5+GiB",
+            "page=plan&model=phi-4-mini-instruct&context=6144&dtype=q4_k&kv_dtype=q8_0&kv_policy=paged&batch=4&attn=fused&memory=15.5+GiB",
         );
-        assert_eq!(view, Ok(View { rest: State::default(), ..full() }));
+        assert_eq!(view, Ok(View { at: String::new(), rest: State::default(), ..full() }));
         for hash in [
             "",
             "&&==&",
@@ -271,5 +325,6 @@ mod tests {
         assert!(!slid.is_step_from(&full()));
         let changed = View { options: Options { batch: None, ..full().options }, ..full() };
         assert!(changed.is_step_from(&full()));
+        assert!(View { page: Page::Inspect, ..full() }.is_step_from(&full()));
     }
 }

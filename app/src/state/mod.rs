@@ -3,13 +3,25 @@
 
 pub mod derived;
 pub mod devices;
+pub mod given;
+pub mod inspection;
+pub mod late;
 pub mod link;
 pub mod model;
+pub mod page;
+pub mod plan;
 pub mod run;
+pub mod said;
+pub mod server;
 pub mod steps;
 pub mod store;
 pub mod validation;
+pub mod weights;
 
+pub use late::{Ask, Late};
 pub use model::{Model, Problem};
+pub use page::Page;
+pub use plan::Plan;
+pub use server::{Presence, ServerWatch};
 pub use store::Store;
 pub use validation::{Server, Validation};

@@ -2,9 +2,11 @@
 
 use phi3::config::{ConfigError, Fields, GenerationConfig, Preset};
 use phi3::decoder::Decoder;
-use phi3::inspect::{self, InspectReport, Subject, Support};
+use phi3::estimate::StoredTensors;
+use phi3::inspect::{self, Finding, Subject, Support};
 use serde::{Deserialize, Serialize};
 
+use super::weights::Weights;
 use crate::text;
 
 /// Where a config came from.
@@ -17,7 +19,7 @@ pub enum Origin {
 }
 
 /// The files of a model that a person gave: kept for the tab, so that a reload has them still.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct OwnFiles {
     /// Name of the file or folder; empty where text was pasted.
     pub name: String,
@@ -25,6 +27,20 @@ pub struct OwnFiles {
     pub config: String,
     /// `generation_config.json`, where it was there.
     pub generation: Option<String>,
+    /// Ids that the tokenizer knows, where that was there.
+    #[serde(default)]
+    pub tokenizer_vocab: Option<usize>,
+    /// Headers of the weights, where those were there.
+    #[serde(default)]
+    pub weights: Option<Weights>,
+}
+
+impl OwnFiles {
+    /// A config alone.
+    #[must_use]
+    pub fn config_only(config: String) -> Self {
+        Self { config, ..Self::default() }
+    }
 }
 
 /// A config that was understood.
@@ -36,8 +52,21 @@ pub struct Model {
     pub origin: Origin,
     /// The validated model; its architecture is known.
     pub decoder: Decoder,
-    /// Every key explained, and the findings.
-    pub inspection: InspectReport,
+    /// What this build can do with it.
+    pub support: Support,
+    /// What the reader should know.
+    pub findings: Vec<Finding>,
+    /// Headers of its weights, where they were given too.
+    pub weights: Option<Weights>,
+    stored: Option<StoredTensors>,
+}
+
+impl Model {
+    /// Tensors of its weights, where they were given.
+    #[must_use]
+    pub fn stored(&self) -> Option<&StoredTensors> {
+        self.stored.as_ref()
+    }
 }
 
 /// A config of an architecture that this build does not know: its keys can be read, its bytes cannot be told.
@@ -45,8 +74,10 @@ pub struct Model {
 pub struct Stranger {
     /// Name for people.
     pub title: String,
-    /// Its keys, and the finding that says so.
-    pub inspection: InspectReport,
+    /// `model_type` of the config.
+    pub model_type: String,
+    /// The finding that says so.
+    pub findings: Vec<Finding>,
 }
 
 /// What a config turned out to be.
@@ -100,23 +131,35 @@ impl Model {
         let file = format!("{}.json", preset.name);
         let refused = |e| Problem::config(&file, &e);
         let fields = Fields::parse(preset.config.as_bytes()).map_err(refused)?;
+        let (support, findings) = inspect::find(Subject::config_only(&fields)).map_err(refused)?;
         Ok(Self {
             title: preset.title.to_owned(),
             origin: Origin::Preset(preset.name),
             decoder: Decoder::from_fields(&fields).map_err(refused)?,
-            inspection: inspect::inspect(Subject::config_only(&fields)).map_err(refused)?,
+            support,
+            findings,
+            weights: None,
+            stored: None,
         })
     }
 }
 
-impl Opened {
-    /// A config that a person gave.
+/// What is inspected of the files that a person gave, parsed.
+pub struct Parsed {
+    fields: Fields,
+    generation: Option<GenerationConfig>,
+    tokenizer_vocab: Option<usize>,
+    stored: Option<StoredTensors>,
+}
+
+impl Parsed {
+    /// Parses the files.
     ///
     /// # Errors
     /// What is wrong with which file, with the JSON path.
-    pub fn own(files: &OwnFiles) -> Result<Self, Problem> {
-        let refused = |e| Problem::config("config.json", &e);
-        let fields = Fields::parse(files.config.as_bytes()).map_err(refused)?;
+    pub fn new(files: &OwnFiles) -> Result<Self, Problem> {
+        let fields =
+            Fields::parse(files.config.as_bytes()).map_err(|e| Problem::config("config.json", &e))?;
         let generation = match &files.generation {
             None => None,
             Some(json) => {
@@ -124,16 +167,52 @@ impl Opened {
                 Some(GenerationConfig::parse(json.as_bytes()).map_err(refused)?)
             }
         };
-        let subject = Subject { generation: generation.as_ref(), ..Subject::config_only(&fields) };
-        let inspection = inspect::inspect(subject).map_err(refused)?;
-        let named = fields.text("_name_or_path").ok().flatten().map(last_part).unwrap_or_default();
-        let title = [named, &files.name, text::OWN_CONFIG].into_iter().find(|name| !name.is_empty());
+        let stored = files.weights.as_ref().map(Weights::stored);
+        Ok(Self { fields, generation, tokenizer_vocab: files.tokenizer_vocab, stored })
+    }
+
+    /// What an inspection is of.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            fields: &self.fields,
+            generation: self.generation.as_ref(),
+            tokenizer_vocab: self.tokenizer_vocab,
+            stored: self.stored.as_ref(),
+        }
+    }
+}
+
+impl Opened {
+    /// A model that a person gave.
+    ///
+    /// # Errors
+    /// What is wrong with which file, with the JSON path.
+    pub fn own(files: &OwnFiles) -> Result<Self, Problem> {
+        let refused = |e| Problem::config("config.json", &e);
+        let parsed = Parsed::new(files)?;
+        let (support, mut findings) = inspect::find(parsed.subject()).map_err(refused)?;
+        findings.extend(files.weights.iter().flat_map(|weights| weights.findings.iter().cloned()));
+        let Parsed { fields, stored, .. } = parsed;
+        let text_of = |key| fields.text(key).ok().flatten().unwrap_or_default();
+        let title = [last_part(text_of("_name_or_path")), &files.name, text::OWN_CONFIG];
+        let title = title.into_iter().find(|name| !name.is_empty());
         let title = title.unwrap_or_default().chars().take(80).collect();
-        if inspection.support == Support::Unknown {
-            return Ok(Self::Unknown(Box::new(Stranger { title, inspection })));
+        if support == Support::Unknown {
+            let model_type = text_of("model_type").to_owned();
+            return Ok(Self::Unknown(Box::new(Stranger { title, model_type, findings })));
         }
         let decoder = Decoder::from_fields(&fields).map_err(refused)?;
-        Ok(Self::Known(Box::new(Model { title, origin: Origin::Own, decoder, inspection })))
+        let weights = files.weights.clone();
+        Ok(Self::Known(Box::new(Model {
+            title,
+            origin: Origin::Own,
+            decoder,
+            support,
+            findings,
+            weights,
+            stored,
+        })))
     }
 
     /// Name for people.
@@ -149,22 +228,6 @@ impl Opened {
 /// `microsoft/phi-4` → `phi-4`.
 fn last_part(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
-}
-
-/// Which of these paths is the config, and which the generation config beside it.
-///
-/// A file named `config.json` nearest to the top; else the only file, whatever its name.
-#[must_use]
-pub fn choose(paths: &[&str]) -> Option<(usize, Option<usize>)> {
-    let folder_of = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-    let is = |path: &str, name: &str| path.rsplit('/').next() == Some(name);
-    let config = (0..paths.len())
-        .filter(|i| is(paths[*i], "config.json"))
-        .min_by_key(|i| paths[*i].matches('/').count())
-        .or_else(|| (paths.len() == 1).then_some(0))?;
-    let folder = folder_of(paths[config]);
-    let beside = |i: &usize| is(paths[*i], "generation_config.json") && folder_of(paths[*i]) == folder;
-    Some((config, (0..paths.len()).filter(|i| *i != config).find(beside)))
 }
 
 #[cfg(test)]
@@ -183,9 +246,7 @@ mod tests {
 
     #[wasm_bindgen_test(unsupported = test)]
     fn own_configs_get_a_name_and_a_path_when_refused() {
-        let own = |config: &str| {
-            Opened::own(&OwnFiles { name: String::new(), config: config.to_owned(), generation: None })
-        };
+        let own = |config: &str| Opened::own(&OwnFiles::config_only(config.to_owned()));
         let title = |config: &str| own(config).map(|m| m.title().to_owned());
         assert_eq!(title(r#"{"model_type":"phi3","_name_or_path":"a/b/"}"#), Ok("b".to_owned()));
         assert_eq!(title(r#"{"model_type":"phi3"}"#), Ok(text::OWN_CONFIG.to_owned()));
@@ -193,17 +254,5 @@ mod tests {
         assert_eq!(refused.map_err(|p| p.path), Err(Some("num_key_value_heads".to_owned())));
         assert_eq!(own("{").map_err(|p| p.next), Err(text::problem::NEXT_JSON.to_owned()));
         assert!(matches!(own(r#"{"model_type":"mamba"}"#), Ok(Opened::Unknown(_))));
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn the_config_nearest_to_the_top_is_chosen() {
-        assert_eq!(
-            choose(&["m/sub/config.json", "m/generation_config.json", "m/config.json"]),
-            Some((2, Some(1)))
-        );
-        assert_eq!(choose(&["m/config.json", "m/sub/generation_config.json"]), Some((0, None)));
-        assert_eq!(choose(&["phi-4.json"]), Some((0, None)));
-        assert_eq!(choose(&["a.json", "b.json"]), None);
-        assert_eq!(choose(&[]), None);
     }
 }

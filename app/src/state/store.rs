@@ -10,9 +10,11 @@ use phi3::link::{LinkError, State};
 use phi3::units::parse_size;
 
 use super::derived::{self, Curve, DTypeRow};
+use super::devices;
 use super::link::{OWN, View};
 use super::model::{Model, Opened, Origin, OwnFiles, Problem, Stranger};
-use super::steps;
+use super::page::Page;
+use super::{said, steps};
 use crate::platform::page;
 use crate::text;
 
@@ -20,22 +22,30 @@ use crate::text;
 const OWN_KEY: &str = "preflight.own";
 /// The address follows the page this much later, so that a drag writes it once.
 const ADDRESS_DELAY: Duration = Duration::from_millis(250);
+/// Told in the tab when one of its programs has written the address: the browser tells only of Back.
+const ADDRESS_CHANGED: &str = "preflight-address";
 
 /// The page's state. Copies are handles to the same signals.
 #[derive(Clone, Copy)]
 pub struct Store {
+    /// The page that is shown.
+    pub page: RwSignal<Page>,
+    /// What that page points at, see [`View::at`].
+    pub at: RwSignal<String>,
     /// The last config that was understood.
     pub model: RwSignal<Arc<Model>>,
     /// A config of an unknown architecture that stands in its place, until another is opened.
     pub stranger: RwSignal<Option<Arc<Stranger>>>,
-    /// The choices; `device_memory` is unused here, see `memory_text`.
+    /// The choices; the device has its place in `device` and `memory_text`.
     pub options: RwSignal<Options>,
-    /// Device memory as typed.
+    /// The device by its name in the table, or this browser.
+    pub device: RwSignal<Option<String>>,
+    /// Device memory as typed; counts where no device is named.
     pub memory_text: RwSignal<String>,
     /// The files of a config of one's own, while it is shown.
     own: RwSignal<Option<OwnFiles>>,
-    /// What the address holds and this page does not show.
-    rest: RwSignal<State>,
+    /// What the address holds besides: the load config, notes.
+    pub rest: RwSignal<State>,
     /// What was refused last, until something is accepted or it is put away.
     pub problem: RwSignal<Option<Problem>>,
     /// A short confirmation.
@@ -44,7 +54,11 @@ pub struct Store {
     pub memory: Memo<Option<u64>>,
     /// Why the device memory cannot be read.
     pub memory_problem: Memo<Option<String>>,
-    /// The choices with defaults filled in.
+    /// The choices with the device among them.
+    pub chosen: Memo<Options>,
+    /// The same with the load config below them: what is estimated.
+    pub asked: Memo<Options>,
+    /// The same with defaults filled in.
     pub resolved: Memo<Resolved>,
     /// The estimate.
     pub report: Memo<Arc<Report>>,
@@ -64,37 +78,54 @@ impl Store {
         let first = Model::preset(&PRESETS[0]).map_err(|p| p.why).expect("a test parses every preset");
         let model = RwSignal::new(Arc::new(first));
         let options = RwSignal::new(Options::default());
+        let rest = RwSignal::new(State::default());
+        let device = RwSignal::new(None::<String>);
         let memory_text = RwSignal::new(String::new());
 
         let typed = move || {
             let text = memory_text.get();
             if text.trim().is_empty() { Ok(None) } else { parse_size(&text).map(Some) }
         };
+        let listed = Memo::new(move |_| device.with(|d| d.as_deref().and_then(devices::usable_bytes)));
         let memory = Memo::new(move |last: Option<&Option<u64>>| {
-            typed().unwrap_or_else(|_unreadable| last.copied().flatten())
+            listed.get().or_else(|| typed().unwrap_or_else(|_unreadable| last.copied().flatten()))
         });
-        let memory_problem = Memo::new(move |_| typed().err().map(|e| e.to_string()));
+        let memory_problem =
+            Memo::new(
+                move |_| {
+                    if device.with(Option::is_some) { None } else { typed().err().map(|e| e.to_string()) }
+                },
+            );
+        let chosen = Memo::new(move |_| {
+            // A row of the table brings its runtime along.
+            let row = device.get().filter(|name| name != devices::BROWSER);
+            Options { device: row, device_memory: memory.get().map(Size), ..options.get() }
+        });
+        let asked = Memo::new(move |_| {
+            // What the load config says stands below what was chosen here.
+            chosen.with(|chosen| rest.with(|rest| said::options(&rest.load_config, chosen)))
+        });
 
         // Every way to write `options` keeps them in range; an address from elsewhere is cut to range as it is read.
         let resolve = |model: &Model, options: &Options| {
-            Resolved::new(&model.decoder, None, options)
-                .or_else(|_| Resolved::new(&model.decoder, None, &Options::default()))
+            Resolved::new(&model.decoder, model.stored(), options)
+                .or_else(|_| Resolved::new(&model.decoder, model.stored(), &Options::default()))
         };
         let resolved = Memo::new(move |_| {
-            model.with(|m| options.with(|o| resolve(m, o))).expect("the defaults are in range of themselves")
+            model.with(|m| asked.with(|o| resolve(m, o))).expect("the defaults are in range of themselves")
         });
         let report = Memo::new(move |_| {
-            let asked = Options { device_memory: memory.get().map(Size), ..options.get() };
+            let asked = asked.get();
             let only_memory = || Options { device_memory: asked.device_memory, ..Options::default() };
             model.with(|m| {
-                estimate::estimate(&m.decoder, None, &asked)
-                    .or_else(|_| estimate::estimate(&m.decoder, None, &only_memory()))
+                estimate::estimate(&m.decoder, m.stored(), &asked)
+                    .or_else(|_| estimate::estimate(&m.decoder, m.stored(), &only_memory()))
                     .map(Arc::new)
                     .expect("the defaults are in range of themselves")
             })
         });
 
-        let weights = Memo::new(move |_| model.with(|m| derived::weights_by_dtype(&m.decoder)));
+        let weights = Memo::new(move |_| model.with(|m| derived::weights_by_dtype(&m.decoder, m.stored())));
         let weights_of = move |format: Format| {
             weights
                 .with(|w| w.iter().find(|w| w.0 == format).map(|w| w.1))
@@ -108,13 +139,16 @@ impl Store {
         let beside_context = Memo::new(move |_| Resolved { context: 1, ..resolved.get() });
         let curve = Memo::new(move |_| {
             let resolved = beside_context.get();
-            let weights = weights_of(resolved.format);
+            let weights = model.with(|m| match m.stored() {
+                Some(stored) => estimate::resolved_weights_bytes(&m.decoder, Some(stored), &resolved),
+                None => weights_of(resolved.format),
+            });
             Arc::new(model.with(|m| derived::curve(&m.decoder, weights, &resolved, end.get())))
         });
         let rows = Memo::new(move |_| {
             let chosen = resolved.with(|r| r.format);
             model.with(|m| {
-                weights.with(|w| options.with(|o| derived::rows(&m.decoder, w, o, chosen, memory.get())))
+                weights.with(|w| asked.with(|o| derived::rows(&m.decoder, w, o, chosen, memory.get())))
             })
         });
 
@@ -122,16 +156,21 @@ impl Store {
         let problem = RwSignal::new(None);
         let toast = RwSignal::new(None);
         let store = Self {
+            page: RwSignal::new(Page::default()),
+            at: RwSignal::new(String::new()),
             model,
             stranger,
             options,
+            device,
             memory_text,
             own: RwSignal::new(None),
-            rest: RwSignal::new(State::default()),
+            rest,
             problem,
             toast,
             memory,
             memory_problem,
+            chosen,
+            asked,
             resolved,
             report,
             curve,
@@ -146,6 +185,19 @@ impl Store {
     #[must_use]
     pub fn here() -> Self {
         expect_context()
+    }
+
+    /// Goes to a page.
+    pub fn go(self, page: Page) {
+        self.go_to(page, String::new());
+    }
+
+    /// Goes to what a page shows of this.
+    pub fn go_to(self, page: Page, at: String) {
+        batch(move || {
+            self.at.set(at);
+            self.page.set(page);
+        });
     }
 
     /// Changes the choices.
@@ -163,6 +215,22 @@ impl Store {
         understood
     }
 
+    /// Chooses a device of the table, this browser, or none; takes the place of a size that was typed.
+    pub fn choose_device(self, name: Option<String>) {
+        batch(move || {
+            self.memory_text.set(String::new());
+            self.device.set(name);
+        });
+    }
+
+    /// Takes a size that was typed in place of a device.
+    pub fn type_memory(self, text: String) {
+        batch(move || {
+            self.device.set(None);
+            self.memory_text.set(text);
+        });
+    }
+
     /// Puts every choice back to its default.
     pub fn reset(self) {
         self.options.set(Options::default());
@@ -175,7 +243,7 @@ impl Store {
         }
     }
 
-    /// Shows a config that a person gave and keeps it for the tab.
+    /// Shows a model that a person gave and keeps its files for the tab.
     pub fn open_own(self, files: &OwnFiles) {
         let opened = Opened::own(files);
         if opened.is_ok()
@@ -195,7 +263,10 @@ impl Store {
             Ok(Opened::Known(model)) => {
                 let positions = model.decoder.max_position_embeddings as u64;
                 self.problem.set(None);
-                self.stranger.set(None);
+                // Whatever is told of a change is drawn anew, with what is being typed in it.
+                if self.stranger.with_untracked(Option::is_some) {
+                    self.stranger.set(None);
+                }
                 if self.options.with_untracked(|o| o.context.is_some_and(|c| c > positions)) {
                     self.choose(|o| o.context = Some(positions));
                 }
@@ -214,6 +285,11 @@ impl Store {
         self.stranger
             .with(|s| s.as_ref().map(|s| s.title.clone()))
             .unwrap_or_else(|| self.model.with(|m| m.title.clone()))
+    }
+
+    /// The files of a config of one's own that is shown.
+    pub fn own_files(self) -> Option<OwnFiles> {
+        self.own.get()
     }
 
     /// Name of the preset that is shown; `None` for a config of one's own.
@@ -248,14 +324,28 @@ impl Store {
         });
     }
 
+    /// Copies the link that shows this page to somebody else.
+    pub fn share(self) {
+        match untrack(|| self.view()).to_share() {
+            Ok(shared) => {
+                let what = text::share::what(&shared.left_out);
+                self.copy(format!("{}#{}", page::address(), shared.hash), &what);
+            }
+            Err(error) => self.problem.set(Some(text::problem::no_link(&error))),
+        }
+    }
+
     /// What of the page stands in its address.
     pub fn view(self) -> View {
         let model = self.preset_shown().unwrap_or(OWN).to_owned();
         let own = self.own.get();
         View {
+            page: self.page.get(),
+            at: self.at.get(),
             model,
             own,
             options: self.options.get(),
+            device: self.device.get(),
             memory: self.memory_text.get(),
             rest: self.rest.get(),
         }
@@ -270,6 +360,11 @@ impl Store {
         batch(move || {
             let shown = untrack(|| self.view());
             self.rest.set(view.rest.clone());
+            self.at.set(view.at.clone());
+            self.page.set(view.page);
+            if view.device != shown.device {
+                self.device.set(view.device.clone());
+            }
             if view.memory != shown.memory {
                 self.memory_text.set(view.memory.clone());
             }
@@ -280,6 +375,7 @@ impl Store {
                 OWN => {
                     let kept = page::kept(OWN_KEY).and_then(|json| serde_json::from_str(&json).ok());
                     match view.own_files(kept) {
+                        Some(files) if Some(&files) == shown.own.as_ref() => {}
                         Some(files) => self.open(Opened::own(&files), Some(&files)),
                         None => self.problem.set(Some(text::problem::other_tab())),
                     }
@@ -295,33 +391,70 @@ impl Store {
         });
     }
 
+    /// Writes the address as the page changes, and changes the page as the address does: by Back, or by the other
+    /// program of this tab.
     fn follow_address(self) {
         let written = StoredValue::new(View::from_hash(&page::hash()).unwrap_or_default());
         let timer: StoredValue<Option<TimeoutHandle>> = StoredValue::new(None);
-        Effect::new(move |_| {
-            let view = self.view();
-            if let Some(timer) = timer.get_value() {
-                timer.clear();
+        let telling = StoredValue::new(false);
+        let write = move |view: View| {
+            let before = written.get_value();
+            if before == view {
+                return;
             }
-            let write = move || {
-                let before = written.get_value();
-                if before != view {
-                    page::set_hash(&view.to_hash(), !before.model.is_empty() && view.is_step_from(&before));
-                    written.set_value(view);
-                }
-            };
-            timer.set_value(set_timeout_with_handle(write, ADDRESS_DELAY).ok());
-        });
-        let back = move |_| {
-            let view = View::from_hash(&page::hash());
-            if view.as_ref().ok() != Some(&written.get_value()) {
-                written.set_value(view.clone().unwrap_or_default());
-                self.show(view);
+            let hash = view.to_hash();
+            let push = !before.model.is_empty() && view.is_step_from(&before);
+            let is_own = view.own.is_some() && view.own != before.own;
+            written.set_value(view);
+            let is_same = hash == page::hash();
+            if !is_same {
+                page::set_hash(&hash, push);
+            }
+            // The files of a config of one's own are not in the address as a whole: their change is told too.
+            if !is_same || is_own {
+                telling.set_value(true);
+                page::tell(ADDRESS_CHANGED);
+                telling.set_value(false);
             }
         };
-        let handle = window_event_listener(leptos::ev::popstate, back);
-        on_cleanup(move || handle.remove());
-        Effect::new(move |_| page::set_title(&text::title(&self.title())));
+        Effect::new(move |_| {
+            let view = self.view();
+            if let Some(timer) = timer.try_update_value(Option::take).flatten() {
+                timer.clear();
+            }
+            if written.with_value(|before| view.is_step_from(before)) {
+                write(view);
+            } else {
+                timer.set_value(set_timeout_with_handle(move || write(view), ADDRESS_DELAY).ok());
+            }
+        });
+        let follow = move || {
+            let hash = page::hash();
+            let kept = || page::kept(OWN_KEY).and_then(|json| serde_json::from_str::<OwnFiles>(&json).ok());
+            let is_same = |view: &View| view.to_hash() == hash && (view.model != OWN || view.own == kept());
+            if written.with_value(is_same) {
+                return;
+            }
+            // A change that waits to be written is of the address that was left.
+            if let Some(timer) = timer.try_update_value(Option::take).flatten() {
+                timer.clear();
+            }
+            let view = View::from_hash(&hash);
+            self.show(view);
+            // What is shown now is what the address says, with the files that the tab has kept.
+            written.set_value(untrack(|| self.view()));
+        };
+        let back = window_event_listener(leptos::ev::popstate, move |_| follow());
+        let told = window_event_listener_untyped(ADDRESS_CHANGED, move |_| {
+            if !telling.get_value() {
+                follow();
+            }
+        });
+        on_cleanup(move || {
+            back.remove();
+            told.remove();
+        });
+        Effect::new(move |_| page::set_title(&text::title(&self.title(), self.page.get())));
     }
 }
 

@@ -264,7 +264,7 @@ fn reason(verdict: Verdict, total: u64, available: u64) -> String {
 }
 
 /// The largest `n` in `1..=max` for which `holds`, which must be monotone; 0 where it holds for none.
-pub(super) fn largest(max: u64, holds: impl Fn(u64) -> bool) -> u64 {
+pub fn largest(max: u64, holds: impl Fn(u64) -> bool) -> u64 {
     let (mut yes, mut no) = (0, max + 1);
     while no - yes > 1 {
         let middle = yes + (no - yes) / 2;

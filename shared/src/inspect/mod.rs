@@ -76,18 +76,43 @@ fn known(subject: Subject<'_>, known: Known<'_>) -> InspectReport {
     }
 }
 
-/// Says what can still be said: the header's count, never a guess from a config that nothing here understands.
-fn unknown(subject: Subject<'_>, model_type: String) -> Result<InspectReport, ConfigError> {
+/// What [`inspect`] finds, and what can be done with the architecture, without the explanation of every key: for
+/// whoever shows no keys.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn find(subject: Subject<'_>) -> Result<(Support, Vec<Finding>), ConfigError> {
+    match Decoder::from_fields(subject.fields) {
+        Ok(decoder) => {
+            let runs = decoder.family.runs();
+            let config = runs.then(|| ModelConfig::from_fields(subject.fields)).transpose()?;
+            let known = Known { fields: subject.fields, decoder: &decoder, config: config.as_ref() };
+            let support = if runs { Support::Run } else { Support::Estimate };
+            Ok((support, findings::findings(subject, known)))
+        }
+        Err(ConfigError::UnknownArchitecture { model_type }) => {
+            Ok((Support::Unknown, vec![unknown_architecture(&model_type)]))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn unknown_architecture(model_type: &str) -> Finding {
     let message = format!(
         "model_type `{}` is not known to this build: its tensors cannot be derived from the config, so no estimate is given",
-        one_line(&model_type)
+        one_line(model_type)
     );
+    Finding::new("unknown_architecture", Severity::Warning, message)
+}
+
+/// Says what can still be said: the header's count, never a guess from a config that nothing here understands.
+fn unknown(subject: Subject<'_>, model_type: String) -> Result<InspectReport, ConfigError> {
     Ok(InspectReport {
         architecture: architecture(subject.fields),
         support: Support::Unknown,
         params: TotalParams { total: subject.stored.map(estimate::stored_count), groups: Vec::new() },
         fields: explain::unexplained(subject.fields),
-        findings: vec![Finding::new("unknown_architecture", Severity::Warning, message)],
+        findings: vec![unknown_architecture(&model_type)],
         rule_of_thumb: None,
         card: None,
         model_type,

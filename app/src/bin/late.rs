@@ -1,0 +1,5 @@
+//! Puts the second program on the page.
+
+fn main() {
+    app::start_late();
+}

@@ -1,0 +1,65 @@
+//! What differs from the parent, and the rule that an attempt changes one thing.
+
+use leptos::prelude::*;
+use phi3::load_config::{Change, LoadConfig};
+use serde_json::Value;
+
+use super::form::shown;
+use crate::components::bits::badge;
+use crate::state::Plan;
+use crate::text::plan as words;
+
+fn line(sign: &'static str, class: &'static str, value: Option<&Value>) -> impl IntoView + use<> {
+    let value = value.map_or_else(|| words::NOT_SET.to_owned(), shown);
+    view! { <span class=class>{sign} " " {value}</span> }
+}
+
+/// The list.
+#[component]
+pub fn Changes() -> impl IntoView {
+    let plan = Plan::here();
+    let count = Memo::new(move |_| plan.changes.with(Vec::len));
+    let too_many = move || count.get() > 1 && !plan.branch.get();
+    let row = move |change: Change| {
+        let undo = change.clone();
+        view! {
+            <li class="change">
+                <code>{change.path.clone()}</code>
+                <span class="mono lines">{line("−", "gone", change.from.as_ref())} {line("+", "new", change.to.as_ref())}</span>
+                <button type="button" class="quiet" on:click=move |_| plan.undo(&undo)>{words::UNDO}</button>
+            </li>
+        }
+    };
+    let has_parent = move || plan.parent.with(|p| *p != LoadConfig::default());
+    let refusals = move || plan.refusals();
+    view! {
+        <section class="card" aria-labelledby="plan-diff" data-testid="plan-diff" data-count=move || count.get().to_string()>
+            <div class="card-head">
+                <h2 id="plan-diff">
+                    {move || if has_parent() { words::AGAINST_PARENT } else { words::AGAINST_BUILT_IN }} " "
+                    <span class="faint">{count}</span>
+                </h2>
+                <div class="row">
+                    <Show when=move || { count.get() > 0 }>
+                        <button type="button" class="btn small" title=words::MAKE_PARENT_WHY on:click=move |_| plan.become_parent()>{words::MAKE_PARENT}</button>
+                    </Show>
+                    <Show when=has_parent>
+                        <button type="button" class="btn small" on:click=move |_| plan.forget_parent()>{words::FORGET_PARENT}</button>
+                    </Show>
+                </div>
+            </div>
+            <Show when=too_many>
+                <div class="notice warn" data-testid="one-change">
+                    <div><b>{move || words::too_many(count.get())}</b> " " {words::ONE_CHANGE_WHY}</div>
+                    <button type="button" class="btn small" on:click=move |_| plan.branch.set(true)>{words::BRANCH}</button>
+                </div>
+            </Show>
+            <Show when=move || count.get() == 0><p class="dim">{words::NO_CHANGE}</p></Show>
+            <ul class="plain">{move || plan.changes.get().into_iter().map(row).collect_view()}</ul>
+            <Show when=move || { count.get() > 1 && plan.branch.get() }>
+                <p class="dim">{badge("acc", words::BRANCHED)} " " {words::BRANCHED_WHY}</p>
+            </Show>
+            {move || refusals().into_iter().map(|why| view! { <p class="refusal">{badge("warn", words::REFUSED)} " " {why}</p> }).collect_view()}
+        </section>
+    }
+}

@@ -1,0 +1,67 @@
+//! The second program: every page that is not needed for the first answer, and what opens over a page.
+
+pub mod inspect;
+pub mod plan;
+pub mod validate;
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use crate::components::{Keys, NoServer, Notice, Palette, Toast};
+use crate::platform::files;
+use crate::state::{Ask, Page, Server, ServerWatch, Store, Validation, given};
+
+/// The second program's part of the page.
+#[component]
+pub fn Late() -> impl IntoView {
+    let store = Store::new();
+    provide_context(store);
+    provide_context(ServerWatch::follow());
+    let validation = Validation::new();
+    provide_context(validation);
+    let escape = window_event_listener(leptos::ev::keydown, move |ev| {
+        if ev.key() == "Escape" && untrack(|| validation.is_live()) {
+            validation.cancel();
+        }
+    });
+    // Asked for before it is known whether a server is there: the answer decides.
+    let asked = RwSignal::new(false);
+    let validate = window_event_listener_untyped(Ask::Validate.event(), move |_| asked.set(true));
+    Effect::new(move |_| match validation.server.get() {
+        Server::Checking => {}
+        server if asked.get() => {
+            asked.set(false);
+            if matches!(server, Server::Present(Some(_))) && !untrack(|| validation.is_live()) {
+                validation.start();
+            }
+        }
+        _ => {}
+    });
+    on_cleanup(move || {
+        escape.remove();
+        validate.remove();
+    });
+    let read = window_event_listener_untyped(Ask::Read.event(), move |_| {
+        spawn_local(async move {
+            match given::read(&files::handed_over()).await {
+                Ok(given) => store.open_own(&given),
+                Err(problem) => store.problem.set(Some(problem)),
+            }
+        });
+    });
+    on_cleanup(move || read.remove());
+    let body = move || match store.page.get() {
+        // What was refused of dropped files is told on the first program's page too.
+        Page::Estimate => view! { <Notice/> }.into_any(),
+        Page::Inspect => view! { <inspect::Inspect/> }.into_any(),
+        Page::Plan => view! { <plan::Plan/> }.into_any(),
+        Page::Validate => view! { <validate::Validate/> }.into_any(),
+        page => view! { <NoServer page/> }.into_any(),
+    };
+    view! {
+        {body}
+        <Palette/>
+        <Keys/>
+        <Toast/>
+    }
+}

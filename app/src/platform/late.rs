@@ -1,0 +1,30 @@
+//! The second program: a module of its own, fetched when first needed.
+
+use leptos::prelude::document;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen::closure::Closure;
+
+use super::page;
+
+/// Told in the tab when it runs.
+pub const READY: &str = "preflight-late-ready";
+/// Told when it cannot be fetched or started.
+pub const FAILED: &str = "preflight-late-failed";
+
+/// Puts its starter on the page; [`READY`] or [`FAILED`] follows.
+pub fn start() {
+    let script = document().create_element("script").and_then(|script| {
+        script.set_attribute("type", "module")?;
+        // An address that failed once is not fetched again under the same name.
+        script.set_attribute("src", &format!("late-start.js?{}", js_sys::Date::now()))?;
+        Ok(script)
+    });
+    let (Ok(script), Some(head)) = (script, document().head()) else { return page::tell(FAILED) };
+    let failed = Closure::once_into_js(|| page::tell(FAILED));
+    if let Some(element) = script.dyn_ref::<web_sys::HtmlElement>() {
+        element.set_onerror(Some(failed.unchecked_ref()));
+    }
+    if head.append_child(&script).is_err() {
+        page::tell(FAILED);
+    }
+}

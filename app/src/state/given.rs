@@ -1,0 +1,190 @@
+//! What a person gave: the files of a model, read as far as an answer needs. Of weights only headers are read.
+
+use phi3::config::{ConfigError, MAX_CONFIG_BYTES, tokenizer_vocab_size};
+use phi3::decoder::Decoder;
+use phi3::inspect::{Finding, Severity};
+use phi3::weights::{Checkpoint, ShardIndex, WeightsError};
+use serde_json::Value;
+
+use super::model::{OwnFiles, Problem};
+use super::weights::Weights;
+use crate::platform::files::Picked;
+use crate::text;
+
+/// Largest tokenizer.json that is read: it is only asked for the size of its vocabulary.
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+
+/// Places of a model's files in a list of paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// `config.json`.
+    pub config: Option<usize>,
+    /// `generation_config.json` beside it.
+    pub generation: Option<usize>,
+    /// `tokenizer.json` beside it.
+    pub tokenizer: Option<usize>,
+    /// `*.safetensors.index.json` beside it.
+    pub index: Option<usize>,
+    /// `*.safetensors` beside it.
+    pub shards: Vec<usize>,
+    /// A `*.gguf`, where there is no config.
+    pub gguf: Option<usize>,
+}
+
+/// Finds a model's files: those in the folder of the config nearest to the top; else the only file, whatever its name.
+#[must_use]
+pub fn places(paths: &[&str]) -> Places {
+    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let folder = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    let depth = |i: &usize| paths[*i].matches('/').count();
+    let all = || 0..paths.len();
+    let config = all().filter(|i| name(paths[*i]) == "config.json").min_by_key(depth);
+    let gguf = all().filter(|i| name(paths[*i]).ends_with(".gguf")).min_by_key(depth);
+    let only = || (paths.len() == 1 && !paths[0].ends_with(".safetensors")).then_some(0);
+    let Some(config) = config.or_else(|| if gguf.is_some() { None } else { only() }) else {
+        return Places { gguf, ..Places::default() };
+    };
+    let home = folder(paths[config]);
+    let beside = |i: &usize| folder(paths[*i]) == home && *i != config;
+    let named = |wanted: &str| all().filter(beside).find(|i| name(paths[*i]) == wanted);
+    Places {
+        config: Some(config),
+        generation: named("generation_config.json"),
+        tokenizer: named("tokenizer.json"),
+        index: all().filter(beside).find(|i| name(paths[*i]).ends_with(".safetensors.index.json")),
+        shards: all().filter(beside).filter(|i| name(paths[*i]).ends_with(".safetensors")).collect(),
+        gguf: None,
+    }
+}
+
+/// Reads what was given.
+///
+/// # Errors
+/// No config among it, a file that cannot be read, weights that are refused.
+pub async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
+    let paths: Vec<&str> = picked.iter().map(|p| p.path.as_str()).collect();
+    let places = places(&paths);
+    if let Some(gguf) = places.gguf {
+        return read_gguf(&picked[gguf]).await;
+    }
+    let config = places.config.ok_or_else(|| text::problem::no_config(paths.len()))?;
+    let name = match paths[config].rsplit_once('/') {
+        Some((folder, _)) => folder.rsplit('/').next().unwrap_or(folder),
+        None => paths[config],
+    };
+    let generation = match places.generation {
+        Some(index) => Some(read_text(&picked[index]).await?),
+        None => None,
+    };
+    let config = read_text(&picked[config]).await?;
+    let tokenizer_vocab = match places.tokenizer.map(|i| &picked[i]) {
+        Some(file) if file.size() <= MAX_TOKENIZER_BYTES => tokenizer_vocab_size(&bytes(file).await?),
+        _ => None,
+    };
+    let weights = read_weights(picked, &places, &config).await?;
+    Ok(OwnFiles { name: name.to_owned(), config, generation, tokenizer_vocab, weights })
+}
+
+async fn read_gguf(file: &Picked) -> Result<OwnFiles, Problem> {
+    let (config, checkpoint) =
+        Checkpoint::from_gguf(file.name(), file.clone()).await.map_err(|e| text::problem::weights(&e))?;
+    let config = Value::Object(config).to_string();
+    let weights = Some(headers(&checkpoint, &config));
+    Ok(OwnFiles { name: file.name().to_owned(), config, weights, ..OwnFiles::default() })
+}
+
+async fn read_weights(picked: &[Picked], places: &Places, config: &str) -> Result<Option<Weights>, Problem> {
+    if places.shards.is_empty() {
+        return Ok(None);
+    }
+    let shards: Vec<_> =
+        places.shards.iter().map(|i| (picked[*i].name().to_owned(), picked[*i].clone())).collect();
+    let refused = |error: WeightsError| text::problem::weights(&error);
+    let checkpoint = match places.index.map(|i| &picked[i]) {
+        Some(file) => {
+            let index = ShardIndex::parse(file.name(), &bytes(file).await?).map_err(refused)?;
+            Checkpoint::from_shards(&index, shards).await
+        }
+        None => Checkpoint::from_safetensors(shards).await,
+    };
+    Ok(Some(headers(&checkpoint.map_err(refused)?, config)))
+}
+
+/// What the headers say, held against the config where that is understood.
+fn headers(checkpoint: &Checkpoint<Picked>, config: &str) -> Weights {
+    let mut findings: Vec<Finding> = checkpoint
+        .findings()
+        .iter()
+        .map(|finding| Finding::new(finding.code(), Severity::Info, finding.to_string()))
+        .collect();
+    let stored = match Decoder::parse(config.as_bytes()) {
+        Ok(decoder) => {
+            // Packed formats and GGUF have names of their own: counted, not held against the list.
+            let is_named_alike = decoder.quantization.is_none() && !checkpoint.name().ends_with(".gguf");
+            let lines = if is_named_alike {
+                checkpoint.differences(&decoder, decoder.family.runs())
+            } else {
+                Vec::new()
+            };
+            if !lines.is_empty() {
+                findings.push(Finding::new("tensors_differ", Severity::Error, lines.join("; ")));
+            }
+            checkpoint.language_model(&decoder)
+        }
+        Err(_) => checkpoint.tensors().clone(),
+    };
+    Weights::new(&stored, checkpoint.file_names().count(), checkpoint.stored_bytes(), findings)
+}
+
+async fn bytes(file: &Picked) -> Result<Vec<u8>, Problem> {
+    file.read().await.map_err(|why| text::problem::unreadable(&file.path, why))
+}
+
+async fn read_text(file: &Picked) -> Result<String, Problem> {
+    let limit = MAX_CONFIG_BYTES;
+    if file.size() > limit {
+        return Err(Problem::config(&file.path, &ConfigError::TooLarge { bytes: file.size(), limit }));
+    }
+    // Bytes that are no text are no JSON either, and the parser says where.
+    Ok(String::from_utf8_lossy(&bytes(file).await?).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn the_config_nearest_to_the_top_is_chosen_and_its_folder_with_it() {
+        let found = places(&[
+            "m/sub/config.json",
+            "m/generation_config.json",
+            "m/config.json",
+            "m/model-00001-of-00002.safetensors",
+            "m/model.safetensors.index.json",
+            "m/sub/model.safetensors",
+            "m/tokenizer.json",
+        ]);
+        let wanted = Places {
+            config: Some(2),
+            generation: Some(1),
+            tokenizer: Some(6),
+            index: Some(4),
+            shards: vec![3],
+            gguf: None,
+        };
+        assert_eq!(found, wanted);
+        let config = |paths: &[&str]| places(paths).config;
+        assert_eq!(config(&["m/config.json", "m/sub/generation_config.json"]), Some(0));
+        assert_eq!(config(&["phi-4.json"]), Some(0));
+        assert_eq!(config(&["a.json", "b.json"]), None);
+        assert_eq!(config(&[]), None);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_gguf_stands_for_itself() {
+        assert_eq!(places(&["a.gguf"]).gguf, Some(0));
+        assert_eq!(places(&["m/config.json", "m/a.gguf"]).gguf, None);
+        assert_eq!(places(&["model.safetensors"]), Places::default());
+    }
+}

@@ -1,0 +1,91 @@
+//! What went wrong and what to do.
+
+use phi3::estimate::OptionsError;
+use phi3::link::LinkError;
+
+use super::Problem;
+
+pub const AT: &str = "at";
+pub const KEPT: &str = "The page still shows the last good config.";
+pub const NEXT_FIELD: &str = "Correct that value in the file and paste or drop it again.";
+pub const NEXT_JSON: &str = "Paste the whole content of config.json, from the first { to the last }.";
+pub const NEXT_TOO_LARGE: &str = "Choose config.json itself, not the weights beside it.";
+pub const NEXT_ARCHITECTURE: &str =
+    "Use a config of the phi3 architecture: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
+
+pub fn refused(file: &str) -> String {
+    format!("{file} was not accepted")
+}
+
+pub fn other_tab() -> Problem {
+    Problem {
+        what: "This address is about a config of one's own".to_owned(),
+        why: "it is too large for a link and stays in the tab where it was pasted or dropped".to_owned(),
+        path: None,
+        next: "Paste or drop it here.".to_owned(),
+    }
+}
+
+pub fn link(error: &LinkError) -> Problem {
+    Problem {
+        what: "The link was not accepted".to_owned(),
+        why: error.to_string(),
+        path: error.path().map(str::to_owned),
+        next: "The page shows what it does without a link.".to_owned(),
+    }
+}
+
+pub fn no_link(error: &LinkError) -> Problem {
+    Problem {
+        what: "This page does not go into a link".to_owned(),
+        why: error.to_string(),
+        path: error.path().map(str::to_owned),
+        next: "Send the config itself; the other page takes it by drop or paste.".to_owned(),
+    }
+}
+
+pub fn option(error: &OptionsError) -> Problem {
+    Problem {
+        what: "A choice in the link was not accepted".to_owned(),
+        why: error.to_string(),
+        path: Some(error.option.to_owned()),
+        next: "The page takes its own choices instead.".to_owned(),
+    }
+}
+
+pub fn no_preset(name: &str) -> Problem {
+    let name: String = name.chars().take(60).collect();
+    Problem {
+        what: format!("There is no preset named {name}"),
+        why: "the address asks for it".to_owned(),
+        path: None,
+        next: "Choose a preset on the left.".to_owned(),
+    }
+}
+
+pub fn weights(error: &phi3::weights::WeightsError) -> Problem {
+    Problem {
+        what: format!("{} was not accepted", error.file),
+        why: error.problem.to_string(),
+        path: None,
+        next: "Compare its size and hash with the original, then fetch it again.".to_owned(),
+    }
+}
+
+pub fn no_config(files: usize) -> Problem {
+    Problem {
+        what: "No config.json found".to_owned(),
+        why: format!("{} chosen, none of them named config.json", crate::text::plural(files as u64, "file")),
+        path: None,
+        next: "Drop config.json, the model’s whole folder, or a GGUF file.".to_owned(),
+    }
+}
+
+pub fn unreadable(file: &str, why: String) -> Problem {
+    Problem {
+        what: format!("{file} could not be read"),
+        why,
+        path: None,
+        next: "Choose the file again.".to_owned(),
+    }
+}
