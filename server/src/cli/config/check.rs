@@ -119,6 +119,8 @@ fn page(name: &str, report: &Report) -> Page {
             page.heading(heading);
             let row = |error: &ErrorObject| {
                 let message = error.message.trim_start_matches("load config: ");
+                // The path stands before it.
+                let message = message.split_once("is not supported: ").map_or(message, |(_, reason)| reason);
                 vec![Cell::left(error.path.clone().unwrap_or_default()), Cell::left(message)]
             };
             page.table(&errors.iter().map(row).collect::<Vec<_>>());
