@@ -97,6 +97,10 @@ setup_test_steps() {
   CHROMEDRIVER=${CHROMEDRIVER:-$(command -v chromedriver || true)}
   [ -n "$CHROMIUM" ] || need chromium chromium "--cask chromium"
   [ -n "$CHROMEDRIVER" ] || need chromedriver chromium-driver chromedriver
+  # Vulkan in software, for hosts without a GPU. On macOS there is Metal.
+  if have apt-get && ! ls /usr/share/vulkan/icd.d/*.json >/dev/null 2>&1; then
+    MISSING+=(mesa-vulkan-drivers libvulkan1)
+  fi
   install_missing
   export CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || true)}
   export CHROMEDRIVER=${CHROMEDRIVER:-$(command -v chromedriver || true)}

@@ -19,7 +19,7 @@ lint() { "${1}" cargo clippy --quiet --locked "${@:2}" -- -D warnings; }
 
 test_clippy() {
   local features
-  for features in "" tokenizer candle candle,tokenizer; do
+  for features in "" tokenizer candle wgpu candle,tokenizer,wgpu; do
     lint env -p phi3 --all-targets --features "$features"
   done
   lint env --workspace --exclude app --all-targets
@@ -29,7 +29,7 @@ test_clippy() {
 test_clippy_wasm() {
   export CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm
   lint wasm --target "$TARGET_WASM" --profile wasm-test -p phi3
-  lint wasm --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer
+  lint wasm --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer,wgpu
   lint wasm --target "$TARGET_WASM" --profile wasm-test -p app --all-targets
   unset CLIPPY_CONF_DIR
 }
@@ -67,7 +67,7 @@ sum_before() {
 }
 
 test_tests() {
-  PREFLIGHT_REQUIRE_MODEL=1 counted nextest cargo nextest run --locked --workspace --exclude app
+  PREFLIGHT_REQUIRE_MODEL=1 PREFLIGHT_REQUIRE_GPU=1 counted nextest cargo nextest run --locked --workspace --exclude app
 }
 
 test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --exclude app; }

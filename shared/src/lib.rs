@@ -7,7 +7,8 @@
 //! 2. what it costs and where bytes come from: [`devices`], [`weights`], [`estimate`] with [`fit`],
 //!    [`placement`], [`load_config`], [`inspect`]
 //! 3. how it computes: [`engine`], [`generate`], `tokenize` (feature `tokenizer`)
-//! 4. engines: `candle_engine` (feature `candle`), `cuda_engine` (feature `cuda`)
+//! 4. engines: `candle_engine` (feature `candle`), `cuda_engine` (feature `cuda`),
+//!    `wgpu_engine` (feature `wgpu`)
 //! 5. use cases: [`validate`], [`ladder`], [`export`], [`link`]
 //!
 //! [`api`] holds the words that travel between processes.
@@ -44,6 +45,8 @@ pub mod tokenize;
 pub mod candle_engine;
 #[cfg(feature = "cuda")]
 pub mod cuda_engine;
+#[cfg(feature = "wgpu")]
+pub mod wgpu_engine;
 
 pub mod validate;
 pub mod ladder;

@@ -5,6 +5,7 @@ mod support;
 mod config;
 mod estimate;
 mod parity;
+mod wgpu;
 mod smollm2;
 mod tiny;
 mod cli;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use phi3::config::Fields;
 use phi3::dtype::DType;
+use phi3::engine::Diagnostics;
 use phi3::load_config::LoadConfig;
 use serde_json::Value;
 
@@ -13,22 +14,23 @@ use crate::support::model::{
 use crate::support::tests_dir;
 
 /// Bound in f32, by the largest logit: forty times what separates Hugging Face from the same model in f64.
-const F32_BOUND: f64 = 2e-4;
+pub(crate) const F32_BOUND: f64 = 2e-4;
 
-struct Case {
-    name: String,
-    json: Value,
-    config: phi3::config::ModelConfig,
-    checkpoint: Bytes,
+/// A golden case: a config with its checkpoint, and what Hugging Face made of it.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) json: Value,
+    pub(crate) config: phi3::config::ModelConfig,
+    pub(crate) checkpoint: Bytes,
 }
 
 impl Case {
-    fn ids(&self, path: &str) -> Vec<u32> {
+    pub(crate) fn ids(&self, path: &str) -> Vec<u32> {
         let list = self.json.pointer(path).and_then(Value::as_array).expect("a list of ids");
         list.iter().map(|id| id.as_u64().expect("an id") as u32).collect()
     }
 
-    fn number(&self, path: &str) -> f64 {
+    pub(crate) fn number(&self, path: &str) -> f64 {
         self.json.pointer(path).and_then(Value::as_f64).expect("a number")
     }
 
@@ -40,9 +42,13 @@ impl Case {
 
     /// Largest difference of a full forward from the golden rows.
     fn difference(&self, dtype: DType) -> f64 {
-        let tokens = self.ids("/tokens");
-        let mut engine = load(&self.checkpoint, &plan(&self.config, dtype, tokens.len())).expect("loads");
-        let found = full_logits(&mut engine, &tokens);
+        let context = self.ids("/tokens").len();
+        self.difference_of(&mut load(&self.checkpoint, &plan(&self.config, dtype, context)).expect("loads"))
+    }
+
+    /// The same of any engine that has the case's checkpoint loaded.
+    pub(crate) fn difference_of<E: Diagnostics>(&self, engine: &mut E) -> f64 {
+        let found = full_logits(engine, &self.ids("/tokens"));
         let rows = self.ids("/rows");
         let golden = self.golden("logits");
         rows.iter()
@@ -52,7 +58,8 @@ impl Case {
     }
 }
 
-fn cases() -> Vec<Case> {
+/// Every golden case.
+pub(crate) fn cases() -> Vec<Case> {
     let folder = tests_dir().join("goldens/cases");
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).expect("goldens").map(|entry| entry.expect("an entry").path()).collect();

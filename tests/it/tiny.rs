@@ -15,10 +15,10 @@ use crate::support::model::{
 use crate::support::tests_dir;
 
 /// Bound in f32, by the largest logit.
-const F32_BOUND: f64 = 2e-4;
+pub(crate) const F32_BOUND: f64 = 2e-4;
 const MAX_BYTES: u64 = 4_000_000;
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     tests_dir().join("../public/tiny")
 }
 
@@ -27,7 +27,7 @@ fn read(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn config() -> ModelConfig {
+pub(crate) fn config() -> ModelConfig {
     ModelConfig::parse(&read("config.json")).expect("phi3")
 }
 
@@ -45,13 +45,13 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::load(&files).expect("a tokenizer")
 }
 
-fn golden() -> (Value, Tensors) {
+pub(crate) fn golden() -> (Value, Tensors) {
     let goldens = tests_dir().join("goldens");
     let json = std::fs::read(goldens.join("tiny.json")).expect("goldens");
     (serde_json::from_slice(&json).expect("JSON"), tensors(&goldens.join("tiny.safetensors")))
 }
 
-fn ids(list: &Value) -> Vec<u32> {
+pub(crate) fn ids(list: &Value) -> Vec<u32> {
     list.as_array().expect("a list").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
@@ -60,7 +60,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// The ids of one forward: prompt and greedy ids, as many as the run has.
-fn fed(json: &Value, run: &str) -> Vec<u32> {
+pub(crate) fn fed(json: &Value, run: &str) -> Vec<u32> {
     let mut tokens = ids(&json["prompt"]["ids"]);
     tokens.extend(ids(&json["greedy"]["ids"]));
     tokens.truncate(json["runs"][run]["tokens"].as_u64().expect("a count") as usize);
@@ -74,7 +74,7 @@ fn log_sum_exp(row: &[f32]) -> f64 {
 
 /// Largest difference from the golden run, by its largest logit: every row at 32 columns, its maximum and its sum over
 /// the whole vocabulary, and some whole rows.
-fn difference(json: &Value, goldens: &Tensors, run: &str, found: &[Vec<f32>]) -> f64 {
+pub(crate) fn difference(json: &Value, goldens: &Tensors, run: &str, found: &[Vec<f32>]) -> f64 {
     let golden = |name: &str| &goldens[&format!("{run}.{name}")].1;
     let columns = ids(&json["columns"]);
     assert_eq!(golden("row_max").len(), found.len());

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Difference;
 use crate::dtype::DType;
 use crate::engine::Memory;
 
@@ -107,6 +108,9 @@ pub struct Report {
     pub inf_count: u64,
     /// Bytes by term.
     pub memory: PredictedMeasured,
+    /// How far the logits are from the reference's; `None` where they were not compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
     /// Runs over the boundaries asked for.
     pub probes: Vec<Probe>,
     /// The verdict.

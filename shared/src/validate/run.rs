@@ -123,6 +123,7 @@ pub async fn run<E: Engine + Diagnostics>(
         nan_count,
         inf_count,
         memory: PredictedMeasured { predicted: run.predicted, measured },
+        difference: None,
         probes,
         verdict,
         reason,

@@ -242,21 +242,46 @@ impl<S: WeightSource> Checkpoint<S> {
     /// Unknown name, another number of elements, a format that has no conversion, failed read.
     pub async fn read_f32_into(&self, name: &str, values: &mut [f32]) -> Result<(), WeightsError> {
         let tensor = self.tensor(name)?;
-        let refuse = |problem| WeightsError::new(&self.files[tensor.file].0, problem);
         if tensor.count() != values.len() as u64 {
             let what =
                 format!("tensor `{name}` has {} elements, the buffer {}", tensor.count(), values.len());
+            return Err(WeightsError::new(&self.files[tensor.file].0, WeightsProblem::Corrupt(what)));
+        }
+        self.read_part_as_f32(name, 0, values).await
+    }
+
+    /// As [`Checkpoint::read_as_f32`], the elements from `first` on, as many as `values` holds. In block formats both
+    /// are whole blocks.
+    ///
+    /// # Errors
+    /// Unknown name, elements beyond the tensor or within a block, a format that has no conversion, failed read.
+    pub async fn read_part_as_f32(
+        &self,
+        name: &str,
+        first: u64,
+        values: &mut [f32],
+    ) -> Result<(), WeightsError> {
+        let tensor = self.tensor(name)?;
+        let refuse = |problem| WeightsError::new(&self.files[tensor.file].0, problem);
+        let (block_len, block_bytes) = (tensor.dtype.block_len(), tensor.dtype.block_bytes());
+        let end = first.saturating_add(values.len() as u64);
+        if end > tensor.count() || !first.is_multiple_of(block_len) || !end.is_multiple_of(block_len) {
+            let what = format!(
+                "elements {first} to {end} of `{name}` were asked for; it has {} in blocks of {block_len}",
+                tensor.count()
+            );
             return Err(refuse(WeightsProblem::Corrupt(what)));
         }
         if !floats::is_convertible(tensor.dtype) {
             let what = format!("tensor `{name}` is {}, which has no conversion to f32", tensor.dtype);
             return Err(refuse(WeightsProblem::Unsupported(what)));
         }
-        let blocks = PIECE_BYTES / tensor.dtype.block_bytes();
-        let mut piece = vec![0; (blocks * tensor.dtype.block_bytes()).min(tensor.len) as usize];
-        let mut offset = 0;
-        for part in values.chunks_mut((blocks * tensor.dtype.block_len()) as usize) {
-            let bytes = part.len() as u64 / tensor.dtype.block_len() * tensor.dtype.block_bytes();
+        let blocks = PIECE_BYTES / block_bytes;
+        let all_bytes = values.len() as u64 / block_len * block_bytes;
+        let mut piece = vec![0; (blocks * block_bytes).min(all_bytes) as usize];
+        let mut offset = first / block_len * block_bytes;
+        for part in values.chunks_mut((blocks * block_len) as usize) {
+            let bytes = part.len() as u64 / block_len * block_bytes;
             let piece = &mut piece[..bytes as usize];
             self.read_at(tensor, offset, piece).await?;
             floats::convert(tensor.dtype, piece, part);

@@ -51,11 +51,16 @@ pub(crate) fn plan(config: &ModelConfig, dtype: DType, context: usize) -> LoadPl
 
 /// Loads without watching.
 pub(crate) fn load(checkpoint: &Bytes, plan: &LoadPlan) -> Result<CandleEngine, EngineError> {
-    block_on(CandleEngine::load(checkpoint, plan, &mut |_| ControlFlow::Continue(())))
+    load_on(checkpoint, plan)
+}
+
+/// Loads on any engine without watching.
+pub(crate) fn load_on<E: Engine>(checkpoint: &Bytes, plan: &LoadPlan) -> Result<E, EngineError> {
+    block_on(E::load(checkpoint, plan, &mut |_| ControlFlow::Continue(())))
 }
 
 /// Logits of a whole sequence, row by row.
-pub(crate) fn full_logits(engine: &mut CandleEngine, tokens: &[u32]) -> Vec<Vec<f32>> {
+pub(crate) fn full_logits<E: Diagnostics>(engine: &mut E, tokens: &[u32]) -> Vec<Vec<f32>> {
     let mut rows = Vec::new();
     block_on(engine.logits(tokens, &mut |position, row| {
         assert_eq!(position, rows.len());
@@ -66,8 +71,8 @@ pub(crate) fn full_logits(engine: &mut CandleEngine, tokens: &[u32]) -> Vec<Vec<
 }
 
 /// Greedy continuation.
-pub(crate) fn greedy(
-    engine: &mut CandleEngine,
+pub(crate) fn greedy<E: Engine>(
+    engine: &mut E,
     prompt: &[u32],
     max_new_tokens: usize,
     stop_ids: &[u32],

@@ -1,0 +1,136 @@
+//! Looks inside the model: whole sequences layer by layer, with the cache of one layer.
+
+use super::attention::Span;
+use super::matrix::padded;
+use super::{WgpuEngine, check_tokens};
+use crate::engine::{Diagnostics, EngineError, Memory};
+
+/// What one look is for.
+enum Look<'a> {
+    Logits(&'a mut dyn FnMut(usize, &[f32])),
+    /// NaN and infinite values of each layer, and of the logits.
+    Counts(&'a mut Vec<(u64, u64)>),
+}
+
+impl Diagnostics for WgpuEngine {
+    async fn logits(
+        &mut self,
+        tokens: &[u32],
+        rows: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        self.look(tokens, Look::Logits(rows)).await
+    }
+
+    async fn non_finite(&mut self, tokens: &[u32]) -> Result<Vec<(u64, u64)>, EngineError> {
+        let mut counts = vec![(0, 0); self.plan.config.num_hidden_layers + 1];
+        self.look(tokens, Look::Counts(&mut counts)).await?;
+        Ok(counts)
+    }
+
+    fn memory(&self) -> Memory {
+        let weights_bytes = self.weights.bytes();
+        let kv_cache_bytes = self.sequences.values().map(|sequence| sequence.cache.bytes()).sum();
+        let activation_bytes = self.space.bytes() + self.diagnostics_bytes;
+        Memory {
+            weights_bytes,
+            kv_cache_bytes,
+            activation_bytes,
+            overhead_bytes: 0,
+            total_bytes: weights_bytes + kv_cache_bytes + activation_bytes,
+        }
+    }
+}
+
+impl WgpuEngine {
+    /// One pass over a whole sequence, each layer over all of it before the next.
+    async fn look(&mut self, tokens: &[u32], mut look: Look<'_>) -> Result<(), EngineError> {
+        let config = &self.plan.config;
+        if tokens.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        check_tokens(tokens, config.vocab_size)?;
+        let count = tokens.len();
+        if count > self.plan.context {
+            return Err(EngineError::SequenceFull { tokens: count, capacity: self.plan.context });
+        }
+        let (layers, vocab) = (config.num_hidden_layers, config.vocab_size);
+        let row_bytes = 4 * padded(config.hidden_size) as u64;
+        let cache = self.model.attention.cache(&self.gpu, 1, count).await?;
+        let bytes = row_bytes * count as u64;
+        let residual = self.gpu.scoped("activation", bytes, |gpu| gpu.storage("diagnostics", bytes)).await?;
+        self.diagnostics_bytes = self.diagnostics_bytes.max(cache.bytes() + residual.size());
+
+        let long = self.rope.is_long(count);
+        for layer in 0..layers {
+            for start in (0..count).step_by(self.space.rows) {
+                let span = Span { rows: self.space.rows.min(count - start), start };
+                self.prepare(span, long);
+                let at = start as u64 * row_bytes;
+                let len = span.rows as u64 * row_bytes;
+                let mut encoder = self.gpu.encoder();
+                if layer > 0 {
+                    encoder.copy_buffer_to_buffer(&residual, at, &self.space.residual, 0, len);
+                } else {
+                    let ids = bytemuck::cast_slice(&tokens[start..start + span.rows]);
+                    self.gpu.queue.write_buffer(&self.space.ids, 0, ids);
+                }
+                {
+                    let pass = &mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                    if layer == 0 {
+                        self.model.embed(pass, &self.ids, span.rows);
+                    }
+                    self.model.layer(pass, layer, &cache, span, &self.space);
+                    if matches!(look, Look::Counts(_)) {
+                        self.model.count_residual.run(pass, &[], [span.rows as u32, 1, 1]);
+                    }
+                }
+                encoder.copy_buffer_to_buffer(&self.space.residual, 0, &residual, at, len);
+                self.gpu.queue.submit([encoder.finish()]);
+                self.gpu.check()?;
+            }
+            if let Look::Counts(counts) = &mut look {
+                counts[layer] = self.take_counts().await?;
+            }
+        }
+        for start in (0..count).step_by(self.space.logit_rows) {
+            let rows = self.space.logit_rows.min(count - start);
+            let step = [rows as u32, 0, 1, 0];
+            self.gpu.queue.write_buffer(&self.space.step, 0, bytemuck::cast_slice(&step));
+            let mut encoder = self.gpu.encoder();
+            let (at, len) = (start as u64 * row_bytes, rows as u64 * row_bytes);
+            encoder.copy_buffer_to_buffer(&residual, at, &self.space.residual, 0, len);
+            {
+                let pass = &mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                self.model.logits(pass, rows);
+                if matches!(look, Look::Counts(_)) {
+                    self.model.count_logits.run(pass, &[], [rows as u32, 1, 1]);
+                }
+            }
+            match &mut look {
+                Look::Logits(show) => {
+                    let bytes = self.gpu.read(encoder, &self.space.logits, 4 * (rows * vocab) as u64).await?;
+                    let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+                    for (position, row) in (start..).zip(values.chunks_exact(vocab)) {
+                        show(position, row);
+                    }
+                }
+                Look::Counts(_) => {
+                    self.gpu.queue.submit([encoder.finish()]);
+                }
+            }
+        }
+        if let Look::Counts(counts) = look {
+            counts[layers] = self.take_counts().await?;
+        }
+        residual.destroy();
+        self.gpu.check()
+    }
+
+    /// Reads the counts and sets them to zero.
+    async fn take_counts(&self) -> Result<(u64, u64), EngineError> {
+        let read = self.gpu.read(self.gpu.encoder(), &self.model.counts, 8).await?;
+        self.gpu.queue.write_buffer(&self.model.counts, 0, &[0; 8]);
+        let counts: Vec<u32> = bytemuck::pod_collect_to_vec(&read);
+        Ok((u64::from(counts[0]), u64::from(counts[1])))
+    }
+}

@@ -1,0 +1,56 @@
+// RMSNorm of a row: x / sqrt(mean(x²) + EPS) · weight, as f32 or quantised. One workgroup a row.
+//:if SUBGROUPS
+enable subgroups;
+//:end
+//:include weight
+//:include step
+//:include reduce
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
+//:if TO_F32
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
+//:end
+//:if FROM_HEAD_ROW
+@group(0) @binding(5) var<uniform> step: Step;
+//:end
+//:if TO_Q8
+//:include q8
+//:end
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(local_invocation_index) li: u32,
+//:if SUBGROUPS
+    @builtin(subgroup_invocation_id) lane: u32,
+//:end
+) {
+//:if SUBGROUPS
+//:else
+    let lane = 0u;
+//:end
+//:if FROM_HEAD_ROW
+    let origin = (wg.x + step.head_row) * (STRIDE / 4u);
+//:else
+    let origin = wg.x * (STRIDE / 4u);
+//:end
+    let to = wg.x * (STRIDE / 4u);
+    var sum = 0.0;
+    for (var i = li; i < STRIDE / 4u; i += THREADS) {
+        sum += dot(x[origin + i], x[origin + i]);
+    }
+    let factor = inverseSqrt(group_sum(sum, li, lane) / f32(WIDTH) + EPS);
+    for (var base = 0u; base < STRIDE / 4u; base += THREADS) {
+        let i = base + li;
+        let inside = i < STRIDE / 4u;
+        var value = vec4(0.0);
+        if (inside) {
+            value = x[origin + i] * factor * weight4(0u, i);
+//:if TO_F32
+            out[to + i] = value;
+//:end
+        }
+//:if TO_Q8
+        quantize4(value, to + i, inside, li);
+//:end
+    }
+}
