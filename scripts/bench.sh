@@ -1,8 +1,40 @@
 # `./dev bench`: our speed beside that of peers, on this machine, in one run.
 
 bench() {
-  [ "${1:-}" = cpu ] || die "what is to be measured? There is: ./dev bench cpu"
-  shift
+  local what=${1:-}
+  [ $# -eq 0 ] || shift
+  case $what in
+    cpu) bench_cpu "$@" ;;
+    cuda) bench_cuda "$@" ;;
+    *) die "what is to be measured? There are: ./dev bench cpu, ./dev bench cuda" ;;
+  esac
+}
+
+# Builds what a GPU machine needs (nvcc of CUDA 13, no GPU), then runs it here, or leaves it in DIR: `pack DIR`.
+bench_cuda() {
+  local folder=artifacts/bench-cuda
+  if [ "${1:-}" = pack ]; then
+    folder=${2:?pack needs a folder}
+    shift 2
+    phase "build bench" pack_cuda "$folder"
+    say "on a machine with an H100: $folder/bench-cuda.sh"
+    return 0
+  fi
+  phase "build bench" pack_cuda "$folder"
+  "$folder/bench-cuda.sh" "$@"
+}
+
+pack_cuda() {
+  mkdir -p "$1"
+  cargo bench --locked -p tests --features cuda --bench cuda --no-run 2>"$LOGS/bench.log" || die "see $LOGS/bench.log"
+  install -m 755 "$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$LOGS/bench.log")" "$1/bench"
+  strip "$1/bench"
+  cp public/presets/phi-3-mini-4k-instruct.json "$1/config.json"
+  cp tests/bench/cuda_peers.py "$1/peers.py"
+  cp scripts/bench-cuda.sh "$1/"
+}
+
+bench_cpu() {
   setup_build
   phase "default model" bench_model
   phase "peer" bench_python

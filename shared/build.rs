@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-const KERNELS: [&str; 4] = ["rows", "gemv", "attention", "flash"];
+const KERNELS: [&str; 5] = ["rows", "gemv", "few", "attention", "flash"];
 
 fn main() {
     println!("cargo::rerun-if-changed=src/cuda_engine/kernels");

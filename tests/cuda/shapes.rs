@@ -80,6 +80,44 @@ fn logits_of_one_pass() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Few rows take other ways through the model than many, and one alone another still.
+#[test]
+fn few_rows_at_a_time() {
+    if !has_gpu() {
+        return;
+    }
+    let mut random = Random::new();
+    for (name, changes) in shapes() {
+        let config = config(&changes);
+        let checkpoint = checkpoint(&config, &mut random, 0.05, |_, _, _| {});
+        let tokens = random.tokens(40, config.vocab_size);
+        let reference = plan(&config, DType::F32, Attention::Eager, 60);
+        let expected = full(&mut load::<CandleEngine>(&checkpoint, &reference), &tokens);
+        let peak = expected.iter().flatten().fold(0.0f32, |peak, value| peak.max(value.abs()));
+        for (dtype, bound) in BOUNDS {
+            let mut engine = cuda(&checkpoint, &plan(&config, dtype, Attention::Fused, 60));
+            let mut worst = 0.0f64;
+            for count in [1, 2, 7, 8, 9, 16, 17, 31, 32, 33] {
+                let found = relative(&full(&mut engine, &tokens[..count]), &expected[..count]);
+                assert!(found <= bound, "{name}, {dtype}, {count} rows: {found:e}");
+                worst = worst.max(found);
+            }
+            println!("{name}, {dtype}, 1 to 33 rows: {worst:.1e}");
+            // In pieces of every size, the cache in between.
+            open(&mut engine, 1, 60);
+            let mut end = 0;
+            for piece in [1, 1, 2, 5, 17, 1, 9] {
+                let sampled =
+                    prefill(&mut engine, &[(1, &tokens[end..end + piece])]).expect("prefills")[0] as usize;
+                end += piece;
+                let row = &expected[end - 1];
+                let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                assert!(best - row[sampled] <= 2.0 * bound as f32 * peak, "{name}, {dtype}, at {end}");
+            }
+        }
+    }
+}
+
 /// Keys in other formats than the weights.
 #[test]
 fn caches_of_every_format() {

@@ -54,6 +54,8 @@ pub(super) struct Gpu {
     context: sys::CUcontext,
     pub(super) ordinal: usize,
     pub(super) name: String,
+    /// Its multiprocessors.
+    pub(super) processors: usize,
 }
 
 // SAFETY: a context may be made current on any thread.
@@ -121,7 +123,9 @@ impl Gpu {
         unsafe {
             check(sys::cuDevicePrimaryCtxRetain(&raw mut context, device), "cuDevicePrimaryCtxRetain")?
         };
-        let gpu = Self { device, context, ordinal, name };
+        let processors =
+            capability(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize;
+        let gpu = Self { device, context, ordinal, name, processors };
         gpu.make_current()?;
         Ok(Arc::new(gpu))
     }
@@ -265,8 +269,18 @@ pub(super) struct Shape {
     pub(super) grid: [usize; 3],
     pub(super) block: usize,
     pub(super) shared_bytes: usize,
+    /// Blocks of a cluster.
+    pub(super) cluster: usize,
     /// May start before the kernel before it has ended; it waits for that one by itself.
     pub(super) overlaps: bool,
+}
+
+impl Shape {
+    /// Starts when the kernel before it has ended.
+    pub(super) const PLAIN: Self =
+        Self { grid: [1, 1, 1], block: 1, shared_bytes: 0, cluster: 1, overlaps: false };
+    /// May start before that.
+    pub(super) const OVERLAPPING: Self = Self { overlaps: true, ..Self::PLAIN };
 }
 
 impl Stream {
@@ -291,9 +305,20 @@ impl Stream {
     ) -> Result<(), EngineError> {
         let mut args: Vec<*mut c_void> = args.iter().map(|arg| arg.cast_mut()).collect();
         // SAFETY: all zeros is a valid attribute, of the kind that is ignored.
-        let mut attribute: sys::CUlaunchAttribute = unsafe { MaybeUninit::zeroed().assume_init() };
-        attribute.id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
-        attribute.value.programmaticStreamSerializationAllowed = 1;
+        let mut attributes: [sys::CUlaunchAttribute; 2] = unsafe { MaybeUninit::zeroed().assume_init() };
+        let mut count = 0;
+        if shape.overlaps {
+            attributes[count].id =
+                sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+            attributes[count].value.programmaticStreamSerializationAllowed = 1;
+            count += 1;
+        }
+        if shape.cluster > 1 {
+            attributes[count].id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+            attributes[count].value.clusterDim =
+                sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: shape.cluster as u32, y: 1, z: 1 };
+            count += 1;
+        }
         let [x, y, z] = shape.grid.map(|n| n as u32);
         let config = sys::CUlaunchConfig {
             gridDimX: x,
@@ -304,8 +329,8 @@ impl Stream {
             blockDimZ: 1,
             sharedMemBytes: shape.shared_bytes as u32,
             hStream: self.stream,
-            attrs: &raw mut attribute,
-            numAttrs: u32::from(shape.overlaps),
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: count as u32,
         };
         // SAFETY: the configuration and the arguments outlive the call, which copies them.
         let result = unsafe {

@@ -2,19 +2,26 @@
 
 use std::ffi::c_void;
 
-use super::driver::{Kernel, Module, Ptr, Shape, Stream};
+use super::driver::{Gpu, Kernel, Module, Ptr, Shape, Stream};
 use crate::dtype::DType;
 use crate::engine::EngineError;
 
 const ROWS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin"));
 const GEMV: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gemv.fatbin"));
+const FEW: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/few.fatbin"));
 const ATTENTION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin"));
 const FLASH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/flash.fatbin"));
 
 /// Most shared memory of a block on compute capability 9.0.
 const SHARED_BYTES: usize = 227 << 10;
-/// Blocks that share a head of a row; `SHARES` in attention.cu.
-const SHARES: usize = 8;
+/// Most rows that a product of `few.cu` takes, and what its rows must be a multiple of.
+const FEW_ROWS: usize = 32;
+const FEW_COLUMNS: usize = 32;
+/// Most blocks that share a head of a row, and their threads; `MOST_SHARES` and `WARPS` in attention.cu.
+const MOST_SHARES: usize = 8;
+const ATTEND_THREADS: usize = 256;
+/// Most tiles of a block of `gemv.cu`.
+const MOST_TILES: usize = 32;
 /// Rows of a block of `flash.cu`, and keys of its tiles.
 const FLASH_ROWS: usize = 128;
 const FLASH_KEYS: usize = 64;
@@ -145,7 +152,18 @@ pub(super) enum Use {
     Logits,
 }
 
-/// `GemvArgs` in gemv.cu.
+impl Use {
+    /// Rows of a weight that a block of `gemv.cu` takes at a time.
+    fn tile(self, weights: Format) -> usize {
+        match (self, weights) {
+            (Self::Add, Format::Fp8 | Format::Q8_0 | Format::Q4_0) => 12,
+            (Self::Qkv | Self::Add, _) => 18,
+            (Self::Gated | Self::Logits, _) => 16,
+        }
+    }
+}
+
+/// `GemvArgs` in product.cuh.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 struct GemvArgs {
@@ -171,6 +189,50 @@ pub(super) struct Norm {
     pub(super) eps: f32,
 }
 
+/// A product of a weight with a few rows, and what comes before and after it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Product<'a> {
+    pub(super) purpose: Use,
+    pub(super) weight: &'a Matrix,
+    pub(super) x: Ptr,
+    pub(super) norm: Option<Norm>,
+    pub(super) out: Ptr,
+    pub(super) rows: Rows,
+    pub(super) heads: &'a Heads,
+    pub(super) layer: usize,
+}
+
+impl Product<'_> {
+    fn args(&self) -> GemvArgs {
+        let Self { weight, norm, .. } = *self;
+        GemvArgs {
+            weight: weight.values,
+            scales: weight.scales,
+            x: self.x,
+            norm: norm.map_or(Ptr::NULL, |norm| norm.weight),
+            out: self.out,
+            batch: self.rows.ptr,
+            heads: *self.heads,
+            rows: weight.rows,
+            columns: weight.columns,
+            norm_format: norm.map_or(Format::F32, |norm| norm.format),
+            layer: self.layer as i32,
+            eps: norm.map_or(0.0, |norm| norm.eps),
+        }
+    }
+
+    /// Tiles of `tile` rows of the weight; `weight_row` in product.cuh deals them.
+    fn tiles(&self, tile: usize) -> usize {
+        let rows = self.weight.rows as usize;
+        let pairs = ((self.heads.query + self.heads.key_value) * self.heads.half) as usize;
+        match self.purpose {
+            Use::Qkv => pairs.div_ceil(tile / 2) + (rows - 2 * pairs).div_ceil(tile),
+            Use::Gated => (rows / 2).div_ceil(tile / 2),
+            Use::Add | Use::Logits => rows.div_ceil(tile),
+        }
+    }
+}
+
 /// Rows of a step and where they lie on the device.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows {
@@ -180,6 +242,8 @@ pub(super) struct Rows {
 
 /// Every kernel of a format of weights and cache.
 pub(super) struct Kernels {
+    /// Multiprocessors of the device.
+    processors: usize,
     embed: Kernel,
     rms_norm: Kernel,
     rotate_append: Kernel,
@@ -191,6 +255,8 @@ pub(super) struct Kernels {
     convert_fp8: Kernel,
     convert_blocks: Kernel,
     gemv: [Kernel; 4],
+    /// By use, for up to 8, 16 and 32 rows; only in 16 bits.
+    few: Option<[[Kernel; 3]; 4]>,
     attend: Kernel,
     attend_eager: Kernel,
     flash: Option<Kernel>,
@@ -212,7 +278,7 @@ macro_rules! args {
 }
 
 impl Kernels {
-    pub(super) fn load(weights: Format, kv: Format, head_dim: usize) -> Result<Self, EngineError> {
+    pub(super) fn load(gpu: &Gpu, weights: Format, kv: Format, head_dim: usize) -> Result<Self, EngineError> {
         let [rows, gemv, attention] = [Module::load(ROWS)?, Module::load(GEMV)?, Module::load(ATTENTION)?];
         let plain = |name: &str| rows.kernel(name, 0);
         let act = weights.activations();
@@ -224,9 +290,20 @@ impl Kernels {
         } else {
             None
         };
+        let few = if weights == act && act != Format::F32 {
+            let module = Module::load(FEW)?;
+            let sizes = |suffix: &str| -> Result<[Kernel; 3], EngineError> {
+                let kernel = |most: usize| module.kernel(&format!("few_{}_{suffix}_{most}", word(act)), 0);
+                Ok([kernel(8)?, kernel(16)?, kernel(32)?])
+            };
+            Some([sizes("qkv")?, sizes("add")?, sizes("gated")?, sizes("logits")?])
+        } else {
+            None
+        };
         let gemv =
             |suffix: &str| gemv.kernel(&format!("gemv_{}_{suffix}", word(weights)), SHARED_BYTES - 1024);
         Ok(Self {
+            processors: gpu.processors,
             embed: plain("embed")?,
             rms_norm: plain("rms_norm")?,
             rotate_append: plain("rotate_append")?,
@@ -238,6 +315,7 @@ impl Kernels {
             convert_fp8: plain("convert_fp8")?,
             convert_blocks: plain("convert_blocks")?,
             gemv: [gemv("qkv")?, gemv("add")?, gemv("gated")?, gemv("logits")?],
+            few,
             attend: attention.kernel(&attend, 0)?,
             attend_eager: attention.kernel("attend_eager", 0)?,
             flash,
@@ -257,7 +335,7 @@ impl Kernels {
         out: Ptr,
     ) -> Result<(), EngineError> {
         let grid = [(table.columns as usize).div_ceil(256), rows.count, 1];
-        let shape = Shape { grid, block: 256, shared_bytes: 0, overlaps: true };
+        let shape = Shape { grid, block: 256, ..Shape::OVERLAPPING };
         stream.launch(self.embed, shape, args![*table, rows.ptr, out])
     }
 
@@ -271,7 +349,7 @@ impl Kernels {
         format: Format,
         [rows, width]: [usize; 2],
     ) -> Result<(), EngineError> {
-        let shape = Shape { grid: [rows, 1, 1], block: 256, shared_bytes: 0, overlaps: false };
+        let shape = Shape { grid: [rows, 1, 1], block: 256, ..Shape::PLAIN };
         let width = width as i32;
         stream.launch(self.rms_norm, shape, args![x, norm.weight, norm.format, out, format, width, norm.eps])
     }
@@ -286,7 +364,7 @@ impl Kernels {
         layer: usize,
         heads: &Heads,
     ) -> Result<(), EngineError> {
-        let shape = Shape { grid: [rows.count, 1, 1], block: 256, shared_bytes: 0, overlaps: false };
+        let shape = Shape { grid: [rows.count, 1, 1], block: 256, ..Shape::PLAIN };
         let layer = layer as i32;
         stream.launch(self.rotate_append, shape, args![qkv, format, rows.ptr, layer, *heads])
     }
@@ -300,8 +378,7 @@ impl Kernels {
         [rows, width]: [usize; 2],
     ) -> Result<(), EngineError> {
         // Four values a thread in f32, eight in 16 bits; blocks that have nothing to do end at once.
-        let shape =
-            Shape { grid: [width.div_ceil(4 * 256), rows, 1], block: 256, shared_bytes: 0, overlaps: false };
+        let shape = Shape { grid: [width.div_ceil(4 * 256), rows, 1], block: 256, ..Shape::PLAIN };
         let width = width as i32;
         stream.launch(self.silu_mul, shape, args![gate_up, out, width])
     }
@@ -317,7 +394,7 @@ impl Kernels {
         let grid = [len.div_ceil(256).clamp(1, 1024), 1, 1];
         stream.launch(
             self.count_non_finite,
-            Shape { grid, block: 256, shared_bytes: 0, overlaps: false },
+            Shape { grid, block: 256, ..Shape::PLAIN },
             args![x, len, counts],
         )
     }
@@ -332,7 +409,7 @@ impl Kernels {
         ids: Ptr,
         [ring, batch]: [usize; 2],
     ) -> Result<(), EngineError> {
-        let shape = Shape { grid: [8, rows.count, 1], block: 512, shared_bytes: 0, overlaps: true };
+        let shape = Shape { grid: [8, rows.count, 1], block: 512, cluster: 8, ..Shape::OVERLAPPING };
         let [vocab, ring, batch] = [vocab, ring, batch].map(|n| n as i32);
         let advance = 1i32;
         stream.launch(self.argmax, shape, args![logits, vocab, rows.ptr, ids, ring, batch, advance])
@@ -341,11 +418,7 @@ impl Kernels {
     /// A quantised matrix to bf16.
     pub(super) fn widen(&self, stream: &Stream, matrix: &Matrix, out: Ptr) -> Result<(), EngineError> {
         let grid = [(matrix.columns as usize).div_ceil(1024), matrix.rows as usize, 1];
-        stream.launch(
-            self.widen,
-            Shape { grid, block: 256, shared_bytes: 0, overlaps: false },
-            args![*matrix, out],
-        )
+        stream.launch(self.widen, Shape { grid, block: 256, ..Shape::PLAIN }, args![*matrix, out])
     }
 
     /// `count` values that begin at value `first` of a tensor, from how they are stored to how they are held.
@@ -358,8 +431,7 @@ impl Kernels {
         count: usize,
     ) -> Result<(), EngineError> {
         let (ptr, format) = from;
-        let shape =
-            |blocks: usize| Shape { grid: [blocks, 1, 1], block: 256, shared_bytes: 0, overlaps: false };
+        let shape = |blocks: usize| Shape { grid: [blocks, 1, 1], block: 256, ..Shape::PLAIN };
         match to.format {
             Format::Fp8 => {
                 let columns = to.columns as usize;
@@ -383,47 +455,48 @@ impl Kernels {
         }
     }
 
-    /// A product with `rows` rows that reads the weight once for each; see gemv.cu.
-    #[expect(clippy::too_many_arguments, reason = "everything that a fused step touches")]
-    pub(super) fn gemv(
-        &self,
-        stream: &Stream,
-        purpose: Use,
-        weight: &Matrix,
-        x: Ptr,
-        norm: Option<Norm>,
-        out: Ptr,
-        rows: Rows,
-        heads: &Heads,
-        layer: usize,
-    ) -> Result<(), EngineError> {
+    /// A product that reads the weight once for each row; see gemv.cu.
+    pub(super) fn gemv(&self, stream: &Stream, product: &Product<'_>) -> Result<(), EngineError> {
+        let (args, weight) = (product.args(), product.weight);
         let columns = weight.columns as usize;
-        let args = GemvArgs {
-            weight: weight.values,
-            scales: weight.scales,
-            x,
-            norm: norm.map_or(Ptr::NULL, |norm| norm.weight),
-            out,
-            batch: rows.ptr,
-            heads: *heads,
-            rows: weight.rows,
-            columns: weight.columns,
-            norm_format: norm.map_or(Format::F32, |norm| norm.format),
-            layer: layer as i32,
-            eps: norm.map_or(0.0, |norm| norm.eps),
-        };
-        let pairs = ((heads.query + heads.key_value) * heads.half) as usize;
-        let blocks = match purpose {
-            Use::Qkv => pairs.div_ceil(8) + (weight.rows as usize - 2 * pairs).div_ceil(16),
-            Use::Gated => (weight.rows as usize / 2).div_ceil(8),
-            Use::Add | Use::Logits => (weight.rows as usize).div_ceil(16),
-        };
         let shared_bytes = match weight.format {
             Format::Q8_0 | Format::Q4_0 => columns * 2 + columns / 4,
             _ => columns.next_multiple_of(4) * 4,
         };
-        let shape = Shape { grid: [blocks, rows.count, 1], block: 512, shared_bytes, overlaps: true };
-        stream.launch(self.gemv[purpose as usize], shape, args![args])
+        let tile = product.purpose.tile(weight.format);
+        let tiles = product.tiles(tile);
+        // Beside quantised weights a block takes several tiles, so that all blocks run at once: two a processor.
+        let blocks = match weight.format {
+            Format::Fp8 | Format::Q8_0 | Format::Q4_0 => {
+                tiles.min(2 * self.processors).max(tiles.div_ceil(MOST_TILES))
+            }
+            _ => tiles,
+        };
+        let grid = [blocks, product.rows.count, 1];
+        let shape = Shape { grid, block: 32 * tile, shared_bytes, ..Shape::OVERLAPPING };
+        stream.launch(self.gemv[product.purpose as usize], shape, args![args])
+    }
+
+    /// Whether [`Kernels::few`] takes as many rows of a model with rows of these widths.
+    pub(super) fn takes_few(&self, rows: usize, widths: [usize; 3]) -> bool {
+        self.few.is_some() && rows <= FEW_ROWS && widths.iter().all(|width| width.is_multiple_of(FEW_COLUMNS))
+    }
+
+    /// A product that reads the weight once for up to 32 rows, which are activations; see few.cu.
+    pub(super) fn few(&self, stream: &Stream, product: &Product<'_>) -> Result<(), EngineError> {
+        let Some(few) = self.few else {
+            return Err(EngineError::Backend("no product of a few rows in this format".to_owned()));
+        };
+        let (size, tiles, columns) = match product.rows.count {
+            0..=8 => (0, 1, 1),
+            9..=16 => (1, 1, 2),
+            _ => (2, 2, 4),
+        };
+        let shared_bytes = 8 * tiles * 16 * (columns * 8 + 1) * size_of::<f32>();
+        let grid = [product.tiles(16).div_ceil(tiles), 1, 1];
+        let shape = Shape { grid, block: 256, shared_bytes, ..Shape::OVERLAPPING };
+        let (args, count) = (product.args(), product.rows.count as i32);
+        stream.launch(few[product.purpose as usize][size], shape, args![args, count])
     }
 
     /// Attention of a few rows; the scores stay on the chip.
@@ -438,8 +511,15 @@ impl Kernels {
         layer: usize,
         heads: &Heads,
     ) -> Result<(), EngineError> {
-        let grid = [SHARES, heads.query as usize, rows.count];
-        let shape = Shape { grid, block: 128, shared_bytes: 0, overlaps: true };
+        // Few rows leave processors idle unless several share a head.
+        let shares = match rows.count {
+            1 => MOST_SHARES,
+            2..=3 => 4,
+            4..=7 => 2,
+            _ => 1,
+        };
+        let grid = [shares, heads.query as usize, rows.count];
+        let shape = Shape { grid, block: ATTEND_THREADS, cluster: shares, ..Shape::OVERLAPPING };
         let layer = layer as i32;
         stream.launch(self.attend, shape, args![qkv, format, out, rows.ptr, layer, *heads])
     }
@@ -462,7 +542,7 @@ impl Kernels {
         let (count, layer) = (rows.count as i32, layer as i32);
         stream.launch(
             kernel,
-            Shape { grid, block: 256, shared_bytes, overlaps: false },
+            Shape { grid, block: 256, shared_bytes, ..Shape::PLAIN },
             args![qkv, out, rows.ptr, count, layer, *heads],
         )
     }
@@ -482,7 +562,7 @@ impl Kernels {
         context: usize,
     ) -> Result<(), EngineError> {
         let grid = [heads.query as usize, rows.count, 1];
-        let shape = Shape { grid, block: 256, shared_bytes: 0, overlaps: true };
+        let shape = Shape { grid, block: 256, ..Shape::OVERLAPPING };
         let (layer, context) = (layer as i32, context as i32);
         stream.launch(
             self.attend_eager,

@@ -37,6 +37,8 @@ use crate::weights::{Checkpoint, WeightSource};
 
 /// Steps whose ids the host has room for; two are on their way at most.
 const RING: usize = 4;
+/// Rows of a chunk from which on the last layer is worth skipping for all but the last of each sequence.
+const SKIP_ROWS: usize = 64;
 /// What the device writes where a row's logits hold NaN.
 const NO_ID: u32 = u32::MAX;
 
@@ -115,7 +117,7 @@ impl Engine for CudaEngine {
             let gpu = Arc::clone(&gpu);
             std::thread::spawn(move || gpu.make_current().and_then(|()| Handle::new()))
         };
-        let kernels = Kernels::load(format, kv, plan.config.head_dim)?;
+        let kernels = Kernels::load(&gpu, format, kv, plan.config.head_dim)?;
         // Before the weights: a workspace that does not fit should not cost a load.
         let space = Workspace::new(&gpu, plan)?;
         let weights = Weights::new(&gpu, plan, format)?;
@@ -421,12 +423,26 @@ impl CudaEngine {
             self.model.stream.upload(place, bytemuck::cast_slice(&rows))?;
             let (rows, residual) = (Rows { ptr: place, count: rows.len() }, self.model.space.residual.ptr());
             self.model.embed(rows, residual)?;
+            // Of the last layer only keys and values of most rows are ever read.
+            let last_layer = self.plan.config.num_hidden_layers - 1;
+            let skips = rows.count > SKIP_ROWS;
             for index in 0..self.plan.config.num_hidden_layers {
-                self.model.layer(index, residual, rows, &segments)?;
+                if skips && index == last_layer {
+                    self.model.append(index, residual, rows)?;
+                } else {
+                    self.model.layer(index, residual, rows, &segments)?;
+                }
             }
             for (index, row) in ends {
                 let last = self.model.space.last.ptr().at(index * row_bytes);
                 self.model.stream.copy(last, residual.at(row * row_bytes), row_bytes)?;
+                if skips {
+                    let sequence =
+                        self.sequences.get(&ids[index]).ok_or(EngineError::UnknownSequence(ids[index]))?;
+                    let described = [sequence.row(sequence.len - 1)];
+                    self.model.stream.upload(place, bytemuck::cast_slice(&described))?;
+                    self.model.layer(last_layer, last, Rows { ptr: place, count: 1 }, &[])?;
+                }
             }
         }
         self.place(ids, 1)?;

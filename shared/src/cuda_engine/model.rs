@@ -2,7 +2,7 @@
 
 use super::driver::{Graph, Ptr, Stream};
 use super::gemm::Gemm;
-use super::kernels::{Format, Heads, Kernels, Matrix, Norm, Rows, Use};
+use super::kernels::{Format, Heads, Kernels, Matrix, Norm, Product, Row, Rows, Use};
 use super::weights::{Layer, Weights};
 use super::workspace::Workspace;
 use crate::engine::{Attention, EngineError};
@@ -12,6 +12,17 @@ use crate::engine::{Attention, EngineError};
 pub(super) struct Segment {
     pub(super) first: usize,
     pub(super) rows: usize,
+}
+
+/// How rows go through the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    /// Each reads every weight.
+    Each,
+    /// Every weight is read once, by our own kernels.
+    Few,
+    /// By cuBLASLt.
+    Many,
 }
 
 /// Fewest rows of a segment that fill a tile of the tensor cores well enough.
@@ -37,12 +48,15 @@ impl Model {
         self.weights.format.activations()
     }
 
-    /// Most rows for which reading the weights once for each row is fastest.
-    pub(super) fn few_rows(&self) -> usize {
+    /// How as many rows go through the model.
+    fn path(&self, rows: usize) -> Path {
+        let widths = [self.hidden, self.intermediate, self.heads.query_width()];
         match self.weights.format {
             // Widening a quantised weight for a product costs what reading it several times does.
-            Format::Q8_0 | Format::Q4_0 | Format::Fp8 => 4,
-            _ => 1,
+            Format::Q8_0 | Format::Q4_0 | Format::Fp8 if rows <= 4 => Path::Each,
+            _ if rows == 1 => Path::Each,
+            _ if self.kernels.takes_few(rows, widths) => Path::Few,
+            _ => Path::Many,
         }
     }
 
@@ -60,23 +74,54 @@ impl Model {
         segments: &[Segment],
     ) -> Result<(), EngineError> {
         let layer = self.weights.layers[index];
-        if rows.count <= self.few_rows() {
-            self.few(index, &layer, residual, rows)
-        } else {
-            self.many(index, &layer, residual, rows, segments)
+        match self.path(rows.count) {
+            Path::Many => self.many(index, &layer, residual, rows, segments),
+            path => self.few(index, &layer, residual, rows, segments, path == Path::Each),
         }
     }
 
-    fn few(&self, index: usize, layer: &Layer, residual: Ptr, rows: Rows) -> Result<(), EngineError> {
+    /// Rows for which the weights are what takes time: each read once (`is_each`: once for each row).
+    fn few(
+        &self,
+        index: usize,
+        layer: &Layer,
+        residual: Ptr,
+        rows: Rows,
+        segments: &[Segment],
+        is_each: bool,
+    ) -> Result<(), EngineError> {
         let (projected, mixed) = (self.space.projected.ptr(), self.space.mixed.ptr());
-        let gemv = |purpose, weight, x, norm, out| {
-            self.kernels.gemv(&self.stream, purpose, weight, x, norm, out, rows, &self.heads, index)
+        let product = |purpose, weight, x, norm, out| {
+            self.product_of_few(purpose, weight, x, norm, out, rows, index, is_each)
         };
-        gemv(Use::Qkv, &layer.qkv, residual, Some(layer.input_norm), projected)?;
-        self.attend(index, rows, &[])?;
-        gemv(Use::Add, &layer.o, mixed, None, residual)?;
-        gemv(Use::Gated, &layer.gate_up, residual, Some(layer.post_attention_norm), mixed)?;
-        gemv(Use::Add, &layer.down, mixed, None, residual)
+        product(Use::Qkv, &layer.qkv, residual, Some(layer.input_norm), projected)?;
+        self.attend(index, rows, segments)?;
+        product(Use::Add, &layer.o, mixed, None, residual)?;
+        product(Use::Gated, &layer.gate_up, residual, Some(layer.post_attention_norm), mixed)?;
+        product(Use::Add, &layer.down, mixed, None, residual)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a product, its rows and which kernel")]
+    fn product_of_few(
+        &self,
+        purpose: Use,
+        weight: &Matrix,
+        x: Ptr,
+        norm: Option<Norm>,
+        out: Ptr,
+        rows: Rows,
+        layer: usize,
+        is_each: bool,
+    ) -> Result<(), EngineError> {
+        let product = Product { purpose, weight, x, norm, out, rows, heads: &self.heads, layer };
+        if is_each {
+            return self.kernels.gemv(&self.stream, &product);
+        }
+        let Some(norm) = norm else { return self.kernels.few(&self.stream, &product) };
+        // All blocks of a product read its rows: they are normed once, not by each.
+        let normed = self.space.normed.ptr();
+        self.norm(x, norm, normed, rows.count)?;
+        self.kernels.few(&self.stream, &Product { x: normed, norm: None, ..product })
     }
 
     fn many(
@@ -99,6 +144,15 @@ impl Model {
         self.product(&layer.gate_up, normed, projected, count, act, false)?;
         self.kernels.silu_mul(&self.stream, projected, mixed, [count, self.intermediate])?;
         self.product(&layer.down, mixed, residual, count, Format::F32, true)
+    }
+
+    /// The keys and values of a layer alone, of rows of the residual stream.
+    pub(super) fn append(&mut self, index: usize, residual: Ptr, rows: Rows) -> Result<(), EngineError> {
+        let layer = self.weights.layers[index];
+        let (normed, projected, act) = (self.space.normed.ptr(), self.space.projected.ptr(), self.act());
+        self.norm(residual, layer.input_norm, normed, rows.count)?;
+        self.product(&layer.qkv, normed, projected, rows.count, act, false)?;
+        self.kernels.rotate_append(&self.stream, projected, act, rows, index, &self.heads)
     }
 
     fn norm(&self, x: Ptr, norm: Norm, out: Ptr, rows: usize) -> Result<(), EngineError> {
@@ -131,10 +185,7 @@ impl Model {
         let act = self.act();
         let qkv = |row: usize| space.projected.ptr().at(act.bytes(row * heads.qkv_width()));
         let out = |row: usize| space.mixed.ptr().at(act.bytes(row * heads.query_width()));
-        let part = |first: usize, count: usize| Rows {
-            ptr: rows.ptr.at(first * size_of::<super::kernels::Row>()),
-            count,
-        };
+        let part = |first: usize, count: usize| Rows { ptr: rows.ptr.at(first * size_of::<Row>()), count };
         if self.attention == Attention::Eager {
             let step = space.sizes.score_rows as usize;
             for first in (0..rows.count).step_by(step) {
@@ -171,18 +222,10 @@ impl Model {
     /// The final norm and the head: `rows` rows of the residual stream at `x` to `logits`.
     pub(super) fn logits(&mut self, x: Ptr, rows: Rows) -> Result<(), EngineError> {
         let (head, norm, logits) = (self.weights.head, self.weights.norm, self.space.logits.ptr());
-        if rows.count <= self.few_rows() {
-            return self.kernels.gemv(
-                &self.stream,
-                Use::Logits,
-                &head,
-                x,
-                Some(norm),
-                logits,
-                rows,
-                &self.heads,
-                0,
-            );
+        let path = self.path(rows.count);
+        if path != Path::Many {
+            let is_each = path == Path::Each;
+            return self.product_of_few(Use::Logits, &head, x, Some(norm), logits, rows, 0, is_each);
         }
         let normed = self.space.normed.ptr();
         self.norm(x, norm, normed, rows.count)?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::driver::{Buffer, Gpu};
-use crate::config::RopeScaling;
 use crate::engine::{EngineError, LoadPlan};
 use crate::estimate::cuda_workspace::CudaWorkspace;
 
@@ -25,9 +24,8 @@ pub(super) struct Workspace {
 
 /// What a plan takes.
 pub(super) fn sizes(plan: &LoadPlan) -> CudaWorkspace {
-    let has_long_factors = matches!(plan.config.rope_scaling, RopeScaling::LongRope { .. });
     let (context, batch) = (plan.context as u64, plan.batch as u64);
-    CudaWorkspace::new(&plan.config.decoder(), plan.dtype, plan.attention, has_long_factors, context, batch)
+    CudaWorkspace::new(&plan.config.decoder(), plan.dtype, plan.attention, context, batch)
 }
 
 impl Workspace {

@@ -36,7 +36,7 @@ pub struct CudaWorkspace {
     pub projected: u64,
     /// Mixed values, then the gated MLP, `[rows, max(q, intermediate)]`.
     pub mixed: u64,
-    /// Cosines and sines of every position, f32; twice where there are long factors.
+    /// Cosines and sines of every position, f32, for short and for long factors.
     pub rotary: u64,
     /// Attention scores, `[score rows, heads, context]`, f32; none where they stay on the chip.
     pub scores: u64,
@@ -55,14 +55,7 @@ pub struct CudaWorkspace {
 impl CudaWorkspace {
     /// Sizes for sequences of up to `context` tokens, `batch` of them at once.
     #[must_use]
-    pub fn new(
-        decoder: &Decoder,
-        dtype: DType,
-        attention: Attention,
-        has_long_factors: bool,
-        context: u64,
-        batch: u64,
-    ) -> Self {
+    pub fn new(decoder: &Decoder, dtype: DType, attention: Attention, context: u64, batch: u64) -> Self {
         let widest_of = |width: fn(&Layer) -> usize| decoder.widest(width) as u64;
         let [hidden, vocab] = [decoder.hidden_size, decoder.vocab_size].map(|n| n as u64);
         let intermediate = widest_of(|layer| layer.mlp.active_width());
@@ -88,7 +81,7 @@ impl CudaWorkspace {
             normed: values(rows, hidden, act),
             projected: values(rows, qkv.max(2 * intermediate), act),
             mixed: values(rows, query.max(intermediate), act),
-            rotary: values(context, decoder.rotary_dim as u64, if has_long_factors { 8 } else { 4 }),
+            rotary: values(context, decoder.rotary_dim as u64, 8),
             scores: if is_eager { score_rows.saturating_mul(row_scores) } else { 0 },
             panel: if is_quantized { largest } else { 0 },
             last: values(logit_rows, hidden, 4),
@@ -128,14 +121,14 @@ mod tests {
     #[test]
     fn phi3_mini_by_hand() {
         let decoder = Decoder::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
-        let fused = CudaWorkspace::new(&decoder, DType::Bf16, Attention::Fused, false, 4096, 1);
+        let fused = CudaWorkspace::new(&decoder, DType::Bf16, Attention::Fused, 4096, 1);
         let rows = 2048 * (4 * 3072 + 2 * (3072 + 16384 + 8192));
-        let rest = 4096 * 96 * 4 + 16 * (3072 + 32064) * 4 + (2048 + 1) * 40 + (32 << 20);
+        let rest = 4096 * 96 * 8 + 16 * (3072 + 32064) * 4 + (2048 + 1) * 40 + (32 << 20);
         assert_eq!(fused.bytes(), rows + rest);
-        let eager = CudaWorkspace::new(&decoder, DType::Bf16, Attention::Eager, false, 4096, 1);
+        let eager = CudaWorkspace::new(&decoder, DType::Bf16, Attention::Eager, 4096, 1);
         // A row of scores takes 32 × 4096 × 4 bytes: 128 of them are 64 MiB.
         assert_eq!((eager.score_rows, eager.bytes() - fused.bytes()), (128, 64 << 20));
-        let quantized = CudaWorkspace::new(&decoder, DType::Q8_0, Attention::Fused, false, 4096, 1);
+        let quantized = CudaWorkspace::new(&decoder, DType::Q8_0, Attention::Fused, 4096, 1);
         assert_eq!(quantized.bytes() - fused.bytes(), 32064 * 3072 * 2);
     }
 
@@ -143,9 +136,6 @@ mod tests {
     fn no_size_overflows() {
         let decoder = Decoder::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
         let huge = u64::MAX / 64;
-        assert_eq!(
-            CudaWorkspace::new(&decoder, DType::F32, Attention::Eager, true, huge, 1).bytes(),
-            u64::MAX
-        );
+        assert_eq!(CudaWorkspace::new(&decoder, DType::F32, Attention::Eager, huge, 1).bytes(), u64::MAX);
     }
 }

@@ -5,8 +5,8 @@
 namespace cg = cooperative_groups;
 
 constexpr float LOG2E = 1.4426950408889634f;
-// Blocks that share a head of a row, and warps of each.
-constexpr int SHARES = 8, WARPS = 4;
+// Most blocks that share a head of a row, a cluster of them (one block where rows alone fill the device), and warps of each.
+constexpr int MOST_SHARES = 8, WARPS = 8;
 
 template <class KV> __device__ __forceinline__ void load8(const KV* p, float* v) {
     if (sizeof(KV) == 4) {
@@ -30,35 +30,58 @@ struct Partial {
     float most, sum;
 };
 
-// Joins the partial results of the warps of all blocks of a cluster and writes them out. `mine` holds `dim` values of
-// this warp, not yet divided.
+// Joins the partial results of the warps of all blocks of a cluster and writes them out. `values` holds `dim` values of
+// each warp, not yet divided; the first warp's become those of the block.
 __device__ __forceinline__ void join(Partial* partial, float* values, int dim, void* out, int format, size_t at) {
     auto cluster = cg::this_cluster();
     const int rank = cluster.block_rank();
+    __syncthreads();
+    float most = partial[0].most;
+#pragma unroll
+    for (int w = 1; w < WARPS; w++) most = fmaxf(most, partial[w].most);
+    float sum = 0, scale[WARPS];
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) {
+        scale[w] = exp2_fast(partial[w].most - most);
+        sum += partial[w].sum * scale[w];
+    }
+    for (int i = threadIdx.x; i < dim; i += WARPS * 32) {
+        float value = 0;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) value += values[w * dim + i] * scale[w];
+        values[i] = value;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) partial[0] = {most, sum};
     cluster.sync();
     // Each block writes its part of the head's values.
-    const int part = (dim + SHARES - 1) / SHARES;
+    const int shares = cluster.num_blocks(), part = (dim + shares - 1) / shares;
     const int i = rank * part + threadIdx.x;
     if (threadIdx.x < part && i < dim) {
-        float most = -INFINITY;
-        for (int s = 0; s < SHARES; s++)
-            for (int w = 0; w < WARPS; w++) most = fmaxf(most, cluster.map_shared_rank(partial, s)[w].most);
-        float sum = 0, value = 0;
-        for (int s = 0; s < SHARES; s++) {
-            const Partial* there = cluster.map_shared_rank(partial, s);
-            const float* theirs = cluster.map_shared_rank(values, s);
-            for (int w = 0; w < WARPS; w++) {
-                float scale = exp2f(there[w].most - most);
-                sum += there[w].sum * scale;
-                value += theirs[w * dim + i] * scale;
+        Partial theirs[MOST_SHARES];
+        float value[MOST_SHARES], most = -1e30f, sum = 0, total = 0;
+#pragma unroll
+        for (int s = 0; s < MOST_SHARES; s++) {
+            theirs[s] = {-1e30f, 0};
+            value[s] = 0;
+            if (s < shares) {
+                theirs[s] = *cluster.map_shared_rank(partial, s);
+                value[s] = *cluster.map_shared_rank(values + i, s);
             }
+            most = fmaxf(most, theirs[s].most);
         }
-        store_as(out, format, at + i, value / sum);
+#pragma unroll
+        for (int s = 0; s < MOST_SHARES; s++) {
+            const float scale = exp2_fast(theirs[s].most - most);
+            sum += theirs[s].sum * scale;
+            total += value[s] * scale;
+        }
+        store_as(out, format, at + i, total / sum);
     }
     cluster.sync();
 }
 
-// A head of a row on a cluster of SHARES blocks, each with an equal share of the visible keys; four lanes a key, each
+// A head of a row on a cluster of blocks, each with an equal share of the visible keys; four lanes a key, each
 // with CHUNKS times eight of its values.
 template <class KV, int CHUNKS>
 __device__ __forceinline__ void attend(const void* qkv, int format, void* out, const Row* rows, int layer, const Heads& h) {
@@ -71,7 +94,7 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
     wait_for_earlier();
     const Row row = rows[blockIdx.z];
     const int first = first_visible(row, h), visible = row.position + 1 - first;
-    const int each = (visible + SHARES - 1) / SHARES;
+    const int each = (visible + (int)gridDim.x - 1) / (int)gridDim.x;
     const int start = first + share * each, end = min(start + each, first + visible);
     const int kv_head = head / (h.query / h.key_value);
     const KV* keys = (const KV*)cached(row, h, layer, 0, kv_head);
@@ -102,7 +125,7 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
         score += __shfl_xor_sync(~0u, score, 1);
         score += __shfl_xor_sync(~0u, score, 2);
         if (there) {
-            const float now = fmaxf(most, score), keep = exp2f(most - now), p = exp2f(score - now);
+            const float now = fmaxf(most, score), keep = exp2_fast(most - now), p = exp2_fast(score - now);
             sum = sum * keep + p;
 #pragma unroll
             for (int i = 0; i < CHUNKS * 8; i++) acc[i] = fmaf(p, v[i], acc[i] * keep);
@@ -113,7 +136,7 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
     const float all = fmaxf(most, __shfl_xor_sync(~0u, most, 4));
     float top = fmaxf(all, __shfl_xor_sync(~0u, all, 8));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 16));
-    const float keep = most == -INFINITY ? 0 : exp2f(most - top);
+    const float keep = most == -INFINITY ? 0 : exp2_fast(most - top);
     sum *= keep;
 #pragma unroll
     for (int o = 4; o <= 16; o <<= 1) sum += __shfl_xor_sync(~0u, sum, o);
@@ -132,7 +155,7 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
 }
 
 #define ATTEND(name, KV, chunks)                                                                              \
-    extern "C" __global__ void __cluster_dims__(SHARES, 1, 1) __launch_bounds__(WARPS * 32)                   \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32)                   \
         attend_##name(const void* qkv, int format, void* out, const Row* rows, int layer,                     \
                       const __grid_constant__ Heads h) {                                                      \
         attend<KV, chunks>(qkv, format, out, rows, layer, h);                                                 \
@@ -151,7 +174,7 @@ ATTEND(fp8_96, fp8, 3)
 ATTEND(fp8_128, fp8, 4)
 
 // The same for any head up to 256 wide and any format: a warp a key, lanes across the head.
-extern "C" __global__ void __cluster_dims__(SHARES, 1, 1) __launch_bounds__(WARPS * 32)
+extern "C" __global__ void __launch_bounds__(WARPS * 32)
     attend_any(const void* qkv, int format, void* out, const Row* rows, int layer, const __grid_constant__ Heads h) {
     __shared__ Partial partial[WARPS];
     __shared__ float values[WARPS * 256];
@@ -160,7 +183,7 @@ extern "C" __global__ void __cluster_dims__(SHARES, 1, 1) __launch_bounds__(WARP
     wait_for_earlier();
     const Row row = rows[blockIdx.z];
     const int first = first_visible(row, h), visible = row.position + 1 - first;
-    const int each = (visible + SHARES - 1) / SHARES;
+    const int each = (visible + (int)gridDim.x - 1) / (int)gridDim.x;
     const int start = first + share * each, end = min(start + each, first + visible);
     const int kv_head = head / (h.query / h.key_value);
     const void* keys = cached(row, h, layer, 0, kv_head);
@@ -178,7 +201,7 @@ extern "C" __global__ void __cluster_dims__(SHARES, 1, 1) __launch_bounds__(WARP
         for (int i = 0; i < 8; i++)
             if (i * 32 + lane < h.dim) score += q[i] * load_as(keys, h.kv_format, (size_t)key * h.dim + i * 32 + lane);
         score = warp_sum(score);
-        const float now = fmaxf(most, score), keep = exp2f(most - now), p = exp2f(score - now);
+        const float now = fmaxf(most, score), keep = exp2_fast(most - now), p = exp2_fast(score - now);
         sum = sum * keep + p;
         for (int i = 0; i < 8; i++)
             if (i * 32 + lane < h.dim)

@@ -116,3 +116,9 @@ __device__ __forceinline__ uint4 load_stream(const void* p) {
                  : "l"(p));
     return r;
 }
+
+__device__ __forceinline__ float exp2_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0,%1;" : "=f"(y) : "f"(x));
+    return y;
+}

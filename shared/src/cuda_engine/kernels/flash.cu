@@ -127,14 +127,14 @@ __device__ __forceinline__ void flash(const T* qkv, T* out, const Row* rows, int
             now = fmaxf(now, __shfl_xor_sync(~0u, now, 2));
             // A tile may hide all its keys from a row.
             const float base = now == -INFINITY ? 0 : now * scale;
-            const float keep = exp2f(most[half] * scale - base);
+            const float keep = exp2_fast(most[half] * scale - base);
             most[half] = now;
             sum[half] *= keep;
 #pragma unroll
             for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
                 for (int i = half * 2; i < half * 2 + 2; i++) {
-                    s[n][i] = exp2f(fmaf(s[n][i], scale, -base));
+                    s[n][i] = exp2_fast(fmaf(s[n][i], scale, -base));
                     sum[half] += s[n][i];
                 }
 #pragma unroll
@@ -169,7 +169,7 @@ __device__ __forceinline__ void flash(const T* qkv, T* out, const Row* rows, int
 }
 
 #define FLASH(name, T, dim)                                                                             \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32)                                            \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, dim <= 96 ? 2 : 1)                         \
         flash_##name(const T* qkv, T* out, const Row* rows, int count, int layer, const __grid_constant__ Heads h) { \
         flash<T, dim>(qkv, out, rows, count, layer, h);                                                 \
     }

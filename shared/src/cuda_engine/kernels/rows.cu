@@ -1,6 +1,37 @@
 // Steps that treat every row alike, for many rows at once.
 #include "common.cuh"
 
+// Four neighbouring values, the `quad`th four, of a plain format.
+__device__ __forceinline__ float4 four_at(const void* p, int format, size_t quad) {
+    if (format == F32) return ((const float4*)p)[quad];
+    if (format == FP8) {
+        const uchar4 raw = ((const uchar4*)p)[quad];
+        const fp8* v = (const fp8*)&raw;
+        return make_float4(to_f32(v[0]), to_f32(v[1]), to_f32(v[2]), to_f32(v[3]));
+    }
+    const uint2 raw = ((const uint2*)p)[quad];
+    if (format == BF16) {
+        const bf16* v = (const bf16*)&raw;
+        return make_float4(to_f32(v[0]), to_f32(v[1]), to_f32(v[2]), to_f32(v[3]));
+    }
+    const f16* v = (const f16*)&raw;
+    return make_float4(to_f32(v[0]), to_f32(v[1]), to_f32(v[2]), to_f32(v[3]));
+}
+__device__ __forceinline__ void put_four(void* p, int format, size_t quad, float4 f) {
+    if (format == F32) {
+        ((float4*)p)[quad] = f;
+    } else if (format == FP8) {
+        alignas(4) const fp8 v[4] = {from_f32<fp8>(f.x), from_f32<fp8>(f.y), from_f32<fp8>(f.z), from_f32<fp8>(f.w)};
+        ((uint32_t*)p)[quad] = *(const uint32_t*)v;
+    } else if (format == BF16) {
+        alignas(8) const bf16 v[4] = {from_f32<bf16>(f.x), from_f32<bf16>(f.y), from_f32<bf16>(f.z), from_f32<bf16>(f.w)};
+        ((uint2*)p)[quad] = *(const uint2*)v;
+    } else {
+        alignas(8) const f16 v[4] = {from_f32<f16>(f.x), from_f32<f16>(f.y), from_f32<f16>(f.z), from_f32<f16>(f.w)};
+        ((uint2*)p)[quad] = *(const uint2*)v;
+    }
+}
+
 struct Matrix {
     const void* values;
     const void* scales;  // f16 a block of 32 (q8_0, q4_0), f32 a row (fp8)
@@ -35,47 +66,79 @@ extern "C" __global__ void embed(const __grid_constant__ Matrix table, const Row
 }
 
 // out[row] = norm(x[row]) · weight, in `format`; a block a row.
-extern "C" __global__ void rms_norm(const float* x, const void* weight, int weight_format, void* out, int format,
-                                    int width, float eps) {
+extern "C" __global__ void __launch_bounds__(512) rms_norm(const float* x, const void* weight, int weight_format, void* out,
+                                                           int format, int width, float eps) {
     __shared__ float shared[32];
+    let_next_start();
+    wait_for_earlier();
     x += (size_t)blockIdx.x * width;
+    constexpr int HELD = 4;  // quads of a thread that stay in registers
+    const int quads = width % 4 ? 0 : min(width / 4, HELD * (int)blockDim.x);
+    float4 held[HELD];
     float squares = 0;
-    for (int i = threadIdx.x; i < width; i += blockDim.x) squares += x[i] * x[i];
-    float scale = rsqrtf(block_sum(squares, shared) / width + eps);
-    for (int i = threadIdx.x; i < width; i += blockDim.x)
-        store_as(out, format, (size_t)blockIdx.x * width + i, x[i] * scale * load_as(weight, weight_format, i));
+#pragma unroll
+    for (int u = 0; u < HELD; u++) {
+        const int quad = threadIdx.x + u * blockDim.x;
+        held[u] = quad < quads ? ((const float4*)x)[quad] : make_float4(0, 0, 0, 0);
+        squares += held[u].x * held[u].x + held[u].y * held[u].y + held[u].z * held[u].z + held[u].w * held[u].w;
+    }
+    for (int i = quads * 4 + threadIdx.x; i < width; i += blockDim.x) squares += x[i] * x[i];
+    const float scale = rsqrtf(block_sum(squares, shared) / width + eps);
+    const size_t at = (size_t)blockIdx.x * width;
+#pragma unroll
+    for (int u = 0; u < HELD; u++) {
+        const int quad = threadIdx.x + u * blockDim.x;
+        if (quad >= quads) continue;
+        const float4 v = held[u], g = four_at(weight, weight_format, quad);
+        put_four(out, format, at / 4 + quad,
+                 make_float4(v.x * scale * g.x, v.y * scale * g.y, v.z * scale * g.z, v.w * scale * g.w));
+    }
+    for (int i = quads * 4 + threadIdx.x; i < width; i += blockDim.x)
+        store_as(out, format, at + i, x[i] * scale * load_as(weight, weight_format, i));
 }
 
 // Rotates the queries of rows [q | k | v] in place and appends their keys and values to the caches; a block a row.
-extern "C" __global__ void rotate_append(void* qkv, int format, const Row* rows, int layer,
-                                         const __grid_constant__ Heads h) {
+extern "C" __global__ void __launch_bounds__(256) rotate_append(void* qkv, int format, const Row* rows, int layer,
+                                                                const __grid_constant__ Heads h) {
     const Row row = rows[blockIdx.x];
     const int width = (h.query + 2 * h.key_value) * h.dim;
     qkv = (char*)qkv + (size_t)blockIdx.x * width * format_bytes(format);
     const float* table = (row.is_long ? h.rope_long : h.rope_short) + (size_t)row.position * 2 * h.half;
-    const int rotating = (h.query + h.key_value) * h.half;
-    auto put = [&](int i, float value) {
-        int head = i / h.dim, at = i % h.dim;
-        if (head < h.query) {
-            store_as(qkv, format, i, value);
-        } else {
-            int part = head >= h.query + h.key_value;
-            char* cache = cached(row, h, layer, part, head - h.query - part * h.key_value);
-            store_as(cache, h.kv_format, (size_t)row.position * h.dim + at, value);
+    // Four values at a time where that divides everything.
+    const int step = h.dim % 4 == 0 && h.half % 4 == 0 ? 4 : 1;
+    auto put = [&](int i, float4 v) {
+        const int head = i / h.dim, at = i % h.dim;
+        void* to = qkv;
+        size_t place = i;
+        int kind = format;
+        if (head >= h.query) {
+            const int part = head >= h.query + h.key_value;
+            to = cached(row, h, layer, part, head - h.query - part * h.key_value);
+            place = (size_t)row.position * h.dim + at;
+            kind = h.kv_format;
         }
+        if (step == 4) put_four(to, kind, place / 4, v);
+        else store_as(to, kind, place, v.x);
     };
+    auto get = [&](int i) {
+        return step == 4 ? four_at(qkv, format, i / 4) : make_float4(load_as(qkv, format, i), 0, 0, 0);
+    };
+    auto turn = [&](int i) { return step == 4 ? ((const float4*)table)[i / 4] : make_float4(table[i], 0, 0, 0); };
+    const int rotating = (h.query + h.key_value) * h.half / step;
     for (int i = threadIdx.x; i < rotating; i += blockDim.x) {
-        int pair = i % h.half, first = i / h.half * h.dim + pair;
-        float a = load_as(qkv, format, first), b = load_as(qkv, format, first + h.half);
-        float c = table[pair], s = table[h.half + pair];
-        put(first, a * c - b * s);
-        put(first + h.half, b * c + a * s);
+        const int pair = i * step % h.half, first = i * step / h.half * h.dim + pair;
+        const float4 a = get(first), b = get(first + h.half), c = turn(pair), s = turn(h.half + pair);
+        put(first, make_float4(a.x * c.x - b.x * s.x, a.y * c.y - b.y * s.y, a.z * c.z - b.z * s.z, a.w * c.w - b.w * s.w));
+        put(first + h.half,
+            make_float4(b.x * c.x + a.x * s.x, b.y * c.y + a.y * s.y, b.z * c.z + a.z * s.z, b.w * c.w + a.w * s.w));
     }
-    for (int i = threadIdx.x; i < width; i += blockDim.x) {
-        bool rotated = i < (h.query + h.key_value) * h.dim && i % h.dim < 2 * h.half;
-        bool stays = i < h.query * h.dim;
-        if (!rotated && !stays) put(i, load_as(qkv, format, i));
+    // What is not rotated: queries stay where they are.
+    const int plain = (h.dim - 2 * h.half) / step;
+    for (int i = threadIdx.x; i < h.key_value * plain; i += blockDim.x) {
+        const int at = (h.query + i / plain) * h.dim + 2 * h.half + i % plain * step;
+        put(at, get(at));
     }
+    for (int i = (h.query + h.key_value) * h.dim + threadIdx.x * step; i < width; i += blockDim.x * step) put(i, get(i));
 }
 
 // out = silu(gate) · up of rows [gate | up].
@@ -118,7 +181,7 @@ extern "C" __global__ void count_non_finite(const float* x, size_t len, unsigned
 
 // The largest logit of each row, the first on a tie; a cluster of eight blocks a row. Its id becomes the row's token,
 // the position moves on by `advance`, and the host reads the id from ids[tick % ring][row]; NaN gives u32::MAX.
-extern "C" __global__ void __cluster_dims__(8, 1, 1) __launch_bounds__(512)
+extern "C" __global__ void __launch_bounds__(512)
     argmax(const float* logits, int vocab, Row* rows, uint32_t* ids, int ring, int batch, int advance) {
     namespace cg = cooperative_groups;
     __shared__ float best_value[16];
