@@ -67,7 +67,7 @@ impl LoadPlan {
             split: None,
             budgets: Budgets::new(),
             dtype,
-            kv_dtype: if dtype.is_quantized() { DType::Bf16 } else { dtype },
+            kv_dtype: if dtype.is_float() { dtype } else { DType::Bf16 },
             attention: Attention::Eager,
             context,
             batch: 1,
