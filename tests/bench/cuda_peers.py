@@ -56,13 +56,15 @@ def steps(model, past, token, count):
 @torch.inference_mode()
 def compiled(model, count=128):
     forward = torch.compile(model.forward, mode="reduce-overhead", fullgraph=True)
+    cache = StaticCache(config=model.config, max_cache_len=256)
     times = []
     for _ in range(4):
-        cache = StaticCache(config=model.config, max_cache_len=256)
-        out = model(input_ids=prompt(model, 10), past_key_values=cache, use_cache=True)
+        cache.reset()
+        places = torch.arange(10, device="cuda")
+        out = model(input_ids=prompt(model, 10), past_key_values=cache, use_cache=True, cache_position=places)
         token, at = out.logits[:, -1].argmax(-1, keepdim=True), torch.tensor([10], device="cuda")
 
-        def run(token=token, at=at, cache=cache):
+        def run(token=token, at=at):
             for _ in range(count):
                 torch.compiler.cudagraph_mark_step_begin()
                 out = forward(input_ids=token, past_key_values=cache, use_cache=True, cache_position=at)
