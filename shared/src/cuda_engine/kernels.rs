@@ -12,8 +12,9 @@ const FEW: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/few.fatbin"));
 const ATTENTION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin"));
 const FLASH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/flash.fatbin"));
 
-/// Most shared memory of a block on compute capability 9.0.
+/// Most shared memory of a block on compute capability 9.0, and what a kernel of `gemv.cu` takes of it for itself.
 const SHARED_BYTES: usize = 227 << 10;
+const STATIC_BYTES: usize = 4 << 10;
 /// Most rows that a product of `few.cu` takes, and what its rows must be a multiple of.
 const FEW_ROWS: usize = 32;
 const FEW_COLUMNS: usize = 32;
@@ -28,7 +29,7 @@ const FLASH_KEYS: usize = 64;
 /// Widest head of the kernels that take any.
 pub(super) const WIDEST_HEAD: usize = 256;
 /// Longest row of a weight: it is held in shared memory as f32.
-pub(super) const LONGEST_ROW: usize = SHARED_BYTES / 4 - 1024;
+pub(super) const LONGEST_ROW: usize = (SHARED_BYTES - STATIC_BYTES) / 4;
 
 /// A number format, by the number that kernels know it by (`common.cuh`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -300,8 +301,9 @@ impl Kernels {
         } else {
             None
         };
-        let gemv =
-            |suffix: &str| gemv.kernel(&format!("gemv_{}_{suffix}", word(weights)), SHARED_BYTES - 1024);
+        let gemv = |suffix: &str| {
+            gemv.kernel(&format!("gemv_{}_{suffix}", word(weights)), SHARED_BYTES - STATIC_BYTES)
+        };
         Ok(Self {
             processors: gpu.processors,
             embed: plain("embed")?,
