@@ -132,7 +132,8 @@ fn loads_can_be_cancelled_and_leave_nothing_behind() {
         "num_key_value_heads": 4}));
     let mut random = Random::new();
     let stored = checkpoint(&config, &mut random, 0.05, |_, _, _| {});
-    let plan = plan(&config, DType::Bf16, Attention::Fused, 200);
+    let device = "cuda:0".parse().expect("a device");
+    let plan = LoadPlan { device, ..plan(&config, DType::Bf16, Attention::Fused, 200) };
     let tokens = random.tokens(20, config.vocab_size);
     let mut first = cuda(&stored, &plan);
     let expected = full(&mut first, &tokens);
