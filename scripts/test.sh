@@ -76,7 +76,7 @@ test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --e
 test_wasm_tests() {
   export WASM_BINDGEN_TEST_WEBDRIVER_JSON=$PWD/scripts/webdriver.json WASM_BINDGEN_USE_BROWSER=1
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
-  counted wasm-phi3 wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer --test browser
+  counted wasm-phi3 wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer,wgpu --test browser
   counted wasm-app wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p app
 }
 

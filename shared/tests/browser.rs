@@ -102,13 +102,39 @@ fn the_clock_runs() {
 /// the run crosses the window, and then the length from which the long factors hold.
 #[cfg(feature = "candle")]
 #[wasm_bindgen_test]
-async fn the_engine_generates_what_it_does_on_the_host() {
+async fn the_cpu_generates_what_it_does_on_the_host() {
+    use phi3::candle_engine::CandleEngine;
+    use phi3::engine::Attention;
+
+    let found = greedy::<CandleEngine>("cpu", Attention::Eager).await;
+    found.expect("loads and generates");
+}
+
+/// The same through WebGPU, which `scripts/webdriver.json` asks for in software.
+#[cfg(feature = "wgpu")]
+#[wasm_bindgen_test]
+async fn webgpu_generates_what_the_host_does() {
+    use phi3::engine::{Attention, Engine as _};
+    use phi3::wgpu_engine::WgpuEngine;
+
+    let devices = WgpuEngine::devices().await.expect("the browser grants an adapter");
+    assert_eq!(devices[0].device.to_string(), "wgpu:0");
+    for attention in [Attention::Fused, Attention::Eager] {
+        greedy::<WgpuEngine>("wgpu:0", attention).await.expect("loads and generates");
+    }
+}
+
+/// Runs the golden case and holds its ids against Hugging Face's.
+#[cfg(any(feature = "candle", feature = "wgpu"))]
+async fn greedy<E: phi3::engine::Engine>(
+    device: &str,
+    attention: phi3::engine::Attention,
+) -> Result<(), phi3::engine::EngineError> {
     use std::ops::ControlFlow;
 
-    use phi3::candle_engine::CandleEngine;
     use phi3::config::{Fields, ModelConfig};
     use phi3::dtype::DType;
-    use phi3::engine::{Engine as _, LoadPlan, Sampling, SequenceId};
+    use phi3::engine::{LoadPlan, Sampling, SequenceId};
     use phi3::generate::{Request, generate};
     use phi3::weights::{BytesSource, Checkpoint};
     use serde_json::Value;
@@ -122,21 +148,22 @@ async fn the_engine_generates_what_it_does_on_the_host() {
     };
     let (prompt, expected) = (ids("/greedy/prompt"), ids("/greedy/ids"));
     let fields = Fields::from_map(case["config"].as_object().expect("a config").clone());
-    let plan = LoadPlan::new(
-        ModelConfig::from_fields(&fields).expect("a phi3 config"),
-        DType::F32,
-        prompt.len() + expected.len(),
-    );
+    let config = ModelConfig::from_fields(&fields).expect("a phi3 config");
+    let plan = LoadPlan {
+        device: device.parse().expect("a device"),
+        attention,
+        ..LoadPlan::new(config, DType::F32, prompt.len() + expected.len())
+    };
     let file = ("model.safetensors".to_owned(), BytesSource(WEIGHTS));
     let checkpoint = Checkpoint::from_safetensors(vec![file]).await.expect("a checkpoint");
-    let load = CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(())).await;
-    let mut engine = load.expect("loads");
+    let mut engine = E::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(())).await?;
     let request = Request {
         prompt: &prompt,
         max_new_tokens: expected.len(),
         stop_ids: &[],
         sampling: Sampling::GREEDY,
     };
-    let run = generate(&mut engine, SequenceId(0), &request, &mut |_| ControlFlow::Continue(())).await;
-    assert_eq!(run.expect("generates").ids, expected);
+    let run = generate(&mut engine, SequenceId(0), &request, &mut |_| ControlFlow::Continue(())).await?;
+    assert_eq!(run.ids, expected, "{device} {attention:?}");
+    Ok(())
 }

@@ -92,8 +92,11 @@ fn greedy_ids_of_some_cases() {
         let new = case.number("/greedy/max_new") as usize;
         let stop =
             if case.json["greedy"]["stop"] == "eos" { case.config.eos_token_ids.clone() } else { Vec::new() };
-        let plan =
-            LoadPlan { attention: Attention::Fused, ..plan(&case.config, DType::F32, prompt.len() + new) };
+        let plan = LoadPlan {
+            attention: Attention::Fused,
+            device: device(),
+            ..plan(&case.config, DType::F32, prompt.len() + new)
+        };
         let found = greedy(&mut load(&case, &plan), &prompt, new, &stop);
         assert_eq!(found.ids, expected, "{}", case.name);
     }
