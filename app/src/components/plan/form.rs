@@ -125,7 +125,7 @@ fn Input(plan: Plan, knob: &'static Knob, id: String, value: Memo<(Option<Value>
     }
     let default_words = text::plan::left(knob.default);
     let option = move |json: &'static str| {
-        let is_it = move || as_own().is_some_and(|own| own.to_string() == json);
+        let is_it = move || as_own().map(|own| own.to_string()).as_deref() == Some(json);
         view! { <option value=json prop:selected=is_it>{json.trim_matches('"')}</option> }
     };
     // A value that is written but not in the list, such as a map of modules.
