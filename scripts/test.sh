@@ -100,6 +100,9 @@ test_e2e() {
 soak() {
   PROPTEST_CASES=${PROPTEST_CASES:-200000} \
     counted soak cargo nextest run --locked --profile soak -p phi3 -E 'binary(hostile)'
+  # Servers killed, models loaded and unloaded, as often as it takes to see a leak.
+  PREFLIGHT_KILLS=${PREFLIGHT_KILLS:-200} PREFLIGHT_CYCLES=${PREFLIGHT_CYCLES:-1000} \
+    counted soak-server cargo nextest run --locked --profile soak -p tests -E 'test(crashes)'
 }
 
 # Every fuzz target, one after the other, for FUZZ_SECONDS each. Inputs that are new stay with the build.

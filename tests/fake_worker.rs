@@ -1,5 +1,6 @@
 //! A worker that obeys a script instead of loading models: how the server takes hangs, deaths and lies.
-//! Its one argument names the fault; without it, it would be a worker that loads nothing.
+//! Its one argument names the fault. `good` has none: it says all that a worker says, and loads nothing; `deaf` does so
+//! until it has loaded.
 
 use std::io::{self, Write as _};
 use std::process;
@@ -7,6 +8,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use phi3::api::worker::{self, Message, PROTOCOL_VERSION, Request};
+use serde_json::{Value, json};
 
 fn main() {
     let fault = std::env::args().nth(1).unwrap_or_default();
@@ -15,6 +17,9 @@ fn main() {
         "stranger" => write(b"hello, I am a shell\n"),
         "future" => say(&Message::Hello { protocol: PROTOCOL_VERSION + 1, build: "9.9.9".to_owned() }),
         _ => say(&Message::Hello { protocol: PROTOCOL_VERSION, build: "fake".to_owned() }),
+    }
+    if ["good", "deaf"].contains(&fault.as_str()) {
+        return pretend(fault == "deaf");
     }
     let Ok(Some(_load)) = worker::read::<Request>(&mut io::stdin().lock()) else { return };
     match fault.as_str() {
@@ -46,6 +51,53 @@ fn main() {
         _ => {}
     }
     hang();
+}
+
+/// Answers as a worker does.
+fn pretend(is_deaf: bool) {
+    let memory = json!({
+        "weights_bytes": 1, "kv_cache_bytes": 2, "activation_bytes": 3, "overhead_bytes": 4, "total_bytes": 10,
+    });
+    let memory = json!({ "predicted": memory, "measured": memory });
+    while let Ok(Some(request)) = worker::read::<Request>(&mut io::stdin().lock()) {
+        match request {
+            Request::Load(_) => {
+                for done in 1..=3 {
+                    tell(
+                        &json!({ "type": "progress", "stage": "weights", "done_bytes": done, "total_bytes": 3 }),
+                    );
+                    sleep(Duration::from_millis(2));
+                }
+                let engine = json!({ "engine": "fake", "device": "cpu", "dtype": "f32", "threads": 1 });
+                tell(&json!({
+                    "type": "loaded", "engine": engine, "load_ms": 6.0, "params_total": 1, "context": 4096,
+                    "memory": memory,
+                }));
+                if is_deaf {
+                    hang();
+                }
+            }
+            Request::Validate(_) => {
+                for id in 1..=3 {
+                    say(&Message::Token { id, text: "a".to_owned() });
+                    sleep(Duration::from_millis(1));
+                }
+                tell(&json!({
+                    "type": "report", "device": "cpu", "dtype": "f32", "prompt_tokens": [1],
+                    "generated_tokens": [1, 2, 3], "text": "aaa", "stop_reason": "length", "load_ms": 6.0,
+                    "ttft_ms": 1.0, "prefill_tokens_per_s": 1.0, "decode_tokens_per_s": 1.0, "nan_count": 0,
+                    "inf_count": 0, "memory": memory, "probes": [], "verdict": "pass", "reason": "pretended",
+                }));
+            }
+            Request::Shutdown => return,
+            _ => say(&Message::Done),
+        }
+    }
+}
+
+/// Says a message that is written as JSON; it must be one.
+fn tell(message: &Value) {
+    say(&serde_json::from_value(message.clone()).expect("a message of the protocol"));
 }
 
 fn hang() -> ! {

@@ -89,6 +89,12 @@ impl Hub {
         Subscription { missed, live }
     }
 
+    /// Readers that are there now.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        self.lock().sender.as_ref().map_or(0, broadcast::Sender::receiver_count)
+    }
+
     /// The event that tells a reader to fetch everything anew; resuming after it misses nothing.
     #[must_use]
     pub fn reset(&self) -> Arc<Event> {

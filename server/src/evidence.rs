@@ -52,6 +52,14 @@ pub(crate) async fn facts(store: &Store, path: &Path, compute: bool) -> Vec<File
     facts
 }
 
+/// The files of a model with their hashes, all computed.
+pub(crate) fn hashed(path: &Path) -> io::Result<Vec<FileFact>> {
+    let fact = |stamp: Stamp| {
+        Ok(FileFact { sha256: Some(hash(&stamp.path)?), name: stamp.name, bytes: stamp.bytes })
+    };
+    stamps(path).into_iter().map(fact).collect()
+}
+
 /// What tells a model's files apart from others without reading them: names, lengths, times of change.
 pub(crate) fn identity(path: &Path) -> String {
     let lines = stamps(path).into_iter().map(|stamp| {

@@ -8,6 +8,7 @@
 //!
 //! It opens models through `preflight-files` only, and never computes one: a model lives in a worker process.
 
+pub mod settings;
 pub mod cli;
 pub mod reports;
 pub mod import;
@@ -29,6 +30,7 @@ pub mod ask;
 pub mod loaded;
 pub mod runner;
 pub mod state;
+pub mod metrics;
 pub mod http;
 pub mod serve;
 pub mod error;

@@ -12,10 +12,11 @@ use tokio::net::TcpListener;
 use crate::attempts::Attempts;
 use crate::environment::Host;
 use crate::events::Hub;
-use crate::http;
+use crate::http::{self, Token};
 use crate::launcher::{Launcher, Launchers, Local};
 use crate::ledger::Ledger;
 use crate::loaded::LoadedModels;
+use crate::metrics;
 use crate::registry::{Folders, Registry};
 use crate::runner::Runner;
 use crate::state::AppState;
@@ -38,8 +39,12 @@ pub struct Config {
     pub default_model: Option<PathBuf>,
     /// Folder of the built dashboard; found if not given.
     pub dashboard: Option<PathBuf>,
-    /// Allows an address that others can reach, although there is no authentication.
+    /// Allows an address that others can reach without a token.
     pub insecure_no_auth: bool,
+    /// What requests must carry.
+    pub token: Option<Token>,
+    /// Names that requests may ask for in `Host`, beside those of loopback.
+    pub allowed_hosts: Vec<String>,
     /// Overrides for every load of every model.
     pub load_config: serde_json::Map<String, serde_json::Value>,
     /// Limits on workers.
@@ -62,9 +67,9 @@ impl Server {
     /// An address that is refused or in use, a folder that is not there or is held by another server.
     pub async fn bind(config: Config) -> Result<Self, ErrorObject> {
         let loopback_only = config.listen.ip().is_loopback();
-        if !loopback_only && !config.insecure_no_auth {
+        if !loopback_only && config.token.is_none() && !config.insecure_no_auth {
             let message = format!(
-                "--listen {}: others could reach it, and this build has no authentication; listen on 127.0.0.1, or add --insecure-no-auth",
+                "--listen {}: others could reach it: give a --token-file, listen on 127.0.0.1, or add --insecure-no-auth",
                 config.listen
             );
             return Err(ErrorObject::new("insecure_listen", message));
@@ -87,6 +92,7 @@ impl Server {
             None => DataDir::take_default()?,
         };
         let store = Arc::new(Store::open(data_dir.path()).await?);
+        metrics::install();
         let hub = Arc::new(Hub::new());
         let attempts = Attempts::open(Ledger::new(Arc::clone(&store)), Arc::clone(&hub)).await?;
         let state = AppState {
@@ -98,6 +104,8 @@ impl Server {
             hub,
             dashboard: dashboard.map(Arc::new),
             loopback_only,
+            allowed_hosts: config.allowed_hosts.into(),
+            token: config.token,
         };
         Ok(Self { listener, state, limits: config.limits, data_dir })
     }
@@ -111,10 +119,7 @@ impl Server {
     }
 
     /// Serves until `shutdown` is done; then workers end, streams are told, and open requests get some time.
-    ///
-    /// # Errors
-    /// The listener failed.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let Self { listener, state, limits, data_dir } = self;
         let store = Arc::clone(&state.store);
         let runner = Arc::new(Runner {
@@ -122,6 +127,7 @@ impl Server {
             launchers: Arc::new(FoundLate),
             limits,
             loaded: Arc::clone(&state.loaded),
+            registry: Arc::clone(&state.registry),
         });
         let runner = tokio::spawn(runner.run());
         let ending = tokio_util::sync::CancellationToken::new();
@@ -136,27 +142,23 @@ impl Server {
         };
         // Streams end by the shutdown event, which comes after the last state of every attempt.
         let hub = Arc::clone(&state.hub);
-        let end_streams = tokio::spawn(async move {
+        let mut end_streams = tokio::spawn(async move {
             let ended = runner.await;
             hub.publish(EventKind::Shutdown);
             ended
         });
-        let serving = axum::serve(listener, http::router(state)).with_graceful_shutdown(begin_end);
-        let too_long = async {
-            ending.cancelled().await;
-            tokio::time::sleep(GRACE).await;
-        };
-        let result = tokio::select! {
-            result = serving.into_future() => result,
-            () = too_long => {
-                tracing::warn!("open connections were cut after {GRACE:?}");
-                Ok(())
-            }
-        };
-        end_streams.abort();
+        tokio::spawn(begin_end);
+        let in_order = http::serve(listener, http::router(state), &ending, GRACE).await;
+        if !in_order {
+            tracing::warn!("open connections were cut after {GRACE:?}");
+        }
+        // Nobody may be connected: the ends of attempts are written all the same.
+        if tokio::time::timeout(GRACE, &mut end_streams).await.is_err() {
+            tracing::warn!("workers did not end within {GRACE:?}");
+            end_streams.abort();
+        }
         store.close().await;
         drop(data_dir);
-        result
     }
 }
 

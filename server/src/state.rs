@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::attempts::Attempts;
 use crate::environment::Host;
 use crate::events::Hub;
+use crate::http::Token;
 use crate::loaded::{LoadedModel, LoadedModels};
 use crate::registry::Registry;
 use crate::store::Store;
@@ -29,6 +30,10 @@ pub struct AppState {
     pub dashboard: Option<Arc<PathBuf>>,
     /// Bound to loopback: other names in `Host` are refused.
     pub loopback_only: bool,
+    /// Names that `Host` may have beside those of loopback.
+    pub allowed_hosts: Arc<[String]>,
+    /// What requests must carry; `None` lets everyone in.
+    pub token: Option<Token>,
 }
 
 impl AppState {

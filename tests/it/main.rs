@@ -12,3 +12,5 @@ mod cli;
 mod server;
 
 mod tidy;
+mod faults;
+mod walkthrough;

@@ -243,6 +243,12 @@ impl Attempts {
         &self.ledger
     }
 
+    /// The attempts that go on, loaded models included, oldest first.
+    #[must_use]
+    pub fn going_on(&self) -> Vec<Attempt> {
+        self.lock().open.values().map(|entry| entry.record.attempt.clone()).collect()
+    }
+
     /// Attempts that wait, and those that run (loaded models included).
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {

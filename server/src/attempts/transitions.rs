@@ -10,8 +10,8 @@ use phi3::validate::{Report, Verdict};
 use super::live::Entry;
 use super::{Attempts, TEXT_BYTES, now_ms};
 use crate::ledger::WorkerMark;
-use crate::outcome;
 use crate::store::StoreError;
+use crate::{metrics, outcome};
 
 /// How long to wait before an end that could not be written is written again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -134,6 +134,7 @@ impl Attempts {
             tokio::time::sleep(AGAIN).await;
         }
         self.lock().open.remove(&id);
+        metrics::attempt_ended(&record);
         self.tell(&record.attempt);
         self.tell_positions(&record);
         self.arrived.notify_one();

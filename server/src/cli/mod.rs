@@ -11,6 +11,11 @@ mod synth;
 mod config;
 mod export;
 mod serve;
+mod models;
+mod attempts;
+mod verify;
+mod doctor;
+mod ledger;
 mod link;
 mod ladder;
 mod run;
@@ -48,6 +53,10 @@ enum Command {
     Config(config::Args),
     Export(export::Args),
     Serve(serve::Args),
+    Models(models::Args),
+    Attempts(attempts::Args),
+    Verify(verify::Args),
+    Doctor(doctor::Args),
     Link(link::Args),
     Ladder(ladder::Args),
 }
@@ -69,6 +78,10 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             Command::Config(args) => config::run(args),
             Command::Export(args) => export::run(args),
             Command::Serve(args) => serve::run(args),
+            Command::Models(args) => models::run(args),
+            Command::Attempts(args) => attempts::run(args),
+            Command::Verify(args) => verify::run(args),
+            Command::Doctor(args) => doctor::run(args),
             Command::Link(args) => link::run(args),
             Command::Ladder(args) => ladder::run(args),
         },

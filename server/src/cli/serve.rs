@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,15 +10,17 @@ use tracing_subscriber::EnvFilter;
 
 use super::output;
 use crate::error::CliError;
+use crate::http::Token;
 use crate::serve::{Config, Server};
+use crate::settings::{Layer, Settings};
 use crate::worker_client::Limits;
 
 /// Serve the dashboard and the API.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     /// Folder for the server's own files; made if absent, held by one server at a time
     /// [default: $XDG_DATA_HOME/preflight, else ~/.local/share/preflight].
     #[arg(long, value_name = "DIR")]
@@ -32,23 +34,80 @@ pub(super) struct Args {
     /// Folder of the built dashboard [default: dist beside the binary or in the working directory].
     #[arg(long, value_name = "DIR")]
     dashboard: Option<PathBuf>,
+    /// File with the token that requests must carry; needed where others can reach the address. (The variable
+    /// PREFLIGHT_TOKEN holds the token itself.)
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Name that requests may ask for in `Host`, beside localhost and the like; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    allowed_host: Vec<String>,
     /// Listen on an address that others can reach, although anyone who reaches it can use it.
     #[arg(long)]
     insecure_no_auth: bool,
+    /// Config file [default: $XDG_CONFIG_HOME/preflight/config.toml, else the same under ~/.config, if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Longest token file that is read.
+const TOKEN_BYTES: u64 = 4096;
+
+/// Shortest token: one that cannot be guessed has more.
+const TOKEN_AT_LEAST: usize = 16;
+
+impl Args {
+    /// What holds: these flags above the environment, that above the config file.
+    pub(super) fn settings(self) -> Result<Settings, CliError> {
+        let some = |list: Vec<PathBuf>| (!list.is_empty()).then_some(list);
+        let flags = Layer {
+            listen: self.listen,
+            data_dir: self.data_dir,
+            model_root: some(self.model_root),
+            default_model: self.default_model,
+            dashboard: self.dashboard,
+            token_file: self.token_file,
+            allowed_host: (!self.allowed_host.is_empty()).then_some(self.allowed_host),
+            insecure_no_auth: self.insecure_no_auth.then_some(true),
+            load_config: None,
+        };
+        Ok(Settings::read(flags, self.config.as_deref(), |name| std::env::var_os(name))?)
+    }
+}
+
+/// The token: from its file, else from the environment.
+fn token(file: Option<&Path>) -> Result<Option<Token>, CliError> {
+    let (origin, text) = match file {
+        Some(path) => {
+            let bytes = preflight_files::read_small(path, TOKEN_BYTES)?;
+            (format!("--token-file {}", path.display()), String::from_utf8_lossy(&bytes).trim().to_owned())
+        }
+        None => match std::env::var("PREFLIGHT_TOKEN") {
+            Ok(text) => ("PREFLIGHT_TOKEN".to_owned(), text.trim().to_owned()),
+            Err(_unset) => return Ok(None),
+        },
+    };
+    if text.len() < TOKEN_AT_LEAST || text.contains(char::is_whitespace) {
+        let message = format!("{origin}: a token has at least {TOKEN_AT_LEAST} characters and no space");
+        return Err(CliError::usage(message));
+    }
+    Ok(Some(Token::new(&text)))
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
+    let Settings { listen, layer, .. } = args.settings()?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
     let config = Config {
-        listen: args.listen,
-        data_dir: args.data_dir,
-        model_roots: args.model_root,
-        default_model: args.default_model,
-        dashboard: args.dashboard,
-        insecure_no_auth: args.insecure_no_auth,
-        load_config: serde_json::Map::new(),
+        listen,
+        token: token(layer.token_file.as_deref())?,
+        data_dir: layer.data_dir,
+        model_roots: layer.model_root.unwrap_or_default(),
+        default_model: layer.default_model,
+        dashboard: layer.dashboard,
+        allowed_hosts: layer.allowed_host.unwrap_or_default(),
+        insecure_no_auth: layer.insecure_no_auth.unwrap_or(false),
+        load_config: layer.load_config.unwrap_or_default(),
         limits: Limits::default(),
     };
     let internal = |error: std::io::Error| CliError::internal(error.to_string());
@@ -64,7 +123,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
                 _ = tokio::signal::ctrl_c() => {}
             }
         };
-        server.run(shutdown).await.map_err(internal)
+        server.run(shutdown).await;
+        Ok::<(), CliError>(())
     })?;
     // A read that hangs on a dead disk must not keep us.
     runtime.shutdown_background();

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use phi3::api::Environment;
+use phi3::api::{DeviceNow, Environment};
+
+use super::nvidia;
+use crate::processes;
 
 /// Machine and build; GPUs and their driver where they tell.
 #[must_use]
@@ -27,10 +30,31 @@ pub fn environment() -> Environment {
         cpu: cpu_name(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: limit.unwrap_or(u64::MAX).min(memory_total()),
-        gpus: Vec::new(),
-        driver: None,
+        gpus: super::gpus().into_iter().map(|gpu| gpu.name).collect(),
+        driver: nvidia::driver(),
         notes,
     }
+}
+
+/// The host as a device.
+pub(super) fn device() -> DeviceNow {
+    let total = memory_limit().unwrap_or(u64::MAX).min(memory_total());
+    let free = processes::host_available_bytes();
+    DeviceNow {
+        device: "cpu".to_owned(),
+        name: cpu_name(),
+        driver: None,
+        total_bytes: Some(total).filter(|total| *total > 0),
+        free_bytes: free,
+        used_bytes: free.map(|free| total.saturating_sub(free)),
+        holders: Vec::new(),
+        source: "system".to_owned(),
+    }
+}
+
+/// The name of a process; empty where the system does not tell.
+pub(super) fn process_name(pid: u32) -> String {
+    read(&format!("/proc/{pid}/comm"))
 }
 
 fn read(path: &str) -> String {

@@ -1,4 +1,6 @@
-//! Memory as it is now.
+//! Memory as it is now, around a load.
+
+use phi3::units::format_bytes;
 
 use crate::processes;
 
@@ -11,11 +13,28 @@ pub struct MemoryNow {
     pub gpu_used_bytes: Option<u64>,
     /// Free on the GPU.
     pub gpu_free_bytes: Option<u64>,
-    /// Who else holds memory of the GPU, in words.
+    /// Who holds memory of the GPU, in words.
     pub holders: Vec<String>,
 }
 
 /// Memory of the host, and of the GPU that a queue is for.
-pub async fn memory(_lane: &str) -> MemoryNow {
-    MemoryNow { host_available_bytes: processes::host_available_bytes(), ..MemoryNow::default() }
+pub async fn memory(lane: &str) -> MemoryNow {
+    let mut now =
+        MemoryNow { host_available_bytes: processes::host_available_bytes(), ..MemoryNow::default() };
+    if lane == "cpu" {
+        return now;
+    }
+    let device = lane.to_owned();
+    // A driver may take its time.
+    let gpus = tokio::task::spawn_blocking(super::nvidia::devices).await.unwrap_or_default();
+    if let Some(gpu) = gpus.into_iter().find(|gpu| gpu.device == device) {
+        now.gpu_used_bytes = gpu.used_bytes;
+        now.gpu_free_bytes = gpu.free_bytes;
+        let words = |holder: phi3::api::Holder| {
+            let bytes = holder.bytes.map_or_else(|| "an unknown amount".to_owned(), format_bytes);
+            format!("{bytes} by {} (process {})", holder.name, holder.pid)
+        };
+        now.holders = gpu.holders.into_iter().map(words).collect();
+    }
+    now
 }

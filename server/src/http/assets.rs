@@ -2,19 +2,22 @@
 
 use std::path::Path;
 
-use axum::extract::{Request, State};
+use axum::extract::{OriginalUri, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
 use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
 
-use super::error::HttpError;
+use super::error::{self, HttpError};
 use super::security;
 use crate::state::AppState;
 
 /// Serves a file, or the page where the path names none.
 pub(super) async fn serve(State(state): State<AppState>, request: Request) -> Response {
+    if is_api(request.uri().path()) {
+        return error::no_such_route(OriginalUri(request.uri().clone())).await.into_response();
+    }
     let Some(directory) = state.dashboard.as_deref().map(|path| path.as_path()) else {
         let message = "the dashboard is not built; run `./dev build`, or give its folder with --dashboard";
         return HttpError::new("dashboard_not_built", message).into_response();
@@ -60,6 +63,13 @@ async fn file(directory: &Path, request: Request) -> Response {
         Ok(response) => response.into_response(),
         Err(never) => match never {},
     }
+}
+
+/// A path that a program asks for: it gets no page.
+fn is_api(path: &str) -> bool {
+    ["/api", "/v1", "/api-docs", "/docs"]
+        .iter()
+        .any(|place| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// A path without a file extension: one that the page itself handles.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LINK};
 use axum::response::{IntoResponse, Response};
+use phi3::api::ErrorBody;
 use phi3::api::{Attempt, AttemptKind, AttemptRecord, AttemptState, Comparison};
 use phi3::load_config::OutcomeClass;
 use serde::Deserialize;
@@ -24,12 +25,13 @@ pub(super) const MOST: u32 = 1000;
 const MOST_COMPARED: usize = 50;
 
 /// Which attempts; all may be left out.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ListQuery {
     model: Option<String>,
     kind: Option<AttemptKind>,
     state: Option<AttemptState>,
+    #[param(value_type = Option<String>)]
     outcome: Option<OutcomeClass>,
     limit: Option<u32>,
     /// Attempts older than this one.
@@ -49,29 +51,38 @@ impl ListQuery {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CompareQuery {
     ids: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExportQuery {
+    #[param(value_type = String)]
     format: Format,
     model: Option<String>,
     kind: Option<AttemptKind>,
     state: Option<AttemptState>,
+    #[param(value_type = Option<String>)]
     outcome: Option<OutcomeClass>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoteBody {
     note: String,
 }
 
 /// `GET /api/attempts`: newest first. Where there are more, the header `link` has the address of the next page.
+#[utoipa::path(
+    get,
+    path = "/api/attempts",
+    tag = "attempts",
+    params(ListQuery),
+    responses((status = 200, description = "Newest first; the header `link` has the next page", body = [Attempt]), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn list(
     State(state): State<AppState>,
     ApiQuery(query): ApiQuery<ListQuery>,
@@ -119,6 +130,13 @@ fn next_page(filter: &Filter, limit: u32, last: u64) -> String {
 }
 
 /// `GET /api/attempts/{id}`: all that is kept of one attempt, with its log.
+#[utoipa::path(
+    get,
+    path = "/api/attempts/{id}",
+    tag = "attempts",
+    params(("id" = u64, Path, description = "Id of the attempt")),
+    responses((status = 200, description = "The answer", body = AttemptRecord), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn one(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -127,6 +145,14 @@ pub(super) async fn one(
 }
 
 /// `PATCH /api/attempts/{id}`: replaces its note, the one thing that may change.
+#[utoipa::path(
+    patch,
+    path = "/api/attempts/{id}",
+    tag = "attempts",
+    request_body = NoteBody,
+    params(("id" = u64, Path, description = "Id of the attempt")),
+    responses((status = 200, description = "The answer", body = AttemptRecord), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn note(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -139,6 +165,13 @@ pub(super) async fn note(
 }
 
 /// `GET /api/attempts/{id}/log`: the last lines of the worker's log, as text.
+#[utoipa::path(
+    get,
+    path = "/api/attempts/{id}/log",
+    tag = "attempts",
+    params(("id" = u64, Path, description = "Id of the attempt")),
+    responses((status = 200, description = "The last lines of the worker's log", content_type = "text/plain", body = String), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn log(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -151,7 +184,14 @@ pub(super) async fn log(
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 
-/// `DELETE /api/attempts/{id}`, `POST /api/attempts/{id}/cancel`: asks for its end.
+/// `DELETE /api/attempts/{id}`: asks for its end.
+#[utoipa::path(
+    delete,
+    path = "/api/attempts/{id}",
+    tag = "attempts",
+    params(("id" = u64, Path, description = "Id of the attempt")),
+    responses((status = 200, description = "As it is now; its end comes as an event", body = Attempt), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn cancel(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -159,7 +199,29 @@ pub(super) async fn cancel(
     Ok(Json(state.attempts.cancel(parse(&id)?).await?))
 }
 
+/// `POST /api/attempts/{id}/cancel`: the same.
+#[utoipa::path(
+    post,
+    path = "/api/attempts/{id}/cancel",
+    tag = "attempts",
+    params(("id" = u64, Path, description = "Id of the attempt")),
+    responses((status = 200, description = "As it is now; its end comes as an event", body = Attempt), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
+pub(super) async fn cancel_by_post(
+    state: State<AppState>,
+    id: Path<String>,
+) -> Result<Json<Attempt>, HttpError> {
+    cancel(state, id).await
+}
+
 /// `GET /api/attempts/compare?ids=1,2,3`: what differs between them, and nothing else.
+#[utoipa::path(
+    get,
+    path = "/api/attempts/compare",
+    tag = "attempts",
+    params(CompareQuery),
+    responses((status = 200, description = "The answer", body = Comparison), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn compare(
     State(state): State<AppState>,
     ApiQuery(CompareQuery { ids }): ApiQuery<CompareQuery>,
@@ -177,6 +239,13 @@ pub(super) async fn compare(
 }
 
 /// `GET /api/attempts/export?format=jsonl|csv|markdown`: all attempts, oldest first, as a file.
+#[utoipa::path(
+    get,
+    path = "/api/attempts/export",
+    tag = "attempts",
+    params(ExportQuery),
+    responses((status = 200, description = "A file", body = String), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn export(
     State(state): State<AppState>,
     ApiQuery(query): ApiQuery<ExportQuery>,

@@ -40,6 +40,7 @@ pub(super) fn status(code: &str) -> StatusCode {
         | "no_such_route"
         | "dashboard_not_built" => StatusCode::NOT_FOUND,
         "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
+        "unauthorized" => StatusCode::UNAUTHORIZED,
         "path_outside_roots" | "cross_site" => StatusCode::FORBIDDEN,
         "wrong_host" => StatusCode::MISDIRECTED_REQUEST,
         "invalid_json" | "body_broken" => StatusCode::BAD_REQUEST,
@@ -56,7 +57,9 @@ pub(super) fn status(code: &str) -> StatusCode {
         | "hub_redirect_refused"
         | "hub_range_ignored" => StatusCode::BAD_GATEWAY,
         "hub_timeout" => StatusCode::GATEWAY_TIMEOUT,
-        "hub_rate_limited" | "shutting_down" | "worker_not_started" => StatusCode::SERVICE_UNAVAILABLE,
+        "hub_rate_limited" | "model_not_ready" | "shutting_down" | "worker_not_started" => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         "internal" | "database" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use phi3::api::ErrorBody;
 use phi3::estimate::Options;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -22,6 +23,13 @@ pub(super) struct Body {
 }
 
 /// Answers with the JSON of `preflight estimate --json`.
+#[utoipa::path(
+    post,
+    path = "/api/estimate",
+    tag = "answers",
+    request_body = Object,
+    responses((status = 200, description = "What `preflight estimate --json` prints", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn post(
     State(state): State<AppState>,
     JsonBody(Body { source, mut options }): JsonBody<Body>,

@@ -1,5 +1,6 @@
 //! `GET /api/events`: one stream a tab, resumed by `Last-Event-ID`.
 
+use phi3::api::ErrorBody;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event as SseEvent, KeepAlive};
-use phi3::api::Event;
+use phi3::api::{Event, EventKind};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt as _};
 
@@ -18,12 +19,19 @@ use crate::state::AppState;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Streams events; an id that is no number is that of a fresh reader.
+#[utoipa::path(
+    get,
+    path = "/api/events",
+    tag = "events",
+    responses((status = 200, description = "Events as they come, resumed by `last-event-id`", content_type = "text/event-stream", body = Event), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn stream(
     State(state): State<AppState>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
     let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
     let Subscription { missed, live } = state.hub.subscribe(last_id);
+    let missed = with_snapshot(&state, missed);
     let hub = Arc::clone(&state.hub);
     // A reader too slow is told so and dropped; it resumes after the reset.
     let mut dropped = false;
@@ -40,6 +48,19 @@ pub(super) async fn stream(
     let events = tokio_stream::iter(missed).chain(live).map(|event| write(&event));
     let stream = tokio_stream::once(opening).chain(events).map(Ok);
     Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+/// A reader that is told to begin anew gets what goes on. What is published meanwhile comes after it, and the newest of
+/// an attempt last.
+fn with_snapshot(state: &AppState, mut missed: Vec<Arc<Event>>) -> Vec<Arc<Event>> {
+    if let [only] = missed.as_slice()
+        && only.kind == EventKind::Reset
+    {
+        let id = only.id;
+        let event = |attempt| Arc::new(Event { id, kind: EventKind::Attempt { attempt: Box::new(attempt) } });
+        missed.extend(state.attempts.going_on().into_iter().map(event));
+    }
+    missed
 }
 
 fn write(event: &Event) -> SseEvent {

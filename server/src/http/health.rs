@@ -2,23 +2,53 @@
 
 use axum::Json;
 use axum::extract::State;
+use phi3::api::ErrorBody;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::HttpError;
+use super::extract::ApiQuery;
 use crate::launcher::Local;
 use crate::state::AppState;
 
 /// Always 200.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "operations",
+    responses((status = 200, description = "The process lives", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn health() -> Json<Value> {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
+/// What is asked for.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReadyQuery {
+    /// Id of a model that must be loaded.
+    model: Option<String>,
+}
+
 /// 200 where a worker can be started and the server does not end, else 503 with the reason.
-pub(super) async fn ready(State(state): State<AppState>) -> Result<Json<Value>, HttpError> {
+#[utoipa::path(
+    get,
+    path = "/ready",
+    params(ReadyQuery),
+    tag = "operations",
+    responses((status = 200, description = "Work is taken", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
+pub(super) async fn ready(
+    State(state): State<AppState>,
+    ApiQuery(ReadyQuery { model }): ApiQuery<ReadyQuery>,
+) -> Result<Json<Value>, HttpError> {
     if state.attempts.is_closed() {
         return Err(HttpError::new("shutting_down", "the server is shutting down"));
     }
     state.store.check().await?;
     Local::find(Some("cpu")).map_err(|error| HttpError::new("worker_not_started", error.to_string()))?;
+    if let Some(model) = model.filter(|model| state.loaded(model).is_none()) {
+        return Err(HttpError::new("model_not_ready", format!("`{model}` is not loaded")));
+    }
     Ok(Json(json!({ "status": "ready" })))
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use phi3::api::ErrorBody;
 use serde::Deserialize;
 
 use super::error::{self, HttpError};
@@ -26,6 +27,13 @@ struct NoOptions {}
 
 /// Answers with the JSON of `preflight inspect --json`; an unknown architecture is an answer too. Weights that differ
 /// from their config give the status of that error, with the whole report and `error` in one object.
+#[utoipa::path(
+    post,
+    path = "/api/inspect",
+    tag = "answers",
+    request_body = Object,
+    responses((status = 200, description = "What `preflight inspect --json` prints", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn post(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<Body>,

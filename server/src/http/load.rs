@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use phi3::api::ErrorBody;
 use phi3::api::{AttemptKind, Started};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -13,10 +14,11 @@ use crate::ask::{Ask, ask};
 use crate::state::AppState;
 
 /// All may be left out.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Body {
     device: Option<String>,
+    #[schema(value_type = Object)]
     load_config: Map<String, Value>,
     context: Option<usize>,
     #[serde(alias = "parent_id")]
@@ -27,6 +29,14 @@ pub(super) struct Body {
 }
 
 /// Answers 202 with the attempt's id. A model that is loaded so already keeps its attempt.
+#[utoipa::path(
+    post,
+    path = "/api/models/{id}/load",
+    tag = "models",
+    request_body = Body,
+    params(("id" = String, Path, description = "Id of the model")),
+    responses((status = 202, description = "The attempt waits; its course comes as events", body = Started), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn load(
     State(state): State<AppState>,
     Path(model): Path<String>,
@@ -44,6 +54,13 @@ pub(super) async fn load(
 }
 
 /// Answers 202 with the id of the attempt that holds the model, or still loads it.
+#[utoipa::path(
+    post,
+    path = "/api/models/{id}/unload",
+    tag = "models",
+    params(("id" = String, Path, description = "Id of the model")),
+    responses((status = 202, description = "The attempt that ends", body = Started), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn unload(
     State(state): State<AppState>,
     Path(model): Path<String>,

@@ -2,6 +2,7 @@
 
 mod assets;
 mod attempts;
+mod auth;
 mod body;
 mod error;
 mod estimate;
@@ -9,44 +10,57 @@ mod events;
 mod extract;
 mod health;
 mod inspect;
+mod listen;
 mod load;
 mod models;
+mod openapi;
+mod operations;
 mod security;
 mod source;
+mod trace;
 mod validate;
 
+pub use auth::Token;
+pub(crate) use listen::serve;
+
 use axum::Router;
-use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::state::AppState;
 
 /// Every route of the server.
 pub fn router(state: AppState) -> Router {
-    let api = Router::new()
-        .route("/inspect", post(inspect::post))
-        .route("/estimate", post(estimate::post))
-        .route("/models", get(models::list).post(models::register))
-        .route("/models/offline", post(models::stage))
-        .route("/models/{id}", get(models::one).patch(models::patch).delete(models::remove))
-        .route("/models/{id}/load", post(load::load))
-        .route("/models/{id}/unload", post(load::unload))
-        .route("/models/{id}/validate", post(validate::post))
-        .route("/models/{id}/known-good", get(models::certificate).post(models::commit))
-        .route("/attempts", get(attempts::list))
-        .route("/attempts/compare", get(attempts::compare))
-        .route("/attempts/export", get(attempts::export))
-        .route("/attempts/{id}", get(attempts::one).patch(attempts::note).delete(attempts::cancel))
-        .route("/attempts/{id}/log", get(attempts::log))
-        .route("/attempts/{id}/cancel", post(attempts::cancel))
-        .route("/events", get(events::stream))
-        .fallback(error::no_such_route)
-        .method_not_allowed_fallback(error::method_not_allowed);
-    Router::new()
-        .nest("/api", api)
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready))
+    let (routes, api) = OpenApiRouter::with_openapi(openapi::begin())
+        .routes(routes!(auth::session))
+        .routes(routes!(inspect::post))
+        .routes(routes!(estimate::post))
+        .routes(routes!(operations::devices))
+        .routes(routes!(models::list, models::register))
+        .routes(routes!(models::stage))
+        .routes(routes!(models::one, models::patch, models::remove))
+        .routes(routes!(load::load))
+        .routes(routes!(load::unload))
+        .routes(routes!(validate::post))
+        .routes(routes!(models::certificate, models::commit))
+        .routes(routes!(attempts::list))
+        .routes(routes!(attempts::compare))
+        .routes(routes!(attempts::export))
+        .routes(routes!(attempts::one, attempts::note, attempts::cancel))
+        .routes(routes!(attempts::log))
+        .routes(routes!(attempts::cancel_by_post))
+        .routes(routes!(events::stream))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(operations::metrics))
+        .split_for_parts();
+    let routes = routes.merge(openapi::pages(api));
+    routes
+        .method_not_allowed_fallback(error::method_not_allowed)
+        // The one place that lets in: a route that is added above is behind it.
+        .route_layer(axum::middleware::from_fn_with_state(state.clone(), auth::check))
         .fallback(assets::serve)
         .layer(CompressionLayer::new())
         .layer(axum::middleware::from_fn(body::read))
@@ -54,5 +68,6 @@ pub fn router(state: AppState) -> Router {
         .layer(axum::middleware::from_fn_with_state(state.clone(), security::check_host))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(axum::middleware::map_response(security::headers))
+        .layer(axum::middleware::from_fn(trace::request))
         .with_state(state)
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use phi3::api::ErrorBody;
 use phi3::api::{Certificate, ModelDetail, ModelEntry, ModelSource, Registered};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,7 +16,7 @@ use crate::registry::{Patch, Registration};
 use crate::state::AppState;
 
 /// What a request registers.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RegisterBody {
     source: ModelSource,
@@ -24,20 +25,22 @@ pub(super) struct RegisterBody {
     #[serde(default)]
     notes: String,
     #[serde(default)]
+    #[schema(value_type = Object)]
     load_config: Map<String, Value>,
 }
 
 /// What a request changes of a model.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PatchBody {
     name: Option<String>,
     notes: Option<String>,
+    #[schema(value_type = Option<Object>)]
     load_config: Option<Map<String, Value>>,
 }
 
 /// The attempt whose load config is committed.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CommitBody {
     /// The model's newest validated attempt where it is not given.
@@ -45,6 +48,12 @@ pub(super) struct CommitBody {
 }
 
 /// `GET /api/models`: the default first, then all others by id.
+#[utoipa::path(
+    get,
+    path = "/api/models",
+    tag = "models",
+    responses((status = 200, description = "The answer", body = [ModelEntry]), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Vec<ModelEntry>>, HttpError> {
     let mut entries = state.registry.list().await?;
     for entry in &mut entries {
@@ -54,6 +63,13 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Vec<Model
 }
 
 /// `POST /api/models`: checks a model and registers it; a revision on the Hub is pinned to its commit.
+#[utoipa::path(
+    post,
+    path = "/api/models",
+    tag = "models",
+    request_body = RegisterBody,
+    responses((status = 201, description = "A new model", body = Registered), (status = 200, description = "It was registered already", body = Registered), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn register(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<RegisterBody>,
@@ -62,6 +78,13 @@ pub(super) async fn register(
 }
 
 /// `POST /api/models/offline`: the same for files that are on this machine already; the Hub is not asked.
+#[utoipa::path(
+    post,
+    path = "/api/models/offline",
+    tag = "models",
+    request_body = RegisterBody,
+    responses((status = 201, description = "A new model", body = Registered), (status = 200, description = "It was registered already", body = Registered), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn stage(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<RegisterBody>,
@@ -82,6 +105,13 @@ async fn add(
 }
 
 /// `GET /api/models/{id}`: with card and files.
+#[utoipa::path(
+    get,
+    path = "/api/models/{id}",
+    tag = "models",
+    params(("id" = String, Path, description = "Id of the model")),
+    responses((status = 200, description = "The answer", body = ModelDetail), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn one(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -90,6 +120,14 @@ pub(super) async fn one(
 }
 
 /// `PATCH /api/models/{id}`: name, notes, load config.
+#[utoipa::path(
+    patch,
+    path = "/api/models/{id}",
+    tag = "models",
+    request_body = PatchBody,
+    params(("id" = String, Path, description = "Id of the model")),
+    responses((status = 200, description = "The answer", body = ModelDetail), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn patch(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -100,6 +138,13 @@ pub(super) async fn patch(
 }
 
 /// `DELETE /api/models/{id}`: forgets the row; files and attempts stay.
+#[utoipa::path(
+    delete,
+    path = "/api/models/{id}",
+    tag = "models",
+    params(("id" = String, Path, description = "Id of the model")),
+    responses((status = 204, description = "Its row is gone; files and attempts stay"), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn remove(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -113,6 +158,13 @@ pub(super) async fn remove(
 }
 
 /// `GET /api/models/{id}/known-good`: the certificate.
+#[utoipa::path(
+    get,
+    path = "/api/models/{id}/known-good",
+    tag = "models",
+    params(("id" = String, Path, description = "Id of the model")),
+    responses((status = 200, description = "The answer", body = Certificate), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn certificate(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -121,6 +173,14 @@ pub(super) async fn certificate(
 }
 
 /// `POST /api/models/{id}/known-good`: commits the load config of a validated attempt.
+#[utoipa::path(
+    post,
+    path = "/api/models/{id}/known-good",
+    tag = "models",
+    request_body = CommitBody,
+    params(("id" = String, Path, description = "Id of the model")),
+    responses((status = 201, description = "Committed", body = Certificate), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn commit(
     State(state): State<AppState>,
     Path(id): Path<String>,

@@ -20,18 +20,35 @@ pub(super) fn csrf() -> CsrfLayer<fn(ProtectionError) -> Response<Body>> {
     })
 }
 
-/// Refuses names that are not this machine's while bound to loopback: a page whose name was rebound to 127.0.0.1.
+/// Refuses names that are not this machine's: a page whose name was rebound to its address would ask for that name.
+/// Where others can reach the server, any name is its own unless names were given; a token is asked for there.
 pub(super) async fn check_host(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    if state.loopback_only {
-        let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
-        let header = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-        let known = authority.or(header).is_some_and(|host| is_loopback_name(&host));
-        if !known {
-            let message = "refused: this server answers to localhost, 127.0.0.1 and [::1] only";
-            return HttpError::new("wrong_host", message).into_response();
-        }
+    let allowed = &state.allowed_hosts;
+    let is_known = |host: &str| {
+        let named = |name: &String| name.eq_ignore_ascii_case(host_name(host));
+        is_loopback_name(host) || allowed.iter().any(named) || (!state.loopback_only && allowed.is_empty())
+    };
+    let mut hosts = Vec::new();
+    hosts.extend(request.uri().authority().map(|authority| authority.as_str().to_owned()));
+    // One that is no text is told by its being unknown.
+    hosts.extend(request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?").to_owned()));
+    // Two that differ are meant for two who read one each.
+    let one = hosts.windows(2).all(|pair| pair[0] == pair[1]);
+    let empty = hosts.iter().any(|host| host_name(host).is_empty());
+    if hosts.is_empty() || !one || empty || !hosts.iter().all(|host| is_known(host)) {
+        let message =
+            "refused: this server answers to localhost, 127.0.0.1, [::1] and what --allowed-host names";
+        return HttpError::new("wrong_host", message).into_response();
     }
     next.run(request).await
+}
+
+/// A `Host` without its port.
+fn host_name(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
 }
 
 /// Whether a `Host` names this machine, with any port (it may be forwarded).

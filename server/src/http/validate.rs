@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use phi3::api::ErrorBody;
 use phi3::api::worker::{PromptSource, Validate};
 use phi3::api::{AttemptKind, Started};
 use phi3::validate::ProbeSet;
@@ -21,14 +22,16 @@ const PROMPT_BYTES: usize = 1 << 20;
 const MOST_TOKENS: usize = 4096;
 
 /// The CLI's flags in snake_case; all may be left out.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Body {
     prompt: Option<String>,
     chat: Option<String>,
     max_new_tokens: Option<usize>,
+    #[schema(value_type = String, example = "none")]
     probe: ProbeSet,
     device: Option<String>,
+    #[schema(value_type = Object)]
     load_config: Map<String, Value>,
     #[serde(alias = "parent_id")]
     parent: Option<u64>,
@@ -38,6 +41,14 @@ pub(super) struct Body {
 }
 
 /// Answers 202 with the attempt's id; its tokens come as events. A client that leaves cancels nothing.
+#[utoipa::path(
+    post,
+    path = "/api/models/{id}/validate",
+    tag = "models",
+    request_body = Body,
+    params(("id" = String, Path, description = "Id of the model")),
+    responses((status = 202, description = "The attempt waits; its course comes as events", body = Started), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
 pub(super) async fn post(
     State(state): State<AppState>,
     Path(id): Path<String>,

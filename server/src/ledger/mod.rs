@@ -260,3 +260,6 @@ pub fn lost(state: AttemptState) -> ErrorObject {
 fn as_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

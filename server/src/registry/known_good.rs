@@ -6,6 +6,7 @@ use sqlx::Row as _;
 
 use super::{Patch, Registry};
 use crate::attempts::now_ms;
+use crate::store::{Store, StoreError};
 
 impl Registry {
     /// Commits the load config of a validated attempt to its model.
@@ -36,19 +37,13 @@ impl Registry {
     /// # Errors
     /// There is none, or the registry cannot be read.
     pub async fn certificate(&self, model: &str) -> Result<Certificate, ErrorObject> {
-        let json: Option<String> =
-            sqlx::query_scalar("SELECT certificate FROM known_good WHERE model = ? ORDER BY id DESC LIMIT 1")
-                .bind(model)
-                .fetch_optional(self.store.readers())
-                .await
-                .map_err(|error| self.store.fail(error))?;
-        let json = json.ok_or_else(|| {
+        let found = newest_certificate(&self.store, model).await?;
+        found.ok_or_else(|| {
             let message = format!(
                 "no load config of `{model}` is known to be good: validate it, then POST /api/models/{model}/known-good"
             );
             ErrorObject::new("no_known_good", message)
-        })?;
-        serde_json::from_str(&json).map_err(|error| ErrorObject::new("internal", error.to_string()))
+        })
     }
 
     /// The attempt behind each model's certificate.
@@ -65,6 +60,25 @@ impl Registry {
         };
         rows.iter().map(|row| pair(row).map_err(|error| self.store.fail(error).into())).collect()
     }
+}
+
+/// The certificate that was committed last for a model.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn newest_certificate(store: &Store, model: &str) -> Result<Option<Certificate>, StoreError> {
+    let json: Option<String> =
+        sqlx::query_scalar("SELECT certificate FROM known_good WHERE model = ? ORDER BY id DESC LIMIT 1")
+            .bind(model)
+            .fetch_optional(store.readers())
+            .await
+            .map_err(|error| store.fail(error))?;
+    let unreadable = |error| StoreError::Row {
+        path: store.path().to_owned(),
+        what: format!("the certificate of `{model}`"),
+        error,
+    };
+    json.map(|json| serde_json::from_str(&json)).transpose().map_err(unreadable)
 }
 
 /// The certificate of an attempt that proves something.

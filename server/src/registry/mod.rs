@@ -5,7 +5,8 @@ mod known_good;
 mod rows;
 
 pub use folders::{DEFAULT_ID, Folders, Found};
-pub use rows::Row;
+pub use known_good::newest_certificate;
+pub use rows::{Row, rows};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -178,7 +179,8 @@ impl Registry {
     ) -> Result<(String, bool), ErrorObject> {
         check_load_config(&asked.load_config)?;
         check_text("notes", &asked.notes, NOTE_BYTES)?;
-        let (source, name, card) = self.examine(source, asked.may_ask_hub).await?;
+        let examined = self.examine(source, asked.may_ask_hub).await;
+        let (source, name, card) = examined.map_err(|error| self.folders.told(error))?;
         let rows = self.rows().await?;
         if let Some(row) = rows.iter().find(|row| row.source == source)
             && asked.id.as_ref().is_none_or(|id| *id == row.id)

@@ -2,15 +2,16 @@
 
 use phi3::api::{ErrorObject, ModelSource};
 use phi3::inspect::card::Card;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::Registry;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// A model's row.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// Id in URLs.
     pub id: String,
@@ -32,8 +33,7 @@ pub struct Row {
 
 impl Registry {
     pub(super) async fn rows(&self) -> Result<Vec<Row>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM models ORDER BY id").fetch_all(self.store.readers()).await;
-        rows.map_err(|error| self.store.fail(error))?.iter().map(|row| self.parse(row)).collect()
+        rows(&self.store).await
     }
 
     pub(super) async fn row(&self, id: &str) -> Result<Option<Row>, StoreError> {
@@ -41,7 +41,7 @@ impl Registry {
             .bind(id)
             .fetch_optional(self.store.readers())
             .await;
-        row.map_err(|error| self.store.fail(error))?.map(|row| self.parse(&row)).transpose()
+        row.map_err(|error| self.store.fail(error))?.map(|row| parse(&self.store, &row)).transpose()
     }
 
     pub(super) async fn write(&self, row: &Row) -> Result<(), ErrorObject> {
@@ -77,29 +77,35 @@ impl Registry {
         let deleted = sqlx::query("DELETE FROM models WHERE id = ?").bind(id).execute(&mut *writer).await;
         Ok(deleted.map_err(|error| self.store.fail(error))?.rows_affected() == 1)
     }
+}
 
-    fn parse(&self, row: &SqliteRow) -> Result<Row, StoreError> {
-        let fail = |error| self.store.fail(error);
-        let text = |name: &str| row.try_get::<String, _>(name).map_err(fail);
-        let number = |name: &str| {
-            row.try_get::<i64, _>(name).map(|number| u64::try_from(number).unwrap_or_default()).map_err(fail)
-        };
-        let id = text("id")?;
-        let unreadable = |error| StoreError::Row {
-            path: self.store.path().to_owned(),
-            what: format!("model `{id}`"),
-            error,
-        };
-        let card: Option<String> = row.try_get("card").map_err(fail)?;
-        Ok(Row {
-            name: text("name")?,
-            source: serde_json::from_str(&text("source")?).map_err(unreadable)?,
-            notes: text("notes")?,
-            load_config: serde_json::from_str(&text("load_config")?).map_err(unreadable)?,
-            card: card.map(|card| serde_json::from_str(&card)).transpose().map_err(unreadable)?,
-            created_ms: number("created_ms")?,
-            updated_ms: number("updated_ms")?,
-            id: id.clone(),
-        })
-    }
+/// Every row, by id.
+///
+/// # Errors
+/// They cannot be read.
+pub async fn rows(store: &Store) -> Result<Vec<Row>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM models ORDER BY id").fetch_all(store.readers()).await;
+    rows.map_err(|error| store.fail(error))?.iter().map(|row| parse(store, row)).collect()
+}
+
+fn parse(store: &Store, row: &SqliteRow) -> Result<Row, StoreError> {
+    let fail = |error| store.fail(error);
+    let text = |name: &str| row.try_get::<String, _>(name).map_err(fail);
+    let number = |name: &str| {
+        row.try_get::<i64, _>(name).map(|number| u64::try_from(number).unwrap_or_default()).map_err(fail)
+    };
+    let id = text("id")?;
+    let unreadable =
+        |error| StoreError::Row { path: store.path().to_owned(), what: format!("model `{id}`"), error };
+    let card: Option<String> = row.try_get("card").map_err(fail)?;
+    Ok(Row {
+        name: text("name")?,
+        source: serde_json::from_str(&text("source")?).map_err(unreadable)?,
+        notes: text("notes")?,
+        load_config: serde_json::from_str(&text("load_config")?).map_err(unreadable)?,
+        card: card.map(|card| serde_json::from_str(&card)).transpose().map_err(unreadable)?,
+        created_ms: number("created_ms")?,
+        updated_ms: number("updated_ms")?,
+        id: id.clone(),
+    })
 }

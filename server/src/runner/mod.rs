@@ -13,6 +13,7 @@ use phi3::validate::Report;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::attempts::{Attempts, Taken};
 use crate::devices;
@@ -20,6 +21,7 @@ use crate::evidence;
 use crate::launcher::Launchers;
 use crate::loaded::{LoadedModel, LoadedModels};
 use crate::processes;
+use crate::registry::Registry;
 use crate::store::StoreError;
 use crate::worker_client::{Limits, Worker, WorkerError};
 
@@ -33,6 +35,8 @@ pub struct Runner {
     pub limits: Limits,
     /// Where loaded models are found.
     pub loaded: Arc<LoadedModels>,
+    /// Knows what clients may be told of this machine.
+    pub registry: Arc<Registry>,
 }
 
 /// Why a run ended early.
@@ -67,7 +71,8 @@ impl Runner {
         loop {
             while let Some(taken) = self.attempts.take_next() {
                 let id = taken.id;
-                let task = tasks.spawn(Arc::clone(&self).attempt(taken));
+                let span = tracing::info_span!("attempt", id);
+                let task = tasks.spawn(Arc::clone(&self).attempt(taken).instrument(span));
                 ids.insert(task.id(), id);
             }
             if self.attempts.is_closed() && tasks.is_empty() {
@@ -100,7 +105,7 @@ impl Runner {
         match ran {
             Ok(()) => self.attempts.stopped(id).await,
             Err(error) => {
-                let error: ErrorObject = error.into();
+                let error = self.registry.folders().told(error.into());
                 // In quotes, with escapes: parts of it come from requests and files.
                 tracing::warn!(attempt = id, code = error.code, error = ?error.message, "attempt ended early");
                 self.attempts.failed(id, error).await;

@@ -133,6 +133,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // Else a row could be replaced past the trigger that keeps it.
+        .pragma("recursive_triggers", "ON")
         .busy_timeout(BUSY)
         .disable_statement_logging()
 }

@@ -10,6 +10,7 @@ use crate::validate::Report;
 
 /// Where an attempt stands. Only the server writes it, before the act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptState {
     /// Waits for those before it.
@@ -83,6 +84,7 @@ impl AttemptState {
 
 /// What an attempt tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptKind {
     /// Load, and stay loaded until unloaded.
@@ -104,6 +106,7 @@ impl AttemptKind {
 
 /// One try to load and run a model with one resolved load config.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempt {
     /// Its id, ascending from 1.
     pub id: u64,
@@ -114,16 +117,19 @@ pub struct Attempt {
     /// Where it stands.
     pub state: AttemptState,
     /// How it ended; null while it goes on, and where no class says it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub outcome: Option<OutcomeClass>,
     /// The attempt that it changes one thing of.
     pub parent: Option<u64>,
     /// What differs from the parent's load config.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub changes: Vec<Change>,
     /// Attempts before it in the queue of its device, where it waits.
     pub position: Option<usize>,
     /// Device asked for, in the CLI's spelling.
     pub device: String,
     /// The load config that holds, in one spelling: every layer above the built-in one.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub load_config: Map<String, Value>,
     /// Milliseconds since 1970 when it was made.
     pub created_ms: u64,
@@ -132,10 +138,12 @@ pub struct Attempt {
     /// Milliseconds since 1970 when it ended.
     pub finished_ms: Option<u64>,
     /// How far the load is, while it loads.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub progress: Option<LoadProgress>,
     /// Text generated so far.
     pub text: String,
     /// The report, where the run came to its end.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub report: Option<Report>,
     /// Why it failed, where it did.
     pub error: Option<ErrorObject>,
@@ -149,6 +157,7 @@ pub struct Attempt {
 
 /// Answer to a request that starts an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Started {
     /// Id of the attempt; its progress comes as events.
     pub attempt_id: u64,

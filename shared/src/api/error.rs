@@ -6,6 +6,7 @@ use crate::load_config::LoadConfigError;
 
 /// An error as it stands in JSON: `{"error": {…}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorBody {
     /// The error.
     pub error: ErrorObject,
@@ -13,6 +14,7 @@ pub struct ErrorBody {
 
 /// What went wrong, for programs and people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[error("{message}")]
 pub struct ErrorObject {
     /// A stable name: `config_invalid`, `weights_corrupt`.

@@ -8,6 +8,7 @@ use crate::validate::Report;
 
 /// One event; `id` is the SSE id, `kind` names itself in `type`, which is the SSE event name too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// Ascending, without gaps while the server lives, and above all of an earlier server's.
     pub id: u64,
@@ -18,6 +19,7 @@ pub struct Event {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventKind {
     /// An attempt was made or changed its state; the whole attempt, without log.
@@ -30,6 +32,7 @@ pub enum EventKind {
         /// Which attempt.
         attempt_id: u64,
         /// How far it is.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
         progress: LoadProgress,
     },
     /// A token was generated.
@@ -46,9 +49,10 @@ pub enum EventKind {
         /// Which attempt.
         attempt_id: u64,
         /// The report.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
         report: Box<Report>,
     },
-    /// Events were lost to this reader: fetch `/api/attempts` anew.
+    /// Events were lost to this reader: fetch `/api/attempts` anew. The attempts that go on follow at once.
     Reset,
     /// The server ends; the stream closes after this.
     Shutdown,

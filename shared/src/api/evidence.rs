@@ -12,6 +12,7 @@ use super::worker::Validate;
 
 /// Everything that is kept of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AttemptRecord {
     /// What everyone is told.
     #[serde(flatten)]
@@ -23,14 +24,17 @@ pub struct AttemptRecord {
 
 /// What makes an attempt repeatable, and what it measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Evidence {
     /// Where the model's files are from.
     pub source: ModelSource,
     /// Whether more than one change against the parent was asked for.
     pub branch: bool,
     /// Every value that holds, with the layer it comes from.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub resolved: Vec<Leaf>,
     /// What was to be run.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub run: Option<Validate>,
     /// Seed of the sampler; null for greedy runs, which need none.
     pub seed: Option<u64>,
@@ -39,18 +43,22 @@ pub struct Evidence {
     /// Where it ran.
     pub environment: Environment,
     /// Bytes that the estimator says, by term and in all; set before a worker is started.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub predicted: Option<Map<String, Value>>,
     /// Engine, device, dtype, threads; set when the model was loaded.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub engine: Option<EngineInfo>,
     /// Longest sequence that it was loaded for.
     pub context: Option<usize>,
     /// Bytes by term after the load, predicted and measured.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub memory: Option<PredictedMeasured>,
     /// How long its stages took.
     pub timings: Timings,
     /// What came back when its worker ended.
     pub unload: Option<Unload>,
     /// What to try next, where it failed.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub next: Vec<Proposal>,
     /// What to do where no change of the load config helps.
     pub advice: Option<String>,
@@ -58,6 +66,7 @@ pub struct Evidence {
 
 /// One of a model's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileFact {
     /// Its plain name.
     pub name: String,
@@ -69,6 +78,7 @@ pub struct FileFact {
 
 /// Machine, driver and build.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Environment {
     /// Version of this build.
     pub build: String,
@@ -94,6 +104,7 @@ pub struct Environment {
 
 /// How long the stages took, by a clock that does not jump; null where a stage was not reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Timings {
     /// In the queue.
     pub queued_ms: Option<f64>,
@@ -113,6 +124,7 @@ pub struct Timings {
 
 /// Memory around the end of a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Unload {
     /// Resident in the worker before; null where the system does not tell.
     pub worker_resident_bytes: Option<u64>,
@@ -132,6 +144,7 @@ pub struct Unload {
 
 /// Attempts side by side: only what differs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Comparison {
     /// The attempts, in the order asked for.
     pub ids: Vec<u64>,
@@ -141,9 +154,11 @@ pub struct Comparison {
 
 /// A value that differs between attempts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Difference {
     /// JSON path in the record.
     pub path: String,
     /// The value in each attempt, in their order; null where it is not there.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub values: Vec<Value>,
 }

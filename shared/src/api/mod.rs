@@ -1,6 +1,7 @@
 //! Words that travel between processes: errors, attempts, events, the worker's messages.
 
 mod attempt;
+mod device;
 mod evidence;
 mod model;
 mod error;
@@ -8,6 +9,7 @@ mod event;
 pub mod worker;
 
 pub use attempt::{Attempt, AttemptKind, AttemptState, Started};
+pub use device::{DeviceNow, Devices, Holder};
 pub use error::{ErrorBody, ErrorObject};
 pub use event::{Event, EventKind};
 pub use evidence::{AttemptRecord, Comparison, Difference, Environment, Evidence, FileFact, Timings, Unload};

@@ -11,6 +11,7 @@ use super::worker::Validate;
 
 /// A model that the server knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelEntry {
     /// Id in URLs: `default`, or the folder's name.
     pub id: String,
@@ -26,6 +27,7 @@ pub struct ModelEntry {
     pub notes: String,
     /// Overrides for every load of this model.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub load_config: Map<String, Value>,
     /// Whether it has a row in the registry, or was only found under a model root.
     #[serde(default)]
@@ -40,6 +42,7 @@ pub struct ModelEntry {
 
 /// Where a model's files are from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ModelSource {
     /// A directory or file, below its model root.
@@ -48,13 +51,24 @@ pub enum ModelSource {
     Hub(String),
 }
 
+impl std::fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => f.write_str(path),
+            Self::Hub(hub) => write!(f, "hf:{hub}"),
+        }
+    }
+}
+
 /// A model with all that the registry keeps of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelDetail {
     /// The entry.
     #[serde(flatten)]
     pub entry: ModelEntry,
     /// What its card and the files beside its config tell.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub card: Option<Card>,
     /// Its files.
     pub files: Vec<FileFact>,
@@ -66,6 +80,7 @@ pub struct ModelDetail {
 
 /// Answer to a request that registers a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Registered {
     /// Its id in URLs.
     pub model_id: String,
@@ -73,6 +88,7 @@ pub struct Registered {
 
 /// The load config that is known to be good, with its evidence: what another machine runs again and compares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Certificate {
     /// Version of this format.
     pub preflight_certificate: u32,
@@ -85,10 +101,13 @@ pub struct Certificate {
     /// Its files.
     pub files: Vec<FileFact>,
     /// The load config.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub load_config: Map<String, Value>,
     /// What was run.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub run: Validate,
     /// What came of it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub report: Report,
     /// Where.
     pub environment: super::Environment,

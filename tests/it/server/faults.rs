@@ -24,7 +24,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// A program that is the fake worker with a fault.
-fn faulty(fault: &str) -> (TempDir, PathBuf) {
+pub(super) fn faulty(fault: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("worker");
     let script = format!("#!/bin/sh\nexec '{}' {fault}\n", env!("CARGO_BIN_EXE_fake-worker"));

@@ -76,6 +76,7 @@ fn the_same_failure_is_not_tried_twice() {
     );
     assert_eq!(failed["error"]["code"], "config_invalid");
     assert!(failed["advice"].is_string(), "{failed}");
+    assert!(!failed.to_string().contains(model.arg()), "no path of this machine: {failed}");
     assert_eq!(failed["timings"]["starting_ms"], Value::Null, "no worker was started");
     let refused = load(&server, &body);
     assert_eq!((refused.status, refused.error_code().as_str()), (409, "identical_retry"));

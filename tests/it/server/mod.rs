@@ -1,10 +1,15 @@
 //! The server over real sockets: its routes, its workers' faults, who may ask it.
 
+mod api;
 mod bodies;
+mod canary;
+mod crashes;
 mod endings;
 mod faults;
+mod hazards;
 mod ledger;
 mod loads;
+mod orders;
 mod registry;
 mod routes;
 mod security;

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,6 +18,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Server {
     child: Child,
     address: String,
+    log: Option<JoinHandle<Vec<u8>>>,
     // Gone after the server.
     _data_dir: Option<TempDir>,
 }
@@ -62,18 +64,32 @@ impl Server {
         if let Some(dir) = &data_dir {
             command.arg("--data-dir").arg(dir.path());
         }
-        let mut child = command
-            .args(args)
-            .env("PREFLIGHT_WORKER", worker)
-            .env("RUST_LOG", "error")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
+        command.args(args).env("PREFLIGHT_WORKER", worker).env("RUST_LOG", "error");
+        Self::spawn(command, data_dir)
+    }
+
+    /// Starts what `command` says, which must be a server.
+    pub(crate) fn spawn(mut command: Command, data_dir: Option<TempDir>) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
         let address =
             line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("said {line:?}"));
-        Self { address: address.to_owned(), child, _data_dir: data_dir }
+        let log = child.stderr.take().map(|mut stream| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                stream.read_to_end(&mut bytes).expect("a pipe");
+                bytes
+            })
+        });
+        Self { address: address.to_owned(), child, log, _data_dir: data_dir }
+    }
+
+    /// Kills it and gives what it wrote to its log, which must be piped.
+    pub(crate) fn kill_and_read_log(mut self) -> Vec<u8> {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("a child");
+        self.log.take().expect("piped").join().expect("read")
     }
 
     /// Its process id.

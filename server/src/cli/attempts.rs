@@ -1,0 +1,184 @@
+//! `preflight attempts`: what was tried.
+
+use std::process::ExitCode;
+
+use phi3::api::{AttemptRecord, AttemptState};
+use phi3::units::format_bytes;
+
+use super::ledger::DataArgs;
+use super::output;
+use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
+use crate::error::CliError;
+use crate::ledger::{Filter, Format, Ledger, compare, export};
+
+/// List, show, compare and export attempts.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Print one JSON object.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List attempts, newest first.
+    List(ListArgs),
+    /// All that is kept of one attempt.
+    Show {
+        /// Its id.
+        id: u64,
+    },
+    /// The last lines of a worker's log.
+    Log {
+        /// Id of the attempt.
+        id: u64,
+    },
+    /// What differs between attempts.
+    Compare {
+        /// Their ids.
+        #[arg(required = true, num_args = 2..)]
+        ids: Vec<u64>,
+    },
+    /// Write attempts, oldest first.
+    Export {
+        /// How: jsonl (everything), csv or markdown.
+        #[arg(long, value_enum)]
+        format: Format,
+        /// Of this model.
+        #[arg(long)]
+        model: Option<String>,
+    },
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct ListArgs {
+    /// Of this model.
+    #[arg(long)]
+    model: Option<String>,
+    /// In this state: stopped, failed, cancelled, lost, …
+    #[arg(long, value_parser = parse_state)]
+    state: Option<AttemptState>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+}
+
+fn parse_state(text: &str) -> Result<AttemptState, String> {
+    let known = || AttemptState::ALL.map(AttemptState::name).join(", ");
+    let found = AttemptState::ALL.into_iter().find(|state| state.name() == text);
+    found.ok_or_else(|| format!("there are {}", known()))
+}
+
+pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
+    let Args { command, data, json } = args;
+    match command.unwrap_or(Command::List(ListArgs { limit: 50, ..ListArgs::default() })) {
+        Command::List(ListArgs { model, state, limit }) => {
+            let filter = Filter { model, state, limit: Some(limit), ..Filter::default() };
+            let records = data.ask(async |store| Ledger::new(store).list(&filter).await)?;
+            if json {
+                let attempts: Vec<_> = records.into_iter().map(|record| record.attempt).collect();
+                output::print_json(&serde_json::json!({ "attempts": attempts }))?;
+            } else {
+                output::print_page(list(&records))?;
+            }
+        }
+        Command::Show { id } => {
+            let record = one(&data, id)?;
+            // There is no shorter way to tell everything.
+            output::print_json(&record)?;
+        }
+        Command::Log { id } => {
+            let log = data.ask(async |store| Ledger::new(store).log(id).await)?.ok_or_else(|| absent(id))?;
+            if json {
+                output::print_json(&serde_json::json!({ "id": id, "log": log }))?;
+            } else {
+                output::print(&log.into_iter().map(|line| line + "\n").collect::<String>())?;
+            }
+        }
+        Command::Compare { ids } => {
+            let records = ids.iter().map(|id| one(&data, *id)).collect::<Result<Vec<_>, _>>()?;
+            let compared = compare(&records);
+            if json {
+                output::print_json(&compared)?;
+            } else {
+                let mut page = Page::default();
+                let head = compared.ids.iter().map(|id| Cell::left(format!("attempt {id}")).styled(BOLD));
+                let mut rows = vec![std::iter::once(Cell::left("")).chain(head).collect::<Vec<_>>()];
+                for difference in compared.differences {
+                    let values = difference.values.iter().map(|value| match value {
+                        serde_json::Value::String(text) => Cell::left(text.clone()),
+                        serde_json::Value::Null => Cell::left("–").styled(DIM),
+                        value => Cell::left(value.to_string()),
+                    });
+                    rows.push(std::iter::once(Cell::left(difference.path)).chain(values).collect());
+                }
+                page.table(&rows);
+                output::print_page(page)?;
+            }
+        }
+        Command::Export { format, model } => {
+            let filter = Filter { model, ..Filter::default() };
+            let mut records = data.ask(async |store| Ledger::new(store).list(&filter).await)?;
+            records.reverse();
+            output::print(&export(&records, format)?)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn one(data: &DataArgs, id: u64) -> Result<AttemptRecord, CliError> {
+    let found = data.ask(async |store| {
+        let ledger = Ledger::new(store);
+        let Some(mut record) = ledger.get(id).await? else { return Ok(None) };
+        record.attempt.log = ledger.log(id).await?.unwrap_or_default();
+        Ok(Some(record))
+    })?;
+    found.ok_or_else(|| absent(id))
+}
+
+fn absent(id: u64) -> CliError {
+    phi3::api::ErrorObject::new("no_such_attempt", format!("there is no attempt {id}")).into()
+}
+
+fn list(records: &[AttemptRecord]) -> Page {
+    let mut page = Page::default();
+    if records.is_empty() {
+        page.line(DIM, "no attempts");
+    }
+    let rows: Vec<Vec<Cell>> = records.iter().map(row).collect();
+    page.table(&rows);
+    page
+}
+
+fn row(record: &AttemptRecord) -> Vec<Cell> {
+    let attempt = &record.attempt;
+    let style = match attempt.state {
+        AttemptState::Stopped => GOOD,
+        AttemptState::Failed | AttemptState::Lost => BAD,
+        AttemptState::Cancelled => DIM,
+        _ => WARN,
+    };
+    let ended = match attempt.outcome {
+        Some(outcome) if attempt.state == AttemptState::Failed => outcome.name(),
+        _ => attempt.state.name(),
+    };
+    let changes: Vec<String> = attempt.changes.iter().map(ToString::to_string).collect();
+    let memory = attempt.report.as_ref().map(|report| report.memory).or(record.evidence.memory);
+    let memory = memory.map_or_else(String::new, |memory| format_bytes(memory.measured.total_bytes));
+    let parent = attempt.parent.map_or_else(String::new, |parent| format!("of {parent}"));
+    let said = attempt.error.as_ref().map_or_else(|| attempt.note.clone(), ToString::to_string);
+    vec![
+        Cell::right(attempt.id.to_string()).styled(BOLD),
+        Cell::left(attempt.model.clone()),
+        Cell::left(attempt.kind.name()),
+        Cell::left(ended).styled(style),
+        Cell::left(parent).styled(DIM),
+        Cell::left(changes.join(", ")),
+        Cell::right(memory),
+        Cell::left(said),
+    ]
+}

@@ -1,0 +1,201 @@
+//! `preflight verify`: runs a known-good load config again, here, and says what differs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use phi3::api::worker::{Load, Message, Request};
+use phi3::api::{Certificate, ErrorObject, FileFact, ModelSource};
+use phi3::units::format_bytes;
+use phi3::validate::{Report, Verdict};
+use preflight_files::{Source, read_small};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page};
+use super::{output, run};
+use crate::error::{CliError, Exit};
+use crate::evidence;
+
+/// Largest certificate that is read.
+const CERTIFICATE_BYTES: u64 = 16 << 20;
+
+/// Run a known-good load config again and compare.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The certificate: what GET /api/models/ID/known-good answers.
+    certificate: PathBuf,
+    /// The model, where it is not from the Hub or lies elsewhere than the certificate says.
+    #[arg(long, value_name = "PATH")]
+    model: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+struct Verified {
+    /// The same files, the same tokens, and no check failed.
+    verified: bool,
+    /// What proves or disproves it.
+    checks: Vec<Check>,
+    /// What may differ between machines.
+    measured: Vec<Measured>,
+    /// The report of this run.
+    report: Report,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    passed: bool,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Measured {
+    name: &'static str,
+    certified: Value,
+    here: Value,
+}
+
+pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
+    let certificate = read(&args.certificate)?;
+    let path = match (&args.model, &certificate.source) {
+        (Some(path), _) => path.clone(),
+        (None, ModelSource::Hub(hub)) => format!("hf:{hub}"),
+        (None, ModelSource::Path(path)) => path.clone(),
+    };
+    let place = Source::on_this_machine(&path).map_err(|error| {
+        let object = ErrorObject::from(error);
+        let message = format!("{}; give the model with --model PATH", object.message);
+        ErrorObject { message, ..object }
+    })?;
+    let files = evidence::hashed(place.as_ref()).map_err(|error| CliError::internal(error.to_string()))?;
+    let load = Load {
+        path: place,
+        load_config: certificate.load_config.clone(),
+        validate: Some(certificate.run.clone()),
+        ..Load::default()
+    };
+    let spec = certificate.run.clone();
+    let report = run::with_model(load, async |worker, _loaded| {
+        let request = Request::Validate(spec);
+        let is_report = |message| if let Message::Report(report) = message { Some(*report) } else { None };
+        worker.call("validating", &request, is_report).await
+    })?;
+    let verified = compare(&certificate, &files, report);
+    if args.json {
+        output::print_json(&verified)?;
+    } else {
+        output::print_page(page(&certificate, &verified))?;
+    }
+    Ok(if verified.verified { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+}
+
+fn read(path: &std::path::Path) -> Result<Certificate, CliError> {
+    let shown = path.display().to_string();
+    let refuse =
+        |why: String| ErrorObject::new("certificate_invalid", format!("{shown}: {why}")).at(shown.clone());
+    let json = read_small(path, CERTIFICATE_BYTES)?;
+    let value: serde_json::Value =
+        serde_json::from_slice(&json).map_err(|error| refuse(format!("is no JSON: {error}")))?;
+    match value["preflight_certificate"].as_u64() {
+        Some(version) if version == u64::from(Certificate::VERSION) => {}
+        Some(version) => {
+            let message =
+                format!("is of version {version}, this build reads version {}", Certificate::VERSION);
+            return Err(refuse(message).into());
+        }
+        None => return Err(refuse("is no certificate".to_owned()).into()),
+    }
+    Ok(serde_path_to_error::deserialize(value)
+        .map_err(|error| refuse(format!("{}: {}", error.path(), error.inner())))?)
+}
+
+fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Verified {
+    let certified = &certificate.report;
+    let mut checks = vec![files_are_the_same(&certificate.files, files)];
+    let same = certified.prompt_tokens == report.prompt_tokens;
+    checks.push(Check { name: "prompt tokens", passed: same, detail: tokens(same, &report.prompt_tokens) });
+    let same = certified.generated_tokens == report.generated_tokens;
+    checks.push(Check {
+        name: "generated tokens",
+        passed: same,
+        detail: tokens(same, &report.generated_tokens),
+    });
+    let passed = report.verdict != Verdict::Fail;
+    checks.push(Check { name: "validation", passed, detail: report.reason.clone() });
+    let values = |report: &Report| {
+        [
+            ("load_ms", json!(report.load_ms)),
+            ("ttft_ms", json!(report.ttft_ms)),
+            ("prefill_tokens_per_s", json!(report.prefill_tokens_per_s)),
+            ("decode_tokens_per_s", json!(report.decode_tokens_per_s)),
+            ("measured_total_bytes", json!(report.memory.measured.total_bytes)),
+        ]
+    };
+    let pairs = values(certified).into_iter().zip(values(&report));
+    let measured = pairs.map(|((name, certified), (_, here))| Measured { name, certified, here });
+    Verified {
+        verified: checks.iter().all(|check| check.passed),
+        checks,
+        measured: measured.collect(),
+        report,
+    }
+}
+
+fn tokens(same: bool, here: &[u32]) -> String {
+    if same { format!("{} ids, the same", here.len()) } else { format!("others here: {here:?}") }
+}
+
+fn files_are_the_same(certified: &[FileFact], here: &[FileFact]) -> Check {
+    let mut differ = Vec::new();
+    for file in certified {
+        match here.iter().find(|other| other.name == file.name) {
+            None => differ.push(format!("{} is not here", file.name)),
+            Some(other) if other.bytes != file.bytes => {
+                let (then, now) = (format_bytes(file.bytes), format_bytes(other.bytes));
+                differ.push(format!("{} has {now}, certified are {then}", file.name));
+            }
+            Some(other) if file.sha256.is_some() && other.sha256 != file.sha256 => {
+                differ.push(format!("{} has another SHA-256", file.name));
+            }
+            Some(_) => {}
+        }
+    }
+    let passed = differ.is_empty();
+    let detail = if passed { format!("{} files, the same", certified.len()) } else { differ.join("; ") };
+    Check { name: "files", passed, detail }
+}
+
+fn page(certificate: &Certificate, verified: &Verified) -> Page {
+    let mut page = Page::default();
+    page.line(BOLD, &format!("{}, attempt {}", certificate.name, certificate.attempt));
+    match verified.verified {
+        true => page.line(GOOD, "verified: it computes here what it computed there"),
+        false => page.line(BAD, "not verified"),
+    }
+    page.heading("Checks");
+    let rows: Vec<_> = verified
+        .checks
+        .iter()
+        .map(|check| {
+            let (style, word) = if check.passed { (GOOD, "same") } else { (BAD, "differs") };
+            vec![Cell::left(check.name), Cell::left(word).styled(style), Cell::left(check.detail.clone())]
+        })
+        .collect();
+    page.table(&rows);
+    page.heading("Measured");
+    let head = |text: &str| Cell::right(text).styled(DIM);
+    let mut rows = vec![vec![Cell::left(""), head("certified"), head("here")]];
+    for Measured { name, certified, here } in &verified.measured {
+        let show = |value: &Value| match value.as_u64() {
+            Some(bytes) => Cell::right(format_bytes(bytes)),
+            None => Cell::right(format!("{:.1}", value.as_f64().unwrap_or_default())),
+        };
+        rows.push(vec![Cell::left(*name), show(certified), show(here)]);
+    }
+    page.table(&rows);
+    page
+}

@@ -1,0 +1,50 @@
+//! What the routes are, for programs (`/api-docs/openapi.json`) and people (`/docs`, which needs no network).
+
+use axum::extract::Request;
+use axum::http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::state::AppState;
+
+/// Where the description is.
+const JSON: &str = "/api-docs/openapi.json";
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Preflight",
+        description = "Tells whether a language model will load on given hardware and how, then proves it.",
+    ),
+    tags(
+        (name = "models", description = "The registry; loading, validating and unloading"),
+        (name = "attempts", description = "What was tried"),
+        (name = "answers", description = "What a model is and what it needs; nothing is loaded"),
+        (name = "events", description = "What happens, as it happens"),
+        (name = "operations", description = "Health, counters, devices"),
+    )
+)]
+struct Description;
+
+/// What is said before any route is added.
+pub(super) fn begin() -> OpenApi {
+    Description::openapi()
+}
+
+/// The pages of the description.
+pub(super) fn pages(api: OpenApi) -> axum::Router<AppState> {
+    let pages = axum::Router::from(SwaggerUi::new("/docs").url(JSON, api));
+    pages.layer(axum::middleware::from_fn(policy))
+}
+
+/// The pages bring their own scripts and styles; none comes from elsewhere.
+async fn policy(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; \
+                  base-uri 'self'; form-action 'self'; frame-ancestors 'none'";
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
+}

@@ -1,0 +1,112 @@
+//! What `/metrics` tells. Names are vLLM's nouns with a prefix of our own, so that dashboards can be carried over.
+//! Labels hold names of ours alone, never a user's text.
+
+use std::sync::OnceLock;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use phi3::api::AttemptRecord;
+
+use crate::devices;
+use crate::state::AppState;
+
+/// Requests to `/v1` that are being answered.
+pub const REQUESTS_RUNNING: &str = "preflight_num_requests_running";
+/// Requests to `/v1` that wait.
+pub const REQUESTS_WAITING: &str = "preflight_num_requests_waiting";
+/// From a request to its first token.
+pub const TIME_TO_FIRST_TOKEN: &str = "preflight_time_to_first_token_seconds";
+/// Between two tokens of one request.
+pub const INTER_TOKEN_LATENCY: &str = "preflight_inter_token_latency_seconds";
+/// From a request to its last token.
+pub const REQUEST_LATENCY: &str = "preflight_e2e_request_latency_seconds";
+/// Tokens of prompts.
+pub const PROMPT_TOKENS: &str = "preflight_prompt_tokens_total";
+/// Tokens generated.
+pub const GENERATION_TOKENS: &str = "preflight_generation_tokens_total";
+/// Requests answered to their end, by `finished_reason`.
+pub const REQUEST_SUCCESS: &str = "preflight_request_success_total";
+const LOAD_SECONDS: &str = "preflight_model_load_seconds";
+const ATTEMPTS: &str = "preflight_model_load_attempts_total";
+const WORKER_DEATHS: &str = "preflight_worker_deaths_total";
+const GPU_USED: &str = "preflight_gpu_memory_used_bytes";
+const SUBSCRIBERS: &str = "preflight_sse_subscribers";
+const QUEUE_DEPTH: &str = "preflight_queue_depth";
+const LOADED: &str = "preflight_models_loaded";
+
+/// Upper ends of the classes that times are counted in, in seconds.
+const BUCKETS: [f64; 14] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+/// Begins to count; there is one count in a process.
+pub fn install() -> Option<&'static PrometheusHandle> {
+    static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    let install = || {
+        let times = Matcher::Suffix("_seconds".to_owned());
+        let builder = PrometheusBuilder::new().set_buckets_for_metric(times, &BUCKETS);
+        match builder.and_then(PrometheusBuilder::install_recorder) {
+            Ok(handle) => {
+                describe();
+                Some(handle)
+            }
+            Err(error) => {
+                tracing::error!(%error, "nothing is counted");
+                None
+            }
+        }
+    };
+    HANDLE.get_or_init(install).as_ref()
+}
+
+fn describe() {
+    describe_gauge!(REQUESTS_RUNNING, "Requests to /v1 that are being answered");
+    describe_gauge!(REQUESTS_WAITING, "Requests to /v1 that wait");
+    describe_histogram!(TIME_TO_FIRST_TOKEN, "From a request to its first token");
+    describe_histogram!(INTER_TOKEN_LATENCY, "Between two tokens of one request");
+    describe_histogram!(REQUEST_LATENCY, "From a request to its last token");
+    describe_counter!(PROMPT_TOKENS, "Tokens of prompts");
+    describe_counter!(GENERATION_TOKENS, "Tokens generated");
+    describe_counter!(REQUEST_SUCCESS, "Requests answered to their end");
+    describe_histogram!(LOAD_SECONDS, "Time to load a model, by how the attempt ended");
+    describe_counter!(ATTEMPTS, "Attempts that have ended, by how");
+    describe_counter!(WORKER_DEATHS, "Workers that died or had to be killed");
+    describe_gauge!(GPU_USED, "Memory used on a GPU");
+    describe_gauge!(SUBSCRIBERS, "Readers of /api/events");
+    describe_gauge!(QUEUE_DEPTH, "Attempts that wait");
+    describe_gauge!(LOADED, "Models that are loaded");
+    // Counted from the start, so that a rate can be taken before the first request.
+    counter!(PROMPT_TOKENS).absolute(0);
+    counter!(GENERATION_TOKENS).absolute(0);
+    gauge!(REQUESTS_RUNNING).set(0.0);
+    gauge!(REQUESTS_WAITING).set(0.0);
+}
+
+/// Counts an attempt that has ended.
+pub(crate) fn attempt_ended(record: &AttemptRecord) {
+    let outcome = record.attempt.state.name();
+    let reason = record.attempt.outcome.map_or("unknown", phi3::load_config::OutcomeClass::name);
+    counter!(ATTEMPTS, "outcome" => outcome, "reason" => reason).increment(1);
+    if let Some(ms) = record.evidence.timings.loading_ms {
+        histogram!(LOAD_SECONDS, "outcome" => outcome).record(ms / 1e3);
+    }
+    let code = record.attempt.error.as_ref().map(|error| error.code.as_str());
+    if matches!(code, Some("worker_killed" | "worker_stalled" | "protocol_error")) {
+        counter!(WORKER_DEATHS, "reason" => reason).increment(1);
+    }
+}
+
+/// The page, with what is looked at when it is asked for.
+pub(crate) async fn render(state: &AppState) -> String {
+    let Some(handle) = install() else { return String::new() };
+    let (waiting, _running) = state.attempts.counts();
+    gauge!(QUEUE_DEPTH).set(waiting as f64);
+    gauge!(SUBSCRIBERS).set(state.hub.readers() as f64);
+    gauge!(LOADED).set(state.loaded.all().len() as f64);
+    let found = tokio::task::spawn_blocking(devices::gpus).await.unwrap_or_default();
+    for gpu in found {
+        if let Some(bytes) = gpu.used_bytes {
+            gauge!(GPU_USED, "gpu" => gpu.device).set(bytes as f64);
+        }
+    }
+    handle.run_upkeep();
+    handle.render()
+}
