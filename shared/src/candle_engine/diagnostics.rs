@@ -2,12 +2,14 @@
 
 use candle_core::{Storage, Tensor};
 
+use super::arena::Arena;
 use super::ops::{Segment, Values};
-use super::sequence::{Sequence, layer_cache};
+use super::sequence::layer_cache;
 use super::workspace::{tensor_bytes, zeroed_tensor};
 use super::{CandleEngine, backend, check_tokens, ops, parallel};
 use crate::dtype::DType;
-use crate::engine::{Diagnostics, EngineError, Memory};
+use crate::engine::{Diagnostics, EngineError, Logprobs, Memory, SequenceId};
+use crate::placement::DeviceId;
 
 impl Diagnostics for CandleEngine {
     async fn logits(
@@ -29,17 +31,43 @@ impl Diagnostics for CandleEngine {
         Ok(counts)
     }
 
+    async fn logprobs(&mut self, sequence: SequenceId, id: u32, top: usize) -> Result<Logprobs, EngineError> {
+        let row = self.sampled_from.iter().position(|one| *one == sequence);
+        let row = row.ok_or(EngineError::UnknownSequence(sequence))?;
+        let vocab_size = self.plan.config.vocab_size;
+        let logits = self.arenas[self.model.places.head].space.logits.clone();
+        let mut found = None;
+        read(&logits, (row + 1) * vocab_size, &mut |values| {
+            found = Logprobs::new(&values[row * vocab_size..], id, top);
+        })?;
+        found.ok_or(EngineError::TokenOutOfRange { id, position: 0, vocab_size })
+    }
+
     fn memory(&self) -> Memory {
-        let weights_bytes = self.model.bytes();
-        let kv_cache_bytes = self.sequences.values().map(Sequence::cache_bytes).sum();
-        let activation_bytes = self.space.bytes() + self.diagnostics_bytes;
-        Memory {
-            weights_bytes,
-            kv_cache_bytes,
-            activation_bytes,
-            overhead_bytes: 0,
-            total_bytes: weights_bytes + kv_cache_bytes + activation_bytes,
+        let mut sum = Memory::default();
+        for (_, memory) in self.memory_by_device() {
+            sum.weights_bytes += memory.weights_bytes;
+            sum.kv_cache_bytes += memory.kv_cache_bytes;
+            sum.activation_bytes += memory.activation_bytes;
         }
+        sum.activation_bytes += self.diagnostics_bytes;
+        sum.total_bytes = sum.weights_bytes + sum.kv_cache_bytes + sum.activation_bytes;
+        sum
+    }
+
+    fn memory_by_device(&self) -> Vec<(DeviceId, Memory)> {
+        let layers = &self.model.places.layers;
+        let of = |(index, arena): (usize, &Arena)| {
+            let weights_bytes = self.model.bytes(index);
+            let caches = self.sequences.values().map(|sequence| sequence.cache_bytes(index, layers));
+            let kv_cache_bytes = caches.sum();
+            let activation_bytes = arena.space.bytes();
+            let total_bytes = weights_bytes + kv_cache_bytes + activation_bytes;
+            let memory =
+                Memory { weights_bytes, kv_cache_bytes, activation_bytes, overhead_bytes: 0, total_bytes };
+            (arena.device.clone(), memory)
+        };
+        self.arenas.iter().enumerate().map(of).collect()
     }
 }
 
@@ -58,6 +86,7 @@ impl CandleEngine {
         if tokens.len() > self.plan.context {
             return Err(EngineError::SequenceFull { tokens: tokens.len(), capacity: self.plan.context });
         }
+        self.sampled_from.clear();
         let (count, hidden, vocab) =
             (tokens.len(), self.plan.config.hidden_size, self.plan.config.vocab_size);
         let residual = zeroed_tensor("activation", DType::F32, &[count * hidden])?;
@@ -70,22 +99,25 @@ impl CandleEngine {
         self.model.embed(tokens, &residual).map_err(backend)?;
         for (index, layer) in self.model.layers.iter().enumerate() {
             // Later layers overwrite the cache of earlier ones: each needs only its own.
-            for chunk in parallel::blocks(count, self.space.rows) {
+            let space = &mut self.arenas[self.model.places.layers[index]].space;
+            for chunk in parallel::blocks(count, space.rows) {
                 let positions = chunk.clone().map(|position| (long, position));
-                ops::write_rotary(&self.space.rotary, &self.rope, positions, self.plan.dtype)
+                ops::write_rotary(&space.rotary, &self.rope, positions, self.model.shape.dtype())
                     .map_err(backend)?;
                 let x = part(chunk.start, chunk.len())?;
                 let segment = Segment { rows: 0..chunk.len(), start: chunk.start, cache: cache.clone() };
-                let step = || layer.forward(&x, &[segment], &self.model.shape, &mut self.space);
+                let step = || layer.forward(&x, &[segment], &self.model.shape, space);
                 parallel::on_pool(step).map_err(backend)?;
                 read(&x, chunk.len() * hidden, &mut |values| layer_output(index, values))?;
             }
         }
-        for block in parallel::blocks(count, self.space.logit_rows) {
+        let head = self.model.places.head;
+        let (logit_rows, out) = (self.arenas[head].space.logit_rows, self.arenas[head].space.logits.clone());
+        for block in parallel::blocks(count, logit_rows) {
             let x = part(block.start, block.len())?;
-            let head = || self.model.logits(&x, block.len(), &mut self.space);
+            let head = || self.model.logits(&x, block.len(), &mut self.arenas);
             parallel::on_pool(head).map_err(backend)?;
-            read(&self.space.logits, block.len() * vocab, &mut |values| {
+            read(&out, block.len() * vocab, &mut |values| {
                 for (position, row) in block.clone().zip(values.chunks_exact(vocab)) {
                     logits(position, row);
                 }

@@ -1,88 +1,143 @@
-//! Weights from a checkpoint to tensors, one at a time.
+//! Weights from a checkpoint to tensors, one at a time, each within its device's budget.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 
+use super::arena::{Arena, Places};
 use super::backend;
-use super::kernels::Float;
+use super::kernels::{Float, quantize};
 use super::model::{Layer, Model, Shape};
+use super::weight::{BlockMatrix, Weight};
 use super::workspace::zeroed;
 use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::engine::{EngineError, LoadPlan, LoadProgress, LoadStage};
-use crate::estimate::weights_bytes;
+use crate::estimate::{held_as, weights_bytes};
 use crate::rope::Rope;
 use crate::tensors::{self, Role, TensorSpec};
 use crate::weights::{Checkpoint, WeightSource};
+
+const WEIGHTS: &str = "weights";
 
 /// Reads a model's tensors and reports how far it is.
 pub(super) struct Loader<'a, S> {
     pub(super) checkpoint: &'a Checkpoint<S>,
     pub(super) plan: &'a LoadPlan,
     pub(super) decoder: Decoder,
+    pub(super) arenas: &'a mut [Arena],
     pub(super) progress: &'a mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
     pub(super) done_bytes: u64,
 }
 
 impl<S: WeightSource> Loader<'_, S> {
     /// The whole model; the host holds one tensor beside it at most.
-    pub(super) async fn model(&mut self) -> Result<Model, EngineError> {
+    pub(super) async fn model(&mut self, places: Places) -> Result<Model, EngineError> {
         let config = &self.plan.config;
         self.report(LoadStage::Checking)?;
         self.checkpoint.check(&self.decoder)?;
         self.report(LoadStage::Weights)?;
-        let embedding = self.tensor(Role::Embedding, 0).await?;
+        let embedding = self.matrix(Role::Embedding, 0, places.embedding).await?;
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
-        for layer in 0..config.num_hidden_layers {
+        for (layer, place) in places.layers.iter().copied().enumerate() {
             layers.push(Layer {
-                input_norm: self.tensor(Role::InputNorm, layer).await?,
-                qkv_proj: self.tensor(Role::QkvProj, layer).await?,
-                o_proj: self.tensor(Role::OProj, layer).await?,
-                post_attention_norm: self.tensor(Role::PostAttentionNorm, layer).await?,
-                gate_up_proj: self.tensor(Role::GateUpProj, layer).await?,
-                down_proj: self.tensor(Role::DownProj, layer).await?,
+                input_norm: self.vector(Role::InputNorm, layer, place).await?,
+                qkv_proj: self.matrix(Role::QkvProj, layer, place).await?,
+                o_proj: self.matrix(Role::OProj, layer, place).await?,
+                post_attention_norm: self.vector(Role::PostAttentionNorm, layer, place).await?,
+                gate_up_proj: self.matrix(Role::GateUpProj, layer, place).await?,
+                down_proj: self.matrix(Role::DownProj, layer, place).await?,
             });
         }
-        let norm = self.tensor(Role::FinalNorm, 0).await?;
-        let head =
-            if config.tie_word_embeddings { embedding.clone() } else { self.tensor(Role::LmHead, 0).await? };
-        let shape = Shape::new(config, Rope::new(config).rotary_dim(), self.plan.dtype);
-        Ok(Model { embedding, layers, norm, head, shape })
+        let norm = self.vector(Role::FinalNorm, 0, places.norm).await?;
+        let head = match config.tie_word_embeddings {
+            true => embedding.clone(),
+            false => self.matrix(Role::LmHead, 0, places.head).await?,
+        };
+        let shape = Shape::new(self.plan, Rope::new(config).rotary_dim());
+        Ok(Model { embedding, layers, norm, head, shape, places })
     }
 
-    async fn tensor(&mut self, role: Role, layer: usize) -> Result<Tensor, EngineError> {
-        let spec = tensors::spec(&self.decoder, role, layer);
-        let tensor = match self.plan.dtype {
-            DType::Bf16 => self.read::<bf16>(&spec).await?,
-            DType::F16 => self.read::<f16>(&spec).await?,
-            _ => self.read::<f32>(&spec).await?,
-        };
-        self.done_bytes += self.plan.dtype.tensor_bytes(&spec.shape);
-        self.report(LoadStage::Weights)?;
+    async fn vector(&mut self, role: Role, layer: usize, place: usize) -> Result<Tensor, EngineError> {
+        let (spec, dtype) = self.begin(role, layer, place)?;
+        let tensor = self.tensor(&spec, dtype).await?;
+        self.end(&spec, dtype)?;
         Ok(tensor)
+    }
+
+    async fn matrix(&mut self, role: Role, layer: usize, place: usize) -> Result<Weight, EngineError> {
+        let (spec, dtype) = self.begin(role, layer, place)?;
+        let weight = match dtype.is_quantized() {
+            true => Weight::Blocks(Arc::new(self.blocks(&spec, dtype).await?)),
+            false => Weight::Plain(self.tensor(&spec, dtype).await?),
+        };
+        self.end(&spec, dtype)?;
+        Ok(weight)
+    }
+
+    /// Takes room for a tensor in the format that it will be held in.
+    fn begin(&mut self, role: Role, layer: usize, place: usize) -> Result<(TensorSpec, DType), EngineError> {
+        let spec = tensors::spec(&self.decoder, role, layer);
+        let dtype = held_as(self.plan.dtype, &spec.shape);
+        self.arenas[place].budget.take(WEIGHTS, dtype.tensor_bytes(&spec.shape))?;
+        Ok((spec, dtype))
+    }
+
+    fn end(&mut self, spec: &TensorSpec, dtype: DType) -> Result<(), EngineError> {
+        self.done_bytes += dtype.tensor_bytes(&spec.shape);
+        self.report(LoadStage::Weights)
+    }
+
+    async fn tensor(&self, spec: &TensorSpec, dtype: DType) -> Result<Tensor, EngineError> {
+        match dtype {
+            DType::Bf16 => self.read::<bf16>(spec, dtype).await,
+            DType::F16 => self.read::<f16>(spec, dtype).await,
+            _ => self.read::<f32>(spec, dtype).await,
+        }
+    }
+
+    fn is_stored_as(&self, spec: &TensorSpec, dtype: DType) -> bool {
+        self.checkpoint.tensors().get(&spec.name).is_some_and(|stored| stored.dtype == dtype)
     }
 
     async fn read<F: Float + candle_core::WithDType>(
         &self,
         spec: &TensorSpec,
+        dtype: DType,
     ) -> Result<Tensor, EngineError> {
         let len = spec.count() as usize;
-        let mut values = zeroed::<F>("weights", len)?;
-        if self.checkpoint.tensors().get(&spec.name).is_some_and(|stored| stored.dtype == self.plan.dtype) {
+        let mut values = zeroed::<F>(WEIGHTS, len)?;
+        if self.is_stored_as(spec, dtype) {
             self.checkpoint.read(&spec.name, bytemuck::cast_slice_mut(&mut values)).await?;
         } else if let Some(wide) = F::as_f32_mut(&mut values) {
             self.checkpoint.read_f32_into(&spec.name, wide).await?;
         } else {
-            let mut wide = zeroed::<f32>("weights", len)?;
+            let mut wide = zeroed::<f32>(WEIGHTS, len)?;
             self.checkpoint.read_f32_into(&spec.name, &mut wide).await?;
             values.iter_mut().zip(&wide).for_each(|(value, wide)| *value = F::narrow(*wide));
         }
         Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu).map_err(backend)
     }
 
-    pub(super) fn report(&mut self, stage: LoadStage) -> Result<(), EngineError> {
+    /// A matrix in blocks: as stored, or quantized by way of f32.
+    async fn blocks(&self, spec: &TensorSpec, dtype: DType) -> Result<BlockMatrix, EngineError> {
+        let [rows, columns] = *spec.shape.as_slice() else {
+            return Err(EngineError::Backend(format!("`{}` is no matrix", spec.name)));
+        };
+        let mut bytes = zeroed::<u8>(WEIGHTS, dtype.tensor_bytes(&spec.shape) as usize)?;
+        if self.is_stored_as(spec, dtype) {
+            self.checkpoint.read(&spec.name, &mut bytes).await?;
+        } else {
+            let mut wide = zeroed::<f32>(WEIGHTS, spec.count() as usize)?;
+            self.checkpoint.read_f32_into(&spec.name, &mut wide).await?;
+            quantize(dtype, &wide, &mut bytes);
+        }
+        Ok(BlockMatrix { dtype, rows, columns, bytes })
+    }
+
+    fn report(&mut self, stage: LoadStage) -> Result<(), EngineError> {
         let total_bytes = weights_bytes(&self.decoder, self.plan.dtype);
         match (self.progress)(LoadProgress { stage, done_bytes: self.done_bytes, total_bytes }) {
             ControlFlow::Continue(()) => Ok(()),

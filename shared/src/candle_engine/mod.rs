@@ -5,8 +5,10 @@
 
 mod parallel;
 mod kernels;
-mod ops;
 mod workspace;
+mod weight;
+mod ops;
+mod arena;
 mod model;
 mod sequence;
 mod load;
@@ -15,15 +17,17 @@ mod diagnostics;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use candle_core::Tensor;
+
+use self::arena::Arena;
 use self::load::Loader;
-use self::model::Model;
+use self::model::{Model, copy};
 use self::ops::{Segment, Values};
 use self::sequence::Sequence;
-use self::workspace::Workspace;
 use crate::dtype::DType;
 use crate::engine::{
     Attention, DeviceInfo, Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt,
-    Sampled, Sampling, SequenceId,
+    Sampled, Sampling, SequenceId, Split,
 };
 use crate::estimate::weights_bytes;
 use crate::placement::DeviceId;
@@ -31,17 +35,22 @@ use crate::rope::Rope;
 use crate::weights::{Checkpoint, WeightSource};
 
 /// Formats that weights can be held in.
-const DTYPES: [DType; 3] = [DType::F32, DType::Bf16, DType::F16];
+const DTYPES: [DType; 5] = [DType::F32, DType::Bf16, DType::F16, DType::Q8_0, DType::Q4_0];
+
+/// Formats that keys and values can be held in.
+const KV_DTYPES: [DType; 3] = [DType::F32, DType::Bf16, DType::F16];
 
 /// A Phi-3 model on a CPU.
 pub struct CandleEngine {
     plan: LoadPlan,
     model: Model,
     rope: Rope,
-    space: Workspace,
+    arenas: Vec<Arena>,
     sequences: BTreeMap<SequenceId, Sequence>,
     /// Most bytes that diagnostics held beside the workspace.
     diagnostics_bytes: u64,
+    /// The sequences whose logits stand in the head's workspace, row by row.
+    sampled_from: Vec<SequenceId>,
 }
 
 impl Engine for CandleEngine {
@@ -54,7 +63,7 @@ impl Engine for CandleEngine {
             total_bytes: None,
             free_bytes: None,
             dtypes: DTYPES.to_vec(),
-            attention: vec![Attention::Eager],
+            attention: vec![Attention::Eager, Attention::Fused],
             is_software: false,
         }])
     }
@@ -65,28 +74,48 @@ impl Engine for CandleEngine {
         progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
     ) -> Result<Self, EngineError> {
         check_plan(plan)?;
-        // Before the weights: a workspace that does not fit should not cost a load.
-        let space = Workspace::new(plan)?;
+        let (mut arenas, places) = arena::arenas(plan)?;
         let decoder = plan.config.decoder();
         let total_bytes = weights_bytes(&decoder, plan.dtype);
         let model = if plan.low_cpu_mem_usage {
-            Loader { checkpoint, plan, decoder, progress, done_bytes: 0 }.model().await?
+            let arenas = &mut arenas;
+            Loader { checkpoint, plan, decoder, arenas, progress, done_bytes: 0 }.model(places).await?
         } else {
+            // The whole checkpoint stands on the host meanwhile.
+            let bytes = checkpoint.tensors().values().map(|tensor| tensor.len).sum();
+            let host = arenas.iter().position(|arena| arena.device == DeviceId::Cpu);
+            if let Some(host) = host {
+                arenas[host].budget.take("weights", bytes)?;
+            }
             let checkpoint = &checkpoint.buffered().await?;
-            Loader { checkpoint, plan, decoder, progress, done_bytes: 0 }.model().await?
+            let loader = &mut arenas;
+            let mut loader = Loader { checkpoint, plan, decoder, arenas: loader, progress, done_bytes: 0 };
+            let model = loader.model(places).await?;
+            if let Some(host) = host {
+                arenas[host].budget.give_back(bytes);
+            }
+            model
         };
         let last = LoadProgress { stage: LoadStage::Preparing, done_bytes: total_bytes, total_bytes };
         if progress(last).is_break() {
             return Err(EngineError::Cancelled);
         }
         let (plan, rope) = (plan.clone(), Rope::new(&plan.config));
-        Ok(Self { plan, model, rope, space, sequences: BTreeMap::new(), diagnostics_bytes: 0 })
+        Ok(Self {
+            plan,
+            model,
+            rope,
+            arenas,
+            sequences: BTreeMap::new(),
+            diagnostics_bytes: 0,
+            sampled_from: Vec::new(),
+        })
     }
 
     fn info(&self) -> EngineInfo {
         EngineInfo {
             engine: "candle".to_owned(),
-            device: "cpu".to_owned(),
+            device: self.plan.device.to_string(),
             dtype: self.plan.dtype,
             threads: parallel::threads(),
         }
@@ -110,7 +139,9 @@ impl Engine for CandleEngine {
                 reason: format!("the model was loaded for a batch of {}; release one first", self.plan.batch),
             });
         }
-        self.sequences.insert(id, Sequence::new(&self.plan, capacity, sampling)?);
+        let places = &self.model.places.layers;
+        let sequence = Sequence::new(&self.plan, capacity, sampling, &mut self.arenas, places)?;
+        self.sequences.insert(id, sequence);
         Ok(())
     }
 
@@ -123,7 +154,7 @@ impl Engine for CandleEngine {
         }
         let appended: Vec<_> =
             prompts.iter().map(|prompt| (prompt.sequence, prompt.tokens.to_vec())).collect();
-        self.extend(&appended)
+        self.extend(&appended, true)
     }
 
     async fn decode(&mut self, sequences: &[SequenceId]) -> Result<Vec<Sampled>, EngineError> {
@@ -132,7 +163,7 @@ impl Engine for CandleEngine {
             sequence.map(|token| (*id, vec![token])).ok_or(EngineError::UnknownSequence(*id))
         };
         let appended: Vec<_> = sequences.iter().map(pending).collect::<Result<_, _>>()?;
-        self.extend(&appended)
+        self.extend(&appended, false)
     }
 
     async fn drain(&mut self) -> Result<Vec<Sampled>, EngineError> {
@@ -141,13 +172,19 @@ impl Engine for CandleEngine {
     }
 
     fn release(&mut self, sequence: SequenceId) {
-        self.sequences.remove(&sequence);
+        if let Some(sequence) = self.sequences.remove(&sequence) {
+            sequence.give_back(&mut self.arenas, &self.model.places.layers);
+        }
     }
 }
 
 impl CandleEngine {
     /// Appends ids to sequences and samples the next of each; on an error all of them stay as they were.
-    fn extend(&mut self, appended: &[(SequenceId, Vec<u32>)]) -> Result<Vec<Sampled>, EngineError> {
+    fn extend(
+        &mut self,
+        appended: &[(SequenceId, Vec<u32>)],
+        is_prompt: bool,
+    ) -> Result<Vec<Sampled>, EngineError> {
         for (index, (id, tokens)) in appended.iter().enumerate() {
             let sequence = self.sequences.get(id).ok_or(EngineError::UnknownSequence(*id))?;
             let (tokens, capacity) = (sequence.ids.len() + tokens.len(), sequence.capacity);
@@ -161,15 +198,19 @@ impl CandleEngine {
         let mut lengths = Vec::with_capacity(appended.len());
         for (id, tokens) in appended {
             if let Some(sequence) = self.sequences.get_mut(id) {
-                lengths.push((*id, sequence.ids.len()));
+                lengths.push((*id, sequence.ids.len(), sequence.sampler.clone()));
                 sequence.ids.extend_from_slice(tokens);
+                if is_prompt {
+                    sequence.sampler.prompt(tokens);
+                }
             }
         }
         let ids: Vec<_> = appended.iter().map(|(id, _)| *id).collect();
         let sampled = parallel::on_pool(|| self.advance(&ids));
-        for (id, length) in lengths {
+        for (id, length, sampler) in lengths {
             if let Some(sequence) = self.sequences.get_mut(&id).filter(|_| sampled.is_err()) {
                 sequence.truncate(length);
+                sequence.sampler = sampler;
             }
         }
         sampled
@@ -189,7 +230,7 @@ impl CandleEngine {
             let mut parts = Vec::new();
             let mut rows = 0;
             for (index, id, positions) in &mut work {
-                let take = positions.len().min(self.space.rows - rows);
+                let take = positions.len().min(self.rows() - rows);
                 if take > 0 {
                     parts.push((*index, *id, positions.start..positions.start + take));
                     positions.start += take;
@@ -197,25 +238,34 @@ impl CandleEngine {
                 }
             }
             work.retain(|(_, _, positions)| !positions.is_empty());
-            self.chunk(&parts).map_err(backend)?;
+            let stream = self.chunk(&parts).map_err(backend)?;
+            let last = self.arenas[self.model.places.head].space.last.clone();
             let mut row = 0;
             for (index, id, positions) in parts {
                 row += positions.len();
                 let Some(sequence) = self.sequences.get_mut(&id) else { continue };
                 sequence.set_cached(positions.end);
                 if positions.end == sequence.ids.len() {
-                    let last = self.space.residual.narrow(0, (row - 1) * hidden, hidden).map_err(backend)?;
-                    self.space.last.slice_set(&last, 0, index * hidden).map_err(backend)?;
+                    let from = stream.narrow(0, (row - 1) * hidden, hidden).map_err(backend)?;
+                    last.slice_set(&from, 0, index * hidden).map_err(backend)?;
                 }
             }
         }
-        let last = self.space.last.clone();
-        self.model.logits(&last, ids.len(), &mut self.space).map_err(backend)?;
+        let last = self.arenas[self.model.places.head].space.last.clone();
+        self.model.logits(&last, ids.len(), &mut self.arenas).map_err(backend)?;
         self.sample(ids)
     }
 
-    /// One pass of some positions of some sequences through all layers.
-    fn chunk(&mut self, parts: &[(usize, SequenceId, std::ops::Range<usize>)]) -> candle_core::Result<()> {
+    /// Rows that go through the model at once.
+    fn rows(&self) -> usize {
+        self.arenas[self.model.places.embedding].space.rows
+    }
+
+    /// One pass of some positions of some sequences through all layers; the stream that it leaves.
+    fn chunk(
+        &mut self,
+        parts: &[(usize, SequenceId, std::ops::Range<usize>)],
+    ) -> candle_core::Result<Tensor> {
         let mut tokens = Vec::new();
         let mut places = Vec::new();
         for (_, id, positions) in parts {
@@ -225,13 +275,23 @@ impl CandleEngine {
                 places.push((sequence, first..tokens.len(), positions.start));
             }
         }
-        let rotary = places.iter().flat_map(|(sequence, rows, start)| {
-            (*start..start + rows.len()).map(|position| (sequence.long, position))
-        });
-        ops::write_rotary(&self.space.rotary, &self.rope, rotary, self.plan.dtype)?;
-        let residual = self.space.residual.clone();
-        self.model.embed(&tokens, &residual)?;
-        for (index, layer) in self.model.layers.iter().enumerate() {
+        let Model { places: on, shape, .. } = &self.model;
+        for (_, arena) in self.arenas.iter().enumerate().filter(|(index, _)| on.layers.contains(index)) {
+            let rotary = places.iter().flat_map(|(sequence, rows, start)| {
+                (*start..start + rows.len()).map(|position| (sequence.long, position))
+            });
+            ops::write_rotary(&arena.space.rotary, &self.rope, rotary, shape.dtype())?;
+        }
+        let mut at = on.embedding;
+        let mut stream = self.arenas[at].space.residual.clone();
+        self.model.embed(&tokens, &stream)?;
+        for (index, (layer, place)) in self.model.layers.iter().zip(&on.layers).enumerate() {
+            if *place != at {
+                // The way over the bus, were these two devices.
+                let next = self.arenas[*place].space.residual.clone();
+                copy(&next, &stream, tokens.len() * self.plan.config.hidden_size)?;
+                (at, stream) = (*place, next);
+            }
             let segments: Vec<_> = places
                 .iter()
                 .map(|(sequence, rows, start)| Segment {
@@ -240,14 +300,15 @@ impl CandleEngine {
                     cache: sequence.cache[index].clone(),
                 })
                 .collect();
-            layer.forward(&residual, &segments, &self.model.shape, &mut self.space)?;
+            layer.forward(&stream, &segments, shape, &mut self.arenas[at].space)?;
         }
-        Ok(())
+        Ok(stream)
     }
 
     fn sample(&mut self, ids: &[SequenceId]) -> Result<Vec<Sampled>, EngineError> {
         let vocab = self.plan.config.vocab_size;
-        let (storage, layout) = self.space.logits.storage_and_layout();
+        let logits = self.arenas[self.model.places.head].space.logits.clone();
+        let (storage, layout) = logits.storage_and_layout();
         let candle_core::Storage::Cpu(storage) = &*storage else {
             return Err(EngineError::Backend("logits are not on the CPU".to_owned()));
         };
@@ -257,6 +318,7 @@ impl CandleEngine {
         if rows().any(|(_, row)| row.iter().any(|logit| logit.is_nan())) {
             return Err(EngineError::NanLogits);
         }
+        self.sampled_from = ids.to_vec();
         let mut sampled = Vec::with_capacity(ids.len());
         for (sequence, row) in rows() {
             if let Some(state) = self.sequences.get_mut(sequence) {
@@ -270,31 +332,35 @@ impl CandleEngine {
 }
 
 fn check_plan(plan: &LoadPlan) -> Result<(), EngineError> {
-    for (what, dtype) in [("dtype", plan.dtype), ("kv dtype", plan.kv_dtype)] {
-        if !DTYPES.contains(&dtype) {
-            return Err(EngineError::Unavailable {
-                what: format!("{what} {dtype}"),
-                reason: "this engine computes in f32, bf16 and f16".to_owned(),
-            });
+    let unavailable =
+        |what: String, reason: &str| EngineError::Unavailable { what, reason: reason.to_owned() };
+    if !DTYPES.contains(&plan.dtype) {
+        let reason = "this engine computes in f32, bf16, f16, q8_0 and q4_0";
+        return Err(unavailable(format!("dtype {}", plan.dtype), reason));
+    }
+    if !KV_DTYPES.contains(&plan.kv_dtype) {
+        let reason = "this engine keeps keys and values in f32, bf16 and f16";
+        return Err(unavailable(format!("kv dtype {}", plan.kv_dtype), reason));
+    }
+    let split = plan.split.iter().flat_map(Split::devices);
+    if let Some(stranger) = std::iter::once(&plan.device).chain(split).find(|device| !is_host(device)) {
+        return Err(unavailable(stranger.to_string(), "this engine computes on the CPU"));
+    }
+    match &plan.split {
+        Some(split) if split.layers.len() != plan.config.num_hidden_layers => {
+            let (given, layers) = (split.layers.len(), plan.config.num_hidden_layers);
+            Err(EngineError::Backend(format!("a split of {given} layers for a model of {layers}")))
         }
+        _ => Ok(()),
     }
-    for (what, is_asked, reason) in [
-        (plan.device.to_string(), plan.device != DeviceId::Cpu, "this engine computes on the CPU"),
-        ("a split".to_owned(), plan.split.is_some(), "this engine has one device"),
-        ("a budget".to_owned(), !plan.budgets.is_empty(), "this engine keeps no account"),
-        ("use_cache: false".to_owned(), !plan.use_cache, "this engine keeps keys and values"),
-    ] {
-        if is_asked {
-            return Err(EngineError::Unavailable { what, reason: reason.to_owned() });
-        }
+}
+
+/// `cpu`, and `cpu:1` and so on: shares of the host with accounts of their own.
+fn is_host(device: &DeviceId) -> bool {
+    match device {
+        DeviceId::Cpu => true,
+        DeviceId::Gpu { backend, .. } => backend == "cpu",
     }
-    if plan.attention != Attention::Eager {
-        return Err(EngineError::Unavailable {
-            what: "fused attention".to_owned(),
-            reason: "the CPU engine writes its scores out; use eager".to_owned(),
-        });
-    }
-    Ok(())
 }
 
 fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<(), EngineError> {

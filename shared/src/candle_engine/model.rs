@@ -2,29 +2,33 @@
 
 use candle_core::{Result, Tensor};
 
+use super::arena::{Arena, Places};
 use super::ops::{self, Heads, Segment};
+use super::weight::Weight;
 use super::workspace::{Workspace, tensor_bytes};
-use crate::config::ModelConfig;
 use crate::dtype::DType;
+use crate::engine::LoadPlan;
 
-/// The weights, each `[out, in]` or `[width]`, in the format of the plan.
+/// The weights, matrices `[out, in]` and vectors `[width]`, in the format of the plan.
 pub(super) struct Model {
-    pub(super) embedding: Tensor,
+    pub(super) embedding: Weight,
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Tensor,
     /// The embedding itself where they are tied.
-    pub(super) head: Tensor,
+    pub(super) head: Weight,
     pub(super) shape: Shape,
+    /// The arena of each part.
+    pub(super) places: Places,
 }
 
 /// The weights of one decoder layer.
 pub(super) struct Layer {
     pub(super) input_norm: Tensor,
-    pub(super) qkv_proj: Tensor,
-    pub(super) o_proj: Tensor,
+    pub(super) qkv_proj: Weight,
+    pub(super) o_proj: Weight,
     pub(super) post_attention_norm: Tensor,
-    pub(super) gate_up_proj: Tensor,
-    pub(super) down_proj: Tensor,
+    pub(super) gate_up_proj: Weight,
+    pub(super) down_proj: Weight,
 }
 
 /// What all layers have in common.
@@ -38,7 +42,8 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn new(config: &ModelConfig, rotary_dim: usize, dtype: DType) -> Self {
+    pub(super) fn new(plan: &LoadPlan, rotary_dim: usize) -> Self {
+        let config = &plan.config;
         Self {
             hidden: config.hidden_size,
             intermediate: config.intermediate_size,
@@ -48,22 +53,46 @@ impl Shape {
                 dim: config.head_dim,
                 rotary_dim,
                 window: config.sliding_window,
+                attention: plan.attention,
             },
             eps: config.rms_norm_eps,
-            dtype,
+            dtype: rounded_to(plan.dtype),
         }
+    }
+
+    /// The format that values are rounded to.
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
+    }
+}
+
+/// The format that activations are rounded to: where Hugging Face casts to the model's; with quantized weights, which
+/// it has no such casts for, f32.
+fn rounded_to(dtype: DType) -> DType {
+    if dtype.is_quantized() { DType::F32 } else { dtype }
+}
+
+impl Layer {
+    /// Bytes of its weights.
+    fn bytes(&self) -> u64 {
+        let Self { input_norm, qkv_proj, o_proj, post_attention_norm, gate_up_proj, down_proj } = self;
+        let matrices = [qkv_proj, o_proj, gate_up_proj, down_proj].map(Weight::bytes);
+        let vectors = [input_norm, post_attention_norm].map(tensor_bytes);
+        matrices.iter().chain(&vectors).sum()
     }
 }
 
 impl Model {
-    /// Bytes of the weights; a head that is the embedding counts once.
-    pub(super) fn bytes(&self) -> u64 {
-        let head = (self.head.id() != self.embedding.id()).then_some(&self.head);
-        let of_layers = self.layers.iter().flat_map(|layer| {
-            let Layer { input_norm, qkv_proj, o_proj, post_attention_norm, gate_up_proj, down_proj } = layer;
-            [input_norm, qkv_proj, o_proj, post_attention_norm, gate_up_proj, down_proj]
-        });
-        [&self.embedding, &self.norm].into_iter().chain(head).chain(of_layers).map(tensor_bytes).sum()
+    /// Bytes of the weights in an arena; a head that is the embedding counts once.
+    pub(super) fn bytes(&self, arena: usize) -> u64 {
+        let Self { embedding, layers, norm, head, places, .. } = self;
+        let on = |place: usize, bytes: u64| if place == arena { bytes } else { 0 };
+        let layers = layers.iter().zip(&places.layers).map(|(layer, place)| on(*place, layer.bytes()));
+        let head_bytes = if head.is(embedding) { 0 } else { head.bytes() };
+        on(places.embedding, embedding.bytes())
+            + layers.sum::<u64>()
+            + on(places.norm, tensor_bytes(norm))
+            + on(places.head, head_bytes)
     }
 
     /// Token ids to the residual stream `[rows, hidden]`.
@@ -71,12 +100,21 @@ impl Model {
         ops::embed(residual, &self.embedding, ids)
     }
 
-    /// The final norm and the head: `rows` rows of the residual stream to `logits`.
-    pub(super) fn logits(&self, x: &Tensor, rows: usize, space: &mut Workspace) -> Result<()> {
-        let Shape { eps, dtype, .. } = self.shape;
-        ops::rms_norm(&space.normed, x, &self.norm, rows, eps, dtype)?;
-        ops::linear(&space.logits, &space.normed, &self.head, rows, dtype, &mut space.panel)
+    /// The final norm and the head: `rows` rows of the residual stream to the head's `logits`.
+    pub(super) fn logits(&self, x: &Tensor, rows: usize, arenas: &mut [Arena]) -> Result<()> {
+        let Shape { eps, dtype, hidden, .. } = self.shape;
+        // The stream is done with when the last rows are normed: they pass through it.
+        let stream = arenas[self.places.norm].space.residual.clone();
+        copy(&stream, x, rows * hidden)?;
+        let Workspace { last, logits, panel, .. } = &mut arenas[self.places.head].space;
+        ops::rms_norm(last, &stream, &self.norm, rows, eps, dtype)?;
+        ops::linear(logits, last, &self.head, rows, dtype, panel)
     }
+}
+
+/// The first `len` values from one device to another.
+pub(super) fn copy(to: &Tensor, from: &Tensor, len: usize) -> Result<()> {
+    to.slice_set(&from.narrow(0, 0, len)?, 0, 0)
 }
 
 impl Layer {

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
+use super::arena::Arena;
 use super::workspace::{tensor_bytes, zeroed_tensor};
-use crate::dtype::DType;
 use crate::engine::{EngineError, LoadPlan, Sampler, Sampling};
 use crate::rope::Rope;
 
@@ -22,20 +22,58 @@ pub(super) struct Sequence {
     cached: usize,
     /// Whether those were rotated by the long factors.
     pub(super) long: bool,
+    /// Whether keys and values outlive the step that computed them.
+    keeps: bool,
 }
 
 impl Sequence {
-    pub(super) fn new(plan: &LoadPlan, capacity: usize, sampling: &Sampling) -> Result<Self, EngineError> {
+    /// An empty sequence with room for `capacity` tokens in the budgets of its layers' arenas.
+    pub(super) fn new(
+        plan: &LoadPlan,
+        capacity: usize,
+        sampling: &Sampling,
+        arenas: &mut [Arena],
+        places: &[usize],
+    ) -> Result<Self, EngineError> {
         let sampler = Sampler::new(sampling)?;
-        let layers = 0..plan.config.num_hidden_layers;
-        let cache = layers.map(|_| layer_cache(plan, capacity)).collect::<Result<_, _>>()?;
-        Ok(Self { ids: Vec::new(), capacity, pending: None, sampler, cache, cached: 0, long: false })
+        let mut sequence = Self {
+            ids: Vec::new(),
+            capacity,
+            pending: None,
+            sampler,
+            cache: Vec::with_capacity(places.len()),
+            cached: 0,
+            long: false,
+            keeps: plan.use_cache,
+        };
+        for place in places {
+            let bytes = layer_cache_bytes(plan, capacity);
+            let budget = &mut arenas[*place].budget;
+            let cache = budget
+                .take(KV_CACHE, bytes)
+                .and_then(|()| layer_cache(plan, capacity).inspect_err(|_error| budget.give_back(bytes)));
+            match cache {
+                Ok(cache) => sequence.cache.push(cache),
+                Err(error) => {
+                    sequence.give_back(arenas, places);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(sequence)
+    }
+
+    /// Gives what its cache takes back to the budgets.
+    pub(super) fn give_back(&self, arenas: &mut [Arena], places: &[usize]) {
+        for (cache, place) in self.cache.iter().zip(places) {
+            arenas[*place].budget.give_back(tensor_bytes(cache));
+        }
     }
 
     /// Positions that must be computed before the next id can be sampled.
     pub(super) fn uncached(&mut self, rope: &Rope) -> Range<usize> {
         let long = rope.is_long(self.ids.len());
-        if long != self.long {
+        if long != self.long || !self.keeps {
             self.long = long;
             self.cached = 0;
         }
@@ -53,15 +91,26 @@ impl Sequence {
         self.cached = self.cached.min(len);
     }
 
-    /// Bytes of its cache.
-    pub(super) fn cache_bytes(&self) -> u64 {
-        self.cache.iter().map(tensor_bytes).sum()
+    /// Bytes of its cache in an arena.
+    pub(super) fn cache_bytes(&self, arena: usize, places: &[usize]) -> u64 {
+        let here = self.cache.iter().zip(places).filter(|(_, place)| **place == arena);
+        here.map(|(cache, _)| tensor_bytes(cache)).sum()
     }
 }
 
+/// Where memory ran out, in the words of an error.
+const KV_CACHE: &str = "kv_cache";
+
 /// Keys and values of `capacity` tokens in one layer: `[2, kv heads, capacity, head_dim]`.
 pub(super) fn layer_cache(plan: &LoadPlan, capacity: usize) -> Result<Tensor, EngineError> {
+    zeroed_tensor(KV_CACHE, plan.kv_dtype, &layer_shape(plan, capacity))
+}
+
+fn layer_cache_bytes(plan: &LoadPlan, capacity: usize) -> u64 {
+    plan.kv_dtype.tensor_bytes(&layer_shape(plan, capacity))
+}
+
+fn layer_shape(plan: &LoadPlan, capacity: usize) -> [usize; 4] {
     let config = &plan.config;
-    let dtype: DType = plan.kv_dtype;
-    zeroed_tensor("kv_cache", dtype, &[2, config.num_key_value_heads, capacity, config.head_dim])
+    [2, config.num_key_value_heads, capacity, config.head_dim]
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::ModelConfig;
-use crate::engine::{Diagnostics, EngineError};
+use crate::engine::{Diagnostics, EngineError, Logprobs, Memory};
 use crate::tensors;
 use crate::weights::BytesSource;
 
@@ -90,7 +90,9 @@ fn decode(engine: &mut CandleEngine, ids: &[u64]) -> Result<Vec<u32>, EngineErro
 /// The logits that the last step sampled from.
 fn sampled_from(engine: &CandleEngine, row: usize) -> Vec<f32> {
     let vocab = engine.plan.config.vocab_size;
-    engine.space.logits.to_vec1::<f32>().expect("f32")[row * vocab..(row + 1) * vocab].to_vec()
+    engine.arenas[engine.model.places.head].space.logits.to_vec1::<f32>().expect("f32")
+        [row * vocab..(row + 1) * vocab]
+        .to_vec()
 }
 
 fn full(engine: &mut CandleEngine, tokens: &[u32]) -> Vec<Vec<f32>> {
@@ -266,9 +268,9 @@ fn loading_streams_or_reads_all_and_can_be_cancelled() {
     assert!(matches!(cancelled, Err(EngineError::Cancelled)));
     assert_eq!(reports.last().map(|report| report.done_bytes), Some(90 * 48 * 4));
     for plan in [
-        LoadPlan { dtype: DType::Q8_0, ..plan.clone() },
+        LoadPlan { dtype: DType::Q6K, ..plan.clone() },
         LoadPlan { kv_dtype: DType::Fp8, ..plan.clone() },
-        LoadPlan { attention: Attention::Fused, ..plan.clone() },
+        LoadPlan { device: "cuda:0".parse().expect("a device"), ..plan.clone() },
     ] {
         let refused = block_on(CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(())));
         assert_eq!(refused.err().map(|error| error.code()), Some("unavailable"));
@@ -299,4 +301,231 @@ fn memory_is_what_is_held() {
     assert_eq!(engine.memory().kv_cache_bytes, 111 * 2 * 2 * 2 * 8 * 4);
     engine.release(SequenceId(1));
     assert_eq!(engine.memory().kv_cache_bytes, 11 * 2 * 2 * 2 * 8 * 4);
+}
+
+#[test]
+fn fused_attention_gives_the_logits_of_eager_without_its_scores() {
+    for window in [Value::Null, json!(23)] {
+        let eager = plan(&config(&json!({"sliding_window": window})));
+        let fused = LoadPlan { attention: Attention::Fused, ..eager.clone() };
+        let (mut eager, mut fused) = (load(&eager), load(&fused));
+        let scores = 4 * 256 * 1200;
+        assert_eq!(eager.memory().activation_bytes - fused.memory().activation_bytes, scores);
+        // One row, a few, more than a tile, more than a chunk.
+        for count in [1, 3, 40, 700] {
+            let ids = tokens(count, 5);
+            let [expected, found] = [&mut eager, &mut fused].map(|engine| full(engine, &ids));
+            found.iter().zip(&expected).for_each(|(found, expected)| assert_close(found, expected));
+        }
+        open(&mut fused, 1, 60);
+        let mut ids = tokens(50, 6);
+        ids.push(prefill(&mut fused, &[(1, &ids)]).expect("prefills")[0]);
+        decode(&mut fused, &[1]).expect("decodes");
+        let found = sampled_from(&fused, 0);
+        assert_close(&found, full(&mut eager, &ids).last().expect("a row"));
+    }
+}
+
+/// By the largest logit of f32: 8 bits lose about 2^-8 of a block's largest value, four bits 2^-4.
+#[test]
+fn quantized_weights_are_held_in_blocks_and_stay_close() {
+    let shape = json!({
+        "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,
+    });
+    let reference = plan(&config(&shape));
+    let ids = tokens(40, 2);
+    let exact = full(&mut load(&reference), &ids);
+    let peak = exact.iter().flatten().fold(0.0f32, |peak, value| peak.max(value.abs()));
+    let mut before = 0.0;
+    for (dtype, most) in [(DType::Q8_0, 0.03), (DType::Q4_0, 0.8)] {
+        let plan = LoadPlan { dtype, ..reference.clone() };
+        let mut engine = load(&plan);
+        let held = crate::estimate::weights_bytes(&plan.config.decoder(), dtype);
+        assert_eq!(engine.memory().weights_bytes, held);
+        assert!(held < crate::estimate::weights_bytes(&plan.config.decoder(), DType::F16));
+        let found = full(&mut engine, &ids);
+        let worst =
+            found.iter().flatten().zip(exact.iter().flatten()).fold(0.0f32, |w, (a, b)| w.max((a - b).abs()));
+        assert!(worst > before && worst < most * peak, "{dtype}: {worst:e} of {peak:e}");
+        before = worst;
+        // However it is cut, and however many rows: the same products.
+        open(&mut engine, 1, 60);
+        prefill(&mut engine, &[(1, &ids[..37])]).expect("prefills");
+        assert_close(&sampled_from(&engine, 0), &found[36]);
+        prefill(&mut engine, &[(1, &ids[37..])]).expect("prefills");
+        assert_close(&sampled_from(&engine, 0), &found[39]);
+    }
+}
+
+fn device(name: &str) -> DeviceId {
+    name.parse().expect("a device")
+}
+
+/// The first layer and the embedding on one share of the host, the rest on another.
+fn split(config: &ModelConfig) -> LoadPlan {
+    let [one, other] = [device("cpu:1"), DeviceId::Cpu];
+    let layers = vec![one.clone(), other.clone()];
+    let split = Split { embedding: one.clone(), layers, norm: other.clone(), head: other };
+    LoadPlan { device: one, split: Some(split), ..plan(config) }
+}
+
+#[test]
+fn layers_on_two_devices_compute_what_they_do_on_one() {
+    let untied = config(&json!({"sliding_window": 23}));
+    let (mut whole, mut parted) = (load(&plan(&untied)), load(&split(&untied)));
+    let ids = tokens(700, 1);
+    assert_eq!(full(&mut parted, &ids), full(&mut whole, &ids));
+    for engine in [&mut whole, &mut parted] {
+        open(engine, 1, 800);
+        prefill(engine, &[(1, &ids)]).expect("prefills");
+    }
+    for _ in 0..4 {
+        assert_eq!(decode(&mut parted, &[1]).expect("decodes"), decode(&mut whole, &[1]).expect("decodes"));
+        assert_eq!(sampled_from(&parted, 0), sampled_from(&whole, 0));
+    }
+    let accounts = parted.memory_by_device();
+    assert_eq!(accounts.iter().map(|(device, _)| device.to_string()).collect::<Vec<_>>(), ["cpu:1", "cpu"]);
+    let sum = |of: fn(&Memory) -> u64| accounts.iter().map(|(_, memory)| of(memory)).sum::<u64>();
+    assert_eq!(sum(|memory| memory.weights_bytes), whole.memory().weights_bytes);
+    assert_eq!(sum(|memory| memory.kv_cache_bytes), whole.memory().kv_cache_bytes);
+    // A layer's cache lies where the layer does, and each device has its own workspace.
+    assert!(accounts.iter().all(|(_, memory)| memory.kv_cache_bytes == whole.memory().kv_cache_bytes / 2));
+    assert!(accounts.iter().all(|(_, memory)| memory.activation_bytes > 0));
+    assert!(sum(|memory| memory.activation_bytes) > whole.memory().activation_bytes / 2);
+}
+
+/// The accounts are those of the planner: what it says of each device is what is held there.
+#[test]
+fn each_device_holds_what_the_planner_says() {
+    let untied = config(&json!({}));
+    let plan = split(&untied);
+    let mut engine = load(&plan);
+    open(&mut engine, 1, plan.context);
+    let decoder = untied.decoder();
+    let options = crate::estimate::Options {
+        dtype: Some(DType::F32.into()),
+        context: Some(plan.context as u64),
+        batch: Some(plan.batch as u64),
+        ..crate::estimate::Options::default()
+    };
+    let resolved = crate::estimate::Resolved::new(&decoder, None, &options).expect("options");
+    let workload = crate::placement::workload(&decoder, None, &resolved);
+    let map = [("model.embed_tokens", "cpu:1"), ("model.layers.0", "cpu:1"), ("", "cpu")];
+    let map = map.map(|(module, name)| (module.to_owned(), device(name))).to_vec();
+    let budgets = ["cpu:1", "cpu"].map(|name| crate::placement::Device::new(device(name), 1 << 40)).to_vec();
+    let devices = crate::placement::Devices::stated(budgets).expect("devices");
+    let placed = crate::placement::plan(
+        &workload,
+        &devices,
+        &crate::placement::Strategy::Explicit(map),
+        crate::placement::Rules::Preflight,
+    )
+    .expect("a placement");
+    for (device, held) in engine.memory_by_device() {
+        let planned = placed.devices.iter().find(|planned| planned.device == device).expect("planned");
+        assert_eq!(planned.weights_bytes, held.weights_bytes, "{device}");
+        assert_eq!(planned.activation_bytes, held.activation_bytes, "{device}");
+        assert_eq!(planned.kv_cache_bytes, plan.batch as u64 * held.kv_cache_bytes, "{device}");
+    }
+}
+
+#[test]
+fn a_budget_is_kept_to_the_byte() {
+    for base in [plan(&everything()), split(&config(&json!({})))] {
+        let mut engine = load(&base);
+        open(&mut engine, 1, 100);
+        let accounts = engine.memory_by_device();
+        for (device, held) in accounts.clone() {
+            let with = |bytes: u64| {
+                let budgets =
+                    accounts.iter().map(|(id, _)| (id.clone(), if *id == device { bytes } else { 1 << 40 }));
+                let plan = LoadPlan { budgets: budgets.collect(), ..base.clone() };
+                let checkpoint = checkpoint(&plan.config, |_, _| {});
+                let mut engine =
+                    block_on(CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(())))?;
+                block_on(engine.open(SequenceId(1), 100, &Sampling::GREEDY))?;
+                // What was given back can be had again, and nothing more.
+                engine.release(SequenceId(1));
+                block_on(engine.open(SequenceId(2), 100, &Sampling::GREEDY))?;
+                block_on(engine.open(SequenceId(3), 1, &Sampling::GREEDY))
+            };
+            let phase = |bytes: u64| match with(bytes) {
+                Err(EngineError::OutOfMemory { phase, requested_bytes, free_bytes }) => {
+                    assert!(requested_bytes > free_bytes, "{requested_bytes} {free_bytes}");
+                    phase
+                }
+                other => panic!("{other:?}"),
+            };
+            let Memory { weights_bytes, activation_bytes, total_bytes, .. } = held;
+            // The third sequence is what does not fit.
+            assert_eq!(phase(total_bytes), "kv_cache");
+            assert_eq!(phase(total_bytes - 1), "kv_cache");
+            assert_eq!(phase(weights_bytes + activation_bytes - 1), "weights");
+            assert_eq!(phase(activation_bytes - 1), "activation");
+            assert!(with(1 << 40).is_ok());
+        }
+    }
+}
+
+#[test]
+fn the_whole_checkpoint_counts_while_it_is_read_first() {
+    let base = plan(&config(&json!({})));
+    let held = load(&base).memory().total_bytes;
+    let with = |bytes: u64, low_cpu_mem_usage: bool| {
+        let plan = LoadPlan { budgets: [(DeviceId::Cpu, bytes)].into(), low_cpu_mem_usage, ..base.clone() };
+        let checkpoint = checkpoint(&plan.config, |_, _| {});
+        block_on(CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(()))).err()
+    };
+    assert!(with(held, true).is_none());
+    assert!(matches!(with(held, false), Some(EngineError::OutOfMemory { phase: "weights", .. })));
+    assert!(with(2 * held, false).is_none());
+}
+
+#[test]
+fn without_a_cache_every_step_computes_the_same_anew() {
+    let base = plan(&everything());
+    let (mut with, mut without) = (load(&base), load(&LoadPlan { use_cache: false, ..base }));
+    for engine in [&mut with, &mut without] {
+        open(engine, 1, 100);
+        prefill(engine, &[(1, &tokens(20, 3))]).expect("prefills");
+    }
+    for _ in 0..30 {
+        assert_eq!(decode(&mut without, &[1]).expect("decodes"), decode(&mut with, &[1]).expect("decodes"));
+        let (found, expected) = (sampled_from(&without, 0), sampled_from(&with, 0));
+        assert_close(&found, &expected);
+    }
+}
+
+#[test]
+fn logprobs_are_those_of_the_last_step() {
+    let mut engine = load(&plan(&everything()));
+    open(&mut engine, 1, 50);
+    open(&mut engine, 2, 50);
+    let (one, two) = (tokens(9, 1), tokens(12, 2));
+    let ids = prefill(&mut engine, &[(1, &one), (2, &two)]).expect("prefills");
+    let found = block_on(engine.logprobs(SequenceId(2), ids[1], 3)).expect("kept");
+    assert_eq!((found.top[0].0, found.top.len()), (ids[1], 3), "greedy takes the likeliest");
+    let row = full(&mut engine, &two).pop().expect("a row");
+    let expected = Logprobs::new(&row, ids[1], 3).expect("an id");
+    assert!((found.chosen - expected.chosen).abs() < 1e-4);
+    // A look inside overwrites them: better no answer than another's.
+    assert!(block_on(engine.logprobs(SequenceId(2), ids[1], 3)).is_err());
+}
+
+#[test]
+fn penalties_count_the_prompt() {
+    let mut engine = load(&plan(&everything()));
+    open(&mut engine, 1, 50);
+    let first = prefill(&mut engine, &[(1, &[1, 2, 3])]).expect("prefills")[0];
+    engine.release(SequenceId(1));
+    // Whatever it said, having it in the prompt and a heavy penalty makes it say something else.
+    let sampling = Sampling { repetition_penalty: 1e6, ..Sampling::GREEDY };
+    block_on(engine.open(SequenceId(1), 50, &sampling)).expect("opens");
+    let mut said = vec![1, 2, 3];
+    said.push(prefill(&mut engine, &[(1, &said)]).expect("prefills")[0]);
+    for _ in 0..20 {
+        said.push(decode(&mut engine, &[1]).expect("decodes")[0]);
+    }
+    let distinct: std::collections::BTreeSet<_> = said.iter().collect();
+    assert_eq!(distinct.len(), said.len(), "{said:?} repeats, after {first}");
 }

@@ -8,7 +8,18 @@ use crate::dtype::DType;
 use crate::engine::{EngineError, LoadPlan};
 use crate::estimate::activations;
 
-/// Buffers of one engine; see [`activations::Workspace`] for what each holds.
+/// What computes in a workspace; the same parts as in `placement`'s workload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Roles {
+    /// Anything that reads or writes the residual stream: embedding, layers, last norm.
+    pub(super) stream: bool,
+    /// Decoder layers.
+    pub(super) layers: bool,
+    /// The head.
+    pub(super) head: bool,
+}
+
+/// Buffers of one device; see [`activations::Workspace`] for what each holds. Those of absent roles are empty.
 pub(super) struct Workspace {
     pub(super) rows: usize,
     pub(super) logit_rows: usize,
@@ -24,14 +35,12 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    pub(super) fn new(plan: &LoadPlan) -> Result<Self, EngineError> {
-        let (context, batch) = (plan.context as u64, plan.batch as u64);
-        let sizes =
-            activations::Workspace::new(&plan.config.decoder(), plan.dtype, plan.attention, context, batch);
+    pub(super) fn new(plan: &LoadPlan, roles: Roles) -> Result<Self, EngineError> {
+        let sizes = sizes(plan, roles);
         let tensor = |values: u64| zeroed_tensor("activation", DType::F32, &[values as usize]);
         Ok(Self {
             rows: sizes.rows as usize,
-            logit_rows: (sizes.logits / plan.config.vocab_size as u64) as usize,
+            logit_rows: (whole(plan).logits / plan.config.vocab_size as u64) as usize,
             residual: tensor(sizes.residual)?,
             normed: tensor(sizes.normed)?,
             projected: tensor(sizes.projected)?,
@@ -44,6 +53,11 @@ impl Workspace {
         })
     }
 
+    /// Bytes that a workspace will hold.
+    pub(super) fn bytes_of(plan: &LoadPlan, roles: Roles) -> u64 {
+        sizes(plan, roles).bytes()
+    }
+
     /// Bytes of the buffers.
     pub(super) fn bytes(&self) -> u64 {
         let Self { residual, normed, projected, mixed, rotary, last, logits, scores, panel, .. } = self;
@@ -51,6 +65,29 @@ impl Workspace {
         tensors.map(tensor_bytes).iter().sum::<u64>()
             + ((scores.len() + panel.len()) * size_of::<f32>()) as u64
     }
+}
+
+fn whole(plan: &LoadPlan) -> activations::Workspace {
+    let (context, batch) = (plan.context as u64, plan.batch as u64);
+    activations::Workspace::new(&plan.config.decoder(), plan.dtype, plan.attention, context, batch)
+}
+
+fn sizes(plan: &LoadPlan, roles: Roles) -> activations::Workspace {
+    let mut sizes = whole(plan);
+    if !roles.stream {
+        sizes.residual = 0;
+    }
+    if !roles.layers {
+        (sizes.normed, sizes.projected, sizes.mixed) = (0, 0, 0);
+        (sizes.rotary, sizes.scores) = (0, 0);
+    }
+    if !roles.head {
+        (sizes.last, sizes.logits) = (0, 0);
+    }
+    if !(roles.layers || roles.head) {
+        sizes.panel = 0;
+    }
+    sizes
 }
 
 /// Bytes that a tensor of its own holds.

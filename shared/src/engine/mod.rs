@@ -7,9 +7,11 @@
 
 mod error;
 mod plan;
+mod logprobs;
 mod sampling;
 
 pub use error::EngineError;
+pub use logprobs::Logprobs;
 pub use plan::{Attention, DeviceInfo, LoadPlan, LoadProgress, LoadStage, Memory, Split};
 pub use sampling::{Sampler, Sampling, SamplingError};
 
@@ -134,6 +136,19 @@ pub trait Diagnostics {
     /// # Errors
     /// As [`Diagnostics::logits`].
     async fn non_finite(&mut self, tokens: &[u32]) -> Result<Vec<(u64, u64)>, EngineError>;
+
+    /// How likely ids were where the last step chose `id` for a sequence, before temperature and penalties: `id`
+    /// itself, and the `top` likeliest. Asked right after the step, if at all.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] of an engine that keeps no logits; an unknown sequence.
+    async fn logprobs(&mut self, sequence: SequenceId, id: u32, top: usize) -> Result<Logprobs, EngineError> {
+        let what = format!("logprobs of sequence {}, id {id}, top {top}", sequence.0);
+        Err(EngineError::Unavailable {
+            what,
+            reason: "this engine samples where no logits are kept".to_owned(),
+        })
+    }
 
     /// Bytes the engine holds now, and the peak of its temporaries since it was loaded.
     fn memory(&self) -> Memory;

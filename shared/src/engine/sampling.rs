@@ -1,9 +1,13 @@
 //! How the next id is chosen from logits; shared by engines that sample on the host.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// How to choose the next id.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Sampling {
     /// 0 is greedy: the largest logit, the smaller id on a tie.
     pub temperature: f64,
@@ -11,13 +15,37 @@ pub struct Sampling {
     pub top_p: f64,
     /// Most candidates; 0 keeps all.
     pub top_k: usize,
+    /// Least weight of a candidate, relative to the likeliest, in [0, 1).
+    pub min_p: f64,
+    /// Divides positive logits, and multiplies negative ones, of ids that the sequence holds, its prompt included;
+    /// 1 leaves them alone. As in Hugging Face.
+    pub repetition_penalty: f64,
+    /// Taken from the logit of an id for each time that it was generated. As in OpenAI's API.
+    pub frequency_penalty: f64,
+    /// Taken from the logit of an id that was generated at all.
+    pub presence_penalty: f64,
     /// Seed of the sequence's own generator.
     pub seed: u64,
 }
 
 impl Sampling {
     /// Always the largest logit.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+    pub const GREEDY: Self = Self {
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: 0,
+        min_p: 0.0,
+        repetition_penalty: 1.0,
+        frequency_penalty: 0.0,
+        presence_penalty: 0.0,
+        seed: 0,
+    };
+
+    /// Whether logits change with what the sequence holds: an engine that samples on its device has to keep count.
+    #[must_use]
+    pub fn penalizes(&self) -> bool {
+        self.repetition_penalty != 1.0 || self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
+    }
 
     /// Checks the ranges; nothing is clamped silently.
     ///
@@ -31,7 +59,26 @@ impl Sampling {
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(error("top_p", self.top_p, "a number above 0 and up to 1"));
         }
+        if !(self.min_p >= 0.0 && self.min_p < 1.0) {
+            return Err(error("min_p", self.min_p, "a number from 0 and below 1"));
+        }
+        if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
+            return Err(error("repetition_penalty", self.repetition_penalty, "a number above 0"));
+        }
+        for (field, penalty) in
+            [("frequency_penalty", self.frequency_penalty), ("presence_penalty", self.presence_penalty)]
+        {
+            if !(-2.0..=2.0).contains(&penalty) {
+                return Err(error(field, penalty, "a number from -2 to 2"));
+            }
+        }
         Ok(())
+    }
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self::GREEDY
     }
 }
 
@@ -52,6 +99,8 @@ pub struct SamplingError {
 pub struct Sampler {
     sampling: Sampling,
     state: u64,
+    /// How often each id of the sequence was generated; 0 for ids of the prompt alone. Empty where nothing is penalised.
+    seen: BTreeMap<u32, u32>,
 }
 
 impl Sampler {
@@ -61,13 +110,40 @@ impl Sampler {
     /// A parameter out of range.
     pub fn new(sampling: &Sampling) -> Result<Self, SamplingError> {
         sampling.check()?;
-        Ok(Self { sampling: sampling.clone(), state: sampling.seed })
+        Ok(Self { sampling: sampling.clone(), state: sampling.seed, seen: BTreeMap::new() })
+    }
+
+    /// Notes ids of the prompt.
+    pub fn prompt(&mut self, ids: &[u32]) {
+        if self.sampling.penalizes() {
+            ids.iter().for_each(|id| {
+                self.seen.entry(*id).or_default();
+            });
+        }
     }
 
     /// The next id, or `None` where a logit is NaN or there are none.
     ///
-    /// In Hugging Face's order: temperature, `top_k`, `top_p`, then one draw.
+    /// In Hugging Face's order: penalties, temperature, `top_k`, `top_p`, `min_p`, then one draw.
     pub fn next(&mut self, logits: &[f32]) -> Option<u32> {
+        if !self.sampling.penalizes() {
+            return self.draw(logits);
+        }
+        let mut logits = logits.to_vec();
+        let Sampling { repetition_penalty, frequency_penalty, presence_penalty, .. } = self.sampling;
+        for (id, count) in &self.seen {
+            let Some(logit) = logits.get_mut(*id as usize) else { continue };
+            let value = f64::from(*logit);
+            let value = if value > 0.0 { value / repetition_penalty } else { value * repetition_penalty };
+            let once = if *count > 0 { presence_penalty } else { 0.0 };
+            *logit = (value - f64::from(*count) * frequency_penalty - once) as f32;
+        }
+        let id = self.draw(&logits)?;
+        *self.seen.entry(id).or_default() += 1;
+        Some(id)
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Option<u32> {
         let best = argmax(logits)?;
         let largest = f64::from(logits[best]);
         if self.sampling.temperature == 0.0 || largest.is_infinite() {
@@ -91,6 +167,10 @@ impl Sampler {
             });
             let kept = kept.count();
             candidates.truncate(kept);
+        }
+        if self.sampling.min_p > 0.0 {
+            // The likeliest weighs 1, and so is never below.
+            candidates.retain(|(_, weight)| *weight >= self.sampling.min_p);
         }
         let mut rest = self.uniform() * candidates.iter().map(|(_, weight)| weight).sum::<f64>();
         let drawn = candidates.iter().find(|(_, weight)| {
@@ -130,7 +210,7 @@ mod tests {
     use super::*;
 
     fn sampling(temperature: f64, top_p: f64, top_k: usize) -> Sampling {
-        Sampling { temperature, top_p, top_k, seed: 7 }
+        Sampling { temperature, top_p, top_k, seed: 7, ..Sampling::GREEDY }
     }
 
     fn draws(sampling: &Sampling, logits: &[f32], count: usize) -> Vec<u32> {
@@ -163,6 +243,10 @@ mod tests {
             (sampling(1.0, 0.0, 0), "top_p"),
             (sampling(1.0, 1.1, 0), "top_p"),
             (sampling(1.0, f64::NAN, 0), "top_p"),
+            (Sampling { min_p: 1.0, ..Sampling::GREEDY }, "min_p"),
+            (Sampling { repetition_penalty: 0.0, ..Sampling::GREEDY }, "repetition_penalty"),
+            (Sampling { frequency_penalty: 2.1, ..Sampling::GREEDY }, "frequency_penalty"),
+            (Sampling { presence_penalty: f64::NAN, ..Sampling::GREEDY }, "presence_penalty"),
         ] {
             assert_eq!(Sampler::new(&bad).expect_err("out of range").field, field);
         }
@@ -186,6 +270,36 @@ mod tests {
         // 0.7 does not reach 0.8, so the second is kept too.
         near(share(&sampling(1.0, 0.8, 0), 1), 0.2 / 0.9);
         near(share(&sampling(1.0, 0.6, 0), 0), 1.0);
+    }
+
+    #[test]
+    fn penalties_turn_away_from_what_was_seen() {
+        let logits = [2.0, 1.9, -1.0, 1.45];
+        let greedy = |sampling: Sampling, prompt: &[u32], count: usize| {
+            let mut sampler = Sampler::new(&sampling).expect("in range");
+            sampler.prompt(prompt);
+            (0..count).map(|_| sampler.next(&logits).expect("no NaN")).collect::<Vec<_>>()
+        };
+        // 2.0 / 1.2 is below 1.9, then 1.9 / 1.2 below 2.0 / 1.2: the prompt counts as much as what is generated.
+        let repetition = Sampling { repetition_penalty: 1.2, ..Sampling::GREEDY };
+        assert_eq!(greedy(repetition.clone(), &[], 3), [0, 1, 0]);
+        assert_eq!(greedy(repetition, &[0], 2), [1, 0]);
+        // Presence takes once, frequency each time; neither looks at the prompt.
+        let presence = Sampling { presence_penalty: 0.2, ..Sampling::GREEDY };
+        assert_eq!(greedy(presence.clone(), &[0], 4), [0, 1, 0, 0]);
+        let frequency = Sampling { frequency_penalty: 0.2, ..Sampling::GREEDY };
+        assert_eq!(greedy(frequency, &[], 7), [0, 1, 0, 1, 0, 1, 3]);
+    }
+
+    #[test]
+    fn min_p_cuts_what_is_far_below_the_likeliest() {
+        let logits = [0.7f32.ln(), 0.2f32.ln(), 0.1f32.ln()];
+        let drawn = |min_p: f64| {
+            let ids = draws(&Sampling { min_p, ..sampling(1.0, 1.0, 0) }, &logits, 2000);
+            ids.into_iter().collect::<std::collections::BTreeSet<_>>().len()
+        };
+        // 0.1 / 0.7 = 0.143 and 0.2 / 0.7 = 0.286.
+        assert_eq!([drawn(0.0), drawn(0.14), drawn(0.15), drawn(0.3)], [3, 3, 2, 1]);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Format {
     /// Whether the engines of this build compute with weights held so.
     #[must_use]
     pub fn runs(self) -> bool {
-        matches!(self, Self::Plain(DType::F32 | DType::Bf16 | DType::F16))
+        matches!(self, Self::Plain(DType::F32 | DType::Bf16 | DType::F16 | DType::Q8_0 | DType::Q4_0))
     }
 }
 

@@ -10,8 +10,9 @@ use super::PlacementError;
 use crate::estimate::Backend;
 use crate::units::parse_size;
 
-/// Names that go before the index of a GPU: PyTorch's, and our own.
-const BACKENDS: [&str; 7] = ["cuda", "hpu", "mps", "npu", "webgpu", "wgpu", "xpu"];
+/// Names that go before the index of a GPU: PyTorch's, and our own. `cpu:1` and so on are shares of the host that
+/// play a GPU each: a split can be tried where there is none.
+const BACKENDS: [&str; 8] = ["cpu", "cuda", "hpu", "mps", "npu", "webgpu", "wgpu", "xpu"];
 
 /// A device by name. GPUs come first, by backend and index; the CPU comes last.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -14,6 +14,8 @@ pub use error::TokenizerError;
 pub use stream::TextStream;
 pub use template::{ChatMessage, ChatTemplate, Rendering};
 
+use std::rc::Rc;
+
 use error::short_line;
 use special::SpecialTokens;
 
@@ -177,8 +179,14 @@ impl Tokenizer {
 
     /// A decoder for ids that arrive one at a time.
     #[must_use]
-    pub fn stream(&self, skip_special_tokens: bool) -> TextStream<'_> {
+    pub fn stream(&self, skip_special_tokens: bool) -> TextStream<&Self> {
         TextStream::new(self, skip_special_tokens)
+    }
+
+    /// The same for one that outlives this borrow.
+    #[must_use]
+    pub fn shared_stream(self: &Rc<Self>, skip_special_tokens: bool) -> TextStream<Rc<Self>> {
+        TextStream::new(Rc::clone(self), skip_special_tokens)
     }
 
     /// One past the highest id.

@@ -1,5 +1,7 @@
 //! Text from ids that arrive one at a time.
 
+use std::ops::Deref;
+
 use super::{Tokenizer, TokenizerError};
 
 /// What a decoder writes for bytes that are no (or not yet a) character.
@@ -13,10 +15,10 @@ const MOST_CONTEXT: usize = 8;
 ///
 /// Only a few ids are decoded at each step, and no text is ever tokenized again. The pieces, joined and finished,
 /// are what [`Tokenizer::decode`] makes of all ids at once; only where a model breaks a character off in the middle
-/// may the number of replacement characters differ.
+/// may the number of replacement characters differ. It borrows its tokenizer, or shares in it.
 #[derive(Debug, Clone)]
-pub struct TextStream<'a> {
-    tokenizer: &'a Tokenizer,
+pub struct TextStream<T> {
+    tokenizer: T,
     skip_special_tokens: bool,
     /// The ids that the next piece depends on.
     window: Vec<u32>,
@@ -26,8 +28,8 @@ pub struct TextStream<'a> {
     sent: String,
 }
 
-impl<'a> TextStream<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer, skip_special_tokens: bool) -> Self {
+impl<T: Deref<Target = Tokenizer>> TextStream<T> {
+    pub(super) fn new(tokenizer: T, skip_special_tokens: bool) -> Self {
         Self { tokenizer, skip_special_tokens, window: Vec::new(), done: 0, sent: String::new() }
     }
 

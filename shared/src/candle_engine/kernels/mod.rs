@@ -4,16 +4,18 @@
 //! Values are f32. Weights and caches may be narrower and are widened as they are read; results are rounded
 //! to the model's format ([`round`]) where Hugging Face casts.
 
+mod blocks;
 mod dot;
 mod exp;
 mod float;
 mod gemm;
 mod rows;
 
+pub(super) use blocks::{BLOCK, Blocks, Q4_0, Q8_0, quantize};
 pub(super) use dot::{add_scaled, dot};
 pub(super) use float::{Float, round};
 pub(super) use gemm::{Matrix, MatrixMut, gemm};
-pub(super) use rows::{add, rms_norm, rotate, silu_mul, softmax};
+pub(super) use rows::{OnlineSoftmax, add, rms_norm, rotate, silu_mul, softmax};
 
 /// Runs `work` compiled for the best instruction set of this processor. Only what is inlined into it profits.
 #[inline(always)]

@@ -94,3 +94,37 @@ pub(in super::super) fn softmax(scores: &mut [f32], scale: f32, dtype: DType) {
     }
     round(dtype, scores);
 }
+
+/// A softmax over scores that come a tile at a time: the largest so far, and the sum of the exponentials below it.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct OnlineSoftmax {
+    max: f32,
+    pub(in super::super) sum: f32,
+}
+
+impl Default for OnlineSoftmax {
+    fn default() -> Self {
+        Self { max: f32::NEG_INFINITY, sum: 0.0 }
+    }
+}
+
+impl OnlineSoftmax {
+    /// Turns raw scores into weights below the new maximum, and tells by what everything before must be multiplied.
+    #[inline(always)]
+    pub(in super::super) fn add(&mut self, scores: &mut [f32], scale: f32) -> f32 {
+        let mut max = self.max;
+        for score in scores.iter_mut() {
+            *score *= scale;
+            max = if *score > max { *score } else { max };
+        }
+        // Nothing came before, or nothing that counts: an infinity less itself is no number.
+        let kept = if self.max == f32::NEG_INFINITY { 0.0 } else { exp(self.max - max) };
+        let mut sum = 0.0;
+        for score in scores.iter_mut() {
+            *score = exp(*score - max);
+            sum += *score;
+        }
+        (self.max, self.sum) = (max, self.sum * kept + sum);
+        kept
+    }
+}

@@ -7,10 +7,13 @@ use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
-use super::super::kernels::{Float, Matrix, MatrixMut, add_scaled, dot, gemm, round, simd, softmax};
+use super::super::kernels::{
+    Float, Matrix, MatrixMut, OnlineSoftmax, add_scaled, dot, gemm, round, simd, softmax,
+};
 use super::super::parallel::{blocks, for_each, threads};
 use super::{each_format, update1, update2};
 use crate::dtype::DType;
+use crate::engine::Attention;
 use crate::rope::visible_keys;
 
 /// Fewest rows of a sequence for which a blocked product pays.
@@ -18,6 +21,9 @@ const BLOCK_ROWS: usize = 4;
 
 /// Rows of a block: few enough that little is computed above the diagonal.
 const MOST_BLOCK_ROWS: usize = 64;
+
+/// Keys whose scores fused attention holds at once.
+const TILE: usize = 32;
 
 /// Multiplications that are not worth a second thread.
 const SMALL: usize = 1 << 16;
@@ -33,6 +39,8 @@ pub(in super::super) struct Heads {
     pub(in super::super) rotary_dim: usize,
     /// Visible keys.
     pub(in super::super) window: Option<usize>,
+    /// Whether rows of scores are written out, or a tile of them at a time is kept.
+    pub(in super::super) attention: Attention,
 }
 
 impl Heads {
@@ -76,8 +84,8 @@ pub(in super::super) fn append(qkv: &Tensor, segment: &Segment, heads: &Heads) -
 
 /// Attention of a segment's rows over its cache: `out[row] = [head 0 | head 1 | …]`.
 ///
-/// `scores` holds a row of scores of the whole sequence at least, and is shared out among the threads;
-/// so is `panel`, for keys and values being widened.
+/// Eager: `scores` holds a row of scores of the whole sequence at least, and is shared out among the threads;
+/// so is `panel`, for keys and values being widened. Fused attention needs neither.
 pub(in super::super) fn attend(
     out: &Tensor,
     qkv: &Tensor,
@@ -91,6 +99,26 @@ pub(in super::super) fn attend(
     let keys = segment.start + segment.rows.len();
     let (rows, width) = (segment.rows.clone(), heads.qkv_width());
     let threads = if rows.len() * keys * heads.query_width() < SMALL { 1 } else { threads() };
+    if heads.attention == Attention::Fused {
+        return update2("attend", out, qkv, &segment.cache, |out, [qkv, cache]| {
+            let out = &mut out.f32()?[rows.start * heads.query_width()..rows.end * heads.query_width()];
+            let qkv = &qkv.f32()?[rows.start * width..rows.end * width];
+            each_format!(Values, cache, |cache| {
+                let job = Job { qkv, start: segment.start, cache, capacity, heads, dtype };
+                // More parts than threads: later rows see more keys.
+                let parts = if threads == 1 { 1 } else { 4 * threads };
+                let share = (rows.len() * heads.query).div_ceil(parts);
+                let parts = out.chunks_mut(share * heads.dim).enumerate().collect();
+                for_each(parts, |(index, out): (usize, &mut [f32])| {
+                    simd(
+                        #[inline(always)]
+                        || job.heads_in_tiles(index * share, out),
+                    );
+                });
+            });
+            Ok(())
+        });
+    }
     let threads = threads.min(scores.len() / keys).max(1);
     let share_of_scores = scores.len() / threads;
     let scores = scores.chunks_mut(share_of_scores).take(threads);
@@ -179,6 +207,34 @@ impl<W: Float> Job<'_, W> {
             for (score, value) in scores.iter().zip(self.cached(1, head, visible).chunks_exact(dim)) {
                 add_scaled(out, *score, value);
             }
+            round(self.dtype, out);
+        }
+    }
+
+    /// Heads from `first` on, a tile of keys at a time: no row of scores is ever whole (Milakov and Gimelshein 2018).
+    #[inline(always)]
+    fn heads_in_tiles(&self, first: usize, out: &mut [f32]) {
+        let Heads { query, dim, window, .. } = *self.heads;
+        for (index, out) in out.chunks_exact_mut(dim).enumerate() {
+            let (row, head) = ((first + index) / query, (first + index) % query);
+            let visible = visible_keys(self.start + row, window);
+            let q = &self.qkv[row * self.heads.qkv_width() + head * dim..][..dim];
+            let mut softmax = OnlineSoftmax::default();
+            out.fill(0.0);
+            for tile in blocks(visible.len(), TILE) {
+                let positions = visible.start + tile.start..visible.start + tile.end;
+                let mut scores = [0.0; TILE];
+                let scores = &mut scores[..tile.len()];
+                let keys = self.cached(0, head, positions.clone()).chunks_exact(dim);
+                scores.iter_mut().zip(keys).for_each(|(score, key)| *score = dot(key, q));
+                let kept = softmax.add(scores, self.scale());
+                out.iter_mut().for_each(|out| *out *= kept);
+                for (score, value) in scores.iter().zip(self.cached(1, head, positions).chunks_exact(dim)) {
+                    add_scaled(out, *score, value);
+                }
+            }
+            let norm = 1.0 / softmax.sum;
+            out.iter_mut().for_each(|out| *out *= norm);
             round(self.dtype, out);
         }
     }

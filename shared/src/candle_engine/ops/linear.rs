@@ -3,11 +3,15 @@
 //! A few rows: each weight is read once and multiplied into every row, which is as fast as memory delivers it.
 //! Many rows: a blocked product, on weights widened to f32 a panel at a time.
 
+use std::marker::PhantomData;
+use std::ops::Range;
+
 use candle_core::{Result, Tensor};
 
-use super::super::kernels::{Float, Matrix, MatrixMut, dot, gemm, round, simd};
-use super::super::parallel::{for_each, threads};
-use super::{each_format, update2};
+use super::super::kernels::{BLOCK, Blocks, Float, Matrix, MatrixMut, Q4_0, Q8_0, dot, gemm, round, simd};
+use super::super::parallel::{blocks, for_each, threads};
+use super::super::weight::Weight;
+use super::{Values, ValuesMut, each_format, update1, update2};
 use crate::dtype::DType;
 
 /// Most rows for which reading the weights dominates.
@@ -20,88 +24,191 @@ const SMALL: usize = 1 << 14;
 pub(in super::super) fn linear(
     out: &Tensor,
     x: &Tensor,
-    weight: &Tensor,
+    weight: &Weight,
     rows: usize,
     dtype: DType,
     panel: &mut [f32],
 ) -> Result<()> {
-    let (columns, inner) = weight.dims2()?;
-    update2("linear", out, x, weight, |out, [x, weight]| {
-        let x = &x.f32()?[..rows * inner];
-        let out = MatrixMut::new(out.f32()?, rows, columns, columns);
-        let small = rows * columns * inner < SMALL;
-        each_format!(Values, weight, |weight| if rows <= FEW_ROWS {
-            few_rows(out, x, weight, inner, small, dtype);
-        } else {
-            many_rows(out, x, weight, inner, small, dtype, panel);
-        });
-        Ok(())
-    })
+    let (columns, inner) = weight.dims()?;
+    match weight {
+        Weight::Plain(weight) => update2("linear", out, x, weight, |out, [x, weight]| {
+            let product = Product::new(out, x, rows, [columns, inner], dtype)?;
+            each_format!(Values, weight, |values| product.by(&Dense { values, inner }, inner, panel));
+            Ok(())
+        }),
+        Weight::Blocks(blocks) => update1("linear", out, x, |out, [x]| {
+            let product = Product::new(out, x, rows, [columns, inner], dtype)?;
+            let bytes = blocks.row_bytes(0..columns);
+            match blocks.dtype {
+                DType::Q8_0 => product.by(&Blocked::<Q8_0>::new(bytes, inner), inner, panel),
+                _ => product.by(&Blocked::<Q4_0>::new(bytes, inner), inner, panel),
+            }
+            Ok(())
+        }),
+    }
 }
 
-fn few_rows<W: Float>(out: MatrixMut<'_>, x: &[f32], weight: &[W], inner: usize, small: bool, dtype: DType) {
-    let columns = weight.len() / inner;
-    // More parts than threads: one that is held up leaves its share to the others.
-    let width = if small { columns } else { columns.div_ceil(4 * threads()) };
-    for_each(out.split_columns(width), |(range, mut out)| {
+/// What a product needs of a matrix of weights: a seam for faster kernels of one format.
+trait Rows: Sync {
+    /// How many there are.
+    fn count(&self) -> usize;
+    /// `Σ row[i] · x[i]` in f32.
+    fn dot(&self, row: usize, x: &[f32]) -> f32;
+    /// Rows in f32: as they are, or widened into `panel`, which then holds them all.
+    fn wide<'a>(&'a self, rows: Range<usize>, panel: &'a mut [f32]) -> &'a [f32];
+    /// Whether [`Rows::wide`] leaves the panel alone.
+    fn is_wide(&self) -> bool;
+}
+
+/// Rows of floats.
+struct Dense<'a, W> {
+    values: &'a [W],
+    inner: usize,
+}
+
+impl<W: Float> Rows for Dense<'_, W> {
+    fn count(&self) -> usize {
+        self.values.len() / self.inner
+    }
+
+    #[inline(always)]
+    fn dot(&self, row: usize, x: &[f32]) -> f32 {
+        dot(&self.values[row * self.inner..(row + 1) * self.inner], x)
+    }
+
+    fn wide<'a>(&'a self, rows: Range<usize>, panel: &'a mut [f32]) -> &'a [f32] {
+        let values = &self.values[rows.start * self.inner..rows.end * self.inner];
+        if let Some(values) = W::as_f32(values) {
+            return values;
+        }
+        let panel = &mut panel[..values.len()];
         simd(
             #[inline(always)]
-            || {
-                let weight = &weight[range.start * inner..range.end * inner];
-                for (column, weight) in weight.chunks_exact(inner).enumerate() {
-                    for (row, x) in x.chunks_exact(inner).enumerate() {
-                        out.row(row)[column] = dot(weight, x);
-                    }
-                }
-                for row in 0..x.len() / inner {
-                    round(dtype, out.row(row));
-                }
-            },
+            || panel.iter_mut().zip(values).for_each(|(out, value)| *out = value.widen()),
         );
-    });
+        panel
+    }
+
+    fn is_wide(&self) -> bool {
+        W::as_f32(self.values).is_some()
+    }
 }
 
-fn many_rows<W: Float>(
-    out: MatrixMut<'_>,
-    x: &[f32],
-    weight: &[W],
+/// Rows of blocks that share a scale.
+struct Blocked<'a, B> {
+    bytes: &'a [u8],
+    /// Bytes of a row.
+    width: usize,
     inner: usize,
-    small: bool,
+    format: PhantomData<B>,
+}
+
+impl<'a, B: Blocks> Blocked<'a, B> {
+    fn new(bytes: &'a [u8], inner: usize) -> Self {
+        Self { bytes, width: inner / BLOCK * B::BYTES, inner, format: PhantomData }
+    }
+}
+
+impl<B: Blocks> Rows for Blocked<'_, B> {
+    fn count(&self) -> usize {
+        self.bytes.len() / self.width
+    }
+
+    #[inline(always)]
+    fn dot(&self, row: usize, x: &[f32]) -> f32 {
+        B::dot(&self.bytes[row * self.width..(row + 1) * self.width], x)
+    }
+
+    fn wide<'a>(&'a self, rows: Range<usize>, panel: &'a mut [f32]) -> &'a [f32] {
+        let panel = &mut panel[..rows.len() * self.inner];
+        simd(
+            #[inline(always)]
+            || B::widen(&self.bytes[rows.start * self.width..rows.end * self.width], panel),
+        );
+        panel
+    }
+
+    fn is_wide(&self) -> bool {
+        false
+    }
+}
+
+/// One product to be taken.
+struct Product<'a> {
+    out: MatrixMut<'a>,
+    x: &'a [f32],
     dtype: DType,
-    panel: &mut [f32],
-) {
-    let (rows, columns) = (x.len() / inner, weight.len() / inner);
-    let threads = if small { 1 } else { threads() };
-    let x = Matrix::new(x, rows, inner, inner);
-    let parts = out.split_columns(columns.div_ceil(threads));
-    let mut panels = panel.chunks_mut((panel.len() / threads).max(1));
-    let parts = parts.into_iter().map(|part| (part, panels.next().unwrap_or_default())).collect();
-    for_each(parts, |((range, mut out), panel): ((_, MatrixMut<'_>), &mut [f32])| {
-        let weight = &weight[range.start * inner..range.end * inner];
-        match W::as_f32(weight) {
-            Some(weight) => gemm(&mut out, false, x, Matrix::new(weight, range.len(), inner, inner), true),
-            None => {
-                // A panel holds a row at least: its size counts the widest one for each thread.
-                let block = (panel.len() / inner).max(1);
-                for (index, weight) in weight.chunks(block * inner).enumerate() {
-                    let panel = &mut panel[..weight.len()];
-                    simd(
-                        #[inline(always)]
-                        || panel.iter_mut().zip(weight).for_each(|(out, weight)| *out = weight.widen()),
-                    );
-                    let width = weight.len() / inner;
-                    let mut out = out.columns(index * block..index * block + width);
-                    gemm(&mut out, false, x, Matrix::new(panel, width, inner, inner), true);
-                }
-            }
+}
+
+impl<'a> Product<'a> {
+    fn new(
+        out: ValuesMut<'a>,
+        x: Values<'a>,
+        rows: usize,
+        [columns, inner]: [usize; 2],
+        dtype: DType,
+    ) -> Result<Self> {
+        let out = MatrixMut::new(out.f32()?, rows, columns, columns);
+        Ok(Self { out, x: &x.f32()?[..rows * inner], dtype })
+    }
+
+    fn by<R: Rows>(self, weight: &R, inner: usize, panel: &mut [f32]) {
+        let rows = self.x.len() / inner;
+        let small = rows * weight.count() * inner < SMALL;
+        if rows <= FEW_ROWS {
+            self.few_rows(weight, inner, small);
+        } else {
+            self.many_rows(weight, inner, small, panel);
         }
-        if dtype != DType::F32 {
+    }
+
+    fn few_rows<R: Rows>(self, weight: &R, inner: usize, small: bool) {
+        let Self { out, x, dtype } = self;
+        let columns = weight.count();
+        // More parts than threads: one that is held up leaves its share to the others.
+        let width = if small { columns } else { columns.div_ceil(4 * threads()) };
+        for_each(out.split_columns(width), |(range, mut out)| {
             simd(
                 #[inline(always)]
-                || (0..rows).for_each(|row| round(dtype, out.row(row))),
+                || {
+                    for (column, index) in range.enumerate() {
+                        for (row, x) in x.chunks_exact(inner).enumerate() {
+                            out.row(row)[column] = weight.dot(index, x);
+                        }
+                    }
+                    for row in 0..x.len() / inner {
+                        round(dtype, out.row(row));
+                    }
+                },
             );
-        }
-    });
+        });
+    }
+
+    fn many_rows<R: Rows>(self, weight: &R, inner: usize, small: bool, panel: &mut [f32]) {
+        let Self { out, x, dtype } = self;
+        let (rows, columns) = (x.len() / inner, weight.count());
+        let threads = if small { 1 } else { threads() };
+        let x = Matrix::new(x, rows, inner, inner);
+        let parts = out.split_columns(columns.div_ceil(threads));
+        let mut panels = panel.chunks_mut((panel.len() / threads).max(1));
+        let parts = parts.into_iter().map(|part| (part, panels.next().unwrap_or_default())).collect();
+        for_each(parts, |((range, mut out), panel): ((_, MatrixMut<'_>), &mut [f32])| {
+            // A panel holds a row at least: its size counts the widest one for each thread.
+            let step = if weight.is_wide() { range.len() } else { (panel.len() / inner).max(1) };
+            for block in blocks(range.len(), step) {
+                let width = block.len();
+                let wide = weight.wide(range.start + block.start..range.start + block.end, panel);
+                let mut out = out.columns(block);
+                gemm(&mut out, false, x, Matrix::new(wide, width, inner, inner), true);
+            }
+            if dtype != DType::F32 {
+                simd(
+                    #[inline(always)]
+                    || (0..rows).for_each(|row| round(dtype, out.row(row))),
+                );
+            }
+        });
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +242,8 @@ mod tests {
                     let out =
                         Tensor::zeros(rows * columns, candle_core::DType::F32, &Device::Cpu).expect("zeros");
                     let mut panel = vec![0.0; threads() * inner * 7];
-                    linear(&out, &x_tensor, weights, rows, DType::F32, &mut panel).expect("shapes fit");
+                    linear(&out, &x_tensor, &Weight::Plain(weights.clone()), rows, DType::F32, &mut panel)
+                        .expect("shapes fit");
                     let out = out.to_vec1::<f32>().expect("one dimension");
                     for row in 0..rows {
                         for column in 0..columns {

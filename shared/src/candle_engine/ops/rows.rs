@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::super::kernels::{self, Float, simd};
 use super::super::parallel::{for_each, split, threads};
+use super::super::weight::Weight;
 use super::{Heads, each_format, update0, update1, update2};
 use crate::dtype::DType;
 use crate::rope::Rope;
@@ -17,16 +18,24 @@ fn shares(rows: usize, width: usize) -> impl Iterator<Item = std::ops::Range<usi
 }
 
 /// `out[row] = weight[ids[row]]`.
-pub(in super::super) fn embed(out: &Tensor, weight: &Tensor, ids: &[u32]) -> Result<()> {
-    let (_, width) = weight.dims2()?;
-    update1("embed", out, weight, |out, [weight]| {
-        let out = out.f32()?;
-        each_format!(Values, weight, |weight| for (out, id) in out.chunks_exact_mut(width).zip(ids) {
-            let row = &weight[*id as usize * width..(*id as usize + 1) * width];
-            out.iter_mut().zip(row).for_each(|(out, value)| *out = value.widen());
-        });
-        Ok(())
-    })
+pub(in super::super) fn embed(out: &Tensor, weight: &Weight, ids: &[u32]) -> Result<()> {
+    let (_, width) = weight.dims()?;
+    match weight {
+        Weight::Plain(weight) => update1("embed", out, weight, |out, [weight]| {
+            let out = out.f32()?;
+            each_format!(Values, weight, |weight| for (out, id) in out.chunks_exact_mut(width).zip(ids) {
+                let row = &weight[*id as usize * width..(*id as usize + 1) * width];
+                out.iter_mut().zip(row).for_each(|(out, value)| *out = value.widen());
+            });
+            Ok(())
+        }),
+        Weight::Blocks(blocks) => update0("embed", out, |out, []| {
+            for (out, id) in out.f32()?.chunks_exact_mut(width).zip(ids) {
+                blocks.widen_row(*id as usize, out);
+            }
+            Ok(())
+        }),
+    }
 }
 
 /// RMSNorm of the first `rows` rows.
