@@ -75,13 +75,33 @@ impl Source {
     /// # Errors
     /// As [`Source::resolve`], or a snapshot that is not in the cache.
     pub fn on_this_machine(text: &str) -> Result<String, FilesError> {
+        Self::as_configured(text, None, None)
+    }
+
+    /// As [`Source::on_this_machine`]. A load config may name the revision, where `text` names none, and the
+    /// folder of the cache.
+    ///
+    /// # Errors
+    /// As [`Source::resolve`], two revisions, or a snapshot that is not in the cache.
+    pub fn as_configured(
+        text: &str,
+        revision: Option<&str>,
+        cache_dir: Option<&Path>,
+    ) -> Result<String, FilesError> {
         let resolved = Self::resolve(text).map_err(|error| match error {
             // A preset has nothing that could run.
             FilesError::NotFound { path, hint: PRESET_HINT } => FilesError::NotFound { path, hint: "" },
             error => error,
         })?;
-        let Self::Hub(hub) = resolved else { return Ok(text.to_owned()) };
-        let Some(snapshot) = HubSettings::from_env()?.snapshot(&hub)? else {
+        let Self::Hub(mut hub) = resolved else { return Ok(text.to_owned()) };
+        if let Some(revision) = revision {
+            hub = hub.at_revision(revision)?;
+        }
+        let mut settings = HubSettings::from_env()?;
+        if let Some(cache_dir) = cache_dir {
+            settings.cache = cache_dir.to_owned();
+        }
+        let Some(snapshot) = settings.snapshot(&hub)? else {
             let revision = match hub.revision() {
                 "main" => String::new(),
                 revision => format!(" --revision {revision}"),

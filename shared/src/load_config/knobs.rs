@@ -22,7 +22,7 @@ pub enum Kind {
     Parameters,
 }
 
-/// What becomes of a knob in this build, whose one engine computes on the CPU.
+/// What becomes of a knob in this build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "effect", content = "reason", rename_all = "snake_case")]
 pub enum Effect {
@@ -118,11 +118,11 @@ const PLAIN: Knob = Knob {
     effect: Effect::Nothing(""),
 };
 
-const NOT_QUANTIZED: &str = "weights are not quantized on load in this build; use dtype float16 or bfloat16";
+const QUANTIZED: &str = "matrices are quantized while they are loaded and multiplied as blocks; rows that are no whole blocks of 32 stay in 16 bit";
 
 /// Every knob that is known, in the order in which a form shows them.
 pub const KNOBS: [Knob; 20] = {
-    use Effect::{EstimateOnly, Honoured, Nothing, Refused};
+    use Effect::{Honoured, Nothing, Refused};
     [
         Knob {
             key: "dtype",
@@ -148,7 +148,7 @@ pub const KNOBS: [Knob; 20] = {
             meaning: "Quantizes matrices while they are loaded; ours, not Hugging Face's",
             memory: "weights take 8.5 bits (q8_0) or 4.5 bits (q4_0) a parameter, scales included",
             quality: "q8_0 is close to 16 bit; q4_0 changes answers",
-            effect: EstimateOnly(NOT_QUANTIZED),
+            effect: Honoured(QUANTIZED),
             ..PLAIN
         },
         Knob {
@@ -158,7 +158,7 @@ pub const KNOBS: [Knob; 20] = {
             meaning: "Hugging Face's shorthand for 8 bit (bitsandbytes); here quantization q8_0",
             memory: "as quantization q8_0",
             quality: "close to 16 bit",
-            effect: EstimateOnly(NOT_QUANTIZED),
+            effect: Honoured(QUANTIZED),
             ..PLAIN
         },
         Knob {
@@ -168,7 +168,7 @@ pub const KNOBS: [Knob; 20] = {
             meaning: "Hugging Face's shorthand for 4 bit (bitsandbytes); here quantization q4_0",
             memory: "as quantization q4_0",
             quality: "changes answers",
-            effect: EstimateOnly(NOT_QUANTIZED),
+            effect: Honoured(QUANTIZED),
             ..PLAIN
         },
         Knob {
@@ -177,9 +177,11 @@ pub const KNOBS: [Knob; 20] = {
             kind: Kind::Parameters,
             allowed: "an object with load_in_8bit or load_in_4bit and bitsandbytes' other settings",
             meaning: "Hugging Face's long form of the two above, with bitsandbytes' settings",
-            memory: "as quantization; its other settings change nothing here",
+            memory: "as quantization",
             quality: "as quantization",
-            effect: EstimateOnly(NOT_QUANTIZED),
+            effect: Refused(
+                "bitsandbytes' settings beside the number of bits have no meaning here; keep load_in_8bit or load_in_4bit alone",
+            ),
             ..PLAIN
         },
         Knob {
@@ -193,7 +195,7 @@ pub const KNOBS: [Knob; 20] = {
             memory: "says on which device weights, KV cache and activations of a layer lie; estimate places them within max_memory and says why",
             quality: "none; layers on the CPU are slow",
             effect: Honoured(
-                "one device for all layers: cpu, or a GPU that this machine has a worker for; layers on several devices are placed by estimate, and refused by a load",
+                "where each layer is held and computed; all of a model's devices are of one engine",
             ),
             ..PLAIN
         },
@@ -206,7 +208,7 @@ pub const KNOBS: [Knob; 20] = {
             memory: "a true limit: a load that needs more is refused before it starts",
             quality: "none; what does not fit a GPU's budget goes to the CPU, which is slow",
             effect: Honoured(
-                "the cpu budget is enforced; budgets of GPUs have nothing to bind in this build",
+                "layers are placed within the budgets, and every allocation is counted against them",
             ),
             ..PLAIN
         },
@@ -241,7 +243,7 @@ pub const KNOBS: [Knob; 20] = {
             meaning: "How attention is computed: eager writes the scores out and needs no special kernel",
             memory: "eager holds rows of scores as long as the context; fused holds none",
             quality: "the same up to rounding; fused is faster where a device has it",
-            effect: Honoured("eager; fused where the device has it"),
+            effect: Honoured("eager; fused where the device has it, which the CPU does"),
             ..PLAIN
         },
         Knob {
@@ -278,9 +280,9 @@ pub const KNOBS: [Knob; 20] = {
             states: "use_cache",
             default: Some("true"),
             meaning: "Whether keys and values of past tokens are kept",
-            memory: "false would save the KV cache",
+            memory: "none: what a step computes with is held while it runs",
             quality: "none; false recomputes every token",
-            effect: Refused("generation always keeps keys and values; remove use_cache: false"),
+            effect: Honoured("false computes the whole sequence for every token: a check on the cache"),
             ..PLAIN
         },
         Knob {
@@ -297,7 +299,7 @@ pub const KNOBS: [Knob; 20] = {
             kind: Kind::Text,
             allowed: "a branch, tag or commit",
             meaning: "Revision of the repository on the Hub",
-            effect: Nothing("a local path has no revision"),
+            effect: Honoured("of a repository on the Hub; a local path has none"),
             ..PLAIN
         },
         Knob {
@@ -306,7 +308,7 @@ pub const KNOBS: [Knob; 20] = {
             kind: Kind::Text,
             allowed: "a folder's path",
             meaning: "Folder of downloaded files, in Hugging Face's layout",
-            effect: Nothing("a local path needs no cache"),
+            effect: Honoured("where a repository of the Hub is looked for; a local path needs no cache"),
             ..PLAIN
         },
         Knob {

@@ -37,7 +37,7 @@ use crate::config::{ConfigError, Fields, ModelConfig};
 use crate::dtype::DType;
 use crate::estimate::Options;
 use crate::estimate::activations::Attention;
-use crate::placement::Strategy;
+use crate::placement::{DeviceId, Strategy};
 
 /// Overrides of one load, parsed; `None` leaves the choice to the defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -266,10 +266,8 @@ impl LoadConfig {
         for knob in &KNOBS {
             let (Effect::Refused(reason) | Effect::EstimateOnly(reason)) = knob.effect else { continue };
             let asked = match knob.key {
-                "quantization" => self.quantization.is_some_and(|format| format.dtype().is_some()),
                 "quantization_config" => !self.quantization_config.is_empty(),
                 "offload_folder" => self.offload_folder.is_some(),
-                "use_cache" => self.use_cache == Some(false),
                 "use_fast" => self.use_fast == Some(false),
                 "legacy" => self.legacy == Some(true),
                 _ => false,
@@ -277,9 +275,6 @@ impl LoadConfig {
             if asked {
                 refused.push(LoadConfigError::refused(knob.key, reason));
             }
-        }
-        if let Err(error) = self.single_device() {
-            refused.push(error);
         }
         refused
     }
@@ -289,31 +284,34 @@ impl LoadConfig {
     pub fn refusals_on_cpu(&self) -> Vec<LoadConfigError> {
         let mut refused = Vec::new();
         if let Ok(Some(device)) = self.single_device()
-            && !["auto", "cpu"].contains(&device.as_str())
+            && device != "auto"
+            && !device.starts_with("cpu")
         {
             let reason = format!(
                 "{device} takes a worker that drives it, on a machine that has it; the CPU worker runs cpu"
             );
             refused.push(LoadConfigError::refused("device_map", &reason));
         }
-        if self.attention == Some(Attention::Fused) {
-            let reason = "the CPU engine computes eager; fused attention is a GPU's";
-            refused.push(LoadConfigError::refused("attn_implementation", reason));
-        }
         refused
+    }
+
+    /// Every device that `device_map` names, each once, in order; none where the loader chooses.
+    #[must_use]
+    pub fn devices(&self) -> Vec<&DeviceId> {
+        self.device_map.as_ref().map(device_map::devices).unwrap_or_default()
     }
 
     /// The one device that all layers go to, `auto` where the loader chooses; `None` where nothing is said.
     ///
     /// # Errors
-    /// Layers on several devices, which no engine of this build has.
+    /// Layers on several devices.
     pub fn single_device(&self) -> Result<Option<String>, LoadConfigError> {
         let Some(map) = &self.device_map else { return Ok(None) };
         match device_map::devices(map).as_slice() {
             [] => Ok(Some("auto".to_owned())),
             [device] => Ok(Some(device.to_string())),
             _ => {
-                let reason = "layers on more than one device are not in this build; name one device";
+                let reason = "layers are on more than one device, where one is asked for";
                 Err(LoadConfigError::refused("device_map", reason))
             }
         }

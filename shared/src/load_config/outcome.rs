@@ -136,6 +136,7 @@ impl OutcomeClass {
             "device_absent" => Self::DeviceAbsent,
             "weights_unsupported" => Self::DtypeUnsupported,
             "context_too_long" | "sequence_full" => Self::ContextTooLong,
+            "over_budget" | "does_not_fit" => Self::PlacementFailed,
             "backend" => Self::KernelError,
             "nan_logits" => Self::NanInf,
             "tokenizer_invalid" | "tokenizer_failed" | "template_error" => Self::WrongTokens,

@@ -5,7 +5,7 @@ mod report;
 mod run;
 
 pub use difference::Difference;
-pub use report::{PredictedMeasured, Probe, ProbeKind, ProbeSet, Report, Verdict};
+pub use report::{LayerCheck, PredictedMeasured, Probe, ProbeKind, ProbeSet, Report, TopLogit, Verdict};
 pub use run::{Run, context, run};
 
 /// The default prompt is the beginning of this.

@@ -79,6 +79,27 @@ pub struct PredictedMeasured {
     pub measured: Memory,
 }
 
+/// What a layer put out that is no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerCheck {
+    /// NaN.
+    pub nan: u64,
+    /// Infinite values.
+    pub inf: u64,
+}
+
+/// A token and its logit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopLogit {
+    /// Its id.
+    pub token: u32,
+    /// Its logit.
+    pub logit: f32,
+    /// Its text by itself; empty where nobody can tell.
+    #[serde(default)]
+    pub text: String,
+}
+
 /// The report of one validation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -106,6 +127,12 @@ pub struct Report {
     pub nan_count: u64,
     /// Infinite values seen in any layer.
     pub inf_count: u64,
+    /// What each layer put out that is no number, the logits last.
+    #[serde(default)]
+    pub layers: Vec<LayerCheck>,
+    /// The likeliest tokens after the prompt, in order.
+    #[serde(default)]
+    pub top_logits: Vec<TopLogit>,
     /// Bytes by term.
     pub memory: PredictedMeasured,
     /// How far the logits are from the reference's; `None` where they were not compared.

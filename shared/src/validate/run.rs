@@ -3,7 +3,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::{PredictedMeasured, Probe, ProbeKind, ProbeSet, Report, Verdict};
+use super::{LayerCheck, PredictedMeasured, Probe, ProbeKind, ProbeSet, Report, TopLogit, Verdict};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::dtype::DType;
 use crate::engine::{Diagnostics, Engine, EngineError, Memory, Sampling, SequenceId};
@@ -14,6 +14,9 @@ use crate::units::format_count;
 /// Tokens of a probe before its boundary, and tokens generated across it.
 const BEFORE: usize = 2;
 const ACROSS: usize = 8;
+
+/// Likeliest tokens that are told.
+const TOP_LOGITS: usize = 5;
 
 const SEQUENCE: SequenceId = SequenceId(0);
 
@@ -85,6 +88,7 @@ pub async fn run<E: Engine + Diagnostics>(
 
     let seen = computed_on(run.prompt, &generation.ids);
     let layers = engine.non_finite(&seen).await?;
+    let top_logits = top_logits(engine, run.prompt).await?;
     let (nan_count, inf_count) = layers.iter().fold((0, 0), |sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
     let mut probes = Vec::new();
     for crossing in crossings {
@@ -122,12 +126,36 @@ pub async fn run<E: Engine + Diagnostics>(
         decode_tokens_per_s: decode_tokens_per_s.unwrap_or(0.0),
         nan_count,
         inf_count,
+        layers: layers.iter().map(|(nan, inf)| LayerCheck { nan: *nan, inf: *inf }).collect(),
+        top_logits,
         memory: PredictedMeasured { predicted: run.predicted, measured },
         difference: None,
         probes,
         verdict,
         reason,
     })
+}
+
+/// The likeliest tokens after a prompt.
+async fn top_logits<E: Diagnostics>(engine: &mut E, prompt: &[u32]) -> Result<Vec<TopLogit>, EngineError> {
+    let mut top = Vec::new();
+    engine
+        .logits(prompt, &mut |position, row| {
+            if position + 1 < prompt.len() {
+                return;
+            }
+            // What is no number has no rank; the counts tell of it.
+            let finite = |(_, logit): &(u32, f32)| logit.is_finite();
+            let mut ranked: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).filter(finite).collect();
+            ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            ranked.truncate(TOP_LOGITS);
+            top = ranked
+                .into_iter()
+                .map(|(token, logit)| TopLogit { token, logit, text: String::new() })
+                .collect();
+        })
+        .await?;
+    Ok(top)
 }
 
 /// Tokens before the boundary and in all, or why the probe does not apply.

@@ -157,6 +157,20 @@ impl HubRef {
         Self { path: Some(path), ..self.clone() }
     }
 
+    /// The same repository at a revision that was named apart from it.
+    ///
+    /// # Errors
+    /// No name of a revision, or another than the source names.
+    pub fn at_revision(&self, revision: &str) -> Result<Self, HubError> {
+        check_revision(revision).map_err(|why| HubError::name(revision, why))?;
+        match self.named_revision() {
+            Some(named) if named != revision => {
+                Err(HubError::name(&self.to_string(), "the load config names another revision; keep one"))
+            }
+            _ => Ok(self.at(revision)),
+        }
+    }
+
     /// The same repository at another revision.
     #[must_use]
     pub(crate) fn at(&self, revision: &str) -> Self {
