@@ -29,6 +29,16 @@ impl Backend {
         Self { name, devices: || pollster::block_on(E::devices()), load: session::load::<E> }
     }
 
+    /// The name of its devices.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether it is the same engine.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+
     /// Loads what is prepared.
     pub(crate) fn load(&self, prepared: Prepared, link: &Link) -> Result<Box<dyn Loaded>, ErrorObject> {
         (self.load)(prepared, link)
@@ -71,7 +81,7 @@ pub(crate) fn choose<'a>(
         .map_err(|_unknown| absent(format!("no such device; give auto or one of {}", kinds(backends))))?;
     let kind = match &id {
         DeviceId::Cpu => "cpu",
-        DeviceId::Gpu { backend, .. } => backend,
+        DeviceId::Gpu { backend, .. } => backend.as_str(),
     };
     let Some(backend) = find(kind) else {
         return Err(absent(format!(
@@ -81,8 +91,11 @@ pub(crate) fn choose<'a>(
     };
     let devices = backend.devices().map_err(|error| absent(error.to_string()))?;
     let names: Vec<String> = devices.iter().map(|device| device.device.to_string()).collect();
-    match devices.into_iter().find(|device| device.device == id) {
-        Some(device) => Ok((backend, device)),
+    // Shares of the host are as many as are asked for, each as large as what is free.
+    let share = kind == "cpu" && id != DeviceId::Cpu;
+    let wanted = if share { &DeviceId::Cpu } else { &id };
+    match devices.into_iter().find(|device| device.device == *wanted) {
+        Some(device) => Ok((backend, DeviceInfo { device: id, ..device })),
         None if names.is_empty() => Err(absent(format!("no {kind} device is there"))),
         None => Err(absent(format!("no such device; there is {}", names.join(", ")))),
     }

@@ -9,10 +9,15 @@ mod process;
 mod link;
 mod template;
 mod text;
-mod plan;
 mod logits;
+mod plan;
+mod stop;
+mod refused;
+mod batch;
+mod reference;
 mod session;
 mod backend;
+mod placed;
 mod serve;
 
 use std::process::ExitCode;

@@ -76,6 +76,13 @@ impl Link {
         request
     }
 
+    /// A request that has come already.
+    pub(crate) fn poll(&self) -> Option<Request> {
+        let request = self.requests.try_recv().ok()?;
+        self.cancelled.store(false, Ordering::Relaxed);
+        Some(request)
+    }
+
     /// Says something. One that nobody hears ends the process.
     pub(crate) fn say(&self, message: &Message) {
         if write(&self.messages, message).is_err() {

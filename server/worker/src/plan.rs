@@ -1,20 +1,27 @@
-//! From a request to what an engine is asked to load: overrides, defaults, budget.
+//! From a request to what an engine is asked to load: overrides and defaults.
 
 use phi3::api::ErrorObject;
-use phi3::api::worker::Load;
+use phi3::api::worker::{DeviceMemory, Load};
 use phi3::config::ModelConfig;
 use phi3::engine::{LoadPlan, Memory};
-use phi3::estimate::{self, Options, Resolved};
-use phi3::load_config::LoadConfig;
-use phi3::placement::DeviceId;
-use phi3::units::format_bytes;
+use phi3::estimate::{self, Options, Resolved, activations};
+use phi3::load_config::{Budgets, LoadConfig};
+use phi3::placement::{DeviceId, Placement};
+use phi3::validate::PredictedMeasured;
 use phi3::weights::Checkpoint;
 use preflight_files::{Model, WeightFile};
 
-/// A load that is decided, and what the estimator says of it.
+/// From here on the workspace grows with each sequence.
+const LOGIT_ROWS: usize = activations::LOGIT_ROWS as usize;
+
+/// A load that is decided, and what the estimator and the planner say of it.
 pub(crate) struct Planned {
     pub(crate) plan: LoadPlan,
     pub(crate) resolved: Resolved,
+    /// What goes where, if not all to one device.
+    pub(crate) placement: Option<Placement>,
+    /// What may lie on each device, everything counted.
+    pub(crate) budgets: Budgets,
 }
 
 /// The overrides of a request, and the config under them.
@@ -27,19 +34,19 @@ pub(crate) fn overrides(model: &Model, load: &Load) -> Result<(LoadConfig, Model
     Ok((overrides, config))
 }
 
-/// Decides everything that a request and its overrides leave open. `context` is the longest sequence, `device` where
-/// the model goes.
+/// Decides everything that a request and its overrides leave open, but for the devices. `context` is the longest
+/// sequence.
 pub(crate) fn plan(
     load: &Load,
     overrides: &LoadConfig,
     config: &ModelConfig,
     checkpoint: &Checkpoint<WeightFile>,
     context: Option<usize>,
-    device: DeviceId,
 ) -> Result<Planned, ErrorObject> {
     let options = overrides.options(&Options {
         dtype: load.dtype.map(Into::into),
         context: context.map(|tokens| tokens as u64),
+        batch: load.batch.map(|sequences| sequences as u64),
         ..Options::default()
     });
     let decoder = config.decoder();
@@ -47,33 +54,34 @@ pub(crate) fn plan(
         .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))?;
     // Block formats of a GGUF are widened to what the engine computes in; it refuses what it does not.
     let dtype = resolved.format.plain().unwrap_or_else(|| resolved.format.compute_dtype());
-    let planned = Planned {
+    Ok(Planned {
         plan: LoadPlan {
-            device,
             kv_dtype: resolved.kv_dtype,
             attention: resolved.attn,
-            batch: resolved.batch as usize,
+            // What is held for use keeps a place for a validation meanwhile; its cache is one of those predicted.
+            batch: resolved.batch as usize + usize::from(load.batch.is_some_and(|most| most < LOGIT_ROWS)),
             low_cpu_mem_usage: overrides.low_cpu_mem_usage.unwrap_or(true),
+            use_cache: overrides.use_cache.unwrap_or(true),
             ..LoadPlan::new(config.clone(), dtype, resolved.context as usize)
         },
         resolved,
-    };
-    let predicted = planned.predicted(checkpoint);
-    let budget = overrides.max_memory.get(&DeviceId::Cpu).copied();
-    if let Some(budget) = budget.filter(|budget| predicted.total_bytes > *budget) {
-        let message = format!(
-            "needs {}, max_memory allows {} on cpu: raise it, or shorten the context",
-            format_bytes(predicted.total_bytes),
-            format_bytes(budget)
-        );
-        return Err(ErrorObject::new("oom", message).at("max_memory.cpu"));
-    }
-    Ok(planned)
+        placement: None,
+        budgets: Budgets::new(),
+    })
 }
 
 impl Planned {
-    /// What the estimator says of the load, term by term.
+    /// What the estimator says of the load, term by term. Of a split, each device computes in memory of its own.
     pub(crate) fn predicted(&self, checkpoint: &Checkpoint<WeightFile>) -> Memory {
+        if let Some(placement) = &self.placement {
+            return placement.devices.iter().fold(Memory::default(), |sum, device| Memory {
+                weights_bytes: sum.weights_bytes + device.weights_bytes,
+                kv_cache_bytes: sum.kv_cache_bytes + device.kv_cache_bytes,
+                activation_bytes: sum.activation_bytes + device.activation_bytes,
+                overhead_bytes: sum.overhead_bytes + device.overhead_bytes,
+                total_bytes: sum.total_bytes + device.total_bytes,
+            });
+        }
         let report =
             estimate::memory(&self.plan.config.decoder(), Some(checkpoint.tensors()), &self.resolved);
         Memory {
@@ -83,5 +91,26 @@ impl Planned {
             overhead_bytes: report.overhead_bytes,
             total_bytes: report.total_bytes,
         }
+    }
+
+    /// What an engine counts on each device of a split, beside what the planner says.
+    pub(crate) fn by_device(&self, measured: &[(DeviceId, Memory)]) -> Vec<DeviceMemory> {
+        let Some(placement) = &self.placement else { return Vec::new() };
+        let of = |(device, measured): &(DeviceId, Memory)| {
+            let planned = placement.devices.iter().find(|planned| planned.device == *device)?;
+            let predicted = Memory {
+                weights_bytes: planned.weights_bytes,
+                kv_cache_bytes: planned.kv_cache_bytes,
+                activation_bytes: planned.activation_bytes,
+                overhead_bytes: 0,
+                total_bytes: planned.total_bytes - planned.overhead_bytes,
+            };
+            Some(DeviceMemory {
+                device: device.clone(),
+                memory: PredictedMeasured { predicted, measured: *measured },
+                budget_bytes: self.budgets.get(device).copied(),
+            })
+        };
+        measured.iter().filter_map(of).collect()
     }
 }

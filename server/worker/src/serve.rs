@@ -1,49 +1,85 @@
 //! Requests in, one at a time; at most one loaded model.
 
-use phi3::api::ErrorObject;
 use phi3::api::worker::{Load, Message, Request, Validate};
+use phi3::api::{ErrorObject, StreamEvent};
 use phi3::config::ModelConfig;
 use phi3::platform::Instant;
 use phi3::validate;
 use preflight_files::{Model, Source};
 
-use crate::backend::{Backend, choose};
+use crate::backend::Backend;
 use crate::link::Link;
+use crate::placed::place;
 use crate::plan::{overrides, plan};
 use crate::process;
 use crate::session::{Loaded, Prepared};
 use crate::text::Text;
 
-/// Answers requests until there are no more.
+/// Answers requests until there are no more; while streams run, whatever has come is heard between two tokens.
 pub(crate) fn run(backends: &[Backend], link: &Link) {
-    let mut model = None;
-    while let Some(request) = link.next() {
+    let mut model: Option<Box<dyn Loaded>> = None;
+    loop {
+        let busy = model.as_mut().filter(|model| model.is_busy());
+        let request = match busy {
+            Some(model) => match link.poll() {
+                Some(request) => request,
+                None => {
+                    model.step(link);
+                    continue;
+                }
+            },
+            None => match link.next() {
+                Some(request) => request,
+                None => return,
+            },
+        };
         let answer = answer(backends, link, &mut model, request);
-        link.say(&answer.unwrap_or_else(Message::Error));
+        if let Some(answer) = answer.unwrap_or_else(|error| Some(Message::Error(error))) {
+            link.say(&answer);
+        }
     }
 }
 
+/// The answer to a request; `None` where it comes bit by bit.
 fn answer(
     backends: &[Backend],
     link: &Link,
     model: &mut Option<Box<dyn Loaded>>,
     request: Request,
-) -> Result<Message, ErrorObject> {
+) -> Result<Option<Message>, ErrorObject> {
     let not_loaded = || ErrorObject::new("not_loaded", "no model is loaded");
     match request {
         Request::Load(load) => {
-            // Two models never stand in memory together.
-            *model = None;
+            if let Some(mut loaded) = model.take() {
+                // Two models never stand in memory together.
+                loaded.end_streams(link, &ErrorObject::new("unloaded", "the model was unloaded"));
+            }
             let loaded = model.insert(open(backends, link, &load)?);
-            Ok(Message::Loaded(loaded.told()))
+            Ok(Some(Message::Loaded(loaded.told())))
         }
-        Request::Validate(spec) => model.as_mut().ok_or_else(not_loaded)?.validate(link, &spec),
+        Request::Validate(spec) => model.as_mut().ok_or_else(not_loaded)?.validate(link, &spec).map(Some),
         Request::Logits { tokens, out } => {
             model.as_mut().ok_or_else(not_loaded)?.logits(&tokens, &out)?;
-            Ok(Message::Done)
+            Ok(Some(Message::Done))
+        }
+        Request::Generate(asked) => {
+            match model {
+                Some(model) => model.generate(link, asked),
+                None => link.say(&Message::Stream {
+                    id: asked.id,
+                    event: StreamEvent::Failed { error: not_loaded() },
+                }),
+            }
+            Ok(None)
+        }
+        Request::Stop { id } => {
+            if let Some(model) = model {
+                model.stop(link, id);
+            }
+            Ok(None)
         }
         // Heard by the listener; as answers to themselves they mean nothing.
-        Request::Cancel | Request::Shutdown => Ok(Message::Done),
+        Request::Cancel | Request::Shutdown => Ok(None),
     }
 }
 
@@ -69,10 +105,8 @@ fn open(backends: &[Backend], link: &Link, load: &Load) -> Result<Box<dyn Loaded
         (None, Some(spec)) => Some(context(&config, text.prompt(&spec.prompt)?.len(), spec)?),
         (context, _) => context,
     };
-    let named = overrides.single_device().map_err(|error| ErrorObject::from(&error))?;
-    let device = load.device.as_deref().or(named.as_deref()).unwrap_or("auto");
-    let (backend, device) = choose(backends, device)?;
-    let planned = plan(load, &overrides, &config, checkpoint, context, device.device)?;
+    let mut planned = plan(load, &overrides, &config, checkpoint, context)?;
+    let backend = place(backends, load, &overrides, checkpoint, &mut planned)?;
     let base_bytes = process::resident().now_bytes;
     backend.load(Prepared { model, config, text, planned, start, base_bytes }, link)
 }

@@ -1,23 +1,23 @@
 //! A loaded model, whatever computes it.
 
-use phi3::api::ErrorObject;
 use phi3::api::worker::{self, Message, Validate};
+use phi3::api::{ErrorObject, Generate, StreamEvent};
 use phi3::config::ModelConfig;
-use phi3::engine::{Diagnostics, Engine, EngineError, LoadProgress, Memory, Sampling, SequenceId};
+use phi3::engine::{Diagnostics, Engine, LoadProgress, Memory, Sampling, SequenceId};
 use phi3::platform::Instant;
 use phi3::validate::{self, PredictedMeasured, Run};
 use pollster::block_on;
 use preflight_files::Model;
 
+use crate::batch::Batch;
 use crate::link::Link;
 use crate::plan::Planned;
+use crate::refused::refused;
 use crate::text::Text;
-use crate::{logits, process};
+use crate::{logits, process, reference};
 
 /// Least time between two words on the same stage of a load.
 const PROGRESS_MS: f64 = 50.0;
-
-const SEQUENCE: SequenceId = SequenceId(0);
 
 /// A loaded model as requests see it.
 pub(crate) trait Loaded {
@@ -27,6 +27,16 @@ pub(crate) trait Loaded {
     fn validate(&mut self, link: &Link, spec: &Validate) -> Result<Message, ErrorObject>;
     /// Writes the logits of a sequence to a file.
     fn logits(&mut self, tokens: &[u32], out: &str) -> Result<(), ErrorObject>;
+    /// Takes a stream in.
+    fn generate(&mut self, link: &Link, asked: Generate);
+    /// Ends a stream before its next token.
+    fn stop(&mut self, link: &Link, id: u64);
+    /// Whether streams run or wait.
+    fn is_busy(&self) -> bool;
+    /// One token of every stream.
+    fn step(&mut self, link: &Link);
+    /// Ends every stream with an error.
+    fn end_streams(&mut self, link: &Link, error: &ErrorObject);
 }
 
 /// A model of which everything is decided and checked, its weights not yet read.
@@ -43,10 +53,12 @@ pub(crate) struct Prepared {
 
 struct Session<E> {
     engine: E,
+    model: Model,
     config: ModelConfig,
     text: Text,
     told: worker::Loaded,
     base_bytes: u64,
+    batch: Batch,
 }
 
 /// Reads the weights into an engine.
@@ -73,20 +85,29 @@ pub(crate) fn load<E: Engine + Diagnostics + 'static>(
     let mut engine = engine.map_err(|error| refused(&error))?;
 
     let load_ms = start.elapsed_ms();
+    let host_peak_bytes = process::resident().peak_bytes;
     let predicted = planned.predicted(checkpoint);
     let context = planned.plan.context;
-    // A cache of the whole context, to know now that there is room.
-    block_on(engine.open(SEQUENCE, context, &Sampling::GREEDY)).map_err(|error| refused(&error))?;
+    // Every cache of the whole context, to know now that there is room.
+    let batch = planned.resolved.batch as usize;
+    let sequences = (0..batch as u64).map(SequenceId);
+    for sequence in sequences.clone() {
+        block_on(engine.open(sequence, context, &Sampling::GREEDY)).map_err(|error| refused(&error))?;
+    }
     let memory = PredictedMeasured { predicted, measured: measured(engine.memory(), base_bytes) };
-    engine.release(SEQUENCE);
+    let devices = engine.memory_by_device();
+    sequences.for_each(|sequence| engine.release(sequence));
     let told = worker::Loaded {
         engine: engine.info(),
         load_ms,
         params_total: checkpoint.parameter_count(),
         context,
+        batch,
         memory,
+        host_peak_bytes,
+        devices: planned.by_device(&devices),
     };
-    Ok(Box::new(Session { engine, config, text, told, base_bytes }))
+    Ok(Box::new(Session { engine, model, config, text, told, base_bytes, batch: Batch::default() }))
 }
 
 impl<E: Engine + Diagnostics> Loaded for Session<E> {
@@ -128,6 +149,10 @@ impl<E: Engine + Diagnostics> Loaded for Session<E> {
         whole.push_str(&stream.finish());
         stream.failed()?;
         report.text = whole;
+        report.top_logits.iter_mut().for_each(|top| top.text = self.text.of_token(top.token));
+        if spec.reference {
+            reference::judge(&mut self.engine, &self.model, &self.config, link, &mut report);
+        }
         if let Some(note) = self.text.note() {
             report.reason = format!("{}; {note}", report.reason);
         }
@@ -137,6 +162,33 @@ impl<E: Engine + Diagnostics> Loaded for Session<E> {
     fn logits(&mut self, tokens: &[u32], out: &str) -> Result<(), ErrorObject> {
         block_on(logits::write(&mut self.engine, self.config.vocab_size, tokens, out))
     }
+
+    fn generate(&mut self, link: &Link, asked: Generate) {
+        let id = asked.id;
+        if let Err(error) = self.batch.add(&self.text, self.told.context, asked) {
+            link.say(&Message::Stream { id, event: StreamEvent::Failed { error } });
+        }
+    }
+
+    fn stop(&mut self, link: &Link, id: u64) {
+        self.batch.stop(&mut self.engine, id, &mut tell(link));
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.batch.is_idle()
+    }
+
+    fn step(&mut self, link: &Link) {
+        self.batch.step(&mut self.engine, &self.text, self.told.batch, &mut tell(link));
+    }
+
+    fn end_streams(&mut self, link: &Link, error: &ErrorObject) {
+        self.batch.fail_all(&mut self.engine, error, &mut tell(link));
+    }
+}
+
+fn tell(link: &Link) -> impl FnMut(u64, StreamEvent) {
+    move |id, event| link.say(&Message::Stream { id, event })
 }
 
 /// The engine's counters, and what the process takes beside them.
@@ -147,13 +199,4 @@ fn measured(engine: Memory, base_bytes: u64) -> Memory {
     let explained = engine.weights_bytes + engine.kv_cache_bytes + engine.activation_bytes;
     let overhead_bytes = process::resident().peak_bytes.saturating_sub(explained).max(base_bytes);
     Memory { overhead_bytes, total_bytes: explained + overhead_bytes, ..engine }
-}
-
-fn refused(error: &EngineError) -> ErrorObject {
-    let object = ErrorObject::new(error.code(), error.to_string());
-    match error {
-        EngineError::Weights(weights) => object.at(&weights.file),
-        EngineError::OutOfMemory { phase, .. } => object.at(*phase),
-        _ => object,
-    }
 }

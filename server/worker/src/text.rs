@@ -1,7 +1,9 @@
 //! Prompts to ids and ids to text; of a model without a tokenizer, ids alone.
 
-use phi3::api::ErrorObject;
+use std::rc::Rc;
+
 use phi3::api::worker::PromptSource;
+use phi3::api::{ErrorObject, PromptInput, Turn};
 use phi3::config::{GenerationConfig, ModelConfig};
 use phi3::load_config::LoadConfig;
 use phi3::tokenize::{self, ChatMessage, TextStream, Tokenizer, TokenizerError, TokenizerFiles};
@@ -22,7 +24,7 @@ const FILLER: &str = "Rain fell on the harbour all night. In the morning the boa
 
 /// The text side of a model.
 pub(crate) struct Text {
-    tokenizer: Option<Tokenizer>,
+    tokenizer: Option<Rc<Tokenizer>>,
     bos: Option<u32>,
     vocab_size: usize,
     stop_ids: Vec<u32>,
@@ -43,7 +45,7 @@ impl Text {
             None => None,
         };
         let tokenizer = match model.companion("tokenizer.json")? {
-            Some(json) => Some(load(model, config, overrides, &json)?),
+            Some(json) => Some(Rc::new(load(model, config, overrides, &json)?)),
             None => None,
         };
         let stop_ids = tokenize::stop_ids(config, generation.as_ref());
@@ -67,24 +69,15 @@ impl Text {
                 tokenizer.encode(text).map_err(|error| refused(&error))?
             }
             (Some(tokenizer), PromptSource::Chat(text)) => {
-                let rendering = tokenizer.rendering(&[ChatMessage::user(text)], true);
-                let text = template::render(&rendering.map_err(|error| refused(&error))?)?;
-                tokenizer.encode_rendered(&text).map_err(|error| refused(&error))?
+                self.rendered(tokenizer, &[ChatMessage::user(text)])?
             }
             (None, PromptSource::Default) => self.made_up(DEFAULT_TOKENS),
-            (None, _) => {
-                let message = "the model has no tokenizer.json, so a text cannot be encoded; \
-                    leave the prompt out to run it on ids";
-                return Err(ErrorObject::new("no_tokenizer", message));
-            }
+            (None, _) => return Err(no_tokenizer()),
         };
-        if ids.is_empty() {
-            return Err(ErrorObject::new(
-                "empty_prompt",
-                "the prompt is empty: at least one token is needed",
-            ));
+        match ids.is_empty() {
+            true => Err(empty_prompt()),
+            false => Ok(ids),
         }
-        Ok(ids)
     }
 
     /// Ids of a text that probes repeat.
@@ -97,8 +90,40 @@ impl Text {
     }
 
     /// A decoder for ids that arrive one at a time.
-    pub(crate) fn stream(&self) -> Stream<'_> {
-        Stream { inner: self.tokenizer.as_ref().map(|tokenizer| tokenizer.stream(true)), failed: None }
+    pub(crate) fn stream(&self) -> Stream {
+        let inner = self.tokenizer.as_ref().map(|tokenizer| tokenizer.shared_stream(true));
+        Stream { inner, failed: None }
+    }
+
+    /// A token's text by itself; empty where it has none.
+    pub(crate) fn of_token(&self, id: u32) -> String {
+        let text = self.tokenizer.as_ref().and_then(|tokenizer| tokenizer.decode(&[id], false).ok());
+        text.unwrap_or_default()
+    }
+
+    /// Ids of a stream's prompt; at least one.
+    pub(crate) fn prompt_of(&self, input: &PromptInput) -> Result<Vec<u32>, ErrorObject> {
+        let ids = match (input, &self.tokenizer) {
+            (PromptInput::Ids(ids), _) => ids.clone(),
+            (PromptInput::Text(text), Some(tokenizer)) => {
+                tokenizer.encode(text).map_err(|error| refused(&error))?
+            }
+            (PromptInput::Chat(turns), Some(tokenizer)) => {
+                let turn =
+                    |turn: &Turn| ChatMessage { role: turn.role.clone(), content: turn.content.clone() };
+                self.rendered(tokenizer, &turns.iter().map(turn).collect::<Vec<_>>())?
+            }
+            (_, None) => return Err(no_tokenizer()),
+        };
+        match ids.is_empty() {
+            true => Err(empty_prompt()),
+            false => Ok(ids),
+        }
+    }
+
+    fn rendered(&self, tokenizer: &Tokenizer, messages: &[ChatMessage]) -> Result<Vec<u32>, ErrorObject> {
+        let rendering = tokenizer.rendering(messages, true).map_err(|error| refused(&error))?;
+        tokenizer.encode_rendered(&template::render(&rendering)?).map_err(|error| refused(&error))
     }
 
     /// What a report must say of its text, if anything.
@@ -118,13 +143,23 @@ impl Text {
     }
 }
 
+fn no_tokenizer() -> ErrorObject {
+    let message =
+        "the model has no tokenizer.json, so a text cannot be encoded; leave the prompt out to run it on ids";
+    ErrorObject::new("no_tokenizer", message)
+}
+
+fn empty_prompt() -> ErrorObject {
+    ErrorObject::new("empty_prompt", "the prompt is empty: at least one token is needed")
+}
+
 /// Text as it becomes certain; empty without a tokenizer.
-pub(crate) struct Stream<'a> {
-    inner: Option<TextStream<'a>>,
+pub(crate) struct Stream {
+    inner: Option<TextStream<Rc<Tokenizer>>>,
     failed: Option<TokenizerError>,
 }
 
-impl Stream<'_> {
+impl Stream {
     /// Takes an id and gives the text that has become certain.
     pub(crate) fn push(&mut self, id: u32) -> String {
         let pushed = self.inner.as_mut().map(|inner| inner.push(id));
@@ -137,9 +172,9 @@ impl Stream<'_> {
         self.keep(finished)
     }
 
-    /// The first failure, if there was one.
-    pub(crate) fn failed(self) -> Result<(), ErrorObject> {
-        self.failed.map_or(Ok(()), |error| Err(refused(&error)))
+    /// The first failure, if there was one; told once.
+    pub(crate) fn failed(&mut self) -> Result<(), ErrorObject> {
+        self.failed.take().map_or(Ok(()), |error| Err(refused(&error)))
     }
 
     fn keep(&mut self, result: Option<Result<String, TokenizerError>>) -> String {

@@ -6,6 +6,7 @@ mod evidence;
 mod model;
 mod error;
 mod event;
+mod generation;
 pub mod worker;
 
 pub use attempt::{Attempt, AttemptKind, AttemptState, Started};
@@ -13,4 +14,5 @@ pub use device::{DeviceNow, Devices, Holder};
 pub use error::{ErrorBody, ErrorObject};
 pub use event::{Event, EventKind};
 pub use evidence::{AttemptRecord, Comparison, Difference, Environment, Evidence, FileFact, Timings, Unload};
+pub use generation::{FinishReason, Generate, PromptInput, StreamEvent, TokenLogprob, TokenLogprobs, Turn};
 pub use model::{Certificate, ModelDetail, ModelEntry, ModelSource, Registered};

@@ -1,21 +1,23 @@
 //! What a worker and whoever started it say to each other.
 //!
 //! A frame is a length (`u32`, little endian) and so many bytes of JSON: a [`Request`] on the worker's stdin,
-//! a [`Message`] on its stdout. The worker's stderr is its log. One request is worked on at a time;
-//! `cancel` and the end of stdin are heard at once.
+//! a [`Message`] on its stdout. The worker's stderr is its log. One request is worked on at a time; `cancel` and the
+//! end of stdin are heard at once. Streams are the exception: any number of them may run, `generate` begins one and
+//! every message about it bears its id. Between two tokens requests are heard; a `validate` holds streams up.
 
 use std::io;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::ErrorObject;
+use super::{ErrorObject, Generate, StreamEvent};
 use crate::dtype::DType;
 use crate::engine::{DeviceInfo, EngineInfo, LoadProgress};
+use crate::placement::DeviceId;
 use crate::validate::{ProbeSet, Report};
 
 /// Raised with every change that an older peer would not understand.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Largest frame that is sent or believed.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
@@ -34,6 +36,13 @@ pub enum Request {
         tokens: Vec<u32>,
         /// File to write; replaced as a whole when complete.
         out: String,
+    },
+    /// Generate a stream beside those that run: answers `stream` messages with its id.
+    Generate(Generate),
+    /// End a stream before its next token: it answers its last `stream` message; unknown ids are ignored.
+    Stop {
+        /// The stream.
+        id: u64,
     },
     /// Stop what is being done: it answers `error` with code `cancelled`.
     Cancel,
@@ -54,6 +63,9 @@ pub struct Load {
     pub dtype: Option<DType>,
     /// Longest sequence; else the default of the estimator.
     pub context: Option<usize>,
+    /// Sequences at once; else one.
+    #[serde(default)]
+    pub batch: Option<usize>,
     /// The validation that will follow: the context is what it needs.
     pub validate: Option<Validate>,
 }
@@ -67,6 +79,9 @@ pub struct Validate {
     pub max_new_tokens: usize,
     /// Which probes to run.
     pub probe: ProbeSet,
+    /// Whether logits are held against those of f32 on the CPU; that loads the model once more.
+    #[serde(default)]
+    pub reference: bool,
 }
 
 impl Validate {
@@ -110,6 +125,13 @@ pub enum Message {
         /// Text that became readable with it; may be empty.
         text: String,
     },
+    /// A stream went on.
+    Stream {
+        /// Which.
+        id: u64,
+        /// What happened.
+        event: StreamEvent,
+    },
     /// A validation is done.
     Report(Box<Report>),
     /// A request without an answer of its own is done.
@@ -129,8 +151,27 @@ pub struct Loaded {
     pub params_total: u64,
     /// Longest sequence.
     pub context: usize,
+    /// Sequences that are generated at once; more of them wait.
+    #[serde(default)]
+    pub batch: usize,
     /// Bytes by term, as predicted and as measured after the load.
     pub memory: crate::validate::PredictedMeasured,
+    /// Most of the host's memory that the process had while it loaded; 0 where the system does not tell.
+    pub host_peak_bytes: u64,
+    /// What lies on each device of a split; none where all lies on one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceMemory>,
+}
+
+/// What one device of a split holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceMemory {
+    /// Which.
+    pub device: DeviceId,
+    /// Bytes by term, as the planner has it and as the engine counts it.
+    pub memory: crate::validate::PredictedMeasured,
+    /// What may lie there, where somebody said so.
+    pub budget_bytes: Option<u64>,
 }
 
 /// What `preflight-worker --probe` prints: the devices that its engines can use.
@@ -225,6 +266,7 @@ mod tests {
             prompt: PromptSource::Chat("Grüße".to_owned()),
             max_new_tokens: 16,
             probe: ProbeSet::None,
+            reference: true,
         });
         let mut stream = encode(&request).expect("small");
         stream.extend(encode(&Request::Shutdown).expect("small"));

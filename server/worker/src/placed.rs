@@ -1,0 +1,149 @@
+//! Where a load goes: one device, or layers on several, within their budgets.
+
+use phi3::api::ErrorObject;
+use phi3::api::worker::Load;
+use phi3::engine::{DeviceInfo, Split};
+use phi3::load_config::LoadConfig;
+use phi3::placement::{self, Device, DeviceId, Devices, Placement, PlacementError, Rules, Strategy};
+use phi3::tensors::{self, Role};
+use phi3::units::format_bytes;
+use phi3::weights::Checkpoint;
+use preflight_files::WeightFile;
+
+use crate::backend::{Backend, choose};
+use crate::plan::Planned;
+
+/// Decides the devices of a load and hands out their engine. Above the load config stands the device of the request.
+///
+/// # Errors
+/// A device that is not there, devices of two engines, a placement that does not work out, a budget that is too small.
+pub(crate) fn place<'a>(
+    backends: &'a [Backend],
+    load: &Load,
+    overrides: &LoadConfig,
+    checkpoint: &Checkpoint<WeightFile>,
+    planned: &mut Planned,
+) -> Result<&'a Backend, ErrorObject> {
+    planned.budgets = overrides.max_memory.clone();
+    let strategy = match &load.device {
+        Some(name) if name != "auto" => {
+            let (backend, info) = choose(backends, name)?;
+            return alone(backend, info, checkpoint, planned);
+        }
+        _ => overrides.device_map.clone().unwrap_or(Strategy::Auto),
+    };
+    let named: Vec<DeviceId> = match &strategy {
+        Strategy::Single(id) => vec![id.clone()],
+        Strategy::Explicit(_) => overrides.devices().into_iter().cloned().collect(),
+        // As for Hugging Face, the loader chooses among the devices that have a budget.
+        _ => overrides.max_memory.keys().cloned().collect(),
+    };
+    match named.as_slice() {
+        [] => {
+            let (backend, info) = choose(backends, "auto")?;
+            alone(backend, info, checkpoint, planned)
+        }
+        [one] => {
+            let (backend, info) = choose(backends, &one.to_string())?;
+            alone(backend, info, checkpoint, planned)
+        }
+        several => apart(backends, several, &strategy, checkpoint, planned),
+    }
+}
+
+/// All on one device.
+fn alone<'a>(
+    backend: &'a Backend,
+    info: DeviceInfo,
+    checkpoint: &Checkpoint<WeightFile>,
+    planned: &mut Planned,
+) -> Result<&'a Backend, ErrorObject> {
+    let budget = planned.budgets.get(&info.device).copied();
+    if let Some(budget) = budget {
+        // Said in one sentence here; the engine would say it allocation by allocation.
+        let needed = planned.predicted(checkpoint).total_bytes;
+        if needed > budget {
+            let message = format!(
+                "needs {}, max_memory allows {} on {}: raise it, or shorten the context",
+                format_bytes(needed),
+                format_bytes(budget),
+                info.device
+            );
+            return Err(ErrorObject::new("oom", message).at(format!("max_memory.{}", info.device)));
+        }
+    }
+    planned.plan.device = info.device;
+    bind(planned);
+    Ok(backend)
+}
+
+/// Layers on several devices.
+fn apart<'a>(
+    backends: &'a [Backend],
+    named: &[DeviceId],
+    strategy: &Strategy,
+    checkpoint: &Checkpoint<WeightFile>,
+    planned: &mut Planned,
+) -> Result<&'a Backend, ErrorObject> {
+    let mut devices = Vec::new();
+    let mut engine: Option<&Backend> = None;
+    for id in named {
+        let (backend, info) = choose(backends, &id.to_string())?;
+        if let Some(other) = engine.filter(|other| !other.is(backend)) {
+            let message = format!(
+                "layers on {} and on {} devices: no engine of this build computes on both",
+                other.name(),
+                backend.name()
+            );
+            return Err(ErrorObject::new("unsupported_load_config", message).at("device_map"));
+        }
+        engine = Some(backend);
+        let free = info.free_bytes.unwrap_or(u64::MAX);
+        let budget = planned.budgets.get(id).map_or(free, |stated| *stated);
+        devices.push(Device::new(id.clone(), budget));
+    }
+    let decoder = planned.plan.config.decoder();
+    let workload = placement::workload(&decoder, Some(checkpoint.tensors()), &planned.resolved);
+    let placed = Devices::stated(devices)
+        .and_then(|devices| placement::plan(&workload, &devices, strategy, Rules::Preflight));
+    let placed = placed.map_err(|error| {
+        let path = match error {
+            PlacementError::DoesNotFit { .. } | PlacementError::OverBudget { .. } => "max_memory",
+            _ => "device_map",
+        };
+        ErrorObject::new(error.code(), error.to_string()).at(path)
+    })?;
+    let split = split(&placed, planned)?;
+    planned.plan.device = split.embedding.clone();
+    if split.devices().any(|device| *device != split.embedding) {
+        planned.plan.split = Some(split);
+        planned.placement = Some(placed);
+    }
+    bind(planned);
+    engine.ok_or_else(|| ErrorObject::new("device_absent", "no device is named").at("device_map"))
+}
+
+/// A placement in an engine's words.
+fn split(placed: &Placement, planned: &Planned) -> Result<Split, ErrorObject> {
+    let decoder = planned.plan.config.decoder();
+    let of = |role, layer| {
+        let name = tensors::module(&decoder, role, layer);
+        let module = placed.modules.iter().find(|module| module.name == name);
+        let missing = || ErrorObject::new("internal", format!("{name} has no place"));
+        module.map(|module| module.device.clone()).ok_or_else(missing)
+    };
+    let layers = 0..planned.plan.config.num_hidden_layers;
+    Ok(Split {
+        embedding: of(Role::Embedding, None)?,
+        layers: layers.map(|layer| of(Role::InputNorm, Some(layer))).collect::<Result<_, _>>()?,
+        norm: of(Role::FinalNorm, None)?,
+        head: of(Role::LmHead, None)?,
+    })
+}
+
+/// Leaves the engine what budgets allow beside the runtime, which it does not count.
+fn bind(planned: &mut Planned) {
+    let overhead = planned.resolved.overhead_bytes();
+    let budgets = planned.budgets.iter().map(|(id, bytes)| (id.clone(), bytes.saturating_sub(overhead)));
+    planned.plan.budgets = budgets.collect();
+}
