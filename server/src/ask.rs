@@ -109,6 +109,8 @@ pub async fn ask(
         load_config: resolved.overrides.clone(),
         context: ask.context,
         validate: ask.validate.clone(),
+        // What is held for use answers two at once.
+        batch: (ask.kind == AttemptKind::Load).then_some(2),
         ..Load::default()
     };
     let lane = host.lane(&device);

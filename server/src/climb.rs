@@ -172,6 +172,7 @@ fn requests(rung: &Rung) -> Vec<Validate> {
         prompt,
         max_new_tokens: max_new_tokens.unwrap_or(rung.max_new_tokens),
         probe,
+        reference: rung.action == Action::Validate,
     };
     let source = |Prompt { text, chat, .. }: &Prompt| match (text, chat) {
         (Some(text), _) => PromptSource::Text(text.clone()),

@@ -27,6 +27,7 @@ pub mod registry;
 pub mod events;
 pub mod attempts;
 pub mod ask;
+mod streams;
 pub mod loaded;
 pub mod runner;
 pub mod state;

@@ -1,12 +1,17 @@
 //! Models that are loaded: a handle to each, for whoever wants to use one.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use phi3::api::ErrorObject;
 use phi3::api::worker::{Loaded, Message, Request};
-use tokio::sync::{mpsc, watch};
+use phi3::api::{ErrorObject, Generate};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::streams::StreamCall;
+pub use crate::streams::Streams;
 
 /// Messages that a caller may be behind before the worker waits for it.
 const BEHIND: usize = 64;
@@ -26,7 +31,13 @@ pub struct LoadedModel {
     pub loaded: Arc<Loaded>,
     /// Attempts that load the same have this fingerprint.
     pub(crate) loads: String,
+    /// Seconds since 1970 when it was loaded.
+    pub loaded_s: u64,
     calls: mpsc::Sender<Call>,
+    stream_calls: mpsc::UnboundedSender<StreamCall>,
+    /// Requests for streams that may run or wait.
+    room: Arc<Semaphore>,
+    next_stream: Arc<AtomicU64>,
     gone: watch::Receiver<bool>,
 }
 
@@ -38,6 +49,12 @@ pub(crate) struct Call {
     pub(crate) messages: mpsc::Sender<Result<Message, ErrorObject>>,
     /// Fires when nobody waits for the answer any more.
     pub(crate) cancel: CancellationToken,
+}
+
+/// What comes to the keeper of a worker.
+pub(crate) struct Calls {
+    pub(crate) requests: mpsc::Receiver<Call>,
+    pub(crate) streams: mpsc::UnboundedReceiver<StreamCall>,
 }
 
 /// The messages that answer a request. Dropping it cancels the request, not the worker.
@@ -67,9 +84,36 @@ impl LoadedModel {
         loaded: Loaded,
         loads: String,
         gone: watch::Receiver<bool>,
-    ) -> (Self, mpsc::Receiver<Call>) {
+    ) -> (Self, Calls) {
         let (calls, waiting) = mpsc::channel(WAITING);
-        (Self { model, attempt_id, loaded: Arc::new(loaded), loads, calls, gone }, waiting)
+        let (stream_calls, streams) = mpsc::unbounded_channel();
+        let room = loaded.batch.max(1) + WAITING;
+        let model = Self {
+            model,
+            attempt_id,
+            loaded: Arc::new(loaded),
+            loads,
+            loaded_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            calls,
+            stream_calls,
+            room: Arc::new(Semaphore::new(room)),
+            next_stream: Arc::default(),
+            gone,
+        };
+        (model, Calls { requests: waiting, streams })
+    }
+
+    /// Generates streams, batched with all others of the model.
+    ///
+    /// # Errors
+    /// `model_unloaded`: it is not loaded any more; `queue_full`: too many requests run and wait.
+    pub fn generate(&self, asked: Vec<Generate>) -> Result<Streams, ErrorObject> {
+        let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|_full| {
+            let message = format!("as many requests run and wait for `{}` as may", self.model);
+            ErrorObject::new("queue_full", message)
+        })?;
+        let first_id = self.next_stream.fetch_add(asked.len() as u64, Ordering::Relaxed);
+        Streams::begin(&self.model, first_id, asked, self.stream_calls.clone(), permit)
     }
 
     /// Sends a request to the worker. `stage` names what it does, for messages.

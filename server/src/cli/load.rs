@@ -56,14 +56,24 @@ fn page(path: &str, loaded: &Loaded) -> Page {
         row("dtype", engine.dtype.to_string()),
         row("parameters", format_count(loaded.params_total)),
         row("context", format!("{} tokens", format_count(loaded.context as u64))),
+        row("host peak", format_bytes(loaded.host_peak_bytes)),
     ]);
     memory(&mut page, &loaded.memory);
+    for part in &loaded.devices {
+        let budget = part.budget_bytes.map(|bytes| format!(", {} allowed", format_bytes(bytes)));
+        page.heading(&format!("On {}{}", part.device, budget.unwrap_or_default()));
+        terms(&mut page, &part.memory);
+    }
     page
 }
 
 /// Predicted against measured, term by term.
 pub(super) fn memory(page: &mut Page, memory: &PredictedMeasured) {
     page.heading("Memory");
+    terms(page, memory);
+}
+
+fn terms(page: &mut Page, memory: &PredictedMeasured) {
     let head = |text: &str| Cell::right(text).styled(DIM);
     let mut rows = vec![vec![Cell::left(""), head("predicted"), head("measured")]];
     let term = |name: &str, of: fn(&Memory) -> u64| {

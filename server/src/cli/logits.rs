@@ -66,7 +66,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         load_config: load_config::read_to_run(args.load_config.as_deref())?,
         dtype: args.dtype,
         context: Some(tokens.len()),
-        validate: None,
+        ..Load::default()
     };
     let count = tokens.len();
     // The worker may stand in another directory one day; a path is told in full.

@@ -1,6 +1,7 @@
 //! What `load`, `validate` and `logits` share: a worker for the time of one command.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use phi3::api::ErrorObject;
@@ -22,10 +23,12 @@ pub(super) fn with_model<T>(
     then: impl AsyncFnOnce(&mut Worker, Loaded) -> Result<T, WorkerError>,
 ) -> Result<T, CliError> {
     // The worker sees no token and no network: what is on the Hub must be in the cache.
-    let load = Load { path: Source::on_this_machine(&load.path)?, ..load };
     let overrides = LoadConfig::from_map(&load.load_config).map_err(|error| ErrorObject::from(&error))?;
-    // One that names several devices is judged by the worker.
-    let device = load.device.clone().or(overrides.single_device().ok().flatten());
+    let (revision, cache_dir) = (overrides.revision.as_deref(), overrides.cache_dir.as_deref());
+    let load = Load { path: Source::as_configured(&load.path, revision, cache_dir.map(Path::new))?, ..load };
+    // Of several devices the first is a GPU, if one is.
+    let named = overrides.devices().first().map(ToString::to_string);
+    let device = load.device.clone().or(named);
     let result = on_runtime(async |cancel| {
         let local = Local::find(device.as_deref())?;
         let mut worker =

@@ -44,7 +44,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         (None, Some(text)) => PromptSource::Chat(text),
         (None, None) => PromptSource::Default,
     };
-    let spec = Validate { prompt, max_new_tokens: args.max_new_tokens as usize, probe: args.probe };
+    let spec =
+        Validate { prompt, max_new_tokens: args.max_new_tokens as usize, probe: args.probe, reference: true };
     let load = Load {
         path: args.path.clone(),
         device: args.device,
@@ -113,6 +114,34 @@ fn page(path: &str, report: &Report) -> Page {
         row("NaN, infinite", format!("{}, {}", report.nan_count, report.inf_count)),
     ]);
     load::memory(&mut page, &report.memory);
+
+    if let Some(difference) = &report.difference {
+        page.heading("Against f32 on the CPU");
+        let (style, word) = judged(difference.verdict);
+        page.table(&[
+            vec![Cell::left("verdict"), Cell::left(word).styled(style)],
+            row(
+                "largest",
+                format!("{:.3e}, bound {:.3e}", difference.max, difference.bound * difference.scale),
+            ),
+            row("mean", format!("{:.3e}", difference.mean)),
+            row(
+                "same first id",
+                format!("{:.0} % of {} rows", difference.top1_agreement * 100.0, difference.rows),
+            ),
+        ]);
+    }
+    if !report.top_logits.is_empty() {
+        page.heading("Likeliest after the prompt");
+        let row = |top: &phi3::validate::TopLogit| {
+            vec![
+                Cell::right(top.token.to_string()),
+                Cell::right(format!("{:.3}", top.logit)),
+                Cell::left(format!("{:?}", top.text)),
+            ]
+        };
+        page.table(&report.top_logits.iter().map(row).collect::<Vec<_>>());
+    }
 
     if !report.probes.is_empty() {
         page.heading("Probes");

@@ -18,6 +18,7 @@ mod operations;
 mod security;
 mod source;
 mod trace;
+mod v1;
 mod validate;
 
 pub use auth::Token;
@@ -56,7 +57,7 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(health::ready))
         .routes(routes!(operations::metrics))
         .split_for_parts();
-    let routes = routes.merge(openapi::pages(api));
+    let routes = routes.merge(openapi::pages(api)).nest("/v1", v1::routes());
     routes
         .method_not_allowed_fallback(error::method_not_allowed)
         // The one place that lets in: a route that is added above is behind it.

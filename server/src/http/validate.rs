@@ -81,7 +81,7 @@ impl Body {
             kind: AttemptKind::Validate,
             device: self.device,
             load_config: self.load_config,
-            validate: Some(Validate { prompt, max_new_tokens, probe: self.probe }),
+            validate: Some(Validate { prompt, max_new_tokens, probe: self.probe, reference: true }),
             context: None,
             parent: self.parent,
             branch: self.branch,

@@ -3,6 +3,8 @@
 mod bad_input;
 mod contract;
 mod convert;
+mod knobs;
+mod ladder;
 mod link;
 mod memory;
 mod config;

@@ -13,4 +13,5 @@ mod orders;
 mod registry;
 mod routes;
 mod security;
+mod v1;
 mod validate;

@@ -1,0 +1,105 @@
+//! Failures in OpenAI's shape: `{"error": {message, type, param, code}}`.
+
+use axum::Json;
+use axum::extract::OriginalUri;
+use axum::http::header::{HeaderValue, RETRY_AFTER};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use phi3::api::ErrorObject;
+use serde_json::{Value, json};
+
+use super::super::error::status;
+
+/// Seconds after which a client that was turned away may try again.
+const RETRY_AFTER_S: &str = "1";
+
+/// A failure on its way to a client.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: Option<String>,
+    param: Option<String>,
+    message: String,
+}
+
+impl ApiError {
+    /// A value that is refused; `param` is its path in the request.
+    pub(super) fn param(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: None,
+            param: Some(param.into()),
+            message: message.into(),
+        }
+    }
+
+    /// A body that is no request.
+    pub(super) fn body(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: None, param: None, message: message.into() }
+    }
+
+    /// A model that is not loaded.
+    pub(super) fn not_loaded(model: &str) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            code: Some("model_not_found".to_owned()),
+            param: Some("model".to_owned()),
+            message: format!(
+                "The model `{model}` is not loaded; GET /v1/models lists those that are, POST /api/models/ID/load loads one."
+            ),
+        }
+    }
+
+    /// The body alone, for a stream that has begun.
+    pub(super) fn json(&self) -> Value {
+        let kind = match self.status {
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        };
+        json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": self.code } })
+    }
+}
+
+impl From<ErrorObject> for ApiError {
+    fn from(error: ErrorObject) -> Self {
+        let ErrorObject { code, message, path } = error;
+        let (status, code) = match code.as_str() {
+            // What the client can mend is 400 in this API.
+            "context_too_long" => (StatusCode::BAD_REQUEST, "context_length_exceeded".to_owned()),
+            "oom" | "backend" | "nan_logits" | "worker_killed" | "worker_stalled" | "protocol_error" => {
+                (StatusCode::INTERNAL_SERVER_ERROR, code)
+            }
+            "model_unloaded" | "unloaded" | "cancelled" | "not_loaded" => {
+                (StatusCode::SERVICE_UNAVAILABLE, code)
+            }
+            known => match status(known) {
+                StatusCode::UNPROCESSABLE_ENTITY => (StatusCode::BAD_REQUEST, code),
+                status => (status, code),
+            },
+        };
+        Self { status, code: Some(code), param: path, message }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.json())).into_response();
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        response
+    }
+}
+
+/// An unknown path under `/v1`.
+pub(super) async fn no_such_route(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+    let message = format!("Unknown request URL: {method} {}", uri.path());
+    ApiError { status: StatusCode::NOT_FOUND, code: Some("unknown_url".to_owned()), param: None, message }
+}
+
+/// A known path with another method.
+pub(super) async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+    let message = format!("{} takes no {method}", uri.path());
+    ApiError { status: StatusCode::METHOD_NOT_ALLOWED, code: None, param: None, message }
+}

@@ -1,0 +1,243 @@
+//! The OpenAI API as it goes over the wire.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::http::{Answer, Server};
+use crate::support::model_dir::ModelDir;
+use crate::support::program::run;
+use crate::support::tests_dir;
+
+/// A server with its default model loaded.
+fn loaded(model: &str) -> Server {
+    let server = Server::start(&["--default-model", model]);
+    let answer = server.post("/api/models/default/load", &json!({}));
+    let id = answer.json()["attempt_id"].as_u64().expect("an id");
+    let attempt = server.until(id, |attempt| attempt["state"] == "ready" || attempt["finished_ms"].is_u64());
+    assert_eq!(attempt["state"], "ready", "{attempt}");
+    server
+}
+
+fn tiny() -> String {
+    tests_dir().join("../public/tiny").display().to_string()
+}
+
+/// A request whose answer is not waited for.
+fn open(server: &Server, path: &str, body: &Value) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(server.address()).expect("the server listens");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let (body, host) = (body.to_string(), server.address());
+    let head = format!("POST {path} HTTP/1.0\r\nhost: {host}\r\ncontent-type: application/json\r\n");
+    write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).expect("sent");
+    BufReader::new(stream)
+}
+
+/// The data of an event stream's next event; `None` at its end.
+fn data(stream: &mut BufReader<TcpStream>) -> Option<String> {
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).expect("the stream goes on") == 0 {
+            return None;
+        }
+        if let Some(data) = line.strip_prefix("data: ") {
+            return Some(data.trim_end().to_owned());
+        }
+    }
+}
+
+fn chat(server: &Server, changes: &Value) -> Answer {
+    let mut body = json!({
+        "model": "default", "messages": [{"role": "user", "content": "Who are you?"}], "temperature": 0,
+        "max_tokens": 8,
+    });
+    for (key, value) in changes.as_object().expect("an object") {
+        body[key] = value.clone();
+    }
+    server.post("/v1/chat/completions", &body)
+}
+
+#[test]
+fn an_answer_is_the_same_whole_and_in_pieces() {
+    let server = loaded(&tiny());
+    let models = server.get("/v1/models").json();
+    assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("default")));
+
+    let whole = chat(&server, &json!({})).json();
+    assert_eq!(whole["object"], "chat.completion");
+    let content = whole["choices"][0]["message"]["content"].as_str().expect("text");
+    let usage = &whole["usage"];
+    assert_eq!(usage["completion_tokens"], 8);
+    assert_eq!(
+        usage["total_tokens"].as_u64(),
+        usage["prompt_tokens"].as_u64().map(|prompt| prompt + 8),
+        "{usage}"
+    );
+    assert_eq!(whole["choices"][0]["finish_reason"], "length");
+
+    let pieces = chat(&server, &json!({"stream": true, "stream_options": {"include_usage": true}}));
+    assert_eq!(pieces.header("content-type"), Some("text/event-stream"));
+    let events: Vec<&str> = pieces.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let (done, chunks) = events.split_last().expect("events");
+    assert_eq!(*done, "[DONE]");
+    let chunks: Vec<Value> = chunks.iter().map(|chunk| serde_json::from_str(chunk).expect("JSON")).collect();
+    let text: String =
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(text, content);
+    assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
+    assert_eq!(&chunks[chunks.len() - 1]["usage"], usage);
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| chunk["id"] == chunks[0]["id"] && chunk["object"] == "chat.completion.chunk")
+    );
+
+    // Two choices of one seed are two draws, and the same each time.
+    let sampled = || chat(&server, &json!({"temperature": 1.0, "seed": 5, "n": 2})).json()["choices"].clone();
+    let choices = sampled();
+    assert_eq!(choices, sampled());
+    assert_ne!(choices[0]["message"], choices[1]["message"]);
+
+    let likely = chat(&server, &json!({"logprobs": true, "top_logprobs": 2})).json();
+    let tokens = likely["choices"][0]["logprobs"]["content"].as_array().expect("tokens").clone();
+    assert_eq!(tokens.len(), 8);
+    for token in tokens {
+        assert_eq!(
+            token["top_logprobs"][0]["logprob"], token["logprob"],
+            "greedy takes the likeliest: {token}"
+        );
+    }
+    // A stop text is no part of the answer, wherever a token ends.
+    let stop: String = content.chars().skip(3).take(3).collect();
+    let stopped = chat(&server, &json!({"stop": stop})).json()["choices"][0].clone();
+    assert_eq!(stopped["message"]["content"].as_str(), content.split(&stop).next());
+    assert_eq!(stopped["finish_reason"], "stop");
+}
+
+#[test]
+fn what_is_wrong_is_named_in_the_shape_of_openai() {
+    let server = loaded(&tiny());
+    for (changes, status, param, says) in [
+        (
+            json!({"temprature": 1}),
+            400,
+            json!("temprature"),
+            "Unrecognized request argument supplied: temprature",
+        ),
+        (json!({"temperature": -1}), 400, json!("temperature"), "0 to 2"),
+        (json!({"top_p": 0}), 400, json!("top_p"), "above 0"),
+        (json!({"n": 16384}), 400, json!("n"), "1 to 16"),
+        (json!({"max_tokens": 1_000_000_000}), 400, json!("max_tokens"), "exceed the context"),
+        (json!({"stop": vec!["x"; 10_000]}), 400, json!("stop"), "up to 16"),
+        (json!({"messages": []}), 400, json!("messages"), "1 to 1024"),
+        (json!({"messages": [{"role": "user"}]}), 400, json!("messages[0].content"), "Missing"),
+        (json!({"tools": [{"type": "function"}]}), 400, json!("tools"), "not supported"),
+        (json!({"stream_options": {}}), 400, json!("stream_options"), "stream"),
+        (json!({"model": "nobody"}), 404, json!("model"), "not loaded"),
+    ] {
+        let answer = chat(&server, &changes);
+        let error = &answer.json()["error"];
+        assert_eq!((answer.status, &error["param"]), (status, &param), "{changes}: {answer:?}");
+        assert!(
+            error["message"].as_str().is_some_and(|message| message.contains(says)),
+            "{changes}: {error}"
+        );
+        assert_eq!(error["type"], "invalid_request_error");
+    }
+    let empty = server.post("/v1/completions", &json!({"model": "default", "prompt": []}));
+    assert_eq!(empty.status, 400, "{empty:?}");
+    let ids = server.post("/v1/completions", &json!({"model": "default", "prompt": [1, 4_000_000]}));
+    assert_eq!((ids.status, ids.error_code().as_str()), (400, "token_out_of_range"));
+    assert_eq!(server.get("/v1/nothing").error_code(), "unknown_url");
+    assert_eq!(server.get("/health").status, 200);
+}
+
+/// A long generation of a model that has no tokenizer: its tokens show in their logarithms.
+fn long() -> Value {
+    json!({"model": "default", "prompt": [1, 2, 3], "max_tokens": 4000, "stream": true, "logprobs": 0, "temperature": 0})
+}
+
+#[test]
+fn requests_are_batched_and_end_with_their_clients() {
+    let model = ModelDir::slow();
+    let server = loaded(model.arg());
+    // Neither waits for the other.
+    let mut both = [open(&server, "/v1/completions", &long()), open(&server, "/v1/completions", &long())];
+    for _ in 0..5 {
+        for stream in &mut both {
+            let chunk: Value = serde_json::from_str(&data(stream).expect("a token")).expect("JSON");
+            assert_eq!(chunk["choices"][0]["finish_reason"], Value::Null, "{chunk}");
+        }
+    }
+    // A third has to wait for one of them, until they leave.
+    let short = json!({"model": "default", "prompt": [4], "max_tokens": 2, "temperature": 0});
+    drop(both);
+    let left = Instant::now();
+    let answer = server.post("/v1/completions", &short);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["usage"]["completion_tokens"], 2);
+    // Two long generations take several seconds.
+    assert!(left.elapsed() < Duration::from_secs(3), "{:?}", left.elapsed());
+
+    // Beyond the bound one is told to come back.
+    let mut many: Vec<_> = (0..40).map(|_| open(&server, "/v1/completions", &long())).collect();
+    let start = Instant::now();
+    let refused = 'refused: loop {
+        assert!(start.elapsed() < Duration::from_secs(30), "40 requests, and none is refused");
+        for stream in &mut many {
+            stream.get_ref().set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+            let mut line = String::new();
+            // Who waits is not answered yet.
+            if stream.read_line(&mut line).is_ok() && line.contains(" 429 ") {
+                break 'refused stream;
+            }
+        }
+    };
+    refused.get_ref().set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let mut answer = String::new();
+    std::io::Read::read_to_string(refused, &mut answer).expect("an answer");
+    assert!(answer.contains("retry-after: 1") && answer.contains("rate_limit_error"), "{answer}");
+    drop(many);
+    let start = Instant::now();
+    while server.post("/v1/completions", &short).status != 200 {
+        assert!(start.elapsed() < Duration::from_secs(10), "room comes back");
+    }
+}
+
+/// An unload while somebody listens is told, not a broken stream.
+#[test]
+fn an_unload_ends_streams_with_a_word() {
+    let model = ModelDir::slow();
+    let server = loaded(model.arg());
+    let mut stream = open(&server, "/v1/completions", &long());
+    data(&mut stream).expect("a token");
+    assert_eq!(server.post("/api/models/default/unload", &json!({})).status, 202);
+    let mut last = String::new();
+    while let Some(event) = data(&mut stream) {
+        if event == "[DONE]" {
+            break;
+        }
+        last = event;
+    }
+    let error: Value = serde_json::from_str(&last).expect("JSON");
+    assert_eq!(error["error"]["code"], "model_unloaded", "{last}");
+}
+
+/// `PREFLIGHT_OPENAI_PYTHON`: a Python that has the official client.
+#[test]
+fn the_official_client_is_content() {
+    let Some(python) = std::env::var_os("PREFLIGHT_OPENAI_PYTHON").map(PathBuf::from) else {
+        println!("skipped: PREFLIGHT_OPENAI_PYTHON names no Python with the package openai");
+        return;
+    };
+    let server = loaded(&tiny());
+    let mut command = Command::new(python);
+    command.arg(tests_dir().join("openai_client.py"));
+    command.args([&format!("http://{}/v1", server.address()), "default"]);
+    let ran = run(command);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
