@@ -129,8 +129,12 @@ impl Runner {
             LoadedModel::new(taken.job.model.clone(), id, loaded, taken.job.loads.clone(), gone);
         // From here on an end is written before it is brought about.
         forward.abort();
-        self.attempts.enter(id, AttemptState::Ready, |_| ()).await?;
+        // Whoever is told that it is ready finds it.
         self.loaded.insert(model);
+        if let Err(error) = self.attempts.enter(id, AttemptState::Ready, |_| ()).await {
+            self.loaded.remove(&taken.job.model, id);
+            return Err(error.into());
+        }
         let served = ready::serve(worker, calls, &taken.cancel).await;
         self.loaded.remove(&taken.job.model, id);
         hashes.abort();

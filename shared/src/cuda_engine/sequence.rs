@@ -39,6 +39,13 @@ impl Sequence {
         capacity: usize,
         sampling: &Sampling,
     ) -> Result<Self, EngineError> {
+        // The host's sampler sees what it samples, and no prompt.
+        if sampling.repetition_penalty != 1.0 {
+            return Err(EngineError::Unavailable {
+                what: "repetition_penalty".to_owned(),
+                reason: "this engine does not count the prompt; use frequency_penalty, or the CPU".to_owned(),
+            });
+        }
         let sampler = Sampler::new(sampling)?;
         let layer_bytes = layer_bytes(plan, kv, capacity);
         let cache = gpu.alloc(layer_bytes * plan.config.num_hidden_layers as u64, "kv_cache")?;
@@ -47,7 +54,7 @@ impl Sequence {
             len: 0,
             is_sampled: false,
             capacity,
-            is_greedy: sampling.temperature == 0.0,
+            is_greedy: sampling.temperature == 0.0 && !sampling.penalizes(),
             sampler,
             cache,
             layer_bytes,

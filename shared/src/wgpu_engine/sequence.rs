@@ -32,8 +32,15 @@ impl Sequence {
         capacity: usize,
         sampling: &Sampling,
     ) -> Result<Self, EngineError> {
+        // The host's sampler sees what it samples, and no prompt.
+        if sampling.repetition_penalty != 1.0 {
+            return Err(EngineError::Unavailable {
+                what: "repetition_penalty".to_owned(),
+                reason: "this engine does not count the prompt; use frequency_penalty, or the CPU".to_owned(),
+            });
+        }
         let sampler = Sampler::new(sampling)?;
-        let sampler = (sampling.temperature > 0.0).then_some(sampler);
+        let sampler = (sampling.temperature > 0.0 || sampling.penalizes()).then_some(sampler);
         let cache = model.attention.cache(gpu, plan.config.num_hidden_layers, capacity).await?;
         let token = gpu.storage("token", 4);
         let read_token = model.ids(gpu, &token);
