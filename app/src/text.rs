@@ -6,7 +6,9 @@ use phi3::units::{format_bytes, format_count};
 
 use crate::state::{Page, Problem};
 
+pub mod attempts;
 pub mod fits;
+pub mod models;
 pub mod pages;
 pub mod palette;
 pub mod plan;

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { assert, expectValue, launchBrowser, openPage, poll, runAll, startServer, startStaticHost, value } from "./harness.mjs";
 import { PAGES, accessibility, go, pageTests } from "./pages.mjs";
+import { serverTests } from "./server.mjs";
 import { speedTests } from "./speed.mjs";
 
 const [preflight, dist, model, chromiumPath] = process.argv.slice(2);
@@ -212,7 +213,7 @@ const tests = [
 
 const parts = { onPage, browser, host, withoutServer, server, serverArgs, preflight };
 const wanted = process.env.E2E_ONLY;
-const all = [...tests, ...pageTests(parts), ...speedTests(parts)];
+const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...speedTests(parts)];
 const failed = await runAll(wanted ? all.filter(([name]) => new RegExp(wanted).test(name)) : all);
 await browser.close();
 await host.stop();

@@ -4,9 +4,13 @@ mod events;
 
 pub use events::{Events, Heard};
 
-use gloo::net::http::{Request, Response};
-use phi3::api::{Attempt, ErrorBody, ErrorObject, ModelEntry, Started};
+use gloo::net::http::{Request, RequestBuilder, Response};
+use phi3::api::{
+    Attempt, AttemptRecord, Certificate, Comparison, ErrorBody, ErrorObject, ModelEntry, ModelSource,
+    Registered, Started,
+};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 /// Id of the model that a server runs when nothing else is said.
 pub const DEFAULT_MODEL: &str = "default";
@@ -38,6 +42,95 @@ pub async fn health() -> bool {
 /// [`ApiError`]
 pub async fn models() -> Result<Vec<ModelEntry>, ApiError> {
     answer(Request::get("api/models").send().await).await
+}
+
+/// Attempts, newest first; those older than `cursor`, where it is given.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn attempts(limit: u32, cursor: Option<u64>) -> Result<Vec<Attempt>, ApiError> {
+    let cursor = cursor.map_or_else(String::new, |id| format!("&cursor={id}"));
+    answer(Request::get(&format!("api/attempts?limit={limit}{cursor}")).send().await).await
+}
+
+/// All that is kept of an attempt.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn record(id: u64) -> Result<AttemptRecord, ApiError> {
+    answer(Request::get(&format!("api/attempts/{id}")).send().await).await
+}
+
+/// What differs between attempts.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn compare(ids: &[u64]) -> Result<Comparison, ApiError> {
+    let ids = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    answer(Request::get(&format!("api/attempts/compare?ids={ids}")).send().await).await
+}
+
+/// Replaces the note of an attempt.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn note(id: u64, note: &str) -> Result<AttemptRecord, ApiError> {
+    send(Request::patch(&format!("api/attempts/{id}")), &json!({ "note": note })).await
+}
+
+/// Puts a load into the queue.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn load(model: &str, load_config: Map<String, Value>) -> Result<Started, ApiError> {
+    send(Request::post(&format!("api/models/{}/load", name(model))), &json!({ "load_config": load_config }))
+        .await
+}
+
+/// Puts a validation with a load config into the queue.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn validate_with(model: &str, load_config: Map<String, Value>) -> Result<Started, ApiError> {
+    send(
+        Request::post(&format!("api/models/{}/validate", name(model))),
+        &json!({ "load_config": load_config }),
+    )
+    .await
+}
+
+/// Asks for a model to be unloaded.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn unload(model: &str) -> Result<Started, ApiError> {
+    answer(Request::post(&format!("api/models/{}/unload", name(model))).send().await).await
+}
+
+/// Commits the newest validated load config of a model as known to be good.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn commit(model: &str) -> Result<Certificate, ApiError> {
+    answer(Request::post(&format!("api/models/{}/known-good", name(model))).send().await).await
+}
+
+/// Registers a model.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn register(source: &ModelSource) -> Result<Registered, ApiError> {
+    send(Request::post("api/models"), &json!({ "source": source })).await
+}
+
+/// A model's id as a part of an address.
+fn name(model: &str) -> String {
+    form_urlencoded::byte_serialize(model.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+async fn send<T: DeserializeOwned>(request: RequestBuilder, body: &Value) -> Result<T, ApiError> {
+    let request = request.json(body).map_err(|error| ApiError::Absent(error.to_string()))?;
+    answer(request.send().await).await
 }
 
 /// Puts a validation with the default prompt into the queue.

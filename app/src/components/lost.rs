@@ -60,6 +60,15 @@ pub fn LateStage() -> impl IntoView {
     }
 }
 
+/// The head of a page that is about no one model.
+#[component]
+pub fn PageHead(
+    /// The page.
+    page: Page,
+) -> impl IntoView {
+    view! { <header><div class="who"><h1>{words::name(page)}</h1> <div class="dim">{words::about(page)}</div></div></header> }
+}
+
 /// What a page says that needs a server where none is.
 #[component]
 pub fn NoServer(
@@ -72,10 +81,9 @@ pub fn NoServer(
         view! { <button type="button" class="value mono" title=text::validate::COPY_COMMAND on:click=copy>{command}</button> }
     };
     view! {
-        <header><h1>{words::name(page)}</h1></header>
+        <PageHead page/>
         <section class="card empty" data-testid="no-server">
             <h2>{words::NEEDS_SERVER}</h2>
-            <p class="dim">{words::about(page)}</p>
             <p>
                 {words::START_WITH} " " {command("preflight serve")} " " {words::OR_IN_CLONE} " " {command("./dev serve")}
                 {words::AND_OPEN} " " <code>"http://127.0.0.1:8080"</code> "."

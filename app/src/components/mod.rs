@@ -1,6 +1,7 @@
 //! Views: they take data and callbacks, or read the store; they fetch nothing and know no address.
 
 pub mod assumptions;
+pub mod attempts;
 pub mod bits;
 pub mod controls;
 pub mod dtypes;
@@ -9,6 +10,7 @@ pub mod findings;
 pub mod fits;
 pub mod header;
 pub mod lost;
+pub mod models;
 pub mod palette;
 pub mod params;
 pub mod plan;
@@ -22,6 +24,7 @@ pub mod stranger;
 pub mod terms;
 pub mod validate;
 pub mod verdict;
+pub mod virtual_rows;
 
 pub use assumptions::Assumptions;
 pub use bits::{Dropping, Toast};
@@ -31,7 +34,8 @@ pub use fields::FieldTable;
 pub use findings::Findings;
 pub use fits::Fits;
 pub use header::Header;
-pub use lost::{LateStage, Lost, NoServer};
+pub use lost::{LateStage, Lost, NoServer, PageHead};
+pub use models::{ModelTable, RegisterModel};
 pub use palette::{Keys, Palette};
 pub use params::Params;
 pub use plot::Plot;
@@ -42,3 +46,4 @@ pub use stranger::Stranger;
 pub use terms::Terms;
 pub use validate::Validate;
 pub use verdict::Verdict;
+pub use virtual_rows::VirtualRows;

@@ -26,7 +26,7 @@ fn probe(probe: Probe) -> impl IntoView {
     view! { <tr><td>{name}</td><td class="num">{probe.tokens}</td><td>{verdict(probe.verdict)}</td><td>{probe.detail}</td></tr> }
 }
 
-fn memory_row(name: &'static str, predicted: u64, measured: u64, unit: Unit) -> impl IntoView {
+pub(super) fn memory_row(name: &'static str, predicted: u64, measured: u64, unit: Unit) -> impl IntoView {
     let error = (predicted > 0).then(|| signed_percent(measured as f64 / predicted as f64 - 1.0));
     view! {
         <tr>

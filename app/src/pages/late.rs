@@ -1,6 +1,8 @@
 //! The second program: every page that is not needed for the first answer, and what opens over a page.
 
+pub mod attempts;
 pub mod inspect;
+pub mod models;
 pub mod plan;
 pub mod validate;
 
@@ -9,14 +11,15 @@ use leptos::task::spawn_local;
 
 use crate::components::{Keys, NoServer, Notice, Palette, Toast};
 use crate::platform::files;
-use crate::state::{Ask, Page, Server, ServerWatch, Store, Validation, given};
+use crate::state::{Ask, Page, Presence, Server, ServerWatch, Store, Validation, given};
 
 /// The second program's part of the page.
 #[component]
 pub fn Late() -> impl IntoView {
     let store = Store::new();
     provide_context(store);
-    provide_context(ServerWatch::follow());
+    let watch = ServerWatch::follow();
+    provide_context(watch);
     let validation = Validation::new();
     provide_context(validation);
     let escape = window_event_listener(leptos::ev::keydown, move |ev| {
@@ -50,13 +53,17 @@ pub fn Late() -> impl IntoView {
         });
     });
     on_cleanup(move || read.remove());
+    // A server that is lost for a moment leaves the page as it is.
+    let asleep = Memo::new(move |_| matches!(watch.presence.get(), Presence::Checking | Presence::Absent));
     let body = move || match store.page.get() {
         // What was refused of dropped files is told on the first program's page too.
         Page::Estimate => view! { <Notice/> }.into_any(),
         Page::Inspect => view! { <inspect::Inspect/> }.into_any(),
         Page::Plan => view! { <plan::Plan/> }.into_any(),
         Page::Validate => view! { <validate::Validate/> }.into_any(),
-        page => view! { <NoServer page/> }.into_any(),
+        page if asleep.get() => view! { <NoServer page/> }.into_any(),
+        Page::Models => view! { <models::Models/> }.into_any(),
+        Page::Attempts => view! { <attempts::Attempts/> }.into_any(),
     };
     view! {
         {body}

@@ -58,6 +58,18 @@ pub fn mark(name: &str) {
     }
 }
 
+/// A moment by the clock and calendar of this machine: `11-25 14:02`.
+pub fn moment(ms_since_1970: u64) -> String {
+    let date = js_sys::Date::new(&JsValue::from_f64(ms_since_1970 as f64));
+    format!(
+        "{:02}-{:02} {:02}:{:02}",
+        date.get_month() + 1,
+        date.get_date(),
+        date.get_hours(),
+        date.get_minutes()
+    )
+}
+
 /// Takes an element off the page.
 pub fn remove(id: &str) {
     if let Some(element) = document().get_element_by_id(id) {

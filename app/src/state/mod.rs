@@ -1,13 +1,16 @@
 //! What the page knows: the model, the choices, and what follows from them.
 //! What can be derived is derived: only `Store`'s signals are ever written.
 
+pub mod attempts;
 pub mod derived;
 pub mod devices;
 pub mod given;
 pub mod inspection;
 pub mod late;
+pub mod ledger;
 pub mod link;
 pub mod model;
+pub mod models;
 pub mod page;
 pub mod plan;
 pub mod run;
@@ -18,8 +21,10 @@ pub mod store;
 pub mod validation;
 pub mod weights;
 
+pub use attempts::Attempts;
 pub use late::{Ask, Late};
 pub use model::{Model, Problem};
+pub use models::Models;
 pub use page::Page;
 pub use plan::Plan;
 pub use server::{Presence, ServerWatch};

@@ -20,7 +20,8 @@ pub enum Page {
 
 impl Page {
     /// Every page, in the order of the navigation.
-    pub const ALL: [Self; 4] = [Self::Inspect, Self::Estimate, Self::Plan, Self::Validate];
+    pub const ALL: [Self; 6] =
+        [Self::Inspect, Self::Estimate, Self::Plan, Self::Validate, Self::Models, Self::Attempts];
 
     /// The name in an address.
     #[must_use]

@@ -1,0 +1,90 @@
+//! One attempt: how it ended, predicted and measured, its load config with origins, its log, its note.
+
+use leptos::prelude::*;
+use phi3::api::AttemptRecord;
+use phi3::load_config::Proposal;
+
+use super::Tree;
+use super::table::state_badge;
+use crate::components::bits::{badge, bytes};
+use crate::components::report::{memory_row, report};
+use crate::format::{Unit, duration};
+use crate::state::{Attempts, Page, Store};
+use crate::text::{self, attempts as words, memory};
+
+/// The whole record.
+#[component]
+pub fn Detail(
+    /// The record.
+    record: AttemptRecord,
+) -> impl IntoView {
+    let (attempts, store) = (Attempts::here(), Store::here());
+    let AttemptRecord { attempt, evidence } = record;
+    let id = attempt.id;
+    let load_config = attempt.load_config.clone();
+    let plan = move |_| {
+        let overrides = load_config.clone();
+        store.rest.update(|rest| rest.load_config.clone_from(&overrides));
+        store.go_to(Page::Plan, serde_json::Value::Object(overrides).to_string());
+    };
+    let leaf = |leaf: &phi3::load_config::Leaf| {
+        let value = leaf.value.as_str().map_or_else(|| leaf.value.to_string(), str::to_owned);
+        view! { <tr><td class="mono">{leaf.path.clone()}</td><td class="mono">{value}</td><td>{badge("", leaf.origin.words())}</td></tr> }
+    };
+    let next = move |proposal: &Proposal| {
+        let value = proposal.value.as_str().map_or_else(|| proposal.value.to_string(), str::to_owned);
+        view! { <li><code>{proposal.key.clone()}</code> " → " <b class="mono">{value}</b> " " <span class="dim">{proposal.reason.clone()}</span></li> }
+    };
+    let files = |file: &phi3::api::FileFact| {
+        let hash = file.sha256.clone().unwrap_or_default();
+        view! { <tr><td class="mono">{file.name.clone()}</td><td class="num">{bytes(file.bytes, Unit::of(file.bytes), "")}</td><td class="mono clip" title=hash.clone()>{hash.clone()}</td></tr> }
+    };
+    let measured = evidence.memory.filter(|_| attempt.report.is_none()).map(|pair| {
+        let unit = Unit::of(pair.predicted.total_bytes.max(pair.measured.total_bytes));
+        let row = |name, p, m| memory_row(name, p, m, unit);
+        view! {
+            <table>
+                <thead><tr><th>{text::memory_in(unit.name())}</th><th class="num">{text::validate::PREDICTED}</th><th class="num">{text::validate::MEASURED}</th><th class="num">{text::validate::DIFFERENCE}</th></tr></thead>
+                <tbody>
+                    {row(memory::NAMES[0], pair.predicted.weights_bytes, pair.measured.weights_bytes)}
+                    {row(memory::NAMES[1], pair.predicted.kv_cache_bytes, pair.measured.kv_cache_bytes)}
+                    {row(memory::NAMES[2], pair.predicted.activation_bytes, pair.measured.activation_bytes)}
+                    {row(memory::NAMES[3], pair.predicted.overhead_bytes, pair.measured.overhead_bytes)}
+                    {row(memory::TOTAL, pair.predicted.total_bytes, pair.measured.total_bytes)}
+                </tbody>
+            </table>
+        }
+    });
+    let took = attempt
+        .started_ms
+        .zip(attempt.finished_ms)
+        .map(|(from, to)| duration(to.saturating_sub(from) as f64));
+    let log = attempt.log.join("\n");
+    let is_live = !attempt.state.is_final();
+    view! {
+        <section class="card detail" data-testid="attempt" data-id=id.to_string()>
+            <div class="card-head">
+                <h2>{format!("#{id} {}", attempt.model)} " " {state_badge(attempt.state)} " " <span class="faint">{took}</span></h2>
+                <div class="row">
+                    <Show when=move || is_live><button type="button" class="btn small" on:click=move |_| attempts.cancel(id)>{words::CANCEL}</button></Show>
+                    <button type="button" class="btn small" on:click=plan>{words::PLAN_FROM}</button>
+                    <button type="button" class="btn small" on:click=move |_| attempts.close()>{words::CLOSE}</button>
+                </div>
+            </div>
+            {attempt.error.map(|error| view! {
+                <div class="notice"><div><b>{error.code}</b> {error.path.map(|path| view! { " " <code>{path}</code> })} <div>{error.message}</div></div></div>
+            })}
+            {(!evidence.next.is_empty()).then(|| view! { <h3>{words::NEXT}</h3> <ul class="plain">{evidence.next.iter().map(next).collect_view()}</ul> })}
+            {evidence.advice.map(|advice| view! { <p class="dim">{text::capitalised(&advice)} "."</p> })}
+            <label class="note"><span class="sr">{words::NOTE}</span>
+                <textarea rows="2" placeholder=words::NOTE_HINT data-testid="note" prop:value=attempt.note.clone() on:change=move |ev| attempts.note(id, event_target_value(&ev))></textarea>
+            </label>
+            <Tree id/>
+            {attempt.report.map(report)}
+            {measured}
+            <details><summary>{words::LOAD_CONFIG}</summary><table><tbody>{evidence.resolved.iter().map(leaf).collect_view()}</tbody></table></details>
+            {(!evidence.files.is_empty()).then(|| view! { <details><summary>{words::FILES}</summary><table><tbody>{evidence.files.iter().map(files).collect_view()}</tbody></table></details> })}
+            {(!log.is_empty()).then(|| view! { <details open=true><summary>{words::LOG}</summary><pre class="log" tabindex="0">{log.clone()}</pre></details> })}
+        </section>
+    }
+}

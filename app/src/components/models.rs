@@ -1,0 +1,111 @@
+//! The models of the server: what is known, loaded, known to be good; and what can be done with each.
+
+use leptos::prelude::*;
+use phi3::api::{ModelEntry, ModelSource};
+
+use super::bits::badge;
+use crate::state::{Models as State, Page, Store};
+use crate::text::{self, models as words};
+
+fn has(entry: &ModelEntry, needle: &str) -> bool {
+    let hub = entry.hub.clone().unwrap_or_default();
+    [&entry.id, &entry.name, &entry.path, &hub, &entry.notes]
+        .into_iter()
+        .any(|text| text.to_lowercase().contains(needle))
+}
+
+/// The table.
+#[component]
+pub fn ModelTable() -> impl IntoView {
+    let models = State::here();
+    let needle = RwSignal::new(String::new());
+    let shown = Memo::new(move |_| {
+        let needle = needle.with(|n| n.trim().to_lowercase());
+        models
+            .entries
+            .with(|all| all.iter().flatten().filter(|entry| has(entry, &needle)).cloned().collect::<Vec<_>>())
+    });
+    let all = move || models.entries.with(|all| all.as_ref().map_or(0, Vec::len));
+    let known = move || models.entries.with(Option::is_some);
+    view! {
+        <section class="card c12" data-testid="models">
+            <div class="card-head">
+                <h2>{words::HEADING} " " <span class="faint">{move || text::of(shown.with(Vec::len), all())}</span></h2>
+                <input type="search" class="filter" placeholder=words::SEARCH aria-label=words::SEARCH on:input=move |ev| needle.set(event_target_value(&ev))/>
+            </div>
+            {move || models.problem.get().map(|why| view! { <div class="notice" role="alert"><div>{why}</div></div> })}
+            <div class="scroll">
+                <table>
+                    <thead>
+                        <tr><th>{words::MODEL}</th><th class="hide-narrow">{words::SOURCE}</th><th>{words::STATE}</th><th class="hide-narrow">{words::KNOWN_GOOD}</th><th>{words::ACTIONS}</th></tr>
+                    </thead>
+                    <tbody>{move || shown.with(|list| list.iter().map(|entry| row(models, entry)).collect_view())}</tbody>
+                </table>
+            </div>
+            <Show when=move || known() && shown.with(Vec::is_empty)>
+                <p class="dim">{move || if all() == 0 { words::EMPTY } else { words::NONE }}</p>
+            </Show>
+        </section>
+    }
+}
+
+fn row(models: State, entry: &ModelEntry) -> impl IntoView + use<> {
+    let store = Store::here();
+    let attempt = move |id: u64| {
+        let go = move |_| store.go_to(Page::Attempts, id.to_string());
+        view! { <button type="button" class="link" on:click=go>{words::attempt(id)}</button> }
+    };
+    let source = entry.hub.clone().unwrap_or_else(|| entry.path.clone());
+    let state = match entry.loaded_by {
+        Some(id) => view! { {badge("ok", words::LOADED)} " " {attempt(id)} }.into_any(),
+        None => badge("", if entry.registered { words::REGISTERED } else { words::FOUND }).into_any(),
+    };
+    let button = |name: &'static str, act: Box<dyn Fn()>| view! { <button type="button" class="btn small" on:click=move |_| act()>{name}</button> };
+    let id = |act: fn(State, String)| {
+        let id = entry.id.clone();
+        Box::new(move || act(models, id.clone())) as Box<dyn Fn()>
+    };
+    let loading = match entry.loaded_by {
+        Some(_) => button(words::UNLOAD, id(State::unload)),
+        None => button(words::LOAD, id(State::load)),
+    };
+    view! {
+        <tr data-model=entry.id.clone()>
+            <td><b>{entry.name.clone()}</b> <span class="sub mono">{entry.id.clone()}</span> <span class="sub">{entry.notes.clone()}</span></td>
+            <td class="mono hide-narrow">{source}</td>
+            <td>{state}</td>
+            <td class="hide-narrow">{entry.known_good.map(attempt)}</td>
+            <td><div class="row">{loading} {button(words::VALIDATE, id(State::validate))} {button(words::COMMIT, id(State::commit))}</div></td>
+        </tr>
+    }
+}
+
+/// A form for one more.
+#[component]
+pub fn RegisterModel() -> impl IntoView {
+    let models = State::here();
+    let path = RwSignal::new(String::new());
+    let hub = RwSignal::new(false);
+    let add = move |ev: leptos::ev::SubmitEvent| {
+        ev.prevent_default();
+        let text = path.get_untracked().trim().to_owned();
+        if !text.is_empty() {
+            models.register(if hub.get_untracked() {
+                ModelSource::Hub(text)
+            } else {
+                ModelSource::Path(text)
+            });
+        }
+    };
+    view! {
+        <form class="card c12" on:submit=add>
+            <h2>{words::REGISTER}</h2>
+            <p class="dim">{words::REGISTER_WHY}</p>
+            <div class="row register">
+                <input type="text" aria-label=words::PATH placeholder=words::PATH prop:value=move || path.get() on:input=move |ev| path.set(event_target_value(&ev))/>
+                <label class="row"><input type="checkbox" prop:checked=move || hub.get() on:change=move |_| hub.update(|h| *h = !*h)/> {words::FROM_HUB}</label>
+                <button type="submit" class="btn">{words::ADD}</button>
+            </div>
+        </form>
+    }
+}

@@ -1,0 +1,247 @@
+//! The attempts of the server: fetched once, followed by events, searched and sorted here.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use phi3::api::{Attempt, AttemptRecord, Comparison, EventKind};
+
+use super::ledger::{Column, Row, Sieve};
+use super::{Page, Store};
+use crate::api::{self, ApiError, Events, Heard};
+use crate::text;
+
+/// Attempts asked for at a time.
+const PAGE: u32 = 1000;
+/// Attempts that are kept here at most; older ones are asked for by their id.
+const MOST: usize = 50_000;
+
+/// What stands beside the table.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// One attempt.
+    One(Box<AttemptRecord>),
+    /// Several, and what differs.
+    Several(Comparison),
+    /// What was asked for is not to be had.
+    Refused(String),
+}
+
+/// Handle to the attempts.
+#[derive(Clone, Copy)]
+pub struct Attempts {
+    store: Store,
+    /// Every row, newest first.
+    pub rows: RwSignal<Vec<Row>>,
+    /// Which rows, and in which order.
+    pub sieve: RwSignal<Sieve>,
+    /// Places of the rows that are shown.
+    pub shown: Memo<Vec<usize>>,
+    /// Counts every change of what is shown.
+    pub version: Memo<u64>,
+    /// Ids that are marked for a comparison.
+    pub marked: RwSignal<Vec<u64>>,
+    /// The attempt that is looked at.
+    pub chosen: Memo<Option<u64>>,
+    /// What stands beside the table.
+    pub beside: RwSignal<Beside>,
+    /// Whether rows are on their way.
+    pub loading: RwSignal<bool>,
+    /// Why there are none.
+    pub problem: RwSignal<Option<String>>,
+    events: StoredValue<Option<Events>, LocalStorage>,
+}
+
+/// Ids in a pointer: `12`, `12,15`.
+fn ids(at: &str) -> Vec<u64> {
+    at.split(',').filter_map(|id| id.trim().parse().ok()).take(50).collect()
+}
+
+impl Attempts {
+    /// Fetches the attempts and follows them.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        let rows = RwSignal::new(Vec::new());
+        let sieve = RwSignal::new(Sieve::default());
+        let shown = Memo::new(move |_| rows.with(|rows: &Vec<Row>| sieve.with(|sieve| sieve.apply(rows))));
+        let version = Memo::new(move |before: Option<&u64>| {
+            rows.track();
+            sieve.track();
+            before.map_or(0, |before| before + 1)
+        });
+        let pointed = Memo::new(move |_| {
+            if store.page.get() == Page::Attempts { store.at.with(|at| ids(at)) } else { Vec::new() }
+        });
+        let attempts = Self {
+            store,
+            rows,
+            sieve,
+            shown,
+            version,
+            marked: RwSignal::new(Vec::new()),
+            chosen: Memo::new(move |_| {
+                pointed.with(|ids| if ids.len() == 1 { ids.first().copied() } else { None })
+            }),
+            beside: RwSignal::new(Beside::Nothing),
+            loading: RwSignal::new(true),
+            problem: RwSignal::new(None),
+            events: StoredValue::new_local(None),
+        };
+        Effect::new(move |_| attempts.look_at(pointed.get()));
+        attempts.follow();
+        attempts
+    }
+
+    /// The attempts of this page.
+    #[must_use]
+    pub fn here() -> Self {
+        expect_context()
+    }
+
+    fn follow(self) {
+        // Listened to before they are fetched, so that none is missed.
+        let events = Events::open(move |heard| match heard {
+            Heard::Open => self.fetch(),
+            Heard::Broken => {}
+            Heard::Event(event) => match event.kind {
+                EventKind::Attempt { attempt } => self.see(&attempt),
+                EventKind::Reset => self.fetch(),
+                _ => {}
+            },
+        });
+        self.events.set_value(events);
+        on_cleanup(move || {
+            self.events.try_update_value(Option::take);
+        });
+    }
+
+    fn fetch(self) {
+        spawn_local(async move {
+            let mut all: Vec<Row> = Vec::new();
+            let mut cursor = None;
+            loop {
+                let page = match api::attempts(PAGE, cursor).await {
+                    Ok(page) => page,
+                    Err(error) => {
+                        self.problem.set(Some(error.to_string()));
+                        break;
+                    }
+                };
+                let is_last = page.len() < PAGE as usize;
+                cursor = page.last().map(|attempt| attempt.id);
+                all.extend(page.iter().map(Row::new));
+                if self.rows.is_disposed() {
+                    return;
+                }
+                self.problem.set(None);
+                // The newest are shown while older ones still come.
+                self.rows.set(all.clone());
+                if is_last || all.len() >= MOST {
+                    break;
+                }
+            }
+            self.loading.set(false);
+        });
+    }
+
+    fn see(self, attempt: &Attempt) {
+        let row = Row::new(attempt);
+        self.rows.update(|rows| match rows.iter().position(|r| r.id == row.id) {
+            Some(at) => rows[at] = row,
+            None => {
+                let at = rows.iter().position(|r| r.id < row.id).unwrap_or(rows.len());
+                rows.insert(at, row);
+            }
+        });
+        if self.chosen.get_untracked() == Some(attempt.id) {
+            self.look_at(vec![attempt.id]);
+        }
+    }
+
+    fn look_at(self, ids: Vec<u64>) {
+        if ids.is_empty() {
+            return self.beside.set(Beside::Nothing);
+        }
+        spawn_local(async move {
+            let found = match ids.as_slice() {
+                [id] => api::record(*id).await.map(|record| Beside::One(Box::new(record))),
+                ids => api::compare(ids).await.map(Beside::Several),
+            };
+            let _ = self
+                .beside
+                .try_set(found.unwrap_or_else(|error: ApiError| Beside::Refused(error.to_string())));
+        });
+    }
+
+    /// Looks at one attempt.
+    pub fn choose(self, id: u64) {
+        self.store.go_to(Page::Attempts, id.to_string());
+    }
+
+    /// Looks at none.
+    pub fn close(self) {
+        self.store.go_to(Page::Attempts, String::new());
+    }
+
+    /// Marks an attempt for a comparison, or takes the mark away.
+    pub fn mark(self, id: u64) {
+        self.marked.update(|marked| match marked.iter().position(|m| *m == id) {
+            Some(at) => {
+                marked.remove(at);
+            }
+            None => marked.push(id),
+        });
+    }
+
+    /// Puts the marked ones side by side.
+    pub fn compare(self) {
+        let ids = self.marked.with_untracked(|m| m.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+        self.store.go_to(Page::Attempts, ids);
+    }
+
+    /// Sorts by a column; a second time the other way round.
+    pub fn sort_by(self, column: Column) {
+        self.sieve.update(|sieve| {
+            sieve.descending = if sieve.by == column {
+                !sieve.descending
+            } else {
+                matches!(column, Column::Id | Column::Rate)
+            };
+            sieve.by = column;
+        });
+    }
+
+    /// Keeps a note with an attempt.
+    pub fn note(self, id: u64, note: String) {
+        spawn_local(async move {
+            match api::note(id, &note).await {
+                Ok(record) => {
+                    self.see(&record.attempt);
+                    self.store.say(text::attempts::NOTED);
+                }
+                Err(error) => self.store.say(error.to_string()),
+            }
+        });
+    }
+
+    /// Asks for the end of an attempt.
+    pub fn cancel(self, id: u64) {
+        spawn_local(async move {
+            if let Err(error) = api::cancel(id).await {
+                self.store.say(error.to_string());
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_pointer_holds_ids() {
+        assert_eq!(ids("12, 15"), [12, 15]);
+        assert!(ids("x").is_empty());
+    }
+}

@@ -1,0 +1,130 @@
+//! The models of the server.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use phi3::api::{EventKind, ModelEntry, ModelSource};
+use serde_json::{Map, Value};
+
+use super::{Page, Store};
+use crate::api::{self, ApiError, Events, Heard};
+use crate::text::models as words;
+
+/// Handle to the models.
+#[derive(Clone, Copy)]
+pub struct Models {
+    store: Store,
+    /// Every model; `None` until the server has answered.
+    pub entries: RwSignal<Option<Vec<ModelEntry>>>,
+    /// What was refused last.
+    pub problem: RwSignal<Option<String>>,
+    events: StoredValue<Option<Events>, LocalStorage>,
+}
+
+impl Models {
+    /// Fetches the models, and again whenever an attempt changes one of them.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        let models = Self {
+            store,
+            entries: RwSignal::new(None),
+            problem: RwSignal::new(None),
+            events: StoredValue::new_local(None),
+        };
+        let events = Events::open(move |heard| match heard {
+            Heard::Open => models.fetch(),
+            Heard::Event(event) if matches!(event.kind, EventKind::Attempt { .. } | EventKind::Reset) => {
+                models.fetch()
+            }
+            _ => {}
+        });
+        models.events.set_value(events);
+        on_cleanup(move || {
+            models.events.try_update_value(Option::take);
+        });
+        models
+    }
+
+    /// The models of this page.
+    #[must_use]
+    pub fn here() -> Self {
+        expect_context()
+    }
+
+    fn fetch(self) {
+        spawn_local(async move {
+            match api::models().await {
+                Ok(entries) => {
+                    let _ = self.entries.try_set(Some(entries));
+                }
+                Err(error) => self.refuse(&error),
+            }
+        });
+    }
+
+    fn refuse(self, error: &ApiError) {
+        let _ = self.problem.try_set(Some(error.to_string()));
+    }
+
+    /// Has a model loaded with the load config that is planned.
+    pub fn load(self, id: String) {
+        let overrides = self.planned();
+        self.start(async move { api::load(&id, overrides).await });
+    }
+
+    /// Has a model validated with the load config that is planned.
+    pub fn validate(self, id: String) {
+        let overrides = self.planned();
+        self.start(async move { api::validate_with(&id, overrides).await });
+    }
+
+    /// Has a model unloaded.
+    pub fn unload(self, id: String) {
+        self.start(async move { api::unload(&id).await });
+    }
+
+    fn planned(self) -> Map<String, Value> {
+        self.store.rest.with_untracked(|rest| rest.load_config.clone())
+    }
+
+    /// What is started is looked at where attempts are.
+    fn start(self, asked: impl Future<Output = Result<phi3::api::Started, ApiError>> + 'static) {
+        self.problem.set(None);
+        spawn_local(async move {
+            match asked.await {
+                Ok(started) => {
+                    self.store.say(words::started(started.attempt_id));
+                    self.store.go_to(Page::Attempts, started.attempt_id.to_string());
+                }
+                Err(error) => self.refuse(&error),
+            }
+        });
+    }
+
+    /// Commits the load config of the newest validated attempt as known to be good.
+    pub fn commit(self, id: String) {
+        self.problem.set(None);
+        spawn_local(async move {
+            match api::commit(&id).await {
+                Ok(certificate) => {
+                    self.store.say(format!("{}: {}", words::KNOWN_GOOD, words::attempt(certificate.attempt)));
+                    self.fetch();
+                }
+                Err(error) => self.refuse(&error),
+            }
+        });
+    }
+
+    /// Registers a model.
+    pub fn register(self, source: ModelSource) {
+        self.problem.set(None);
+        spawn_local(async move {
+            match api::register(&source).await {
+                Ok(registered) => {
+                    self.store.say(format!("{} {}", words::REGISTERED_AS, registered.model_id));
+                    self.fetch();
+                }
+                Err(error) => self.refuse(&error),
+            }
+        });
+    }
+}

@@ -1,0 +1,47 @@
+//! Attempts.
+
+use crate::state::ledger::Column;
+
+pub const HEADING: &str = "Attempts";
+pub const SEARCH: &str = "Search attempts";
+pub const STATE: &str = "State";
+pub const ANY_STATE: &str = "Any state";
+pub const NONE: &str = "No attempt has these words.";
+pub const EMPTY: &str =
+    "Nothing was tried yet. Validate a model, or load one: every attempt is kept here, failures included.";
+pub const MARK: &str = "Mark to compare";
+pub const NO_CHANGE: &str = "no change";
+pub const TREE: &str = "How it came about";
+pub const COMPARISON: &str = "What differs";
+pub const SEARCH_PATHS: &str = "Search values";
+pub const PATH: &str = "Value";
+pub const CLOSE: &str = "Close";
+pub const CANCEL: &str = "Cancel";
+pub const PLAN_FROM: &str = "Plan the next from here";
+pub const NEXT: &str = "What to try next";
+pub const NOTE: &str = "Note";
+pub const NOTE_HINT: &str = "Note what you saw; it stays with the attempt";
+pub const NOTED: &str = "Note kept";
+pub const LOAD_CONFIG: &str = "Load config, with where each value comes from";
+pub const FILES: &str = "Files";
+pub const LOG: &str = "Log of the worker";
+
+pub fn column(column: Column) -> &'static str {
+    match column {
+        Column::Id => "Attempt",
+        Column::Model => "Model",
+        Column::State => "State",
+        Column::Change => "Change against its parent",
+        Column::Duration => "Took",
+        Column::Rate => "Decode",
+        Column::Note => "Note",
+    }
+}
+
+pub fn mark(id: u64) -> String {
+    format!("Mark attempt {id}")
+}
+
+pub fn compare(count: usize) -> String {
+    format!("Compare {count}")
+}
