@@ -75,6 +75,8 @@ test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --e
 # In headless Chromium, through chromedriver. (`tokenizer` brings the random numbers that candle lacks on wasm.)
 test_wasm_tests() {
   export WASM_BINDGEN_TEST_WEBDRIVER_JSON=$PWD/scripts/webdriver.json WASM_BINDGEN_USE_BROWSER=1
+  # Compiling shaders for a GPU in software takes most of it.
+  export WASM_BINDGEN_TEST_TIMEOUT=${WASM_BINDGEN_TEST_TIMEOUT:-600}
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
   counted wasm-phi3 wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer,wgpu --test browser
   counted wasm-app wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p app
