@@ -35,10 +35,13 @@ impl Difference {
         let mut is_finite = found.len() == reference.len() && rows > 0;
         for (a, b) in reference.iter().zip(found) {
             let difference = (f64::from(*a) - f64::from(*b)).abs();
+            // What is no number fails by itself and would hide how far the others are off.
             is_finite &= difference.is_finite();
-            max = max.max(difference);
-            sum += difference;
-            scale = scale.max(f64::from(a.abs()));
+            if difference.is_finite() {
+                max = max.max(difference);
+                sum += difference;
+                scale = scale.max(f64::from(a.abs()));
+            }
         }
         let (mut top1, mut top5) = (0, 0);
         for (a, b) in reference.chunks_exact(vocab.max(1)).zip(found.chunks_exact(vocab.max(1))) {

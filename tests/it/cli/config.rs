@@ -172,8 +172,8 @@ fn check_names_everything_at_once() {
     let paths: Vec<_> =
         bad.json()["errors"].as_array().expect("errors").iter().map(|e| e["path"].clone()).collect();
     assert_eq!(paths, ["torch_dtpye", "max_memory.0"]);
-    let refused = check(r#"{"load_in_8bit": true}"#);
-    assert_eq!((refused.code, &refused.json()["refused"][0]["path"]), (0, &json!("quantization")));
+    let refused = check(r#"{"use_fast": false}"#);
+    assert_eq!((refused.code, &refused.json()["refused"][0]["path"]), (0, &json!("use_fast")));
     assert_eq!(check("[]").error_code(), "load_config_invalid");
 }
 
@@ -190,7 +190,7 @@ fn check_says_what_becomes_of_each_value() {
     let report = preflight(&["config", "check", file, "--json"]).json();
     let effects: Vec<_> =
         report["values"].as_array().expect("values").iter().map(|v| v["effect"].clone()).collect();
-    assert_eq!(effects, ["refused_on_cpu", "refused_on_cpu", "nothing", "nothing"]);
+    assert_eq!(effects, ["refused_on_cpu", "honoured", "honoured", "nothing"]);
     assert_eq!((&report["valid"], &report["refused"]), (&json!(true), &json!([])));
     let text = preflight(&["config", "check", file]).stdout;
     assert!(
@@ -211,7 +211,7 @@ fn check_says_what_becomes_of_each_value() {
 }
 
 #[test]
-fn what_is_sized_may_still_be_refused_to_load() {
+fn eight_bits_are_sized_and_loaded() {
     let model = ModelDir::of_case("mha_plain");
     model.write("row.json", r#"{"load_in_8bit": true}"#);
     let file = model.file("row.json");
@@ -221,7 +221,8 @@ fn what_is_sized_may_still_be_refused_to_load() {
     let whole = preflight(&["estimate", model.arg(), "--json"]).json();
     assert!(estimate.json()["weights_bytes"].as_u64() < whole["weights_bytes"].as_u64());
     let load = preflight(&[&["load"], &args[..]].concat());
-    assert_eq!((load.code, load.error_code().as_str()), (2, "unsupported_load_config"));
+    assert_eq!((load.code, &load.json()["engine"]["dtype"]), (0, &json!("q8_0")), "{load:?}");
+    assert_eq!(load.json()["memory"]["measured"]["weights_bytes"], estimate.json()["weights_bytes"]);
 }
 
 #[test]

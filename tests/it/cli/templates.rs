@@ -73,17 +73,19 @@ fn no_template_takes_the_worker_along() {
         "{% set ms = namespace(a=[1]) %}{% for i in range(60) %}{% set ms.a = [ms.a, ms.a] %}{% endfor %}";
     let deep =
         "{% set ns = namespace(a=[1]) %}{% for i in range(99999) %}{% set ns.a = [ns.a] %}{% endfor %}";
+    // Which of two limits a text that doubles meets first is the machine's matter.
+    const TIME: &str = "ran for more than 5 s";
     for (template, says) in [
-        (format!("{shared}{{{{ (ns.a ~ '') | length }}}}"), "more memory"),
-        (format!("{shared}{other}{{{{ ns.a == ms.a }}}}"), "ran for more than 5 s"),
-        (format!("{deep}{{{{ ns.a }}}}"), "nested deeper"),
-        ("{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}".to_owned(), "fuel"),
+        (format!("{shared}{{{{ (ns.a ~ '') | length }}}}"), ["more memory", TIME]),
+        (format!("{shared}{other}{{{{ ns.a == ms.a }}}}"), [TIME; 2]),
+        (format!("{deep}{{{{ ns.a }}}}"), ["nested deeper"; 2]),
+        ("{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}".to_owned(), ["fuel"; 2]),
     ] {
         let start = Instant::now();
         let ran = chat(&model, &template);
         assert_eq!((ran.code, ran.error_code().as_str()), (2, "template_error"), "{template}: {ran:?}");
         let message = ran.json()["error"]["message"].as_str().expect("words").to_owned();
-        assert!(message.contains(says), "{template}: {message}");
+        assert!(says.iter().any(|words| message.contains(words)), "{template}: {message}");
         assert!(start.elapsed() < Duration::from_secs(60), "{template}: {:?}", start.elapsed());
     }
 }
