@@ -194,7 +194,7 @@ fn read_file(path: &Path) -> Result<Layer, ErrorObject> {
     let bytes = preflight_files::read_small(path, FILE_BYTES).map_err(ErrorObject::from)?;
     let text = String::from_utf8(bytes).map_err(|error| refuse(error.to_string()))?;
     let mut layer: Layer = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         refuse(format!("line {line}: {}", error.message()))
     })?;
     // Paths in a file are meant from where the file is.
