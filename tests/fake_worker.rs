@@ -71,7 +71,7 @@ fn pretend(is_deaf: bool) {
                 let engine = json!({ "engine": "fake", "device": "cpu", "dtype": "f32", "threads": 1 });
                 tell(&json!({
                     "type": "loaded", "engine": engine, "load_ms": 6.0, "params_total": 1, "context": 4096,
-                    "memory": memory,
+                    "memory": memory, "host_peak_bytes": 10,
                 }));
                 if is_deaf {
                     hang();

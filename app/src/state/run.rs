@@ -148,7 +148,7 @@ mod tests {
         assert!(run.hear(Event { id: 2, kind: EventKind::Reset }, 0.0));
         let attempt = serde_json::json!({
             "id": 7, "model": "default", "kind": "validate", "state": "failed", "device": "cpu", "created_ms": 1,
-            "text": "abc", "error": {"code": "worker_died", "message": "killed", "path": null},
+            "changes": [], "load_config": {}, "text": "abc", "error": {"code": "worker_died", "message": "killed", "path": null},
         });
         run.see(serde_json::from_value(attempt).expect("the server's words"), 0.0);
         assert_eq!(run.text, "abc");
