@@ -29,15 +29,31 @@ pub struct Ask {
     pub validate: Option<Validate>,
     /// Longest sequence; the default of the estimator where it is not said.
     pub context: Option<usize>,
-    /// The attempt that this one changes one thing of; the model's newest where it is not said and the difference is
-    /// one change.
-    pub parent: Option<u64>,
+    /// The attempt that this one changes one thing of.
+    pub parent: Parent,
     /// Allows more than one change.
     pub branch: bool,
     /// Load although the estimate says that it does not fit.
     pub force: bool,
     /// A note.
     pub note: String,
+}
+
+/// What an attempt goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// The model's newest attempt, where the difference is one change.
+    Newest,
+    /// Nothing.
+    Root,
+    /// This attempt.
+    Of(u64),
+}
+
+impl From<Option<u64>> for Parent {
+    fn from(id: Option<u64>) -> Self {
+        id.map_or(Self::Newest, Self::Of)
+    }
 }
 
 /// Why an attempt is not made.
@@ -198,16 +214,23 @@ async fn lineage(
 ) -> Result<(Option<u64>, Vec<Change>), AskError> {
     let refuse = |message: String| ErrorObject::new("invalid_request", message).at("parent");
     let parsed = |record: &AttemptRecord| LoadConfig::from_map(&record.attempt.load_config);
-    let Some(id) = ask.parent else {
-        let filter =
-            crate::ledger::Filter { model: Some(ask.model.clone()), limit: Some(1), ..Default::default() };
-        let newest = attempts.ledger().list(&filter).await.map_err(AttemptsError::from)?;
-        // One that is too different was not meant: this is a new root then.
-        let one = |record: AttemptRecord| {
-            let changes = diff(&parsed(&record).ok()?, child);
-            (changes.len() <= 1).then_some((Some(record.attempt.id), changes))
-        };
-        return Ok(newest.into_iter().next().and_then(one).unwrap_or_default());
+    let id = match ask.parent {
+        Parent::Of(id) => id,
+        Parent::Root => return Ok((None, Vec::new())),
+        Parent::Newest => {
+            let filter = crate::ledger::Filter {
+                model: Some(ask.model.clone()),
+                limit: Some(1),
+                ..Default::default()
+            };
+            let newest = attempts.ledger().list(&filter).await.map_err(AttemptsError::from)?;
+            // One that is too different was not meant: this is a new root then.
+            let one = |record: AttemptRecord| {
+                let changes = diff(&parsed(&record).ok()?, child);
+                (changes.len() <= 1).then_some((Some(record.attempt.id), changes))
+            };
+            return Ok(newest.into_iter().next().and_then(one).unwrap_or_default());
+        }
     };
     let record = match attempts.get(id).await {
         Err(AttemptsError::Unknown(_)) => return Err(refuse(format!("there is no attempt {id}")).into()),

@@ -4,7 +4,7 @@
 //! configs. [`launcher`] starts a worker and [`worker_client`] talks to it; [`climb`] runs the steps of a
 //! ladder. [`serve`] is the server's life and [`http`]
 //! its routes: [`registry`] knows models, [`ask`] makes a request an attempt, [`attempts`] are what goes on, [`runner`]
-//! runs them, [`ledger`] keeps them in the [`store`], [`loaded`] hands out loaded models, [`events`] tells of it all.
+//! runs them, [`ladders`] makes them rung after rung, [`ledger`] keeps them in the [`store`], [`loaded`] hands out loaded models, [`events`] tells of it all.
 //!
 //! It opens models through `preflight-files` only, and never computes one: a model lives in a worker process.
 
@@ -30,6 +30,7 @@ pub mod ask;
 mod streams;
 pub mod loaded;
 pub mod runner;
+pub mod ladders;
 pub mod state;
 pub mod metrics;
 pub mod http;

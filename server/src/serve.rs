@@ -13,6 +13,7 @@ use crate::attempts::Attempts;
 use crate::environment::Host;
 use crate::events::Hub;
 use crate::http::{self, Token};
+use crate::ladders::{LadderRunner, Ladders, Profiles};
 use crate::launcher::{Launcher, Launchers, Local};
 use crate::ledger::Ledger;
 use crate::loaded::LoadedModels;
@@ -95,9 +96,12 @@ impl Server {
         metrics::install();
         let hub = Arc::new(Hub::new());
         let attempts = Attempts::open(Ledger::new(Arc::clone(&store)), Arc::clone(&hub)).await?;
+        let ladders = Ladders::open(Arc::clone(&store), Arc::clone(&hub)).await?;
         let state = AppState {
             registry: Arc::new(Registry::new(folders, Arc::clone(&store), config.load_config)),
             attempts: Arc::new(attempts),
+            ladders: Arc::new(ladders),
+            profiles: Arc::new(Profiles::new(Arc::clone(&store))),
             loaded: Arc::new(LoadedModels::default()),
             store,
             host: Arc::new(Host::default()),
@@ -130,12 +134,21 @@ impl Server {
             registry: Arc::clone(&state.registry),
         });
         let runner = tokio::spawn(runner.run());
+        let ladders = Arc::new(LadderRunner {
+            ladders: Arc::clone(&state.ladders),
+            attempts: Arc::clone(&state.attempts),
+            registry: Arc::clone(&state.registry),
+            host: Arc::clone(&state.host),
+        });
+        let ladders = tokio::spawn(ladders.run());
         let ending = tokio_util::sync::CancellationToken::new();
         let begin_end = {
             let (state, ending) = (state.clone(), ending.clone());
             async move {
                 shutdown.await;
                 tracing::info!("shutting down");
+                // A ladder is interrupted by the server's end, not by that of its attempt.
+                state.ladders.close().await;
                 state.attempts.close().await;
                 ending.cancel();
             }
@@ -143,7 +156,7 @@ impl Server {
         // Streams end by the shutdown event, which comes after the last state of every attempt.
         let hub = Arc::clone(&state.hub);
         let mut end_streams = tokio::spawn(async move {
-            let ended = runner.await;
+            let ended = tokio::join!(runner, ladders);
             hub.publish(EventKind::Shutdown);
             ended
         });

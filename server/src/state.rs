@@ -7,6 +7,7 @@ use crate::attempts::Attempts;
 use crate::environment::Host;
 use crate::events::Hub;
 use crate::http::Token;
+use crate::ladders::{Ladders, Profiles};
 use crate::loaded::{LoadedModel, LoadedModels};
 use crate::registry::Registry;
 use crate::store::Store;
@@ -18,6 +19,10 @@ pub struct AppState {
     pub registry: Arc<Registry>,
     /// What was tried.
     pub attempts: Arc<Attempts>,
+    /// Ladders that run, wait, or have stopped.
+    pub ladders: Arc<Ladders>,
+    /// Profiles that they are started with.
+    pub profiles: Arc<Profiles>,
     /// Models that are loaded.
     pub loaded: Arc<LoadedModels>,
     /// The database.

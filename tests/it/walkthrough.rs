@@ -1,10 +1,14 @@
 //! The commands of `docs/walkthrough.md`, run as they stand there.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::program::{program, run};
 use crate::support::tests_dir;
+
+/// The folder of the page's model, as it is called there.
+const MODEL: &str = "smollm2-135m-phi3";
 
 /// The lines of the `sh` blocks of a page.
 fn commands(page: &str) -> String {
@@ -15,11 +19,35 @@ fn commands(page: &str) -> String {
     script
 }
 
+/// The model of the page; where it was not made, the embedded one under its name.
+fn put_model(folder: &Path) {
+    let made = tests_dir().join("../models").join(MODEL);
+    std::fs::create_dir(folder.join("models")).expect("made");
+    let copy = folder.join("models").join(MODEL);
+    std::fs::create_dir(&copy).expect("made");
+    let is_made = made.join("config.json").exists();
+    if !is_made {
+        let reason = format!("{} is not there: run ./dev model", made.display());
+        assert!(std::env::var_os("PREFLIGHT_REQUIRE_MODEL").is_none(), "{reason}");
+        println!("the walk-through is walked with the embedded model: {reason}");
+    }
+    let from = if is_made { made } else { tests_dir().join("../public/tiny") };
+    for entry in from.read_dir().expect("a folder").map(|entry| entry.expect("readable")) {
+        let to = copy.join(entry.file_name());
+        // Hundreds of megabytes are not copied where they need not be.
+        if std::fs::hard_link(entry.path(), &to).is_err() {
+            std::fs::copy(entry.path(), &to).expect("copied");
+        }
+    }
+}
+
 #[test]
 fn the_walk_through_can_be_walked() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        println!("the walk-through is LEFT OUT: there is no curl");
-        return;
+    for needed in ["curl", "python3"] {
+        if Command::new(needed).arg("--version").output().is_err() {
+            println!("the walk-through is LEFT OUT: there is no {needed}");
+            return;
+        }
     }
     let page = std::fs::read_to_string(tests_dir().join("../docs/walkthrough.md")).expect("the page");
     let port =
@@ -27,13 +55,7 @@ fn the_walk_through_can_be_walked() {
     let script = commands(&page).replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
     assert!(script.lines().count() > 25, "the page has commands");
     let folder = tempfile::tempdir().expect("a temporary directory");
-    std::fs::create_dir(folder.path().join("models")).expect("made");
-    let tiny = tests_dir().join("../public/tiny").canonicalize().expect("the tiny model");
-    let copy = folder.path().join("models/tiny");
-    std::fs::create_dir(&copy).expect("made");
-    for entry in tiny.read_dir().expect("a folder").map(|entry| entry.expect("readable")) {
-        std::fs::copy(entry.path(), copy.join(entry.file_name())).expect("copied");
-    }
+    put_model(folder.path());
     // Job control numbers what runs beside the script; whatever happens, it ends with it.
     let script =
         format!("set -euo pipefail\nset -m\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
@@ -53,4 +75,16 @@ fn the_walk_through_can_be_walked() {
     assert!(written("attempts.md").starts_with("| attempt |"));
     assert!(written("attempts.csv").starts_with("id,model,"));
     assert!(written("known-good.json").contains("\"preflight_certificate\":1"));
+    let third = written("rungs.txt").lines().find(|line| line.starts_with("3 ")).map(str::to_owned);
+    let third = third.expect("rung 3 has its line");
+    assert!(
+        third.starts_with("3 skipped - no GPU here: this machine computes on")
+            || third.starts_with("3 passed")
+    );
+    assert!(
+        written("killed.json").contains("\"state\":\"interrupted\",\"position\""),
+        "{}",
+        written("killed.json")
+    );
+    assert!(written("resumed.json").contains("\"state\":\"queued\""), "{}", written("resumed.json"));
 }

@@ -53,6 +53,8 @@ pub struct Attempts {
     adding: tokio::sync::Mutex<()>,
     /// Wakes the runner.
     pub(crate) arrived: tokio::sync::Notify,
+    /// Wakes those that wait for a state.
+    changed: tokio::sync::Notify,
 }
 
 impl Attempts {
@@ -86,6 +88,7 @@ impl Attempts {
             hub,
             adding: tokio::sync::Mutex::default(),
             arrived: tokio::sync::Notify::new(),
+            changed: tokio::sync::Notify::new(),
         })
     }
 
@@ -269,8 +272,31 @@ impl Attempts {
         })
     }
 
+    /// Waits until an attempt is in a state that is wanted, and gives it as it is then, with its log.
+    ///
+    /// # Errors
+    /// No such attempt, or the ledger cannot be read.
+    pub async fn until(
+        &self,
+        id: u64,
+        wanted: impl Fn(AttemptState) -> bool,
+    ) -> Result<AttemptRecord, AttemptsError> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Before the look: what changes meanwhile is not missed.
+            changed.as_mut().enable();
+            let record = self.get(id).await?;
+            if wanted(record.attempt.state) {
+                return Ok(record);
+            }
+            changed.await;
+        }
+    }
+
     pub(super) fn tell(&self, attempt: &Attempt) {
         self.hub.publish(EventKind::Attempt { attempt: Box::new(attempt.clone()) });
+        self.changed.notify_waiters();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Live> {

@@ -4,18 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use phi3::api::ErrorObject;
-use phi3::estimate::Options;
-use phi3::ladder::{Facts, LadderReport, Next, Profile, Rung, RungReport, Status, next};
-use phi3::load_config::Subject;
+use phi3::ladder::{LadderReport, Next, Profile, Rung, RungReport, Status, next};
 use phi3::units::format_bytes;
-use preflight_files::{Model, Source, read_small};
+use preflight_files::{Source, read_small};
 use tokio_util::sync::CancellationToken;
 
 use super::page::{BAD, BOLD, DIM, GOOD, Page};
 use super::{output, run};
-use crate::climb::Climber;
+use crate::climb::{Climber, Ground};
 use crate::error::{CliError, Exit};
-use crate::launcher;
 use crate::worker_client::Limits;
 
 /// Longest profile that is read.
@@ -84,22 +81,14 @@ async fn climb(
     json: bool,
     cancel: CancellationToken,
 ) -> Result<LadderReport, CliError> {
-    let devices =
-        launcher::devices().map_err(|error| ErrorObject::new("worker_not_started", error.to_string()))?;
-    let model = Model::open(&Source::resolve(&path)?)?;
-    let fields = model.fields()?;
-    let stored = model.checkpoint.as_ref().map(|checkpoint| checkpoint.tensors().clone());
-    let options = Options::default();
-    let subject = Subject { fields: &fields, stored: stored.as_ref(), options: &options };
-    let facts = Facts { subject, devices: &devices, past: &[] };
-
+    let ground = Ground::survey(&path)?;
     let mut climber = Climber::new(path, Limits::default(), cancel);
     let mut rungs: Vec<RungReport> = Vec::new();
     let mut progress = run::Progress::new();
     loop {
         let done: Vec<_> = rungs.iter().map(|rung| rung.outcome.clone()).collect();
         let step = &profile.steps[rungs.len().min(profile.steps.len() - 1)];
-        let rung = match next(profile, &facts, &done) {
+        let rung = match next(profile, &ground.facts(&[]), &done) {
             Next::Done => break,
             Next::Skip(outcome) => {
                 let outcome = *outcome;

@@ -16,7 +16,7 @@ use crate::ledger::{self, Filter, Format};
 use crate::state::AppState;
 
 /// Attempts on a page where nothing is said.
-const PAGE: u32 = 100;
+pub(super) const PAGE: u32 = 100;
 
 /// Most attempts on a page.
 pub(super) const MOST: u32 = 1000;

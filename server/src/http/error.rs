@@ -37,6 +37,8 @@ pub(super) fn status(code: &str) -> StatusCode {
         | "no_known_good"
         | "no_such_model"
         | "no_such_attempt"
+        | "no_such_ladder"
+        | "no_such_profile"
         | "no_such_route"
         | "dashboard_not_built" => StatusCode::NOT_FOUND,
         "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
@@ -48,7 +50,7 @@ pub(super) fn status(code: &str) -> StatusCode {
         "body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_slow" => StatusCode::REQUEST_TIMEOUT,
         "too_many_changes" | "identical_retry" | "not_loaded" | "not_validated" | "model_exists"
-        | "model_loaded" | "model_unloaded" => StatusCode::CONFLICT,
+        | "model_loaded" | "model_unloaded" | "ladder_ended" | "profile_built_in" => StatusCode::CONFLICT,
         "storage_full" => StatusCode::INSUFFICIENT_STORAGE,
         "queue_full" => StatusCode::TOO_MANY_REQUESTS,
         "hub_unavailable"

@@ -59,6 +59,8 @@ fn with_snapshot(state: &AppState, mut missed: Vec<Arc<Event>>) -> Vec<Arc<Event
         let id = only.id;
         let event = |attempt| Arc::new(Event { id, kind: EventKind::Attempt { attempt: Box::new(attempt) } });
         missed.extend(state.attempts.going_on().into_iter().map(event));
+        let event = |ladder| Arc::new(Event { id, kind: EventKind::Ladder { ladder: Box::new(ladder) } });
+        missed.extend(state.ladders.going_on().into_iter().map(event));
     }
     missed
 }

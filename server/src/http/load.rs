@@ -47,6 +47,7 @@ pub(super) async fn load(
         return Err(HttpError::field("context", "is 0, expected at least 1").into());
     }
     let kind = AttemptKind::Load;
+    let parent = parent.into();
     let asked =
         Ask { model, kind, device, load_config, validate: None, context, parent, branch, force, note };
     let attempt_id = ask(&state.registry, &state.attempts, &state.host, asked).await?;

@@ -10,11 +10,13 @@ mod events;
 mod extract;
 mod health;
 mod inspect;
+mod ladders;
 mod listen;
 mod load;
 mod models;
 mod openapi;
 mod operations;
+mod profiles;
 mod security;
 mod source;
 mod trace;
@@ -52,6 +54,12 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(attempts::one, attempts::note, attempts::cancel))
         .routes(routes!(attempts::log))
         .routes(routes!(attempts::cancel_by_post))
+        .routes(routes!(ladders::list, ladders::start))
+        .routes(routes!(ladders::one, ladders::cancel_by_delete))
+        .routes(routes!(ladders::cancel))
+        .routes(routes!(ladders::resume))
+        .routes(routes!(profiles::list, profiles::save))
+        .routes(routes!(profiles::one, profiles::remove))
         .routes(routes!(events::stream))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))

@@ -22,6 +22,7 @@ const JSON: &str = "/api-docs/openapi.json";
     tags(
         (name = "models", description = "The registry; loading, validating and unloading"),
         (name = "attempts", description = "What was tried"),
+        (name = "ladders", description = "Profiles of tries, run rung after rung"),
         (name = "answers", description = "What a model is and what it needs; nothing is loaded"),
         (name = "events", description = "What happens, as it happens"),
         (name = "operations", description = "Health, counters, devices"),

@@ -83,7 +83,7 @@ impl Body {
             load_config: self.load_config,
             validate: Some(Validate { prompt, max_new_tokens, probe: self.probe, reference: true }),
             context: None,
-            parent: self.parent,
+            parent: self.parent.into(),
             branch: self.branch,
             force: self.force,
             note: self.note,

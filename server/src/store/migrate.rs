@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::StoreError;
 
 /// The scripts, from version 1 on. One that was ever released is never changed.
-const SCRIPTS: [&str; 1] = [include_str!("schema.sql")];
+const SCRIPTS: [&str; 2] = [include_str!("schema.sql"), include_str!("ladders.sql")];
 
 /// The version that this build writes.
 const KNOWN: i64 = SCRIPTS.len() as i64;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Attempt;
+use super::{Attempt, Ladder};
 use crate::engine::LoadProgress;
 use crate::validate::Report;
 
@@ -52,7 +52,12 @@ pub enum EventKind {
         #[cfg_attr(feature = "openapi", schema(value_type = Object))]
         report: Box<Report>,
     },
-    /// Events were lost to this reader: fetch `/api/attempts` anew. The attempts that go on follow at once.
+    /// A ladder was started, or went on: the whole ladder, without the reports of its attempts.
+    Ladder {
+        /// The ladder as it is now.
+        ladder: Box<Ladder>,
+    },
+    /// Events were lost to this reader: fetch `/api/attempts` and `/api/ladders` anew. What goes on follows at once.
     Reset,
     /// The server ends; the stream closes after this.
     Shutdown,
@@ -67,6 +72,7 @@ impl EventKind {
             Self::Progress { .. } => "progress",
             Self::Token { .. } => "token",
             Self::Report { .. } => "report",
+            Self::Ladder { .. } => "ladder",
             Self::Reset => "reset",
             Self::Shutdown => "shutdown",
         }

@@ -1,4 +1,4 @@
-//! Words that travel between processes: errors, attempts, events, the worker's messages.
+//! Words that travel between processes: errors, attempts, ladders, events, the worker's messages.
 
 mod attempt;
 mod device;
@@ -7,6 +7,7 @@ mod model;
 mod error;
 mod event;
 mod generation;
+mod ladder;
 pub mod worker;
 
 pub use attempt::{Attempt, AttemptKind, AttemptState, Started};
@@ -15,4 +16,5 @@ pub use error::{ErrorBody, ErrorObject};
 pub use event::{Event, EventKind};
 pub use evidence::{AttemptRecord, Comparison, Difference, Environment, Evidence, FileFact, Timings, Unload};
 pub use generation::{FinishReason, Generate, PromptInput, StreamEvent, TokenLogprob, TokenLogprobs, Turn};
+pub use ladder::{Ladder, LadderRung, LadderStarted, LadderState, ProfileEntry, RungState};
 pub use model::{Certificate, ModelDetail, ModelEntry, ModelSource, Registered};

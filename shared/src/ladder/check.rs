@@ -25,6 +25,9 @@ pub enum ProfileError {
 const MOST_STEPS: usize = 100;
 
 impl Profile {
+    /// The text of [`Profile::standard`].
+    pub const STANDARD: &str = include_str!("default.toml");
+
     /// The profile of the product: inspect, CPU, GPU, what mends it, validate, document.
     ///
     /// # Panics
@@ -33,7 +36,7 @@ impl Profile {
     #[must_use]
     pub fn standard() -> Self {
         #[expect(clippy::expect_used, reason = "a file of ours, read by a test")]
-        Self::parse(include_str!("default.toml")).expect("the default profile is a good one")
+        Self::parse(Self::STANDARD).expect("the default profile is a good one")
     }
 
     /// Reads a profile and checks all of it.

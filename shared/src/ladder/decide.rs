@@ -134,8 +134,9 @@ pub fn next(profile: &Profile, facts: &Facts<'_>, done: &[Outcome]) -> Next {
         Ok(()) => Next::Run(Box::new(rung)),
         Err(Why(class, reason)) => {
             let mut outcome = rung.outcome(Status::Skipped, class, reason);
-            if step.action.loads() {
-                // A later step may go on from what this one would have been.
+            if step.action.loads() && decision.is_worth_it().is_ok() {
+                // A later step may go on from what this one would have been. One that nothing called for is passed
+                // over: what it was to mend is what later ones mend.
                 outcome.load_config = Some(rung.load_config);
                 outcome.device = outcome.device.or_else(|| decision.choice().map(String::from));
             }

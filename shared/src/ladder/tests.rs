@@ -144,6 +144,21 @@ fn what_cannot_fit_is_not_tried() {
 }
 
 #[test]
+fn what_mends_goes_on_from_what_failed() {
+    let done = climb(&Profile::standard(), &[gpu(24 * GIB), cpu()], &[], |rung| match rung.step.as_str() {
+        "3" => (Status::Failed, OutcomeClass::OomDeviceWeights),
+        _ => passes(rung),
+    });
+    assert_eq!(line(&done), "1p 2p 3f 4s 5as 5bp 6p 7p");
+    let of_fifth = of(&done, "5b").load_config.clone().expect("a load config");
+    // Step 4 stands between them and was not called for: it changes nothing.
+    for (key, value) in of(&done, "3").load_config.as_ref().expect("a load config") {
+        assert_eq!(of_fifth.get(key), Some(value), "{key}");
+    }
+    assert_eq!(of(&done, "5b").device.as_deref(), Some("cuda:0"));
+}
+
+#[test]
 fn a_file_that_cannot_be_read_ends_it() {
     let done = climb(&Profile::standard(), &[gpu(24 * GIB), cpu()], &[], |rung| {
         assert_eq!(rung.action, Action::Inspect, "nothing is run on a broken file");

@@ -7,6 +7,7 @@ mod crashes;
 mod endings;
 mod faults;
 mod hazards;
+mod ladders;
 mod ledger;
 mod loads;
 mod orders;

@@ -120,9 +120,16 @@ impl Server {
         Answer { status, head: head.to_owned(), body: body.to_owned() }
     }
 
-    /// Opens the event stream.
+    /// Opens the event stream; what happens from here on comes on it.
     pub(crate) fn events(&self, headers: &[&str]) -> Events {
-        Events(BufReader::new(self.send("GET", "/api/events", headers, "")))
+        let mut stream = BufReader::new(self.send("GET", "/api/events", headers, ""));
+        let mut line = String::new();
+        // The head is sent once the reader has joined.
+        while line.trim_end() != "" || line.is_empty() {
+            line.clear();
+            assert!(stream.read_line(&mut line).expect("an answer") > 0, "the stream is refused");
+        }
+        Events(stream)
     }
 
     /// Waits until an attempt has ended.

@@ -1,20 +1,17 @@
-//! Runs the steps of a ladder on this machine, one worker at a time.
+//! Runs the steps of a ladder without a server, one worker at a time.
 
 use std::sync::Arc;
 
 use phi3::api::ErrorObject;
-use phi3::api::worker::{Load, Loaded, Message, PromptSource, Request, Validate};
+use phi3::api::worker::{Load, Loaded, Message, Request};
 use phi3::engine::{LoadProgress, Memory};
-use phi3::ladder::{Action, Prompt, Run, Rung, RungReport, judge};
-use phi3::load_config::OutcomeClass;
-use phi3::placement::DeviceId;
-use phi3::validate::{ProbeSet, Report};
-use preflight_files::{Model, Source};
+use phi3::ladder::{Action, Rung, RungReport};
+use phi3::validate::Report;
 use tokio_util::sync::CancellationToken;
 
+use super::{Failure, inspect, judged, requests};
 use crate::launcher::Local;
 use crate::log_ring::LogRing;
-use crate::reports;
 use crate::worker_client::{Limits, Worker, WorkerError};
 
 /// A model that is climbed with, and the worker of its last load.
@@ -50,7 +47,7 @@ impl Climber {
     ) -> Result<RungReport, WorkerError> {
         let mut reports = Vec::new();
         let done = match rung.action {
-            Action::Inspect => inspect(&self.path),
+            Action::Inspect => inspect(&self.path).map(|()| None),
             Action::Unload => {
                 self.unload().await;
                 Ok(None)
@@ -64,18 +61,8 @@ impl Climber {
         if self.cancel.is_cancelled() {
             return Err(WorkerError::Cancelled);
         }
-        let measured = done.as_ref().ok().copied().flatten();
-        let on_host = rung.device.as_ref().is_none_or(|device| *device == DeviceId::Cpu);
-        let run = match &done {
-            Ok(_) => Run::Done { measured, reports: &reports },
-            Err(error) => Run::Failed {
-                class: OutcomeClass::of_error(&error.code, error.path.as_deref(), on_host),
-                message: &error.message,
-            },
-        };
-        let (status, class, reason) = judge(&rung.expectations, &run);
-        let mut outcome = rung.outcome(status, Some(class), reason);
-        outcome.measured = measured;
+        let done = done.map_err(|error| Failure::of(&error, rung));
+        let outcome = judged(rung, done, &reports);
         Ok(RungReport { title: rung.title.clone(), action: rung.action, outcome, reports })
     }
 
@@ -160,42 +147,5 @@ impl Climber {
                 Err(error)
             }
         }
-    }
-}
-
-/// What is asked of the loaded model.
-fn requests(rung: &Rung) -> Vec<Validate> {
-    if rung.action == Action::Load {
-        return Vec::new();
-    }
-    let one = |prompt: PromptSource, max_new_tokens: Option<usize>, probe| Validate {
-        prompt,
-        max_new_tokens: max_new_tokens.unwrap_or(rung.max_new_tokens),
-        probe,
-        reference: rung.action == Action::Validate,
-    };
-    let source = |Prompt { text, chat, .. }: &Prompt| match (text, chat) {
-        (Some(text), _) => PromptSource::Text(text.clone()),
-        (None, Some(chat)) => PromptSource::Chat(chat.clone()),
-        (None, None) => PromptSource::Default,
-    };
-    if rung.prompts.is_empty() {
-        return vec![one(PromptSource::Default, None, rung.probe)];
-    }
-    // Probes do not depend on the prompt: once is enough.
-    let probes = std::iter::once(rung.probe).chain(std::iter::repeat(ProbeSet::None));
-    rung.prompts
-        .iter()
-        .zip(probes)
-        .map(|(prompt, probe)| one(source(prompt), prompt.max_new_tokens, probe))
-        .collect()
-}
-
-fn inspect(path: &str) -> Result<Option<Memory>, ErrorObject> {
-    let model = Model::open(&Source::resolve(path)?)?;
-    let inspected = reports::inspect(&model)?;
-    match inspected.error {
-        Some(error) => Err(error),
-        None => Ok(None),
     }
 }

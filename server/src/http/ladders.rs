@@ -1,0 +1,148 @@
+//! `/api/ladders`: profiles run rung after rung; their end, and their going on after it.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use phi3::api::{ErrorBody, Ladder, LadderStarted};
+use phi3::ladder::Profile;
+use serde::Deserialize;
+
+use super::attempts::{MOST, PAGE};
+use super::error::HttpError;
+use super::extract::{ApiQuery, JsonBody};
+use crate::attempts::NOTE_BYTES;
+use crate::ladders::Profiles;
+use crate::state::AppState;
+
+/// Which ladders; all may be left out.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ListQuery {
+    model: Option<String>,
+    limit: Option<u32>,
+    /// Ladders older than this one.
+    cursor: Option<u64>,
+}
+
+/// What is climbed, and with which profile: a saved one by its name, or its text in TOML. The product's own ladder where
+/// neither is given.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartBody {
+    model: String,
+    profile: Option<String>,
+    toml: Option<String>,
+    #[serde(default)]
+    note: String,
+}
+
+/// `GET /api/ladders`: newest first.
+#[utoipa::path(
+    get,
+    path = "/api/ladders",
+    tag = "ladders",
+    params(ListQuery),
+    responses((status = 200, description = "Newest first", body = [Ladder]), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    ApiQuery(query): ApiQuery<ListQuery>,
+) -> Result<Json<Vec<Ladder>>, HttpError> {
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=MOST).contains(&limit) {
+        return Err(HttpError::field("limit", format!("is {limit}, expected 1 to {MOST}")));
+    }
+    Ok(Json(state.ladders.list(query.model.as_deref(), query.cursor, limit).await?))
+}
+
+/// `POST /api/ladders`: puts a ladder into the queue. One that goes on for the same model with the same profile is that
+/// ladder. A model that is loaded is unloaded when its turn comes.
+#[utoipa::path(
+    post,
+    path = "/api/ladders",
+    tag = "ladders",
+    request_body = StartBody,
+    responses((status = 202, description = "The ladder waits; its course comes as events", body = LadderStarted), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
+pub(super) async fn start(
+    State(state): State<AppState>,
+    JsonBody(body): JsonBody<StartBody>,
+) -> Result<(StatusCode, Json<LadderStarted>), HttpError> {
+    let StartBody { model, profile, toml, note } = body;
+    if note.len() > NOTE_BYTES {
+        return Err(HttpError::field("note", format!("longer than {NOTE_BYTES} bytes")));
+    }
+    let profile = match (profile, toml) {
+        (None, None) => Profile::standard(),
+        (Some(name), None) => Profiles::parse(&state.profiles.get(&name).await?.toml)?,
+        (None, Some(toml)) => Profiles::parse(&toml)?,
+        (Some(_), Some(_)) => return Err(HttpError::field("toml", "give `profile` or `toml`, not both")),
+    };
+    state.registry.locate(&model).await?;
+    let ladder_id = state.ladders.start(model, profile, note).await?;
+    Ok((StatusCode::ACCEPTED, Json(LadderStarted { ladder_id })))
+}
+
+/// `GET /api/ladders/{id}`: one ladder with all its rungs.
+#[utoipa::path(
+    get,
+    path = "/api/ladders/{id}",
+    tag = "ladders",
+    params(("id" = u64, Path, description = "Id of the ladder")),
+    responses((status = 200, description = "As it is now", body = Ladder), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
+pub(super) async fn one(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Ladder>, HttpError> {
+    Ok(Json(state.ladders.get(parse(&id)?).await?))
+}
+
+/// `POST /api/ladders/{id}/cancel`: asks for its end, and that of the attempt that runs for it.
+#[utoipa::path(
+    post,
+    path = "/api/ladders/{id}/cancel",
+    tag = "ladders",
+    params(("id" = u64, Path, description = "Id of the ladder")),
+    responses((status = 200, description = "As it is now; its end comes as an event", body = Ladder), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
+pub(super) async fn cancel(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Ladder>, HttpError> {
+    Ok(Json(state.ladders.cancel(parse(&id)?).await?))
+}
+
+/// `DELETE /api/ladders/{id}`: the same; what was tried is kept.
+#[utoipa::path(
+    delete,
+    path = "/api/ladders/{id}",
+    tag = "ladders",
+    params(("id" = u64, Path, description = "Id of the ladder")),
+    responses((status = 200, description = "As it is now; its end comes as an event", body = Ladder), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
+pub(super) async fn cancel_by_delete(
+    state: State<AppState>,
+    id: Path<String>,
+) -> Result<Json<Ladder>, HttpError> {
+    cancel(state, id).await
+}
+
+/// `POST /api/ladders/{id}/resume`: a ladder that was cancelled or interrupted goes on with the rung that it stopped at.
+#[utoipa::path(
+    post,
+    path = "/api/ladders/{id}/resume",
+    tag = "ladders",
+    params(("id" = u64, Path, description = "Id of the ladder")),
+    responses((status = 202, description = "It waits for its turn", body = Ladder), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
+pub(super) async fn resume(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Ladder>), HttpError> {
+    Ok((StatusCode::ACCEPTED, Json(state.ladders.resume(parse(&id)?).await?)))
+}
+
+fn parse(id: &str) -> Result<u64, HttpError> {
+    id.parse().ok().ok_or_else(|| HttpError::new("no_such_ladder", "ladders are named by a number"))
+}
