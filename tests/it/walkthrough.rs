@@ -19,19 +19,15 @@ fn commands(page: &str) -> String {
     script
 }
 
-/// The model of the page; where it was not made, the embedded one under its name.
-fn put_model(folder: &Path) {
+/// The model of the page; where it was not made, the embedded one under its name, and the reason.
+fn put_model(folder: &Path) -> Option<String> {
     let made = tests_dir().join("../models").join(MODEL);
     std::fs::create_dir(folder.join("models")).expect("made");
     let copy = folder.join("models").join(MODEL);
     std::fs::create_dir(&copy).expect("made");
-    let is_made = made.join("config.json").exists();
-    if !is_made {
-        let reason = format!("{} is not there: run ./dev model", made.display());
-        assert!(std::env::var_os("PREFLIGHT_REQUIRE_MODEL").is_none(), "{reason}");
-        println!("the walk-through is walked with the embedded model: {reason}");
-    }
-    let from = if is_made { made } else { tests_dir().join("../public/tiny") };
+    let reason = (!made.join("config.json").exists())
+        .then(|| format!("{} is not there: run ./dev model", made.display()));
+    let from = if reason.is_some() { tests_dir().join("../public/tiny") } else { made };
     for entry in from.read_dir().expect("a folder").map(|entry| entry.expect("readable")) {
         let to = copy.join(entry.file_name());
         // Hundreds of megabytes are not copied where they need not be.
@@ -39,6 +35,7 @@ fn put_model(folder: &Path) {
             std::fs::copy(entry.path(), &to).expect("copied");
         }
     }
+    reason
 }
 
 #[test]
@@ -55,7 +52,10 @@ fn the_walk_through_can_be_walked() {
     let script = commands(&page).replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
     assert!(script.lines().count() > 25, "the page has commands");
     let folder = tempfile::tempdir().expect("a temporary directory");
-    put_model(folder.path());
+    if let Some(reason) = put_model(folder.path()) {
+        assert!(std::env::var_os("PREFLIGHT_REQUIRE_MODEL").is_none(), "{reason}");
+        println!("the walk-through is walked with the embedded model: {reason}");
+    }
     // Job control numbers what runs beside the script; whatever happens, it ends with it.
     let script =
         format!("set -euo pipefail\nset -m\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
