@@ -7,16 +7,8 @@ use phi3::validate::Report;
 
 /// The class of an error.
 pub(crate) fn of_error(error: &ErrorObject, record: &AttemptRecord) -> Option<OutcomeClass> {
-    match error.code.as_str() {
-        "oom" | "does_not_fit" | "over_budget" => {
-            let path = error.path.as_deref().unwrap_or_default();
-            let term = ["kv_cache", "activations"].into_iter().find(|term| path.contains(term));
-            let on_host = device(record).is_none_or(|device| device == DeviceId::Cpu);
-            Some(OutcomeClass::of_oom(on_host, term.unwrap_or("weights")))
-        }
-        "no_device_for_module" | "placement" => Some(OutcomeClass::PlacementFailed),
-        code => OutcomeClass::of_code(code),
-    }
+    let on_host = device(record).is_none_or(|device| device == DeviceId::Cpu);
+    OutcomeClass::of_error(&error.code, error.path.as_deref(), on_host)
 }
 
 /// The class of a report that failed.

@@ -118,7 +118,7 @@ export function pageTests({ onPage, browser, host, withoutServer, server, server
       await plan(page, { torch_dtype: "float16" });
       await page.getByRole("button", { name: "Make it the parent" }).click();
       await poll(() => page.getByTestId("plan-diff").getAttribute("data-count"), (n) => n === "0", "no change against itself");
-      await plan(page, { torch_dtype: "float16", use_cache: false });
+      await plan(page, { torch_dtype: "float16", use_fast: false });
       await poll(() => page.getByTestId("plan-diff").getAttribute("data-count"), (n) => n === "1", "one change");
       await settled(page);
       await page.reload();

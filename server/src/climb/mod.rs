@@ -62,7 +62,9 @@ impl Failure {
     pub fn of(error: &ErrorObject, rung: &Rung) -> Self {
         let on_host = rung.device.as_ref().is_none_or(|device| *device == DeviceId::Cpu);
         Self {
-            class: OutcomeClass::of_error(&error.code, error.path.as_deref(), on_host),
+            // What no code tells is the machine's fault until it is known better.
+            class: OutcomeClass::of_error(&error.code, error.path.as_deref(), on_host)
+                .unwrap_or(OutcomeClass::WorkerLost),
             message: error.message.clone(),
         }
     }

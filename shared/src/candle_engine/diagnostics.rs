@@ -6,7 +6,7 @@ use super::arena::Arena;
 use super::ops::{Segment, Values};
 use super::sequence::layer_cache;
 use super::workspace::{tensor_bytes, zeroed_tensor};
-use super::{CandleEngine, backend, check_tokens, ops, parallel};
+use super::{CandleEngine, backend, ops, parallel};
 use crate::dtype::DType;
 use crate::engine::{Diagnostics, EngineError, Logprobs, Memory, SequenceId};
 use crate::placement::DeviceId;
@@ -79,13 +79,7 @@ impl CandleEngine {
         layer_output: &mut dyn FnMut(usize, &[f32]),
         logits: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
-        if tokens.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
-        check_tokens(tokens, self.plan.config.vocab_size)?;
-        if tokens.len() > self.plan.context {
-            return Err(EngineError::SequenceFull { tokens: tokens.len(), capacity: self.plan.context });
-        }
+        self.plan.check_whole(tokens)?;
         self.sampled_from.clear();
         let (count, hidden, vocab) =
             (tokens.len(), self.plan.config.hidden_size, self.plan.config.vocab_size);

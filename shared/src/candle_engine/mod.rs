@@ -27,7 +27,7 @@ use self::sequence::Sequence;
 use crate::dtype::DType;
 use crate::engine::{
     Attention, DeviceInfo, Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt,
-    Sampled, Sampling, SequenceId, Split,
+    Sampled, Sampling, SequenceId, Split, check_room,
 };
 use crate::estimate::weights_bytes;
 use crate::placement::DeviceId;
@@ -127,18 +127,7 @@ impl Engine for CandleEngine {
         capacity: usize,
         sampling: &Sampling,
     ) -> Result<(), EngineError> {
-        if self.sequences.contains_key(&id) {
-            return Err(EngineError::SequenceInUse(id));
-        }
-        if capacity > self.plan.context {
-            return Err(EngineError::SequenceFull { tokens: capacity, capacity: self.plan.context });
-        }
-        if self.sequences.len() >= self.plan.batch {
-            return Err(EngineError::Unavailable {
-                what: "another sequence".to_owned(),
-                reason: format!("the model was loaded for a batch of {}; release one first", self.plan.batch),
-            });
-        }
+        self.plan.check_open(&self.sequences, id, capacity)?;
         let places = &self.model.places.layers;
         let sequence = Sequence::new(&self.plan, capacity, sampling, &mut self.arenas, places)?;
         self.sequences.insert(id, sequence);
@@ -146,12 +135,7 @@ impl Engine for CandleEngine {
     }
 
     async fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Vec<Sampled>, EngineError> {
-        for prompt in prompts {
-            if prompt.tokens.is_empty() {
-                return Err(EngineError::EmptyPrompt);
-            }
-            check_tokens(prompt.tokens, self.plan.config.vocab_size)?;
-        }
+        prompts.iter().try_for_each(|prompt| self.plan.check_tokens(prompt.tokens))?;
         let appended: Vec<_> =
             prompts.iter().map(|prompt| (prompt.sequence, prompt.tokens.to_vec())).collect();
         self.extend(&appended, true)
@@ -185,16 +169,9 @@ impl CandleEngine {
         appended: &[(SequenceId, Vec<u32>)],
         is_prompt: bool,
     ) -> Result<Vec<Sampled>, EngineError> {
-        for (index, (id, tokens)) in appended.iter().enumerate() {
-            let sequence = self.sequences.get(id).ok_or(EngineError::UnknownSequence(*id))?;
-            let (tokens, capacity) = (sequence.ids.len() + tokens.len(), sequence.capacity);
-            if tokens > capacity {
-                return Err(EngineError::SequenceFull { tokens, capacity });
-            }
-            if appended[..index].iter().any(|(other, _)| other == id) {
-                return Err(EngineError::SequenceInUse(*id));
-            }
-        }
+        check_room(appended.iter().map(|(id, tokens)| (*id, tokens.len())), |id| {
+            self.sequences.get(&id).map(|sequence| (sequence.ids.len(), sequence.capacity))
+        })?;
         let mut lengths = Vec::with_capacity(appended.len());
         for (id, tokens) in appended {
             if let Some(sequence) = self.sequences.get_mut(id) {
@@ -360,13 +337,6 @@ fn is_host(device: &DeviceId) -> bool {
     match device {
         DeviceId::Cpu => true,
         DeviceId::Gpu { backend, .. } => backend == "cpu",
-    }
-}
-
-fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<(), EngineError> {
-    match tokens.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
-        Some((position, id)) => Err(EngineError::TokenOutOfRange { id: *id, position, vocab_size }),
-        None => Ok(()),
     }
 }
 

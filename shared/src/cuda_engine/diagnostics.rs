@@ -1,10 +1,10 @@
 //! Looks inside the model: whole sequences layer by layer, without a cache of their own beyond one layer.
 
+use super::CudaEngine;
 use super::driver::{Buffer, Ptr};
 use super::kernels::{Row, Rows};
 use super::model::Segment;
 use super::sequence::layer_bytes;
-use super::{CudaEngine, check_tokens};
 use crate::engine::{Diagnostics, EngineError, Memory};
 
 impl Diagnostics for CudaEngine {
@@ -59,13 +59,7 @@ impl CudaEngine {
         counts: Option<&Buffer>,
         logits: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
-        if tokens.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
-        check_tokens(tokens, self.plan.config.vocab_size)?;
-        if tokens.len() > self.plan.context {
-            return Err(EngineError::SequenceFull { tokens: tokens.len(), capacity: self.plan.context });
-        }
+        self.plan.check_whole(tokens)?;
         let (count, hidden, vocab) =
             (tokens.len(), self.plan.config.hidden_size, self.plan.config.vocab_size);
         self.write_rotary(count)?;

@@ -29,7 +29,7 @@ use crate::config::ModelConfig;
 use crate::dtype::DType;
 use crate::engine::{
     Attention, DeviceInfo, Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt,
-    Sampled, Sampling, SequenceId,
+    Sampled, Sampling, SequenceId, check_room,
 };
 use crate::placement::DeviceId;
 use crate::rope::Rope;
@@ -186,18 +186,7 @@ impl Engine for CudaEngine {
         capacity: usize,
         sampling: &Sampling,
     ) -> Result<(), EngineError> {
-        if self.sequences.contains_key(&id) {
-            return Err(EngineError::SequenceInUse(id));
-        }
-        if capacity > self.plan.context {
-            return Err(EngineError::SequenceFull { tokens: capacity, capacity: self.plan.context });
-        }
-        if self.sequences.len() >= self.plan.batch {
-            return Err(EngineError::Unavailable {
-                what: "another sequence".to_owned(),
-                reason: format!("the model was loaded for a batch of {}; release one first", self.plan.batch),
-            });
-        }
+        self.plan.check_open(&self.sequences, id, capacity)?;
         let sequence = Sequence::new(&self.gpu, &self.plan, self.kv, capacity, sampling)?;
         self.write_rotary(capacity)?;
         self.sequences.insert(id, sequence);
@@ -205,12 +194,7 @@ impl Engine for CudaEngine {
     }
 
     async fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Vec<Sampled>, EngineError> {
-        for prompt in prompts {
-            if prompt.tokens.is_empty() {
-                return Err(EngineError::EmptyPrompt);
-            }
-            check_tokens(prompt.tokens, self.plan.config.vocab_size)?;
-        }
+        prompts.iter().try_for_each(|prompt| self.plan.check_tokens(prompt.tokens))?;
         let appended: Vec<_> =
             prompts.iter().map(|prompt| (prompt.sequence, prompt.tokens.to_vec())).collect();
         self.collect(0)?;
@@ -362,16 +346,9 @@ impl CudaEngine {
 
     /// Appends ids to sequences and samples the next of each; on an error all of them stay as they were.
     fn extend(&mut self, appended: &[(SequenceId, Vec<u32>)]) -> Result<(), EngineError> {
-        for (index, (id, tokens)) in appended.iter().enumerate() {
-            let sequence = self.sequences.get(id).ok_or(EngineError::UnknownSequence(*id))?;
-            let (tokens, capacity) = (sequence.len + tokens.len(), sequence.capacity);
-            if tokens > capacity {
-                return Err(EngineError::SequenceFull { tokens, capacity });
-            }
-            if appended[..index].iter().any(|(other, _)| other == id) {
-                return Err(EngineError::SequenceInUse(*id));
-            }
-        }
+        check_room(appended.iter().map(|(id, tokens)| (*id, tokens.len())), |id| {
+            self.sequences.get(&id).map(|sequence| (sequence.len, sequence.capacity))
+        })?;
         let mut before = Vec::with_capacity(appended.len());
         for (id, tokens) in appended {
             if let Some(sequence) = self.sequences.get_mut(id) {
@@ -558,11 +535,4 @@ fn check_plan(plan: &LoadPlan) -> Result<(Format, Format), EngineError> {
         return Err(unavailable(format!("a weight with rows of {longest}"), reason));
     }
     Ok((format, kv))
-}
-
-fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<(), EngineError> {
-    match tokens.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
-        Some((position, id)) => Err(EngineError::TokenOutOfRange { id: *id, position, vocab_size }),
-        None => Ok(()),
-    }
 }

@@ -7,12 +7,14 @@
 
 mod error;
 mod plan;
+mod requests;
 mod logprobs;
 mod sampling;
 
 pub use error::EngineError;
 pub use logprobs::Logprobs;
 pub use plan::{Attention, DeviceInfo, LoadPlan, LoadProgress, LoadStage, Memory, Split};
+pub use requests::check_room;
 pub use sampling::{Sampler, Sampling, SamplingError};
 
 use std::ops::ControlFlow;

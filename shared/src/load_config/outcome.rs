@@ -119,10 +119,7 @@ impl OutcomeClass {
     }
 
     /// The class of an error by its code, where the code alone tells it.
-    ///
-    /// `oom` does not: what was allocated, and where, decides ([`OutcomeClass::of_oom`]).
-    #[must_use]
-    pub fn of_code(code: &str) -> Option<Self> {
+    fn of_code(code: &str) -> Option<Self> {
         Some(match code {
             "cancelled" => Self::Cancelled,
             "load_config_invalid"
@@ -136,8 +133,8 @@ impl OutcomeClass {
             "device_absent" => Self::DeviceAbsent,
             "weights_unsupported" => Self::DtypeUnsupported,
             "context_too_long" | "sequence_full" => Self::ContextTooLong,
-            "over_budget" | "does_not_fit" => Self::PlacementFailed,
-            "backend" => Self::KernelError,
+            "no_device_for_module" | "placement" => Self::PlacementFailed,
+            "backend" | "unavailable" => Self::KernelError,
             "nan_logits" => Self::NanInf,
             "tokenizer_invalid" | "tokenizer_failed" | "template_error" => Self::WrongTokens,
             "worker_stalled" => Self::Stall,
@@ -146,14 +143,17 @@ impl OutcomeClass {
         })
     }
 
-    /// The class of an error by its code and what it is about; `on_host` says whether the CPU computed.
-    /// What no code tells is the machine's fault until it is known better.
+    /// The class of an error by its code and what it is about (`path`: `kv_cache`); `on_host` says whether the CPU
+    /// computed. What was predicted not to fit is of the class that it would have ended in.
     #[must_use]
-    pub fn of_error(code: &str, path: Option<&str>, on_host: bool) -> Self {
+    pub fn of_error(code: &str, path: Option<&str>, on_host: bool) -> Option<Self> {
         match code {
-            "oom" => Self::of_oom(on_host, path.unwrap_or_default()),
-            "unavailable" => Self::KernelError,
-            code => Self::of_code(code).unwrap_or(Self::WorkerLost),
+            "oom" | "does_not_fit" | "over_budget" => {
+                let path = path.unwrap_or_default();
+                let term = ["kv_cache", "activation"].into_iter().find(|term| path.contains(term));
+                Some(Self::of_oom(on_host, term.unwrap_or("weights")))
+            }
+            code => Self::of_code(code),
         }
     }
 
@@ -163,7 +163,7 @@ impl OutcomeClass {
         match (on_host, term) {
             (true, _) => Self::OomLoadHost,
             (_, "kv_cache") => Self::OomDeviceKv,
-            (_, "activations" | "activation") => Self::OomDeviceActivation,
+            (_, "activation") => Self::OomDeviceActivation,
             _ => Self::OomDeviceWeights,
         }
     }

@@ -1,8 +1,8 @@
 //! Looks inside the model: whole sequences layer by layer, with the cache of one layer.
 
+use super::WgpuEngine;
 use super::attention::Span;
 use super::matrix::padded;
-use super::{WgpuEngine, check_tokens};
 use crate::engine::{Diagnostics, EngineError, Memory};
 
 /// What one look is for.
@@ -45,14 +45,8 @@ impl WgpuEngine {
     /// One pass over a whole sequence, each layer over all of it before the next.
     async fn look(&mut self, tokens: &[u32], mut look: Look<'_>) -> Result<(), EngineError> {
         let config = &self.plan.config;
-        if tokens.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
-        check_tokens(tokens, config.vocab_size)?;
+        self.plan.check_whole(tokens)?;
         let count = tokens.len();
-        if count > self.plan.context {
-            return Err(EngineError::SequenceFull { tokens: count, capacity: self.plan.context });
-        }
         let (layers, vocab) = (config.num_hidden_layers, config.vocab_size);
         let row_bytes = 4 * padded(config.hidden_size) as u64;
         let cache = self.model.attention.cache(&self.gpu, 1, count).await?;

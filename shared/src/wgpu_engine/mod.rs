@@ -31,7 +31,7 @@ use self::workspace::Workspace;
 use crate::dtype::DType;
 use crate::engine::{
     DeviceInfo, Diagnostics as _, Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt,
-    Sampled, Sampling, SequenceId,
+    Sampled, Sampling, SequenceId, check_room,
 };
 use crate::estimate::weights_bytes;
 use crate::rope::Rope;
@@ -124,18 +124,7 @@ impl Engine for WgpuEngine {
         capacity: usize,
         sampling: &Sampling,
     ) -> Result<(), EngineError> {
-        if self.sequences.contains_key(&id) {
-            return Err(EngineError::SequenceInUse(id));
-        }
-        if capacity > self.plan.context {
-            return Err(EngineError::SequenceFull { tokens: capacity, capacity: self.plan.context });
-        }
-        if self.sequences.len() >= self.plan.batch {
-            return Err(EngineError::Unavailable {
-                what: "another sequence".to_owned(),
-                reason: format!("the model was loaded for a batch of {}; release one first", self.plan.batch),
-            });
-        }
+        self.plan.check_open(&self.sequences, id, capacity)?;
         let cache = self.model.attention.cache_bytes(self.plan.config.num_hidden_layers, capacity);
         check_budget(&self.plan, "kv_cache", self.memory().total_bytes - self.diagnostics_bytes + cache)?;
         let sequence = Sequence::new(&self.gpu, &self.plan, &self.model, capacity, sampling).await?;
@@ -144,14 +133,9 @@ impl Engine for WgpuEngine {
     }
 
     async fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Vec<Sampled>, EngineError> {
-        for prompt in prompts {
-            if prompt.tokens.is_empty() {
-                return Err(EngineError::EmptyPrompt);
-            }
-            check_tokens(prompt.tokens, self.plan.config.vocab_size)?;
-        }
+        prompts.iter().try_for_each(|prompt| self.plan.check_tokens(prompt.tokens))?;
         let asked: Vec<_> = prompts.iter().map(|prompt| (prompt.sequence, prompt.tokens.len())).collect();
-        self.check_room(&asked)?;
+        check_room(asked, |id| self.room(id))?;
         let mut readable = self.collect(0).await?;
         let before: Vec<_> = prompts
             .iter()
@@ -188,7 +172,7 @@ impl Engine for WgpuEngine {
             }
         }
         let asked: Vec<_> = sequences.iter().map(|id| (*id, 1)).collect();
-        self.check_room(&asked)?;
+        check_room(asked, |id| self.room(id))?;
         let mut readable = Vec::new();
         for id in sequences {
             self.step(*id, &mut readable).await?;
@@ -208,19 +192,9 @@ impl Engine for WgpuEngine {
 }
 
 impl WgpuEngine {
-    /// Each sequence is open, named once, and has room for so many tokens more.
-    fn check_room(&self, asked: &[(SequenceId, usize)]) -> Result<(), EngineError> {
-        for (index, (id, more)) in asked.iter().enumerate() {
-            let sequence = self.sequences.get(id).ok_or(EngineError::UnknownSequence(*id))?;
-            let (tokens, capacity) = (sequence.len + more, sequence.capacity);
-            if tokens > capacity {
-                return Err(EngineError::SequenceFull { tokens, capacity });
-            }
-            if asked[..index].iter().any(|(other, _)| other == id) {
-                return Err(EngineError::SequenceInUse(*id));
-            }
-        }
-        Ok(())
+    /// What a sequence holds and may hold, in tokens.
+    fn room(&self, id: SequenceId) -> Option<(usize, usize)> {
+        self.sequences.get(&id).map(|sequence| (sequence.len, sequence.capacity))
     }
 }
 
@@ -252,13 +226,6 @@ fn check_budget(plan: &LoadPlan, phase: &'static str, bytes: u64) -> Result<(), 
             Err(EngineError::OutOfMemory { phase, requested_bytes: bytes, free_bytes: *budget })
         }
         _ => Ok(()),
-    }
-}
-
-fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<(), EngineError> {
-    match tokens.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
-        Some((position, id)) => Err(EngineError::TokenOutOfRange { id: *id, position, vocab_size }),
-        None => Ok(()),
     }
 }
 
