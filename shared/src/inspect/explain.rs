@@ -158,7 +158,7 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
         }
         "eos_token_id" => "generation_config.json's list goes before it".to_owned(),
         "pad_token_id" => "No padding in our batches".to_owned(),
-        "use_cache" => "Always on here".to_owned(),
+        "use_cache" => "On unless the load config says otherwise; what stands here is not read".to_owned(),
         "attention_bias" => match (decoder.biases.qkv, decoder.biases.output, value) {
             (false, false, Value::Bool(true)) => {
                 "This family has none: Hugging Face ignores this key, and so do we".to_owned()
