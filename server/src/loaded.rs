@@ -31,6 +31,8 @@ pub struct LoadedModel {
     pub loaded: Arc<Loaded>,
     /// Attempts that load the same have this fingerprint.
     pub(crate) loads: String,
+    /// The longest sequence, where one was asked for.
+    pub(crate) context: Option<usize>,
     /// Seconds since 1970 when it was loaded.
     pub loaded_s: u64,
     calls: mpsc::Sender<Call>,
@@ -83,6 +85,7 @@ impl LoadedModel {
         attempt_id: u64,
         loaded: Loaded,
         loads: String,
+        context: Option<usize>,
         gone: watch::Receiver<bool>,
     ) -> (Self, Calls) {
         let (calls, waiting) = mpsc::channel(WAITING);
@@ -93,6 +96,7 @@ impl LoadedModel {
             attempt_id,
             loaded: Arc::new(loaded),
             loads,
+            context,
             loaded_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             calls,
             stream_calls,

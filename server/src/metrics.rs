@@ -1,7 +1,9 @@
 //! What `/metrics` tells. Names are vLLM's nouns with a prefix of our own, so that dashboards can be carried over.
 //! Labels hold names of ours alone, never a user's text.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -10,22 +12,14 @@ use phi3::api::AttemptRecord;
 use crate::devices;
 use crate::state::AppState;
 
-/// Requests to `/v1` that are being answered.
-pub const REQUESTS_RUNNING: &str = "preflight_num_requests_running";
-/// Requests to `/v1` that wait.
-pub const REQUESTS_WAITING: &str = "preflight_num_requests_waiting";
-/// From a request to its first token.
-pub const TIME_TO_FIRST_TOKEN: &str = "preflight_time_to_first_token_seconds";
-/// Between two tokens of one request.
-pub const INTER_TOKEN_LATENCY: &str = "preflight_inter_token_latency_seconds";
-/// From a request to its last token.
-pub const REQUEST_LATENCY: &str = "preflight_e2e_request_latency_seconds";
-/// Tokens of prompts.
-pub const PROMPT_TOKENS: &str = "preflight_prompt_tokens_total";
-/// Tokens generated.
-pub const GENERATION_TOKENS: &str = "preflight_generation_tokens_total";
-/// Requests answered to their end, by `finished_reason`.
-pub const REQUEST_SUCCESS: &str = "preflight_request_success_total";
+const REQUESTS_RUNNING: &str = "preflight_num_requests_running";
+const REQUESTS_WAITING: &str = "preflight_num_requests_waiting";
+const TIME_TO_FIRST_TOKEN: &str = "preflight_time_to_first_token_seconds";
+const INTER_TOKEN_LATENCY: &str = "preflight_inter_token_latency_seconds";
+const REQUEST_LATENCY: &str = "preflight_e2e_request_latency_seconds";
+const PROMPT_TOKENS: &str = "preflight_prompt_tokens_total";
+const GENERATION_TOKENS: &str = "preflight_generation_tokens_total";
+const REQUEST_SUCCESS: &str = "preflight_request_success_total";
 const LOAD_SECONDS: &str = "preflight_model_load_seconds";
 const ATTEMPTS: &str = "preflight_model_load_attempts_total";
 const WORKER_DEATHS: &str = "preflight_worker_deaths_total";
@@ -78,6 +72,61 @@ fn describe() {
     counter!(GENERATION_TOKENS).absolute(0);
     gauge!(REQUESTS_RUNNING).set(0.0);
     gauge!(REQUESTS_WAITING).set(0.0);
+}
+
+/// A request to `/v1` on its way: what it is counted as follows it, and ends with it however it ends.
+#[derive(Debug)]
+pub(crate) struct RequestWatch {
+    begun: Instant,
+    /// The gauge that it stands in.
+    standing: &'static str,
+    /// The tokens of each of its choices, and when it had the last.
+    tokens: BTreeMap<usize, (usize, Instant)>,
+}
+
+impl RequestWatch {
+    /// It waits to be begun.
+    pub(crate) fn new() -> Self {
+        gauge!(REQUESTS_WAITING).increment(1.0);
+        Self { begun: Instant::now(), standing: REQUESTS_WAITING, tokens: BTreeMap::new() }
+    }
+
+    /// Every choice runs; the prompts had so many tokens.
+    pub(crate) fn started(&mut self, prompt_tokens: usize) {
+        gauge!(self.standing).decrement(1.0);
+        self.standing = REQUESTS_RUNNING;
+        gauge!(self.standing).increment(1.0);
+        counter!(PROMPT_TOKENS).increment(prompt_tokens as u64);
+    }
+
+    /// A choice has a token.
+    pub(crate) fn token(&mut self, index: usize) {
+        let now = Instant::now();
+        if self.tokens.is_empty() {
+            histogram!(TIME_TO_FIRST_TOKEN).record((now - self.begun).as_secs_f64());
+        }
+        let (count, last) = self.tokens.entry(index).or_insert((0, now));
+        if *count > 0 {
+            histogram!(INTER_TOKEN_LATENCY).record((now - *last).as_secs_f64());
+        }
+        (*count, *last) = (*count + 1, now);
+        counter!(GENERATION_TOKENS).increment(1);
+    }
+
+    /// A choice has come to its end with so many tokens; `reason` is one of ours.
+    pub(crate) fn finished(&self, index: usize, tokens: usize, reason: &'static str) {
+        // The id that stops a choice is no token that is told.
+        let told = self.tokens.get(&index).map_or(0, |(count, _)| *count);
+        counter!(GENERATION_TOKENS).increment(tokens.saturating_sub(told) as u64);
+        counter!(REQUEST_SUCCESS, "finished_reason" => reason).increment(1);
+        histogram!(REQUEST_LATENCY).record(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for RequestWatch {
+    fn drop(&mut self) {
+        gauge!(self.standing).decrement(1.0);
+    }
 }
 
 /// Counts an attempt that has ended.

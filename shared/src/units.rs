@@ -122,6 +122,12 @@ pub fn exact_size(bytes: u64) -> String {
     exact.unwrap_or_else(|| bytes.to_string())
 }
 
+/// A count with its noun: `1 token`, `2 tokens`.
+#[must_use]
+pub fn format_counted(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", format_count(count), if count == 1 { "" } else { "s" })
+}
+
 /// Prints an integer with thousands separators: `3,821,079,552`.
 #[must_use]
 pub fn format_count(count: u64) -> String {

@@ -128,8 +128,8 @@ fn hub() -> Check {
         Ok(settings) => {
             let token = if settings.token.is_some() { "a token is set" } else { "no token" };
             let offline = if settings.offline { ", offline" } else { "" };
-            let detail =
-                format!("{}, cache {}, {token}{offline}", settings.endpoint, settings.cache.display());
+            let (endpoint, cache) = (&settings.endpoint, settings.cache.display());
+            let detail = format!("settings: {endpoint}, cache {cache}, {token}{offline}; it was not asked");
             check("Hub", Health::Good, detail)
         }
         Err(error) => check("Hub", Health::Bad, error.to_string()),

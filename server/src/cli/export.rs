@@ -1,7 +1,7 @@
 //! `preflight export`: a load config in the words of what people deploy with.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use phi3::config::ModelConfig;
@@ -71,13 +71,19 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
 /// Where a model is, and its config where it lies on this machine and this build knows it. The revision of a
 /// repository on the Hub becomes the load config's, unless that names one.
 fn open(source: &Source, load_config: &mut LoadConfig) -> Result<(Place, Option<ModelConfig>), CliError> {
-    let folder = |file: &std::path::Path| {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        Place::Directory(folder.map_or(".".to_owned(), |folder| folder.display().to_string()))
+    // The config of a folder stands for the folder.
+    let source = &match source {
+        Source::Config(path) if path.ends_with("config.json") => Source::Directory(folder_of(path)),
+        other => other.clone(),
     };
     let place = match source {
         Source::Directory(path) => Place::Directory(path.display().to_string()),
-        Source::Safetensors(path) | Source::Index(path) | Source::Config(path) => folder(path),
+        Source::Safetensors(path) | Source::Index(path) => {
+            Place::Directory(folder_of(path).display().to_string())
+        }
+        Source::Config(path) => {
+            Place::Unplaced(path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+        }
         Source::Gguf(path) => Place::Gguf(path.display().to_string()),
         Source::Preset(preset) => Place::Unplaced(preset.name.to_owned()),
         // Nothing is asked of the Hub for an export.
@@ -92,6 +98,17 @@ fn open(source: &Source, load_config: &mut LoadConfig) -> Result<(Place, Option<
             return Ok((Place::Hub(hub.repo().to_owned()), None));
         }
     };
-    let fields = Model::open(source)?.fields().ok();
+    let model = Model::open(source)?;
+    // A config alone is no model that can be loaded, whatever folder it lies in.
+    let place = match place {
+        Place::Directory(name) if model.checkpoint.is_none() => Place::Unplaced(name),
+        place => place,
+    };
+    let fields = model.fields().ok();
     Ok((place, fields.and_then(|fields| ModelConfig::from_fields(&fields).ok())))
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_path_buf()
 }

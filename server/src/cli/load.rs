@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use phi3::api::worker::{Load, Loaded};
 use phi3::engine::Memory;
-use phi3::units::{format_bytes, format_count};
+use phi3::units::{format_bytes, format_count, format_counted};
 use phi3::validate::PredictedMeasured;
 
 use super::page::{BOLD, Cell, DIM, GOOD, Page};
@@ -52,7 +52,7 @@ fn page(path: &str, loaded: &Loaded) -> Page {
     page.heading("Engine");
     let row = |name: &str, value: String| vec![Cell::left(name), Cell::left(value)];
     page.table(&[
-        row("engine", format!("{} on {}, {} threads", engine.engine, engine.device, engine.threads)),
+        row("engine", format!("{} on {}, {}", engine.engine, engine.device, format_counted(engine.threads as u64, "thread"))),
         row("dtype", engine.dtype.to_string()),
         row("parameters", format_count(loaded.params_total)),
         row("context", format!("{} tokens", format_count(loaded.context as u64))),

@@ -83,7 +83,7 @@ pub(super) async fn check(State(state): State<AppState>, request: Request, next:
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Body {
+pub(super) struct SessionBody {
     token: String,
 }
 
@@ -92,12 +92,12 @@ pub(super) struct Body {
     post,
     path = "/api/session",
     tag = "operations",
-    request_body = Body,
+    request_body = SessionBody,
     responses((status = 200, description = "Whether a token is asked for; a cookie where it is", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
 pub(super) async fn session(
     State(state): State<AppState>,
-    JsonBody(Body { token: shown }): JsonBody<Body>,
+    JsonBody(SessionBody { token: shown }): JsonBody<SessionBody>,
 ) -> Result<Response, HttpError> {
     let Some(token) = &state.token else {
         return Ok(Json(json!({ "token_required": false })).into_response());

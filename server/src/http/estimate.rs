@@ -13,12 +13,13 @@ use super::source::SourceRequest;
 use crate::reports::{self, Estimated};
 use crate::state::AppState;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Body {
+pub(super) struct EstimateBody {
     source: SourceRequest,
     /// The CLI's flags in snake_case; `load_config` holds the overrides themselves.
     #[serde(default)]
+    #[schema(value_type = Object)]
     options: Map<String, Value>,
 }
 
@@ -27,12 +28,12 @@ pub(super) struct Body {
     post,
     path = "/api/estimate",
     tag = "answers",
-    request_body = Object,
+    request_body = EstimateBody,
     responses((status = 200, description = "What `preflight estimate --json` prints", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
 pub(super) async fn post(
     State(state): State<AppState>,
-    JsonBody(Body { source, mut options }): JsonBody<Body>,
+    JsonBody(EstimateBody { source, mut options }): JsonBody<EstimateBody>,
 ) -> Result<Json<Estimated>, HttpError> {
     let overrides = match options.remove("load_config") {
         None | Some(Value::Null) => Map::new(),

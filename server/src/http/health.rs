@@ -24,6 +24,7 @@ pub(super) async fn health() -> Json<Value> {
 
 /// What is asked for.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ReadyQuery {
     /// Id of a model that must be loaded.
@@ -48,6 +49,8 @@ pub(super) async fn ready(
     state.store.check().await?;
     Local::find(Some("cpu")).map_err(|error| HttpError::new("worker_not_started", error.to_string()))?;
     if let Some(model) = model.filter(|model| state.loaded(model).is_none()) {
+        // One that there is not at all is told as such.
+        state.registry.locate(&model).await?;
         return Err(HttpError::new("model_not_ready", format!("`{model}` is not loaded")));
     }
     Ok(Json(json!({ "status": "ready" })))

@@ -12,12 +12,13 @@ use super::source::SourceRequest;
 use crate::reports::{self, Inspected};
 use crate::state::AppState;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Body {
+pub(super) struct InspectBody {
     source: SourceRequest,
     /// `inspect` has no options; `{}` is what a client sends that treats both alike.
     #[serde(default, rename = "options")]
+    #[schema(value_type = Object)]
     _options: NoOptions,
 }
 
@@ -31,12 +32,12 @@ struct NoOptions {}
     post,
     path = "/api/inspect",
     tag = "answers",
-    request_body = Object,
+    request_body = InspectBody,
     responses((status = 200, description = "What `preflight inspect --json` prints", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
 pub(super) async fn post(
     State(state): State<AppState>,
-    JsonBody(body): JsonBody<Body>,
+    JsonBody(body): JsonBody<InspectBody>,
 ) -> Result<(StatusCode, Json<Inspected>), HttpError> {
     let model = body.source.open(&state).await?;
     let inspected = tokio::task::spawn_blocking(move || reports::inspect(&model)).await;

@@ -16,6 +16,7 @@ use crate::state::AppState;
 
 /// Which ladders; all may be left out.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ListQuery {
     model: Option<String>,

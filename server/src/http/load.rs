@@ -16,7 +16,7 @@ use crate::state::AppState;
 /// All may be left out.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Body {
+pub(super) struct LoadBody {
     device: Option<String>,
     #[schema(value_type = Object)]
     load_config: Map<String, Value>,
@@ -33,16 +33,16 @@ pub(super) struct Body {
     post,
     path = "/api/models/{id}/load",
     tag = "models",
-    request_body = Body,
+    request_body = LoadBody,
     params(("id" = String, Path, description = "Id of the model")),
     responses((status = 202, description = "The attempt waits; its course comes as events", body = Started), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
 pub(super) async fn load(
     State(state): State<AppState>,
     Path(model): Path<String>,
-    OptionalJson(body): OptionalJson<Body>,
+    OptionalJson(body): OptionalJson<LoadBody>,
 ) -> Result<(StatusCode, Json<Started>), Refusal> {
-    let Body { device, load_config, context, parent, branch, force, note } = body;
+    let LoadBody { device, load_config, context, parent, branch, force, note } = body;
     if context == Some(0) {
         return Err(HttpError::field("context", "is 0, expected at least 1").into());
     }

@@ -9,10 +9,11 @@ use super::error::HttpError;
 use crate::state::AppState;
 
 /// Exactly one of these.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SourceRequest {
     /// A pasted `config.json`.
+    #[schema(value_type = Object)]
     Config(Map<String, Value>),
     /// A path under a model root.
     Path(String),

@@ -24,7 +24,7 @@ const MOST_TOKENS: usize = 4096;
 /// The CLI's flags in snake_case; all may be left out.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Body {
+pub(super) struct ValidateBody {
     prompt: Option<String>,
     chat: Option<String>,
     max_new_tokens: Option<usize>,
@@ -40,25 +40,38 @@ pub(super) struct Body {
     note: String,
 }
 
-/// Answers 202 with the attempt's id; its tokens come as events. A client that leaves cancels nothing.
+/// Answers 202 with the attempt's id; its tokens come as events. A client that leaves cancels nothing. A model that is
+/// loaded is validated as it is loaded, unless a device or a load config says otherwise.
 #[utoipa::path(
     post,
     path = "/api/models/{id}/validate",
     tag = "models",
-    request_body = Body,
+    request_body = ValidateBody,
     params(("id" = String, Path, description = "Id of the model")),
     responses((status = 202, description = "The attempt waits; its course comes as events", body = Started), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
 pub(super) async fn post(
     State(state): State<AppState>,
     Path(id): Path<String>,
-    OptionalJson(body): OptionalJson<Body>,
+    OptionalJson(body): OptionalJson<ValidateBody>,
 ) -> Result<(StatusCode, Json<Started>), Refusal> {
-    let attempt_id = ask(&state.registry, &state.attempts, &state.host, body.ask(id)?).await?;
+    let mut asked = body.ask(id)?;
+    // Where nothing else is asked for, what is loaded is what is to be proved.
+    if asked.device.is_none()
+        && asked.load_config.is_empty()
+        && let Some(loaded) = state.loaded(&asked.model)
+    {
+        let record = state.attempts.get(loaded.attempt_id).await?;
+        (asked.load_config, asked.context) = (record.attempt.load_config, loaded.context);
+        if asked.parent == Parent::Newest {
+            asked.parent = Parent::Of(loaded.attempt_id);
+        }
+    }
+    let attempt_id = ask(&state.registry, &state.attempts, &state.host, asked).await?;
     Ok((StatusCode::ACCEPTED, Json(Started { attempt_id })))
 }
 
-impl Body {
+impl ValidateBody {
     fn ask(self, model: String) -> Result<Ask, HttpError> {
         let prompt = match (self.prompt, self.chat) {
             (None, None) => PromptSource::Default,

@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::attempts::{Attempts, Taken};
+use crate::attempts::{Attempts, Job, Taken};
 use crate::devices;
 use crate::evidence;
 use crate::launcher::Launchers;
@@ -125,8 +125,9 @@ impl Runner {
         let mut worker = self.start(taken, token).await?;
         let loaded = self.load_into(&mut worker, taken).await?;
         let (ended, gone) = watch::channel(false);
+        let Job { model, loads, load, .. } = &*taken.job;
         let (model, calls) =
-            LoadedModel::new(taken.job.model.clone(), id, loaded, taken.job.loads.clone(), gone);
+            LoadedModel::new(model.clone(), id, loaded, loads.clone(), load.context, gone);
         // From here on an end is written before it is brought about.
         forward.abort();
         // Whoever is told that it is ready finds it.

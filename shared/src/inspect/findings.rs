@@ -184,7 +184,7 @@ fn spellings(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
 fn cache(decoder: &Decoder, found: &mut Vec<Finding>) {
     let weights = estimate::weights_bytes(decoder, DType::Bf16);
     let per_token = estimate::bytes_per_token(decoder, DType::Bf16);
-    let tokens = weights / per_token.max(1);
+    let tokens = weights / per_token.max(1) + 1;
     let ungrouped = match decoder.first().attention {
         Attention::Heads { heads, kv_heads, .. } => heads == kv_heads && heads > 1,
         Attention::Latent { .. } => false,

@@ -143,6 +143,7 @@ static KEYS: [Key; 76] = [
         "Whether generation keeps keys and values",
         "use_cache in the load config",
     ),
+    key(&["attention_bias"], Biased, Honoured, "Bias of the attention projections", ""),
     key(&["attention_bias"], All, NoEffect, "Bias of the attention projections", ""),
     key(&["mlp_bias"], Biased, Honoured, "Bias of the MLP", ""),
     key(&["lm_head_bias"], Only(&["phimoe"]), Honoured, "Bias of the head", ""),

@@ -9,7 +9,7 @@ use crate::dtype::DType;
 use crate::engine::{Diagnostics, Engine, EngineError, Memory, Sampling, SequenceId};
 use crate::generate::{Generation, Request, StopReason, Timings, generate};
 use crate::rope::Rope;
-use crate::units::format_count;
+use crate::units::{format_count, format_counted};
 
 /// Tokens of a probe before its boundary, and tokens generated across it.
 const BEFORE: usize = 2;
@@ -109,7 +109,7 @@ pub async fn run<E: Engine + Diagnostics>(
     } else if let Some(probe) = failed_probe {
         (Verdict::Fail, probe.detail.clone())
     } else {
-        (Verdict::Pass, format!("{} tokens generated, every value finite", generation.ids.len()))
+        (Verdict::Pass, format!("{} generated, every value finite", format_counted(generation.ids.len() as u64, "token")))
     };
     let info = engine.info();
     let Timings { ttft_ms, prefill_tokens_per_s, decode_tokens_per_s } = generation.timings;

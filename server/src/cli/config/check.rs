@@ -58,7 +58,12 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     } else {
         output::print_page(page(&args.file.display().to_string(), &report))?;
     }
-    Ok(if report.valid { ExitCode::SUCCESS } else { ExitCode::from(Exit::BadInput as u8) })
+    Ok(match (report.valid, report.refused.is_empty()) {
+        (false, _) => ExitCode::from(Exit::BadInput as u8),
+        // As of an estimate that does not fit: nothing is wrong with it, and it cannot be loaded.
+        (true, false) => ExitCode::from(Exit::Failed as u8),
+        (true, true) => ExitCode::SUCCESS,
+    })
 }
 
 fn valid(config: &LoadConfig) -> Report {

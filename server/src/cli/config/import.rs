@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use phi3::units::format_counted;
 use serde_json::Value;
 
 use crate::cli::output;
@@ -38,7 +39,7 @@ fn page(name: &str, imported: &Imported) -> Page {
     page.line(BOLD, name);
     let (rows, errors) = (imported.rows.len(), imported.errors.len());
     let style = if errors == 0 { GOOD } else { BAD };
-    page.line(style, &format!("{rows} rows understood, {errors} not"));
+    page.line(style, &format!("{} understood, {errors} not", format_counted(rows as u64, "row")));
     let line = |text: &str| text.replace(char::is_control, " ");
     if rows > 0 {
         page.heading("Rows");

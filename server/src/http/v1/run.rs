@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::error::ApiError;
 use super::request::Common;
 use crate::loaded::{LoadedModel, Streams};
+use crate::metrics::RequestWatch;
 
 /// How a kind of completion writes itself.
 pub(super) trait Shape: Send + 'static {
@@ -69,6 +70,7 @@ pub(super) async fn run<S: Shape>(model: LoadedModel, asked: Asked) -> Result<Re
         count,
         ended: 0,
         usage: Usage { choices: common.choices, ..Usage::default() },
+        watch: RequestWatch::new(),
         logprobs: logprobs.is_some(),
         shape: PhantomData,
     };
@@ -85,6 +87,7 @@ struct Answer<S> {
     count: usize,
     ended: usize,
     usage: Usage,
+    watch: RequestWatch,
     logprobs: bool,
     shape: PhantomData<S>,
 }
@@ -104,6 +107,7 @@ impl<S: Shape> Answer<S> {
                 None => return Err(unloaded()),
             }
         }
+        self.watch.started(self.usage.prompt_tokens);
         Ok(())
     }
 
@@ -120,9 +124,11 @@ impl<S: Shape> Answer<S> {
             },
         };
         match &event.1 {
-            StreamEvent::Finished { completion_tokens, .. } => {
+            StreamEvent::Token { .. } => self.watch.token(event.0),
+            StreamEvent::Finished { completion_tokens, reason, .. } => {
                 self.ended += 1;
                 self.usage.completion_tokens += completion_tokens;
+                self.watch.finished(event.0, *completion_tokens, word(*reason));
             }
             // The others have nobody left to be told.
             StreamEvent::Failed { .. } => self.ended = self.count,
