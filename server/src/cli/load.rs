@@ -52,7 +52,15 @@ fn page(path: &str, loaded: &Loaded) -> Page {
     page.heading("Engine");
     let row = |name: &str, value: String| vec![Cell::left(name), Cell::left(value)];
     page.table(&[
-        row("engine", format!("{} on {}, {}", engine.engine, engine.device, format_counted(engine.threads as u64, "thread"))),
+        row(
+            "engine",
+            format!(
+                "{} on {}, {}",
+                engine.engine,
+                engine.device,
+                format_counted(engine.threads as u64, "thread")
+            ),
+        ),
         row("dtype", engine.dtype.to_string()),
         row("parameters", format_count(loaded.params_total)),
         row("context", format!("{} tokens", format_count(loaded.context as u64))),

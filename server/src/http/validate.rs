@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::error::{HttpError, Refusal};
 use super::extract::OptionalJson;
-use crate::ask::{Ask, ask};
+use crate::ask::{Ask, Parent, ask};
 use crate::state::AppState;
 
 /// Longest prompt in bytes; what a model of 128 k positions could hold.

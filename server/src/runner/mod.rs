@@ -126,8 +126,7 @@ impl Runner {
         let loaded = self.load_into(&mut worker, taken).await?;
         let (ended, gone) = watch::channel(false);
         let Job { model, loads, load, .. } = &*taken.job;
-        let (model, calls) =
-            LoadedModel::new(model.clone(), id, loaded, loads.clone(), load.context, gone);
+        let (model, calls) = LoadedModel::new(model.clone(), id, loaded, loads.clone(), load.context, gone);
         // From here on an end is written before it is brought about.
         forward.abort();
         // Whoever is told that it is ready finds it.

@@ -83,7 +83,7 @@ const SMALL: &[&str] = &["phi3small"];
 const VISION: &[&str] = &["phi3_v", "phi4_multimodal", "gemma3"];
 
 /// Every key that is known, grouped by what it is about.
-static KEYS: [Key; 76] = [
+static KEYS: [Key; 77] = [
     key(&["model_type"], All, Honoured, "Architecture family", ""),
     key(&["architectures"], All, NoEffect, "Class that transformers instantiates", ""),
     key(&["auto_map"], All, NoEffect, "Python classes in the repository, for trust_remote_code", NATIVE),

@@ -278,7 +278,8 @@ impl LoadConfig {
         }
         let kind = self.rope_scaling.iter().flatten().find_map(|map| map.get("rope_type")?.as_str());
         if let Some(kind @ ("dynamic" | "llama3")) = kind {
-            let reason = format!("{kind} is sized by the estimate; no phi3 model was trained with it: use linear");
+            let reason =
+                format!("{kind} is sized by the estimate; no phi3 model was trained with it: use linear");
             refused.push(LoadConfigError::refused("rope_scaling", &reason));
         }
         refused

@@ -109,7 +109,10 @@ pub async fn run<E: Engine + Diagnostics>(
     } else if let Some(probe) = failed_probe {
         (Verdict::Fail, probe.detail.clone())
     } else {
-        (Verdict::Pass, format!("{} generated, every value finite", format_counted(generation.ids.len() as u64, "token")))
+        (
+            Verdict::Pass,
+            format!("{} generated, every value finite", format_counted(generation.ids.len() as u64, "token")),
+        )
     };
     let info = engine.info();
     let Timings { ttft_ms, prefill_tokens_per_s, decode_tokens_per_s } = generation.timings;

@@ -173,7 +173,9 @@ fn check_names_everything_at_once() {
         bad.json()["errors"].as_array().expect("errors").iter().map(|e| e["path"].clone()).collect();
     assert_eq!(paths, ["torch_dtpye", "max_memory.0"]);
     let refused = check(r#"{"use_fast": false}"#);
-    assert_eq!((refused.code, &refused.json()["refused"][0]["path"]), (0, &json!("use_fast")));
+    assert_eq!((refused.code, &refused.json()["refused"][0]["path"]), (1, &json!("use_fast")));
+    let scaled = check(r#"{"rope_scaling": {"type": "dynamic", "factor": 2}}"#);
+    assert_eq!((scaled.code, &scaled.json()["values"][0]["effect"]), (1, &json!("refused")), "{scaled:?}");
     assert_eq!(check("[]").error_code(), "load_config_invalid");
 }
 
@@ -265,6 +267,14 @@ fn exports_go_to_stdout_and_losses_to_stderr() {
     assert_eq!(hub["text"], "vllm serve microsoft/phi-4 --revision main --tokenizer-revision main\n");
     let preset = preflight(&["export", "preset:phi-4", "--to", "from_pretrained"]);
     assert_eq!(preset.stderr.lines().count(), 1, "{preset:?}");
+    // A config without weights is no folder that could be served.
+    let path = model.file("config.json");
+    let config = path.to_str().expect("UTF-8");
+    let folder = preflight(&["export", config, "--to", "vllm"]);
+    assert!(folder.stdout.contains(model.arg()) && folder.stderr.is_empty(), "{folder:?}");
+    std::fs::copy(config, model.file("phi-4.json")).expect("copied");
+    let alone = preflight(&["export", model.file("phi-4.json").to_str().expect("UTF-8"), "--to", "vllm"]);
+    assert!(alone.stdout.contains("vllm serve phi-4") && alone.stderr.contains("no weights"), "{alone:?}");
     for hub in ["hf:a/b/c", "hf:-x/y", "hf:a/$(b)", "hf:a/b@"] {
         assert_eq!(preflight(&["export", hub, "--to", "json"]).code, 2, "{hub}");
     }

@@ -38,9 +38,10 @@ fn a_loaded_model_stays_until_it_is_unloaded() {
     // The same again is the same attempt.
     assert_eq!(start(&server, "load", &json!({})), id);
 
-    // A validation of what is loaded needs no other worker.
+    // A validation of what is loaded needs no other worker, and goes on from it.
     let validation = start(&server, "validate", &json!({}));
     let attempt = server.ended(validation);
+    assert_eq!((&attempt["parent"], &attempt["changes"]), (&json!(id), &json!([])));
     assert_eq!(
         (&attempt["state"], &attempt["timings"]["loading_ms"]),
         (&json!("stopped"), &Value::Null),

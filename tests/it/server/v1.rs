@@ -96,6 +96,21 @@ fn an_answer_is_the_same_whole_and_in_pieces() {
             .all(|chunk| chunk["id"] == chunks[0]["id"] && chunk["object"] == "chat.completion.chunk")
     );
 
+    // What was told has been counted, and nothing is on its way any more.
+    let prompts = 2 * usage["prompt_tokens"].as_u64().expect("a count");
+    let counters = server.get("/metrics").body;
+    for line in [
+        format!("preflight_prompt_tokens_total {prompts}"),
+        "preflight_generation_tokens_total 16".to_owned(),
+        "preflight_num_requests_running 0".to_owned(),
+        "preflight_num_requests_waiting 0".to_owned(),
+        "preflight_request_success_total{finished_reason=\"length\"} 2".to_owned(),
+        "preflight_time_to_first_token_seconds_count 2".to_owned(),
+        "preflight_inter_token_latency_seconds_count 14".to_owned(),
+    ] {
+        assert!(counters.lines().any(|found| found == line), "{line}: {counters}");
+    }
+
     // Two choices of one seed are two draws, and the same each time.
     let sampled = || chat(&server, &json!({"temperature": 2.0, "seed": 5, "n": 2})).json()["choices"].clone();
     let choices = sampled();
