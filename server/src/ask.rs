@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::attempts::{Attempts, AttemptsError, Job, NOTE_BYTES, now_ms};
 use crate::environment::Host;
 use crate::evidence::{hex, identity};
-use crate::registry::{Located, Registry};
+use crate::registry::{Located, Registry, check_size};
 
 /// What somebody asks to be tried.
 #[derive(Debug, Clone)]
@@ -105,6 +105,7 @@ pub async fn ask(
         let message = format!("longer than {NOTE_BYTES} bytes");
         return Err(ErrorObject::new("invalid_request", message).at("note").into());
     }
+    check_size(&ask.load_config)?;
     let resolved = resolve_layers(registry, &located, &ask)?;
     let (parent, changes) = lineage(attempts, &ask, &resolved.config).await?;
     let files = {

@@ -16,6 +16,8 @@ pub enum Exit {
     Unknown = 3,
     /// A fault of ours.
     Internal = 4,
+    /// Somebody pressed Ctrl-C, as shells count it.
+    Interrupted = 130,
 }
 
 /// A command that failed.
@@ -45,7 +47,8 @@ fn exit(code: &str) -> Exit {
         "oom" | "validation_failed" | "nan_logits" | "does_not_fit" | "over_budget" => Exit::Failed,
         "free_memory_unknown" => Exit::Unknown,
         "internal" | "backend" | "sequence" | "worker_not_started" | "worker_killed" | "worker_stalled"
-        | "protocol_error" | "cancelled" => Exit::Internal,
+        | "protocol_error" => Exit::Internal,
+        "cancelled" => Exit::Interrupted,
         _ => Exit::BadInput,
     }
 }

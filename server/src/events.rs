@@ -10,6 +10,9 @@ use tokio::sync::broadcast;
 /// Events kept for readers that come back; a validation of 16 tokens makes about thirty.
 const RING: usize = 4096;
 
+/// Most bytes of events that are kept, written as JSON; the newest is kept whatever its size.
+const RING_BYTES: usize = 8 << 20;
+
 /// Events that a reader may be behind before it is dropped; the publisher never waits.
 const READER_BUFFER: usize = 1024;
 
@@ -22,7 +25,9 @@ pub struct Hub {
 #[derive(Debug)]
 struct Inner {
     next_id: u64,
-    ring: VecDeque<Arc<Event>>,
+    /// Each with its bytes.
+    ring: VecDeque<(Arc<Event>, usize)>,
+    ring_bytes: usize,
     /// `None` after the shutdown event: streams end.
     sender: Option<broadcast::Sender<Arc<Event>>>,
 }
@@ -48,7 +53,9 @@ impl Hub {
 
     fn starting_at(next_id: u64) -> Self {
         let (sender, _) = broadcast::channel(READER_BUFFER);
-        Self { inner: Mutex::new(Inner { next_id, ring: VecDeque::new(), sender: Some(sender) }) }
+        Self {
+            inner: Mutex::new(Inner { next_id, ring: VecDeque::new(), ring_bytes: 0, sender: Some(sender) }),
+        }
     }
 
     /// Publishes an event to everyone; nothing after the shutdown event.
@@ -58,10 +65,13 @@ impl Hub {
         let is_last = matches!(kind, EventKind::Shutdown);
         let event = Arc::new(Event { id: inner.next_id, kind });
         inner.next_id += 1;
-        if inner.ring.len() == RING {
-            inner.ring.pop_front();
+        let bytes = serde_json::to_string(&event).map_or(0, |text| text.len());
+        inner.ring.push_back((Arc::clone(&event), bytes));
+        inner.ring_bytes += bytes;
+        while inner.ring.len() > RING || (inner.ring_bytes > RING_BYTES && inner.ring.len() > 1) {
+            let dropped = inner.ring.pop_front().map_or(0, |(_, bytes)| bytes);
+            inner.ring_bytes -= dropped;
         }
-        inner.ring.push_back(Arc::clone(&event));
         // Nobody listening is no error.
         sender.send(event).ok();
         if is_last {
@@ -82,7 +92,8 @@ impl Hub {
         let missed = match last_id {
             None => Vec::new(),
             Some(last) if (first_kept..=inner.next_id).contains(&last.saturating_add(1)) => {
-                inner.ring.iter().filter(|event| event.id > last).cloned().collect()
+                let events = inner.ring.iter().map(|(event, _)| event);
+                events.filter(|event| event.id > last).cloned().collect()
             }
             Some(_) => vec![inner.reset()],
         };
@@ -160,6 +171,19 @@ mod tests {
             assert!(hub.subscribe(Some(subscription.missed[0].id)).missed.is_empty());
         }
         assert_eq!(hub.subscribe(Some(109)).missed.len(), RING);
+    }
+
+    #[test]
+    fn large_events_are_kept_by_their_bytes() {
+        let hub = Hub::starting_at(1);
+        let text = "x".repeat(RING_BYTES / 4);
+        for _ in 0..10 {
+            hub.publish(EventKind::Token { attempt_id: 1, token: 1, text: text.clone() });
+        }
+        let kept = hub.lock().ring.len();
+        assert_eq!(kept, 3);
+        assert_eq!(ids(&hub.subscribe(Some(7))), [8, 9, 10]);
+        assert_eq!(hub.subscribe(Some(5)).missed[0].kind, EventKind::Reset);
     }
 
     #[test]

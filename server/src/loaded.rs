@@ -37,8 +37,9 @@ pub struct LoadedModel {
     pub loaded_s: u64,
     calls: mpsc::Sender<Call>,
     stream_calls: mpsc::UnboundedSender<StreamCall>,
-    /// Requests for streams that may run or wait.
+    /// Streams that may run or wait.
     room: Arc<Semaphore>,
+    places: usize,
     next_stream: Arc<AtomicU64>,
     gone: watch::Receiver<bool>,
 }
@@ -90,7 +91,7 @@ impl LoadedModel {
     ) -> (Self, Calls) {
         let (calls, waiting) = mpsc::channel(WAITING);
         let (stream_calls, streams) = mpsc::unbounded_channel();
-        let room = loaded.batch.max(1) + WAITING;
+        let places = loaded.batch.max(1) + WAITING;
         let model = Self {
             model,
             attempt_id,
@@ -100,7 +101,8 @@ impl LoadedModel {
             loaded_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             calls,
             stream_calls,
-            room: Arc::new(Semaphore::new(room)),
+            room: Arc::new(Semaphore::new(places)),
+            places,
             next_stream: Arc::default(),
             gone,
         };
@@ -112,7 +114,9 @@ impl LoadedModel {
     /// # Errors
     /// `model_unloaded`: it is not loaded any more; `queue_full`: too many requests run and wait.
     pub fn generate(&self, asked: Vec<Generate>) -> Result<Streams, ErrorObject> {
-        let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|_full| {
+        // One that asks for more streams than there are places may run when it is alone.
+        let places = asked.len().clamp(1, self.places) as u32;
+        let permit = Arc::clone(&self.room).try_acquire_many_owned(places).map_err(|_full| {
             let message = format!("as many requests run and wait for `{}` as may", self.model);
             ErrorObject::new("queue_full", message)
         })?;

@@ -91,12 +91,16 @@ impl RequestWatch {
         Self { begun: Instant::now(), standing: REQUESTS_WAITING, tokens: BTreeMap::new() }
     }
 
-    /// Every choice runs; the prompts had so many tokens.
-    pub(crate) fn started(&mut self, prompt_tokens: usize) {
+    /// It is being answered.
+    pub(crate) fn running(&mut self) {
         gauge!(self.standing).decrement(1.0);
         self.standing = REQUESTS_RUNNING;
         gauge!(self.standing).increment(1.0);
-        counter!(PROMPT_TOKENS).increment(prompt_tokens as u64);
+    }
+
+    /// A prompt of so many tokens has been read.
+    pub(crate) fn prompt(&self, tokens: usize) {
+        counter!(PROMPT_TOKENS).increment(tokens as u64);
     }
 
     /// A choice has a token.

@@ -27,6 +27,10 @@ use crate::worker_client::Limits;
 /// Time that open requests and streams get to end.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Files that a server may need open at once, with room to spare.
+#[cfg(unix)]
+const FILES: u64 = 16_384;
+
 /// What a server needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -67,6 +71,7 @@ impl Server {
     /// # Errors
     /// An address that is refused or in use, a folder that is not there or is held by another server.
     pub async fn bind(config: Config) -> Result<Self, ErrorObject> {
+        raise_file_limit();
         let loopback_only = config.listen.ip().is_loopback();
         if !loopback_only && config.token.is_none() && !config.insecure_no_auth {
             let message = format!(
@@ -172,6 +177,17 @@ impl Server {
         }
         store.close().await;
         drop(data_dir);
+    }
+}
+
+/// Each client is an open file, and many systems begin with room for fewer than may come.
+fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard.min(FILES)), hard).ok();
+        }
     }
 }
 

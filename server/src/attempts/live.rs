@@ -61,6 +61,8 @@ pub(super) struct Entry {
     /// Somebody sees to it: the runner, or whoever cancelled it while it waited.
     pub(super) taken: bool,
     pub(super) worker: Option<WorkerMark>,
+    /// Its end is being written.
+    pub(super) is_ending: bool,
     /// Since when it is in its state.
     pub(super) since: Instant,
 }
@@ -74,6 +76,7 @@ impl Entry {
             log: Arc::default(),
             taken: false,
             worker: None,
+            is_ending: false,
             since: Instant::now(),
         }
     }

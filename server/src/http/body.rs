@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::StreamExt as _;
 
@@ -26,16 +27,24 @@ const PAUSE: Duration = Duration::from_secs(15);
 /// Longest time for all of a body.
 const TIME: Duration = Duration::from_secs(60);
 
+/// All bodies together may hold 64 MiB, counted in blocks of 16 KiB.
+const BLOCK_BYTES: usize = 16 << 10;
+static BLOCKS: Semaphore = Semaphore::const_new((64 << 20) / BLOCK_BYTES);
+
 /// Hands on a request whose body is in memory, or answers why it is not taken.
 pub(super) async fn read(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match collect(&parts.headers, body).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        // What it holds is given back when it has been answered.
+        Ok((bytes, _held)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Err(error) => error.into_response(),
     }
 }
 
-async fn collect(headers: &HeaderMap, body: Body) -> Result<Bytes, HttpError> {
+async fn collect(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Bytes, Option<SemaphorePermit<'static>>), HttpError> {
     let too_large =
         || HttpError::new("body_too_large", format!("the body is larger than {} MiB", BODY_BYTES >> 20));
     let too_slow = |what: &str, limit: Duration| {
@@ -48,6 +57,7 @@ async fn collect(headers: &HeaderMap, body: Body) -> Result<Bytes, HttpError> {
     }
     let mut pieces = body.into_data_stream();
     let mut kept = Vec::new();
+    let mut held: Option<SemaphorePermit<'static>> = None;
     let mut seen = 0;
     let end = Instant::now() + TIME;
     loop {
@@ -60,10 +70,20 @@ async fn collect(headers: &HeaderMap, body: Body) -> Result<Bytes, HttpError> {
             piece.map_err(|error| HttpError::new("body_broken", format!("the body broke off: {error}")))?;
         seen += piece.len();
         if seen <= BODY_BYTES {
+            let blocks = seen.div_ceil(BLOCK_BYTES) - held.as_ref().map_or(0, SemaphorePermit::num_permits);
+            if blocks > 0 {
+                let more = BLOCKS.try_acquire_many(blocks as u32).map_err(|_full| {
+                    HttpError::new("queue_full", "too many bodies are being read: send it again later")
+                })?;
+                match &mut held {
+                    Some(held) => held.merge(more),
+                    held => *held = Some(more),
+                }
+            }
             kept.extend_from_slice(&piece);
         } else if seen > DRAINED_BYTES {
             break;
         }
     }
-    if seen > BODY_BYTES { Err(too_large()) } else { Ok(kept.into()) }
+    if seen > BODY_BYTES { Err(too_large()) } else { Ok((kept.into(), held)) }
 }

@@ -13,10 +13,14 @@ use phi3::api::{Event, EventKind};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt as _};
 
+use super::error::HttpError;
 use crate::events::Subscription;
 use crate::state::AppState;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Most readers at once: half of the connections stay for requests.
+const READERS: usize = 512;
 
 /// Streams events; an id that is no number is that of a fresh reader.
 #[utoipa::path(
@@ -28,7 +32,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) async fn stream(
     State(state): State<AppState>,
     headers: HeaderMap,
-) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, HttpError> {
+    if state.hub.readers() >= READERS {
+        let message = format!("{READERS} readers are there already: close some, or poll /api/attempts");
+        return Err(HttpError::new("queue_full", message));
+    }
     let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
     let Subscription { missed, live } = state.hub.subscribe(last_id);
     let missed = with_snapshot(&state, missed);
@@ -47,7 +55,7 @@ pub(super) async fn stream(
     let opening = SseEvent::default().retry(Duration::from_secs(1)).comment("preflight");
     let events = tokio_stream::iter(missed).chain(live).map(|event| write(&event));
     let stream = tokio_stream::once(opening).chain(events).map(Ok);
-    Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 /// A reader that is told to begin anew gets what goes on. What is published meanwhile comes after it, and the newest of

@@ -25,6 +25,10 @@ const HEADER_BYTES: usize = 64 << 10;
 /// Connections at once; those beyond wait in the system's queue.
 const CONNECTIONS: usize = 1024;
 
+/// Longest time that what was sent may stay unread.
+#[cfg(target_os = "linux")]
+const WRITE_TIME: Duration = Duration::from_secs(30);
+
 /// How long to wait where the system has no more sockets to give.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,7 +39,9 @@ pub(crate) async fn serve(
     ending: &CancellationToken,
     grace: Duration,
 ) -> bool {
-    let mut builder = Builder::new(TokioExecutor::new());
+    // Without TLS no browser speaks HTTP/2, and finding out whether a client does would wait for its first bytes
+    // without an end.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HEADER_BYTES);
     let open = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -52,6 +58,9 @@ pub(crate) async fn serve(
             continue;
         };
         stream.set_nodelay(true).ok();
+        // A client that reads nothing of what it asked for keeps its place no longer.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIME)).ok();
         let router = router.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let router = router.clone();

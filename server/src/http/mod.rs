@@ -27,6 +27,7 @@ pub use auth::Token;
 pub(crate) use listen::serve;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -68,11 +69,12 @@ pub fn router(state: AppState) -> Router {
     let routes = routes.merge(openapi::pages(api)).nest("/v1", v1::routes());
     routes
         .method_not_allowed_fallback(error::method_not_allowed)
-        // The one place that lets in: a route that is added above is behind it.
+        .route_layer(axum::middleware::from_fn(body::read))
+        .layer(DefaultBodyLimit::disable())
+        // The one place that lets in: a route that is added above is behind it, and so is its body.
         .route_layer(axum::middleware::from_fn_with_state(state.clone(), auth::check))
         .fallback(assets::serve)
         .layer(CompressionLayer::new())
-        .layer(axum::middleware::from_fn(body::read))
         .layer(security::csrf())
         .layer(axum::middleware::from_fn_with_state(state.clone(), security::check_host))
         .layer(CatchPanicLayer::custom(error::panicked))

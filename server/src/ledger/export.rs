@@ -128,12 +128,16 @@ fn cells(record: &AttemptRecord) -> [String; COLUMNS.len()] {
 ///
 /// Source: OWASP, "CSV Injection": cells that begin with these characters get a quote in front.
 fn harmless(cell: &str) -> String {
-    match cell.chars().next() {
-        Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠') => {
-            format!("'{cell}")
-        }
-        _ => cell.to_owned(),
-    }
+    let is_formula = cell
+        .starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
+    // A terminal obeys controls; a line break may stay within its quotes.
+    let text = cell.replace(|c: char| c != '\n' && (c.is_control() || is_bidi(c)), " ");
+    if is_formula { format!("'{text}") } else { text }
+}
+
+/// Characters that turn the order of what stands beside them.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 const MARKDOWN_COLUMNS: [&str; 9] =
@@ -181,7 +185,7 @@ fn plain(cell: &str) -> String {
             '<' => text.push_str("&lt;"),
             '>' => text.push_str("&gt;"),
             '&' => text.push_str("&amp;"),
-            c if c.is_control() => text.push(' '),
+            c if c.is_control() || is_bidi(c) => text.push(' '),
             c => text.push(c),
         }
     }

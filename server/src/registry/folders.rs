@@ -70,7 +70,7 @@ impl Folders {
         };
         let found = candidates.iter().find_map(|path| path.canonicalize().ok());
         match found {
-            Some(found) if self.holds(&found) => match self.leads_out(&found) {
+            Some(found) if self.holds(&found) => match leads_out(&found, |path| self.holds(path)) {
                 true => Err(outside()),
                 false => Ok(found),
             },
@@ -105,17 +105,25 @@ impl Folders {
         self.roots.iter().any(|root| path.starts_with(root))
     }
 
-    /// Whether an entry of a folder, or one beside a file, is a link that leads out of the roots: opening the model
-    /// would follow it.
-    fn leads_out(&self, path: &Path) -> bool {
-        let folder = if path.is_dir() { Some(path) } else { path.parent() };
-        let entries = folder.and_then(|folder| folder.read_dir().ok()).into_iter().flatten();
-        entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_symlink()).any(
-            |link| {
-                // A link to nowhere is told as such when it is opened.
-                link.canonicalize().is_ok_and(|found| !self.holds(&found))
-            },
-        )
+    /// The folder of a model that is named by its id, as [`Folders::allowed`] holds paths: no file of it is a link
+    /// that leads out of the roots. What the server was started with may lie anywhere, with links that stay within
+    /// it, or within its repository in the Hub's cache.
+    ///
+    /// # Errors
+    /// `path_outside_roots`
+    pub fn enclosed(&self, path: &Path) -> Result<PathBuf, ErrorObject> {
+        let snapshots =
+            path.parent().filter(|parent| parent.file_name().is_some_and(|name| name == "snapshots"));
+        let own = snapshots.and_then(Path::parent).unwrap_or(path).canonicalize();
+        let is_default = self.default.as_deref() == Some(path);
+        let holds = |found: &Path| {
+            self.holds(found) || (is_default && own.as_ref().is_ok_and(|own| found.starts_with(own)))
+        };
+        if leads_out(path, holds) {
+            let message = format!("a file of {} is a link that leads out of it", self.shown(path));
+            return Err(ErrorObject::new("path_outside_roots", message));
+        }
+        Ok(path.to_owned())
     }
 
     /// The directory of the default model.
@@ -160,6 +168,16 @@ impl Folders {
         let below = self.roots.iter().find_map(|root| path.strip_prefix(root).ok());
         below.map_or_else(|| file_name(path), |below| below.display().to_string())
     }
+}
+
+/// Whether an entry of a folder, or one beside a file, is a link to what `holds` does not hold: opening the model would
+/// follow it.
+fn leads_out(path: &Path, holds: impl Fn(&Path) -> bool) -> bool {
+    let folder = if path.is_dir() { Some(path) } else { path.parent() };
+    let entries = folder.and_then(|folder| folder.read_dir().ok()).into_iter().flatten();
+    let mut links = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_symlink());
+    // A link to nowhere is told as such when it is opened.
+    links.any(|link| link.canonicalize().is_ok_and(|found| !holds(&found)))
 }
 
 /// The last part of a path.
@@ -230,6 +248,12 @@ mod tests {
         let default = dir.path().join("outside");
         let models = Folders::new(&[], Some(&default)).expect("it exists");
         assert!(models.default_model().is_ok());
+        let file = dir.path().join("root/a/generation_config.json");
+        std::os::unix::fs::symlink(dir.path().join("outside/config.json"), &file).expect("linked");
+        let linked = Folders::new(&[dir.path().join("root")], None).expect("it exists");
+        let found = linked.found().into_iter().find(|found| found.id == "a").expect("found");
+        assert_eq!(linked.enclosed(&found.path).expect_err("a link out").code, "path_outside_roots");
+        assert!(models.enclosed(models.default_model().expect("there")).is_ok());
         assert_eq!(models.found()[0].shown, "outside");
     }
 }

@@ -15,6 +15,7 @@ use phi3::api::{ErrorObject, ModelDetail, ModelEntry, ModelSource};
 use phi3::load_config::LoadConfig;
 use preflight_files::{Model, Source};
 use serde_json::{Map, Value};
+use tokio::sync::Mutex;
 
 use crate::attempts::{NOTE_BYTES, now_ms};
 use crate::store::Store;
@@ -26,6 +27,9 @@ const ID_BYTES: usize = 96;
 /// Longest name of a model.
 const NAME_BYTES: usize = 256;
 
+/// Largest load config, as JSON: room for a chat template.
+const LOAD_CONFIG_BYTES: usize = 256 << 10;
+
 /// The models of a server.
 #[derive(Debug)]
 pub struct Registry {
@@ -33,6 +37,8 @@ pub struct Registry {
     store: Arc<Store>,
     /// Overrides for every load of every model.
     global: Map<String, Value>,
+    /// Held from the look at what is there to the change of it.
+    changing: Mutex<()>,
 }
 
 /// A model as a load needs it.
@@ -78,7 +84,7 @@ impl Registry {
     /// The registry in a database, with the folders that models may lie in.
     #[must_use]
     pub fn new(folders: Folders, store: Arc<Store>, global: Map<String, Value>) -> Self {
-        Self { folders, store, global }
+        Self { folders, store, global, changing: Mutex::default() }
     }
 
     /// The folders that models may lie in.
@@ -104,7 +110,9 @@ impl Registry {
         for found in self.folders.found() {
             let row = rows.iter().position(|row| row.id == found.id).map(|at| rows.swap_remove(at));
             entries.push(match row {
-                Some(row) => ModelEntry { path: found.shown, ..entry(row) },
+                // The server may have been started with another default since.
+                Some(row) if found.id == DEFAULT_ID => ModelEntry { path: found.shown, ..entry(row) },
+                Some(row) => entry(row),
                 None => unregistered(found),
             });
         }
@@ -148,8 +156,8 @@ impl Registry {
         let found = || self.folders.found().into_iter().find(|found| found.id == id);
         let (source, path) = match &row {
             _ if id == DEFAULT_ID => {
-                let path = self.folders.default_model()?.to_owned();
-                (ModelSource::Path(self.folders.shown(&path)), path)
+                let path = self.folders.default_model()?;
+                (ModelSource::Path(self.folders.shown(path)), self.folders.enclosed(path)?)
             }
             Some(Row { source: ModelSource::Path(path), .. }) => {
                 (ModelSource::Path(path.clone()), self.folders.allowed(path)?)
@@ -161,7 +169,7 @@ impl Registry {
             }
             None => {
                 let found = found().ok_or_else(|| self.unknown(id))?;
-                (ModelSource::Path(found.shown), found.path)
+                (ModelSource::Path(found.shown), self.folders.enclosed(&found.path)?)
             }
         };
         let load_config = row.map(|row| row.load_config).unwrap_or_default();
@@ -181,6 +189,7 @@ impl Registry {
         check_text("notes", &asked.notes, NOTE_BYTES)?;
         let examined = self.examine(source, asked.may_ask_hub).await;
         let (source, name, card) = examined.map_err(|error| self.folders.told(error))?;
+        let _changing = self.changing.lock().await;
         let rows = self.rows().await?;
         if let Some(row) = rows.iter().find(|row| row.source == source)
             && asked.id.as_ref().is_none_or(|id| *id == row.id)
@@ -189,7 +198,14 @@ impl Registry {
         }
         let name = asked.name.unwrap_or(name);
         check_text("name", &name, NAME_BYTES)?;
-        let taken = |id: &str| rows.iter().any(|row| row.id == id) || id == DEFAULT_ID;
+        let found = self.folders.found();
+        // A folder's own row has the folder's id.
+        let is_others = |found: &Found| ModelSource::Path(found.shown.clone()) != source;
+        let taken = |id: &str| {
+            id == DEFAULT_ID
+                || rows.iter().any(|row| row.id == id)
+                || found.iter().any(|found| found.id == id && is_others(found))
+        };
         let id = match asked.id {
             Some(id) => {
                 check_id(&id)?;
@@ -226,6 +242,7 @@ impl Registry {
     /// # Errors
     /// No such model, a value that is refused, or the registry cannot be written.
     pub async fn patch(&self, id: &str, patch: Patch) -> Result<(), ErrorObject> {
+        let _changing = self.changing.lock().await;
         let mut row = self.row_or_found(id).await?;
         if let Some(name) = patch.name {
             check_text("name", &name, NAME_BYTES)?;
@@ -361,10 +378,24 @@ fn unregistered(found: Found) -> ModelEntry {
 
 /// A load config that is kept must be one that can be read: all that is wrong with it is told at once.
 fn check_load_config(map: &Map<String, Value>) -> Result<(), ErrorObject> {
+    check_size(map)?;
     LoadConfig::from_map_all(map).map(|_parsed| ()).map_err(|errors| {
         let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         ErrorObject::new("load_config_invalid", message).at("load_config")
     })
+}
+
+/// Refuses a load config that is too large to be told with every event of its attempts.
+///
+/// # Errors
+/// `load_config_invalid`
+pub(crate) fn check_size(load_config: &Map<String, Value>) -> Result<(), ErrorObject> {
+    let bytes = serde_json::to_string(load_config).map_or(usize::MAX, |text| text.len());
+    if bytes <= LOAD_CONFIG_BYTES {
+        return Ok(());
+    }
+    let message = format!("has {bytes} bytes, expected at most {LOAD_CONFIG_BYTES}");
+    Err(ErrorObject::new("load_config_invalid", message).at("load_config"))
 }
 
 fn check_text(field: &str, text: &str, limit: usize) -> Result<(), ErrorObject> {

@@ -24,6 +24,10 @@ pub enum ProfileError {
 /// Most steps of a profile.
 const MOST_STEPS: usize = 100;
 
+/// Most prompts of a step, and most tokens of each answer.
+const MOST_PROMPTS: usize = 64;
+const MOST_TOKENS: usize = 4096;
+
 impl Profile {
     /// The text of [`Profile::standard`].
     pub const STANDARD: &str = include_str!("default.toml");
@@ -118,8 +122,11 @@ impl Profile {
             let known: Vec<_> = self.prompts.iter().map(|prompt| prompt.name.as_str()).collect();
             return Err(format!("no prompt is called `{name}`; there is {}", known.join(", ")));
         }
-        if step.max_new_tokens == Some(0) {
-            return Err("max_new_tokens is 0, expected at least 1".to_owned());
+        if step.prompts.len() > MOST_PROMPTS {
+            return Err(format!("has {} prompts, expected at most {MOST_PROMPTS}", step.prompts.len()));
+        }
+        if let Some(tokens) = step.max_new_tokens.filter(|tokens| !(1..=MOST_TOKENS).contains(tokens)) {
+            return Err(format!("max_new_tokens is {tokens}, expected 1 to {MOST_TOKENS}"));
         }
         let speed = [step.expectations, self.expectations].map(|expected| expected.min_decode_tokens_per_s);
         if speed.iter().flatten().any(|speed| !speed.is_finite() || *speed < 0.0) {

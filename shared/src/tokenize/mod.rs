@@ -58,8 +58,8 @@ impl Tokenizer {
             return Err(TokenizerError::Invalid { file, message: "it is empty".to_owned() });
         }
         let max_text_bytes = growth::longest_text(file, files.tokenizer)?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(files.tokenizer)
-            .map_err(|error| TokenizerError::Invalid { file, message: short_line(&error.to_string()) })?;
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(files.tokenizer))
+            .map_err(|message| TokenizerError::Invalid { file, message })?;
         // What a file was saved with for training batches is not meant for single prompts.
         inner.with_padding(None);
         inner
@@ -172,9 +172,7 @@ impl Tokenizer {
     /// # Errors
     /// What the tokenizer itself reports. Ids without a token are passed over.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
-        self.inner
-            .decode(ids, skip_special_tokens)
-            .map_err(|error| TokenizerError::Decode(short_line(&error.to_string())))
+        guarded(|| self.inner.decode(ids, skip_special_tokens)).map_err(TokenizerError::Decode)
     }
 
     /// A decoder for ids that arrive one at a time.
@@ -213,9 +211,18 @@ impl Tokenizer {
         if bytes > limit {
             return Err(TokenizerError::TextTooLong { bytes, limit });
         }
-        let encoding = self.inner.encode_fast(text, add_special_tokens);
-        let encoding = encoding.map_err(|error| TokenizerError::Encode(short_line(&error.to_string())))?;
+        let encoding = guarded(|| self.inner.encode_fast(text, add_special_tokens));
+        let encoding = encoding.map_err(TokenizerError::Encode)?;
         Ok(encoding.get_ids().to_vec())
+    }
+}
+
+/// What the library says, on one line; its panics too, where panics unwind: some files make it index past an end.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    // It is asked through shared references and keeps nothing of a call that failed.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| short_line(&error.to_string())),
+        Err(_panic) => Err("the tokenizer's own steps do not work on this text".to_owned()),
     }
 }
 

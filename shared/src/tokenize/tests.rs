@@ -283,3 +283,16 @@ fn the_stop_set_is_the_generation_configs_where_it_has_one() {
     assert_eq!(stop_ids(&config, Some(&generation("{}"))), [32000]);
     assert_eq!(stop_ids(&config, None), [32000]);
 }
+
+/// Of some files the library indexes past an end: an error of that text, and nothing else is lost.
+#[test]
+fn a_panic_of_the_library_is_an_error() {
+    for pattern in [json!({ "String": "" }), json!({ "Regex": "^(?=ab)" })] {
+        let mut file = byte_level();
+        file["normalizer"] = json!({ "type": "Replace", "pattern": pattern, "content": "aa" });
+        let Ok(tokenizer) = load(&file, &json!({})) else { continue };
+        let error = tokenizer.encode("ab").expect_err("it cannot be split");
+        assert!(error.to_string().starts_with("the text cannot be encoded"), "{error}");
+        assert!(pattern["String"].is_string() || tokenizer.encode("b").is_ok());
+    }
+}

@@ -104,6 +104,12 @@ pub async fn run<E: Engine + Diagnostics>(
         let place =
             if layer + 1 == layers.len() { "the logits".to_owned() } else { format!("layer {layer}") };
         (Verdict::Fail, format!("{nan_count} NaN and {inf_count} infinite values, the first in {place}"))
+    } else if let [first, .., last] = top_logits.as_slice()
+        && first.logit == last.logit
+    {
+        let reason =
+            format!("the likeliest tokens all have the logit {}: these are no trained weights", first.logit);
+        (Verdict::Fail, reason)
     } else if generation.ids.is_empty() {
         (Verdict::Fail, "no token was generated".to_owned())
     } else if let Some(probe) = failed_probe {

@@ -250,3 +250,20 @@ fn a_worker_tells_its_devices() {
     assert!(cpu["dtypes"].as_array().expect("formats").contains(&json!("bf16")), "{cpu}");
     assert_eq!(cpu["is_software"], false);
 }
+
+/// What a download that broke off leaves behind where room was taken before it began.
+#[test]
+fn zeros_are_no_weights() {
+    let model = ModelDir::of_case("gqa_plain");
+    let file = std::fs::read(model.file("model.safetensors")).expect("readable");
+    let header = 8 + u64::from_le_bytes(file[..8].try_into().expect("8 bytes")) as usize;
+    let mut zeros = file[..header].to_vec();
+    zeros.resize(file.len(), 0);
+    model.write("model.safetensors", zeros);
+    let ran = preflight(&["validate", model.arg(), "--json"]);
+    assert_eq!((ran.code, &ran.json()["verdict"]), (1, &json!("fail")), "{ran:?}");
+    assert!(
+        ran.json()["reason"].as_str().is_some_and(|reason| reason.contains("no trained weights")),
+        "{ran:?}"
+    );
+}

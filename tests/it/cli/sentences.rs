@@ -144,7 +144,7 @@ fn an_interrupted_checkpoint_leaves_nothing() {
         let kill = std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
         assert!(kill.expect("kill runs").success());
         let ended = wait(&mut child, std::time::Duration::from_secs(30)).expect("it ends");
-        assert_eq!(ended.code(), Some(4), "{signal}");
+        assert_eq!(ended.code(), Some(130), "{signal}");
         assert!(!begun(), "{signal}: {:?}", dir.path().read_dir().expect("readable").collect::<Vec<_>>());
     }
 }

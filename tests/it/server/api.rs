@@ -160,11 +160,30 @@ fn headers_have_a_size_and_a_time() {
     let two = "GET /health HTTP/1.1\r\nhost: localhost\r\nhost: evil.com\r\nconnection: close\r\n\r\n";
     let told = answer(two.as_bytes());
     assert!(told.starts_with("HTTP/1.1 421") || told.starts_with("HTTP/1.1 400"), "{told}");
-    // Half a head, and nothing more: it keeps its place for some seconds, not for ever.
+    // Half a head, the beginning of another protocol, or nothing: it keeps its place for some seconds, not for ever.
     let begun = Instant::now();
-    answer(b"GET /health HTTP/1.1\r\nhost: loc");
+    std::thread::scope(|scope| {
+        for sent in [&b"GET /health HTTP/1.1\r\nhost: loc"[..], b"PRI * HTTP/2.0\r\n\r\nSM", b"P", b""] {
+            scope.spawn(move || answer(sent));
+        }
+    });
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(server.get("/health").status, 200);
+}
+
+/// Nobody without the token makes the server keep a body.
+#[test]
+fn a_body_is_read_for_those_who_may_ask() {
+    let model = ModelDir::of_case("mha_plain");
+    let server = with_token(&model);
+    let mut stream = TcpStream::connect(server.address()).expect("the server listens");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    let host = server.address();
+    let head = format!("POST /api/inspect HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n");
+    stream.write_all(format!("{head}content-length: 1000000\r\n\r\n{{").as_bytes()).expect("sent");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).expect("an answer before the body is there");
+    assert_eq!(&answer, b"HTTP/1.1 401");
 }
 
 #[test]

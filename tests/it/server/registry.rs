@@ -145,3 +145,49 @@ fn the_known_good_load_config_is_committed_with_its_evidence() {
     let wrong = server.post("/api/models/tiny/known-good", &json!({ "attempt_id": 99 }));
     assert_eq!(wrong.status, 404);
 }
+
+#[test]
+fn ids_are_given_once() {
+    let root = root();
+    for folder in ["a", "b", "c", "d"] {
+        let other = root.path().join(folder).join("m");
+        std::fs::create_dir_all(&other).expect("made");
+        for entry in root.path().join("tiny").read_dir().expect("the tiny model") {
+            let entry = entry.expect("readable");
+            std::fs::copy(entry.path(), other.join(entry.file_name())).expect("copied");
+        }
+    }
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let register = |path: &str, id: Option<&str>| {
+        server.post("/api/models", &json!({ "source": { "path": path }, "id": id }))
+    };
+    let mut ids: Vec<String> = std::thread::scope(|scope| {
+        let asked = ["a/m", "b/m", "c/m", "d/m"].map(|path| scope.spawn(move || register(path, None)));
+        let id = |answer: crate::support::http::Answer| {
+            answer.json()["model_id"].as_str().expect("an id").to_owned()
+        };
+        asked.map(|asked| id(asked.join().expect("no panic"))).to_vec()
+    });
+    ids.sort();
+    assert_eq!(ids, ["m", "m-2", "m-3", "m-4"]);
+    // A folder's id is that folder's.
+    assert_eq!(register("a/m", Some("tiny")).error_code(), "model_exists");
+    assert_eq!(register("tiny", Some("tiny")).status, 201);
+}
+
+/// What a link of a stranger's folder leads to is not told, however the model is named.
+#[test]
+fn links_out_of_the_root_are_not_followed() {
+    let root = root();
+    let outside = tempfile::tempdir().expect("a temporary directory");
+    let secret = outside.path().join("secret.json");
+    std::fs::write(&secret, r#"{"eos_token_id": "canary"}"#).expect("written");
+    let link = root.path().join("tiny/generation_config.json");
+    std::fs::remove_file(&link).ok();
+    std::os::unix::fs::symlink(&secret, &link).expect("linked");
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let refused = server.post("/api/models/tiny/load", &json!({}));
+    assert_eq!((refused.status, refused.error_code().as_str()), (403, "path_outside_roots"));
+    assert!(!server.get("/api/models/tiny").body.contains("generation_config"));
+    assert!(!server.get("/api/attempts").body.contains("canary"));
+}

@@ -111,6 +111,12 @@ fn an_answer_is_the_same_whole_and_in_pieces() {
         assert!(counters.lines().any(|found| found == line), "{line}: {counters}");
     }
 
+    // A prompt of ids may be as long as the longest context: this model's is shorter, and that is what is told.
+    let long = json!({ "model": "default", "prompt": vec![5; 300_000], "max_tokens": 1 });
+    let refused = server.post("/v1/completions", &long);
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("300000") || refused.body.contains("300,000"), "{}", refused.body);
+
     // Two choices of one seed are two draws, and the same each time.
     let sampled = || chat(&server, &json!({"temperature": 2.0, "seed": 5, "n": 2})).json()["choices"].clone();
     let choices = sampled();

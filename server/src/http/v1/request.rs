@@ -1,7 +1,7 @@
 //! Requests, read field by field: each value in its range, and no field that is passed over in silence.
 
 use axum::body::Bytes;
-use phi3::config::Fields as Json;
+use phi3::config::{JsonLimits, parse_json};
 use phi3::engine::Sampling;
 use serde_json::{Map, Value};
 
@@ -20,9 +20,13 @@ pub(super) struct Fields(Map<String, Value>);
 impl Fields {
     /// A body's object; a key that stands twice is refused.
     pub(super) fn parse(body: &Bytes) -> Result<Self, ApiError> {
-        let fields =
-            Json::parse(body).map_err(|error| ApiError::body(format!("The body is not JSON: {error}")))?;
-        Ok(Self(fields.map().clone()))
+        // A prompt of ids is as long as the longest context.
+        let limits = JsonLimits { depth: 64, values: 1 << 20, string_bytes: usize::MAX };
+        match parse_json(body, limits) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(ApiError::body("The body is no JSON object.".to_owned())),
+            Err(error) => Err(ApiError::body(format!("The body is not JSON: {error}"))),
+        }
     }
 
     /// Takes a field; `null` counts as none.

@@ -74,7 +74,7 @@ pub(super) async fn run<S: Shape>(model: LoadedModel, asked: Asked) -> Result<Re
         logprobs: logprobs.is_some(),
         shape: PhantomData,
     };
-    answer.begin().await?;
+    answer.begin(if common.stream { 1 } else { count }).await?;
     if common.stream { Ok(answer.events(common.include_usage)) } else { answer.whole().await }
 }
 
@@ -93,22 +93,28 @@ struct Answer<S> {
 }
 
 impl<S: Shape> Answer<S> {
-    /// Waits until every choice runs or has been refused: what is refused is refused before anything is answered.
-    async fn begin(&mut self) -> Result<(), ApiError> {
+    /// Waits until so many choices run: what is refused by then is refused before anything is answered.
+    async fn begin(&mut self, wanted: usize) -> Result<(), ApiError> {
         let mut started = 0;
-        while started < self.count {
+        while started < wanted {
             match self.streams.next().await {
                 Some((index, StreamEvent::Started { prompt_tokens })) => {
                     started += 1;
-                    self.usage.started(index, prompt_tokens);
+                    self.started(index, prompt_tokens);
                 }
                 Some((_, StreamEvent::Failed { error })) => return Err(error.into()),
                 Some(event) => self.early.push_back(event),
                 None => return Err(unloaded()),
             }
         }
-        self.watch.started(self.usage.prompt_tokens);
+        self.watch.running();
         Ok(())
+    }
+
+    fn started(&mut self, index: usize, prompt_tokens: usize) {
+        if self.usage.started(index, prompt_tokens) {
+            self.watch.prompt(prompt_tokens);
+        }
     }
 
     /// The next event; `None` when every choice has ended.
@@ -124,6 +130,7 @@ impl<S: Shape> Answer<S> {
             },
         };
         match &event.1 {
+            StreamEvent::Started { prompt_tokens } => self.started(event.0, *prompt_tokens),
             StreamEvent::Token { .. } => self.watch.token(event.0),
             StreamEvent::Finished { completion_tokens, reason, .. } => {
                 self.ended += 1;
@@ -132,7 +139,6 @@ impl<S: Shape> Answer<S> {
             }
             // The others have nobody left to be told.
             StreamEvent::Failed { .. } => self.ended = self.count,
-            _ => {}
         }
         Some(event)
     }
@@ -270,10 +276,11 @@ struct Usage {
 }
 
 impl Usage {
-    fn started(&mut self, index: usize, prompt_tokens: usize) {
-        if index.is_multiple_of(self.choices) {
-            self.prompt_tokens += prompt_tokens;
-        }
+    /// Whether the prompt counts: it does once for all of its choices.
+    fn started(&mut self, index: usize, prompt_tokens: usize) -> bool {
+        let counts = index.is_multiple_of(self.choices);
+        self.prompt_tokens += if counts { prompt_tokens } else { 0 };
+        counts
     }
 
     fn json(&self) -> Value {
