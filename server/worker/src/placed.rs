@@ -58,6 +58,7 @@ fn alone<'a>(
     checkpoint: &Checkpoint<WeightFile>,
     planned: &mut Planned,
 ) -> Result<&'a Backend, ErrorObject> {
+    planned.resolved.backend = info.device.backend();
     let budget = planned.budgets.get(&info.device).copied();
     if let Some(budget) = budget {
         // Said in one sentence here; the engine would say it allocation by allocation.
@@ -100,7 +101,8 @@ fn apart<'a>(
         engine = Some(backend);
         let free = info.free_bytes.unwrap_or(u64::MAX);
         let budget = planned.budgets.get(id).map_or(free, |stated| *stated);
-        devices.push(Device::new(id.clone(), budget));
+        planned.resolved.backend = id.backend();
+        devices.push(Device::of(id.clone(), budget, &planned.resolved));
     }
     let decoder = planned.plan.config.decoder();
     let workload = placement::workload(&decoder, Some(checkpoint.tensors()), &planned.resolved);
@@ -143,7 +145,9 @@ fn split(placed: &Placement, planned: &Planned) -> Result<Split, ErrorObject> {
 
 /// Leaves the engine what budgets allow beside the runtime, which it does not count.
 fn bind(planned: &mut Planned) {
-    let overhead = planned.resolved.overhead_bytes();
-    let budgets = planned.budgets.iter().map(|(id, bytes)| (id.clone(), bytes.saturating_sub(overhead)));
-    planned.plan.budgets = budgets.collect();
+    let beside_runtime = |(id, bytes): (&DeviceId, &u64)| {
+        let Device { id, budget_bytes, overhead_bytes } = Device::of(id.clone(), *bytes, &planned.resolved);
+        (id, budget_bytes.saturating_sub(overhead_bytes))
+    };
+    planned.plan.budgets = planned.budgets.iter().map(beside_runtime).collect();
 }

@@ -433,7 +433,8 @@ impl Decision<'_> {
         let decoder: Decoder = config.decoder();
         let stored = self.facts.subject.stored;
         let options = load_config.options(self.facts.subject.options);
-        let options = Options { context: rung.context, ..options };
+        let backend = Some(info.device.backend());
+        let options = Options { context: rung.context, backend, ..options };
         let resolved =
             Resolved::new(&decoder, stored, &options).map_err(|error| invalid(error.to_string()))?;
         let report = estimate::memory(&decoder, stored, &resolved);
@@ -454,7 +455,7 @@ impl Decision<'_> {
         }
         let budgets = &load_config.max_memory;
         if !budgets.is_empty() {
-            let budgets = budgets.iter().map(|(id, bytes)| Device::new(id.clone(), *bytes)).collect();
+            let budgets = budgets.iter().map(|(id, bytes)| Device::of(id.clone(), *bytes, &resolved)).collect();
             let workload = placement::workload(&decoder, stored, &resolved);
             let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
             let placed = Devices::stated(budgets)

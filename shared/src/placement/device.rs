@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::PlacementError;
-use crate::estimate::Backend;
+use crate::estimate::{Backend, Resolved};
 use crate::units::parse_size;
 
 /// Names that go before the index of a GPU: PyTorch's, and our own. `cpu:1` and so on are shares of the host that
@@ -36,6 +36,7 @@ impl DeviceId {
         match self {
             Self::Cpu => Backend::Cpu,
             Self::Gpu { backend, .. } => match backend.as_str() {
+                "cpu" => Backend::Cpu,
                 "mps" => Backend::Metal,
                 "wgpu" | "webgpu" | "xpu" => Backend::Wgpu,
                 // PyTorch calls AMD's GPUs `cuda` too; whoever knows better says so.
@@ -138,6 +139,14 @@ impl Device {
     #[must_use]
     pub fn new(id: DeviceId, budget_bytes: u64) -> Self {
         let overhead_bytes = id.backend().assumed_overhead(0).0;
+        Self { id, budget_bytes, overhead_bytes }
+    }
+
+    /// A device with its budget and the runtime that a load counts there: measured where it was measured, else
+    /// assumed. What a plan counts and what an engine may hold are told apart by it, so all ask it here.
+    #[must_use]
+    pub fn of(id: DeviceId, budget_bytes: u64, resolved: &Resolved) -> Self {
+        let overhead_bytes = resolved.overhead_of(id.backend());
         Self { id, budget_bytes, overhead_bytes }
     }
 

@@ -89,7 +89,7 @@ fn layers_go_where_the_map_says() {
 }
 
 #[test]
-fn max_memory_is_a_limit() {
+fn max_memory_is_a_limit_and_spreads_layers() {
     let model = ModelDir::of_case("gqa_window");
     let whole = answer("load", model.arg(), &json!({}));
     let needed = bytes(&whole["memory"], "predicted", "total_bytes");
@@ -99,6 +99,16 @@ fn max_memory_is_a_limit() {
     assert_eq!((refused.code, refused.error_code().as_str()), (1, "oom"));
     assert_eq!(refused.json()["error"]["path"], "max_memory.cpu");
 
+    // Neither device holds it alone.
+    let share = needed - 1;
+    let spread = limited(json!({"cpu:1": share, "cpu": share}));
+    assert_eq!(spread.code, 0, "{spread:?}");
+    let devices = spread.json()["devices"].clone();
+    assert_eq!(devices.as_array().map(Vec::len), Some(2), "{devices}");
+    for part in devices.as_array().expect("devices") {
+        as_predicted(&part["memory"]);
+        assert!(bytes(&part["memory"], "measured", "total_bytes") <= share, "{part}");
+    }
     let nowhere = limited(json!({"cpu:1": 1000, "cpu": 1000}));
     assert_eq!((nowhere.code, nowhere.error_code().as_str()), (1, "does_not_fit"));
 }

@@ -29,10 +29,11 @@ pub(super) fn estimate(
     free: Option<u64>,
 ) -> Result<Estimated, EstimateError> {
     let budgets = &load_config.max_memory;
-    let has_gpu = budgets.keys().any(|id| *id != DeviceId::Cpu);
+    let is_host = |id: &DeviceId| id.backend() == Backend::Cpu;
+    let has_gpu = budgets.keys().any(|id| !is_host(id));
     // What is free of a GPU says nothing of the host; without one, and without a name, it is the host's.
-    let free_of = |id: &DeviceId| match id {
-        DeviceId::Cpu if has_gpu || options.device.is_some() => None,
+    let free_of = |id: &DeviceId| match is_host(id) {
+        true if has_gpu || options.device.is_some() => None,
         _ => free,
     };
     let free: Vec<u64> = budgets.keys().map(|id| free_of(id).unwrap_or(u64::MAX)).collect();
@@ -103,9 +104,10 @@ fn device(id: &DeviceId, budget_bytes: u64, options: &Options, resolved: &Resolv
 /// What drives a device: of a GPU what the options say of it, else what its name tells.
 fn backend(id: &DeviceId, options: &Options, resolved: &Resolved) -> Backend {
     let said = options.backend.is_some() || options.device.is_some();
-    match id {
-        DeviceId::Gpu { .. } if said && resolved.backend != Backend::Cpu => resolved.backend,
-        _ => id.backend(),
+    match id.backend() {
+        Backend::Cpu => Backend::Cpu,
+        _ if said && resolved.backend != Backend::Cpu => resolved.backend,
+        named => named,
     }
 }
 
