@@ -10,8 +10,8 @@ use phi3::candle_engine::CandleEngine;
 use phi3::config::ModelConfig;
 use phi3::dtype::DType;
 use phi3::engine::{Attention, Diagnostics, Engine, LoadPlan, Sampling, SequenceId};
-use phi3::estimate::activations::{activations, diagnostics};
-use phi3::estimate::load_peaks;
+use phi3::estimate::activations::{Workspace, diagnostics};
+use phi3::estimate::{Backend, load_peaks};
 use phi3::generate::{Request, generate};
 use phi3::tensors;
 use phi3::weights::synthetic::synthetic_checkpoint;
@@ -103,7 +103,8 @@ fn counted_bytes_are_those_predicted() {
         let largest =
             tensors::list(decoder).map(|spec| dtype.tensor_bytes(&spec.shape)).max().expect("tensors") as i64;
         let weights: i64 = tensors::list(decoder).map(|spec| dtype.tensor_bytes(&spec.shape) as i64).sum();
-        let activation = activations(decoder, dtype, Attention::Eager, context as u64, 1).bytes as i64;
+        let activation =
+            Workspace::new(Backend::Cpu, decoder, dtype, Attention::Eager, context as u64, 1).bytes() as i64;
 
         // Streamed, the host holds nothing beside the model; read first, the whole checkpoint.
         let peaks = load_peaks(decoder, Some(checkpoint.tensors()), weights as u64, dtype.into());

@@ -1,7 +1,8 @@
 //! What follows from the model and the choices beyond one estimate: the curve over contexts, the bars over dtypes.
 
 use phi3::decoder::Decoder;
-use phi3::estimate::{self, Format, Options, Resolved, StoredTensors, activations};
+use phi3::estimate::activations::Workspace;
+use phi3::estimate::{self, Format, Options, Resolved, StoredTensors};
 use phi3::fit::Verdict;
 use phi3::tensors;
 
@@ -61,9 +62,8 @@ pub fn weights_by_dtype(decoder: &Decoder, stored: Option<&StoredTensors>) -> Ve
 }
 
 fn terms(decoder: &Decoder, weights_bytes: u64, r: &Resolved) -> Terms {
-    let kv = estimate::cache_bytes(decoder, r.kv_dtype, r.kv_policy, r.context, r.batch);
-    let dtype = r.format.compute_dtype();
-    let activations = activations::activations_bytes(decoder, dtype, r.attn, r.context, r.batch);
+    let kv = estimate::cache_bytes(decoder, r.kv_dtype, r.kv_policy, r.cache_tokens(), r.batch);
+    let activations = Workspace::on(r.backend, decoder, r).bytes();
     [weights_bytes, kv, activations, r.overhead_bytes()]
 }
 

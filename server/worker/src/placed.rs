@@ -146,7 +146,8 @@ fn split(placed: &Placement, planned: &Planned) -> Result<Split, ErrorObject> {
 /// Leaves the engine what budgets allow beside the runtime, which it does not count.
 fn bind(planned: &mut Planned) {
     let beside_runtime = |(id, bytes): (&DeviceId, &u64)| {
-        let Device { id, budget_bytes, overhead_bytes } = Device::of(id.clone(), *bytes, &planned.resolved);
+        let Device { id, budget_bytes, overhead_bytes, .. } =
+            Device::of(id.clone(), *bytes, &planned.resolved);
         (id, budget_bytes.saturating_sub(overhead_bytes))
     };
     planned.plan.budgets = planned.budgets.iter().map(beside_runtime).collect();

@@ -4,7 +4,8 @@ use phi3::api::ErrorObject;
 use phi3::api::worker::{DeviceMemory, Load};
 use phi3::config::ModelConfig;
 use phi3::engine::{LoadPlan, Memory};
-use phi3::estimate::{self, Options, Resolved, activations};
+use phi3::estimate::activations::{self, Workspace};
+use phi3::estimate::{self, Options, Resolved};
 use phi3::load_config::{Budgets, LoadConfig};
 use phi3::placement::{DeviceId, Placement};
 use phi3::validate::PredictedMeasured;
@@ -47,13 +48,14 @@ pub(crate) fn plan(
         dtype: load.dtype.map(Into::into),
         context: context.map(|tokens| tokens as u64),
         batch: load.batch.map(|sequences| sequences as u64),
+        calibration: load.calibration.clone(),
         ..Options::default()
     });
     let decoder = config.decoder();
     let resolved = Resolved::new(&decoder, Some(checkpoint.tensors()), &options)
         .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))?;
     // Block formats of a GGUF are widened to what the engine computes in; it refuses what it does not.
-    let dtype = resolved.format.plain().unwrap_or_else(|| resolved.format.compute_dtype());
+    let dtype = resolved.format.held_dtype();
     Ok(Planned {
         plan: LoadPlan {
             kv_dtype: resolved.kv_dtype,
@@ -82,14 +84,17 @@ impl Planned {
                 total_bytes: sum.total_bytes + device.total_bytes,
             });
         }
-        let report =
-            estimate::memory(&self.plan.config.decoder(), Some(checkpoint.tensors()), &self.resolved);
+        let decoder = self.plan.config.decoder();
+        let report = estimate::memory(&decoder, Some(checkpoint.tensors()), &self.resolved);
+        // The place kept for a validation computes in the same buffers, which may be larger for it.
+        let resolved = Resolved { batch: self.plan.batch as u64, ..self.resolved.clone() };
+        let activation_bytes = Workspace::on(resolved.backend, &decoder, &resolved).bytes();
         Memory {
             weights_bytes: report.weights_bytes,
             kv_cache_bytes: report.kv_cache_bytes,
-            activation_bytes: report.activation_bytes,
+            activation_bytes,
             overhead_bytes: report.overhead_bytes,
-            total_bytes: report.total_bytes,
+            total_bytes: report.total_bytes - report.activation_bytes + activation_bytes,
         }
     }
 

@@ -194,8 +194,12 @@ fn tell(link: &Link) -> impl FnMut(u64, StreamEvent) {
 /// The engine's counters, and what the process takes beside them.
 ///
 /// Buffers whose pages were never written are allocated but not resident, so the peak of what is resident may lack
-/// some of them; what stood here before the engine came is overhead in any case.
+/// some of them; what stood here before the engine came is overhead in any case. An engine that asks its device knows
+/// better: what this process takes of the host is no overhead there.
 fn measured(engine: Memory, base_bytes: u64) -> Memory {
+    if engine.overhead_bytes > 0 {
+        return engine;
+    }
     let explained = engine.weights_bytes + engine.kv_cache_bytes + engine.activation_bytes;
     let overhead_bytes = process::resident().peak_bytes.saturating_sub(explained).max(base_bytes);
     Memory { overhead_bytes, total_bytes: explained + overhead_bytes, ..engine }

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use super::backend;
 use crate::dtype::DType;
 use crate::engine::{EngineError, LoadPlan};
-use crate::estimate::activations;
+use crate::estimate::cpu_workspace::CpuWorkspace;
 
 /// What computes in a workspace; the same parts as in `placement`'s workload.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ pub(super) struct Roles {
     pub(super) head: bool,
 }
 
-/// Buffers of one device; see [`activations::Workspace`] for what each holds. Those of absent roles are empty.
+/// Buffers of one device; see [`CpuWorkspace`] for what each holds. Those of absent roles are empty.
 pub(super) struct Workspace {
     pub(super) rows: usize,
     pub(super) logit_rows: usize,
@@ -40,7 +40,7 @@ impl Workspace {
         let tensor = |values: u64| zeroed_tensor("activation", DType::F32, &[values as usize]);
         Ok(Self {
             rows: sizes.rows as usize,
-            logit_rows: (whole(plan).logits / plan.config.vocab_size as u64) as usize,
+            logit_rows: sizes.logit_rows as usize,
             residual: tensor(sizes.residual)?,
             normed: tensor(sizes.normed)?,
             projected: tensor(sizes.projected)?,
@@ -67,13 +67,9 @@ impl Workspace {
     }
 }
 
-fn whole(plan: &LoadPlan) -> activations::Workspace {
+fn sizes(plan: &LoadPlan, roles: Roles) -> CpuWorkspace {
     let (context, batch) = (plan.context as u64, plan.batch as u64);
-    activations::Workspace::new(&plan.config.decoder(), plan.dtype, plan.attention, context, batch)
-}
-
-fn sizes(plan: &LoadPlan, roles: Roles) -> activations::Workspace {
-    let mut sizes = whole(plan);
+    let mut sizes = CpuWorkspace::new(&plan.config.decoder(), plan.dtype, plan.attention, context, batch);
     if !roles.stream {
         sizes.residual = 0;
     }

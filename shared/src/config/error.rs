@@ -53,7 +53,10 @@ pub enum ConfigError {
         rule: String,
     },
     /// A `model_type` that no engine here runs and whose tensors are not known.
-    #[error("model_type `{}` is not known; this build runs: phi3", one_line(model_type))]
+    #[error(
+        "model_type `{}` is not known to this build: nothing can be derived from its config",
+        one_line(model_type)
+    )]
     UnknownArchitecture {
         /// The `model_type` found.
         model_type: String,

@@ -107,6 +107,14 @@ pub enum Attention {
 }
 
 impl Attention {
+    /// Heads of the queries.
+    #[must_use]
+    pub fn heads(self) -> usize {
+        match self {
+            Self::Heads { heads, .. } | Self::Latent { heads, .. } => heads,
+        }
+    }
+
     /// Width of all queries together.
     #[must_use]
     pub fn query_width(self) -> usize {

@@ -1,7 +1,8 @@
 //! Every value that an answer rests on, said.
 
 use super::activations::Attention;
-use super::{Assumption, Calibration, KvPolicy, Options, Resolved, StoredTensors, stored_dtype};
+use super::wgpu_workspace::CACHE_STEP;
+use super::{Assumption, Backend, KvPolicy, Options, Resolved, StoredTensors, stored_dtype};
 use crate::decoder::Decoder;
 use crate::units::{format_bytes, format_count};
 
@@ -44,17 +45,18 @@ pub(super) fn list(
         (Some(_), ..) => backend.to_owned(),
         (None, Some(device), _) => format!("{backend} (what drives a {})", device.name),
         (None, None, Some(_)) => {
-            format!("{backend} (a GPU's runtime takes more: name its backend or the GPU)")
+            format!("{backend} (a GPU has other buffers and a larger runtime: name its backend or the GPU)")
         }
         (None, None, None) => backend.to_owned(),
     };
     assume("backend", backend, options.backend.is_none() && named.is_none());
     let overhead = format_bytes(resolved.overhead_bytes());
-    let overhead = match resolved.calibration {
-        Some(Calibration { samples, .. }) => format!("{overhead} (from {samples} measured loads)"),
+    let calibration = resolved.calibration_of(resolved.backend);
+    let overhead = match calibration {
+        Some(calibration) => format!("{overhead}, calibrated: {}", calibration.words()),
         None => format!("{overhead}, not calibrated: {}", resolved.backend.assumed_overhead(0).1),
     };
-    assume("runtime_overhead", overhead, resolved.calibration.is_none());
+    assume("runtime_overhead", overhead, calibration.is_none());
     if let Some(device) = named {
         let sure = match device.sureness() {
             crate::devices::Sureness::Measured => "measured",
@@ -70,6 +72,15 @@ pub(super) fn list(
     if resolved.format.plain().is_some_and(|dtype| dtype.is_quantized()) && resolved.convert_to.is_some() {
         let value = "matrices, embedding and head included; norms stay f32".to_owned();
         assume("quantized_tensors", value, true);
+    }
+    if matches!(resolved.backend, Backend::Rocm | Backend::Metal) {
+        let value = "as our engine for Vulkan and Metal sizes them".to_owned();
+        assume("activations", value, true);
+    }
+    if resolved.cache_tokens() != resolved.context {
+        let tokens = format_count(resolved.cache_tokens());
+        let value = format!("room for {tokens} tokens a sequence: this engine rounds up to {CACHE_STEP}");
+        assume("kv_cache", value, true);
     }
     if !decoder.family.runs() {
         let value = "as our engine for phi3 would size them: this family is not run here".to_owned();

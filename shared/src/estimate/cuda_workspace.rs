@@ -1,9 +1,10 @@
 //! What the CUDA engine holds beyond weights and KV cache. It allocates its buffers from these sizes, so that the
 //! estimate and the allocation are one number.
 
-use super::activations::{Attention, LOGIT_ROWS};
-use crate::decoder::{Attention as Heads, Decoder, Layer};
+use super::activations::{Attention, LOGIT_ROWS, product, sum};
+use crate::decoder::{Decoder, Layer};
 use crate::dtype::DType;
+use crate::units::format_count;
 
 /// Rows (tokens) that go through the model at once: enough to keep the tensor cores busy.
 pub const CHUNK: u64 = 2048;
@@ -24,7 +25,7 @@ const ROW_BYTES: u64 = 40;
 pub struct CudaWorkspace {
     /// Rows of a chunk.
     pub rows: u64,
-    /// Rows whose scores are written out at once.
+    /// Rows whose scores are written out at once; 0 where none are.
     pub score_rows: u64,
     /// Rows of logits held at once.
     pub logit_rows: u64,
@@ -61,39 +62,43 @@ impl CudaWorkspace {
         let intermediate = widest_of(|layer| layer.mlp.active_width());
         let qkv = widest_of(|layer| layer.attention.projected_width());
         let query = widest_of(|layer| layer.attention.mixed_width());
-        let heads = widest_of(|layer| match layer.attention {
-            Heads::Heads { heads, .. } | Heads::Latent { heads, .. } => heads,
-        });
+        let heads = widest_of(|layer| layer.attention.heads());
         let act = if dtype == DType::F32 { 4 } else { 2 };
         let logit_rows = batch.max(LOGIT_ROWS);
         let rows = context.min(CHUNK).max(logit_rows);
         let row_scores = heads.saturating_mul(context).saturating_mul(4);
-        let score_rows = (SCORE_BYTES / row_scores.max(1)).clamp(batch.max(1), rows);
-        let values = |rows: u64, columns: u64, bytes: u64| rows.saturating_mul(columns).saturating_mul(bytes);
-        let is_eager = attention == Attention::Eager;
+        let values = |rows: u64, columns: u64, bytes: u64| product(&[rows, columns, bytes]);
+        // All of the allowance where it is not enough for every row: in whole rows alone a longer context could take
+        // less, and a search for the longest that fits would miss it.
+        let scores = match attention {
+            Attention::Eager => {
+                values(rows, row_scores, 1).min(SCORE_BYTES.max(values(batch, row_scores, 1)))
+            }
+            Attention::Fused => 0,
+        };
         let is_quantized = !dtype.is_float();
         let largest = values(hidden, qkv.max(query).max(2 * intermediate).max(vocab), 2);
         Self {
             rows,
-            score_rows: if is_eager { score_rows } else { 0 },
+            score_rows: (scores / row_scores.max(1)).min(rows),
             logit_rows,
             residual: values(rows, hidden, 4),
             normed: values(rows, hidden, act),
             projected: values(rows, qkv.max(2 * intermediate), act),
             mixed: values(rows, query.max(intermediate), act),
             rotary: values(context, decoder.rotary_dim as u64, 8),
-            scores: if is_eager { score_rows.saturating_mul(row_scores) } else { 0 },
+            scores,
             panel: if is_quantized { largest } else { 0 },
             last: values(logit_rows, hidden, 4),
             logits: values(logit_rows, vocab, 4),
-            descriptions: values(rows + batch, ROW_BYTES, 1),
+            descriptions: values(rows.saturating_add(batch), ROW_BYTES, 1),
             gemm: GEMM_BYTES,
         }
     }
 
-    /// Bytes of all buffers.
+    /// Bytes of the buffers of each [`Stage`](super::activations::Stage), in their order.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub fn by_stage(&self) -> [u64; 4] {
         let Self {
             residual,
             normed,
@@ -108,9 +113,54 @@ impl CudaWorkspace {
             gemm,
             ..
         } = *self;
-        [residual, normed, projected, mixed, rotary, scores, panel, last, logits, descriptions, gemm]
-            .iter()
-            .fold(0, |sum: u64, bytes| sum.saturating_add(*bytes))
+        [
+            sum(&[residual, descriptions]),
+            sum(&[normed, projected, mixed, rotary, scores]),
+            sum(&[panel, gemm]),
+            sum(&[last, logits]),
+        ]
+    }
+
+    /// Bytes of all buffers.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        sum(&self.by_stage())
+    }
+
+    /// The sum in words, part by part with its bytes.
+    pub(super) fn parts(&self) -> Vec<(String, u64)> {
+        let Self { rows, score_rows, logit_rows, residual, normed, projected, mixed, .. } = *self;
+        let Self { rotary, scores, panel, last, logits, descriptions, gemm, .. } = *self;
+        let hidden = residual / rows / 4;
+        // Normed rows are as wide as the residual stream.
+        let act = (normed / rows / hidden.max(1)).max(1);
+        let width = |bytes: u64| format_count(bytes / rows / act);
+        vec![
+            (
+                format!(
+                    "{} rows × (residual {} × 4 B + (hidden {} + projections {} + mixed {}) × {act} B)",
+                    format_count(rows),
+                    format_count(hidden),
+                    width(normed),
+                    width(projected),
+                    width(mixed)
+                ),
+                sum(&[residual, normed, projected, mixed]),
+            ),
+            ("cosines and sines of every position, short and long".to_owned(), rotary),
+            (format!("scores, {} rows at once", format_count(score_rows)), scores),
+            ("the largest quantized weight in 16 bits".to_owned(), panel),
+            (
+                format!(
+                    "logits {logit_rows} × (hidden {} + vocab {}) × 4 B",
+                    format_count(last / logit_rows / 4),
+                    format_count(logits / logit_rows / 4)
+                ),
+                sum(&[last, logits]),
+            ),
+            (format!("descriptions of rows, {ROW_BYTES} B each"), descriptions),
+            ("scratch of cuBLASLt".to_owned(), gemm),
+        ]
     }
 }
 

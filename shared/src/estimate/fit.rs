@@ -59,18 +59,21 @@ pub struct Suggestion {
 }
 
 impl Suggestion {
-    /// A change; what the engines of this build do not do is marked in its words.
+    /// A change; what the engines of this build do not do is marked in its words, unless they do nothing of the model:
+    /// then no lever is less run than another.
     pub(crate) fn new(
+        decoder: &Decoder,
         change: String,
         mut label: String,
         total_bytes: u64,
         verdict: Verdict,
         runs: bool,
     ) -> Self {
-        if !runs {
+        let is_run = decoder.family.runs();
+        if is_run && !runs {
             label.push_str(" (not run by this build)");
         }
-        Self { change, label, total_bytes, verdict, runs }
+        Self { change, label, total_bytes, verdict, runs: is_run && runs }
     }
 }
 

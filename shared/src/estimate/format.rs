@@ -82,6 +82,12 @@ impl Format {
         self.plain().filter(|dtype| dtype.is_float()).unwrap_or(DType::Bf16)
     }
 
+    /// The format that an engine is asked to hold weights in: mixtures are widened to what is computed in.
+    #[must_use]
+    pub fn held_dtype(self) -> DType {
+        self.plain().unwrap_or_else(|| self.compute_dtype())
+    }
+
     /// Whether numbers share scales.
     #[must_use]
     pub fn is_quantized(self) -> bool {

@@ -76,12 +76,13 @@ impl Levers<'_> {
         )
     }
 
-    /// A change that the engines of this build do, or that holds for others: the arithmetic is the same.
+    /// A change of options. The engine of every backend takes the same: plain and quantised weights, float caches of
+    /// the whole context.
     fn changed(&self, change: String, label: String, resolved: &Resolved) -> Suggestion {
         let runs =
             resolved.kv_dtype.is_float() && resolved.kv_policy == KvPolicy::Full && resolved.format.runs();
         let (total_bytes, verdict) = (self.need)(resolved);
-        Suggestion::new(change, label, total_bytes, verdict, runs)
+        Suggestion::new(self.decoder, change, label, total_bytes, verdict, runs)
     }
 
     fn helps(&self, resolved: &Resolved) -> bool {
@@ -152,13 +153,8 @@ impl Levers<'_> {
             if verdict < self.now && moved + 1 < layers.len() {
                 let count = moved + 1;
                 let label = format!("keep {count} of {} layers on the CPU", layers.len());
-                return Some(Suggestion::new(
-                    format!("offload_layers={count}"),
-                    label,
-                    total,
-                    verdict,
-                    false,
-                ));
+                let change = format!("offload_layers={count}");
+                return Some(Suggestion::new(self.decoder, change, label, total, verdict, false));
             }
         }
         None
@@ -186,13 +182,16 @@ impl Levers<'_> {
         let fuller = fuller.min()?.saturating_add(on_both);
         let label = "split the layers over two such devices".to_owned();
         let verdict = Verdict::of(fuller, available);
-        (layers.len() > 1).then(|| Suggestion::new("devices=2".to_owned(), label, fuller, verdict, false))
+        // The CPU's engine alone has layers on several devices, and those are shares of one memory.
+        (layers.len() > 1)
+            .then(|| Suggestion::new(self.decoder, "devices=2".to_owned(), label, fuller, verdict, false))
     }
 
     /// Weights and cache of each layer.
     fn layer_bytes(&self) -> Vec<u64> {
-        let Resolved { format, kv_dtype, kv_policy, context, batch, .. } = *self.resolved;
-        let cache = |layer| LayerKv::new(layer).bytes(kv_dtype, kv_policy, context, batch);
+        let Resolved { format, kv_dtype, kv_policy, batch, .. } = *self.resolved;
+        let tokens = self.resolved.cache_tokens();
+        let cache = |layer| LayerKv::new(layer).bytes(kv_dtype, kv_policy, tokens, batch);
         let mut bytes: Vec<u64> = self.decoder.layers.iter().map(cache).collect();
         for part in tensors::parts(self.decoder) {
             if let Some(layer) = part.layer {

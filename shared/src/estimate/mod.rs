@@ -10,7 +10,9 @@
 //! ```
 
 pub mod activations;
+pub mod cpu_workspace;
 pub mod cuda_workspace;
+pub mod wgpu_workspace;
 mod assumptions;
 mod backend;
 mod calibration;
@@ -40,9 +42,10 @@ pub use weights::{
     StoredTensors, held_as, part_bytes, stored_bytes, stored_count, stored_dtype, weights_bytes,
 };
 
+use self::activations::Workspace;
 use crate::decoder::Decoder;
 use crate::dtype::DType;
-use crate::units::{format_bytes, format_count};
+use crate::units::format_count;
 
 /// Answers what a load needs: of a config alone, or of a checkpoint whose headers were read.
 ///
@@ -56,11 +59,22 @@ pub fn estimate(
     let resolved = Resolved::new(decoder, stored, options)?;
     let named = resolved::named_device(options)?;
     let available = options.device_memory.map(|size| size.0).or(named.map(|device| device.usable_bytes()));
-    let mut report = memory(decoder, stored, &resolved);
-    report.assumptions = assumptions::list(decoder, stored, options, &resolved);
-    report.load_peaks = load_peaks(decoder, stored, report.weights_bytes, resolved.format);
+    let mut report = sized(decoder, stored, options, &resolved);
     report.fit = fit::judge(decoder, stored, &resolved, report.weights_bytes, available);
     Ok(report)
+}
+
+/// The same but for the verdict, whose searches take longer than all else.
+pub(crate) fn sized(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    options: &Options,
+    resolved: &Resolved,
+) -> Report {
+    let mut report = memory(decoder, stored, resolved);
+    report.assumptions = assumptions::list(decoder, stored, options, resolved);
+    report.load_peaks = load_peaks(decoder, stored, report.weights_bytes, resolved.format);
+    report
 }
 
 /// The format that a config says its weights are stored in; bf16 where it says nothing.
@@ -94,24 +108,17 @@ pub fn resolved_weights_bytes(decoder: &Decoder, stored: Option<&StoredTensors>,
 /// The sum of all terms, given that of the weights: what a search over contexts asks many times.
 #[must_use]
 pub fn total_bytes(decoder: &Decoder, weights_bytes: u64, resolved: &Resolved) -> u64 {
-    let Resolved { kv_dtype, context, batch, kv_policy, attn, .. } = *resolved;
-    let dtype = resolved.format.compute_dtype();
+    let Resolved { kv_dtype, batch, kv_policy, .. } = *resolved;
     weights_bytes
-        .saturating_add(cache_bytes(decoder, kv_dtype, kv_policy, context, batch))
-        .saturating_add(activations::activations_bytes(decoder, dtype, attn, context, batch))
+        .saturating_add(cache_bytes(decoder, kv_dtype, kv_policy, resolved.cache_tokens(), batch))
+        .saturating_add(Workspace::on(resolved.backend, decoder, resolved).bytes())
         .saturating_add(resolved.overhead_bytes())
 }
 
 /// How sure a runtime's overhead is, and what it rests on.
 pub(crate) fn overhead_words(backend: Backend, calibration: Option<Calibration>) -> (Badge, String) {
     match calibration {
-        Some(Calibration { samples, residual_bytes, .. }) => (
-            Badge::Calibrated,
-            format!(
-                "mean of {samples} measured loads, none further off than {}",
-                format_bytes(residual_bytes)
-            ),
-        ),
+        Some(calibration) => (Badge::Calibrated, calibration.words()),
         None => (Badge::Formula, format!("assumed: {}", backend.assumed_overhead(0).1)),
     }
 }
@@ -119,11 +126,13 @@ pub(crate) fn overhead_words(backend: Backend, calibration: Option<Calibration>)
 /// The terms for resolved options, without a verdict.
 #[must_use]
 pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Resolved) -> Report {
-    let Resolved { format, kv_dtype, context, batch, kv_policy, .. } = *resolved;
+    let Resolved { format, kv_dtype, batch, kv_policy, .. } = *resolved;
+    let context = resolved.cache_tokens();
     let params_total = params_total(decoder, stored);
     let weights_bytes = resolved_weights_bytes(decoder, stored, resolved);
     let kv_cache_bytes = cache_bytes(decoder, kv_dtype, kv_policy, context, batch);
-    let activation = activations::activations(decoder, format.compute_dtype(), resolved.attn, context, batch);
+    let workspace = Workspace::on(resolved.backend, decoder, resolved);
+    let activation_bytes = workspace.bytes();
 
     let term = |name: &str, bytes, badge, formula| Term {
         name: name.to_owned(),
@@ -138,7 +147,8 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
     };
     let kv_layers = kinds(decoder, kv_dtype, kv_policy, context, batch);
     let kv_formula = kv_cache::formula(&kv_layers, kv_dtype, kv_policy, batch);
-    let (overhead_badge, overhead_formula) = overhead_words(resolved.backend, resolved.calibration);
+    let (overhead_badge, overhead_formula) =
+        overhead_words(resolved.backend, resolved.calibration_of(resolved.backend));
     let overhead_bytes = resolved.overhead_bytes();
     let (weights_badge, weights_formula) = match (stored, &decoder.unknown_quantization) {
         (None, Some(method)) => (
@@ -150,7 +160,7 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
     let terms = vec![
         term("weights", weights_bytes, weights_badge, weights_formula),
         term("kv_cache", kv_cache_bytes, Badge::Exact, kv_formula),
-        term("activations", activation.bytes, Badge::Formula, activation.formula),
+        term("activations", activation_bytes, Badge::Formula, workspace.formula()),
         term("overhead", overhead_bytes, overhead_badge, overhead_formula),
     ];
     Report {
@@ -158,8 +168,9 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
         weights_bytes,
         kv_bytes_per_token: bytes_per_token(decoder, kv_dtype),
         kv_cache_bytes,
-        activation_bytes: activation.bytes,
+        activation_bytes,
         overhead_bytes,
+        assumed_overhead_bytes: resolved.backend.assumed_overhead(resolved.vocab_size).0,
         total_bytes: total_bytes(decoder, weights_bytes, resolved),
         terms,
         kv_layers,

@@ -29,8 +29,9 @@ pub struct Options {
     pub backend: Option<Backend>,
     /// Free memory of the device.
     pub device_memory: Option<Size>,
-    /// Runtime overhead as measured attempts have it; default: assumed.
-    pub calibration: Option<Calibration>,
+    /// Corrections of the runtime's overhead from measured loads, one for each backend that has any; without, it is
+    /// assumed.
+    pub calibration: Vec<Calibration>,
 }
 
 /// Bytes, in JSON either a number or a text such as `16GiB`.

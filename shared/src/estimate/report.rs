@@ -68,6 +68,8 @@ pub struct Report {
     pub kv_cache_bytes: u64,
     pub activation_bytes: u64,
     pub overhead_bytes: u64,
+    /// What is assumed where nothing was measured; the same as `overhead_bytes` then.
+    pub assumed_overhead_bytes: u64,
     pub total_bytes: u64,
     pub terms: Vec<Term>,
     pub kv_layers: Vec<KvLayers>,

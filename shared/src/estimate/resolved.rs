@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::activations::Attention;
+use super::wgpu_workspace::CACHE_STEP;
 use super::{Backend, Calibration, Format, KvPolicy, Options, StoredTensors, stored_dtype, stored_format};
 use crate::decoder::Decoder;
 use crate::devices::{self, Device};
@@ -52,8 +53,8 @@ pub struct Resolved {
     pub kv_policy: KvPolicy,
     /// What computes.
     pub backend: Backend,
-    /// Overhead as measured; `None` assumes it.
-    pub calibration: Option<Calibration>,
+    /// Corrections of the overhead of what was measured.
+    pub calibration: Vec<Calibration>,
     /// Tokens of the vocabulary, which the host's tokenizer holds.
     pub vocab_size: u64,
 }
@@ -108,9 +109,24 @@ impl Resolved {
             attn: options.attn.unwrap_or_default(),
             kv_policy: options.kv_policy.unwrap_or_default(),
             backend: options.backend.or(of_device).unwrap_or_default(),
-            calibration: options.calibration,
+            calibration: options.calibration.clone(),
             vocab_size: decoder.vocab_size as u64,
         })
+    }
+
+    /// Tokens that the cache of a sequence has room for: the context, but for what the WGSL engine rounds it up to.
+    #[must_use]
+    pub fn cache_tokens(&self) -> u64 {
+        self.cache_tokens_on(self.backend)
+    }
+
+    /// The same on another backend.
+    #[must_use]
+    pub fn cache_tokens_on(&self, backend: Backend) -> u64 {
+        match backend {
+            Backend::Cpu | Backend::Cuda => self.context,
+            Backend::Rocm | Backend::Metal | Backend::Wgpu => self.context.next_multiple_of(CACHE_STEP),
+        }
     }
 
     /// Runtime beside weights, cache and activations.
@@ -122,9 +138,13 @@ impl Resolved {
     /// The same of another backend: what was measured of one says nothing of it.
     #[must_use]
     pub fn overhead_of(&self, backend: Backend) -> u64 {
-        match self.calibration {
-            Some(calibration) if backend == self.backend => calibration.overhead_bytes,
-            _ => backend.assumed_overhead(self.vocab_size).0,
-        }
+        let assumed = backend.assumed_overhead(self.vocab_size).0;
+        self.calibration_of(backend).map_or(assumed, |calibration| calibration.corrected(assumed))
+    }
+
+    /// What was measured of a backend.
+    #[must_use]
+    pub fn calibration_of(&self, backend: Backend) -> Option<Calibration> {
+        self.calibration.iter().copied().find(|calibration| calibration.backend == backend)
     }
 }

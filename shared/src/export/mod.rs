@@ -89,7 +89,9 @@ impl Target {
 impl std::str::FromStr for Target {
     type Err = UnknownTarget;
 
+    /// By name; `transformers` is the library that `from_pretrained` is of.
     fn from_str(text: &str) -> Result<Self, UnknownTarget> {
+        let text = if text == "transformers" { "from_pretrained" } else { text };
         Self::ALL
             .into_iter()
             .find(|target| target.name() == text)

@@ -226,4 +226,9 @@ fn parts(decoder: &Decoder, found: &mut Vec<Finding>) {
         );
         found.push(Finding::new("quantization_unknown", Severity::Warning, message));
     }
+    if decoder.family.runs() && (decoder.quantization.is_some() || decoder.unknown_quantization.is_some()) {
+        let message = "weights that somebody quantised are sized here, not run: take the model in bf16, f16 or f32; \
+                       q8_0 and q4_0 are made while it is loaded";
+        found.push(Finding::new("quantized_weights", Severity::Warning, message));
+    }
 }

@@ -67,7 +67,7 @@ fn known(subject: Subject<'_>, known: Known<'_>) -> InspectReport {
     InspectReport {
         model_type: subject.fields.text("model_type").ok().flatten().unwrap_or_default().to_owned(),
         architecture: architecture(subject.fields),
-        support: if decoder.family.runs() { Support::Run } else { Support::Estimate },
+        support: support(decoder),
         params: TotalParams { total: Some(total), groups: counted.groups },
         fields: explain::fields(subject.fields, known),
         findings: findings::findings(subject, known),
@@ -87,14 +87,19 @@ pub fn find(subject: Subject<'_>) -> Result<(Support, Vec<Finding>), ConfigError
             let runs = decoder.family.runs();
             let config = runs.then(|| ModelConfig::from_fields(subject.fields)).transpose()?;
             let known = Known { fields: subject.fields, decoder: &decoder, config: config.as_ref() };
-            let support = if runs { Support::Run } else { Support::Estimate };
-            Ok((support, findings::findings(subject, known)))
+            Ok((support(&decoder), findings::findings(subject, known)))
         }
         Err(ConfigError::UnknownArchitecture { model_type }) => {
             Ok((Support::Unknown, vec![unknown_architecture(&model_type)]))
         }
         Err(error) => Err(error),
     }
+}
+
+/// The engines read plain weights: a family that runs does not where its weights are packed.
+fn support(decoder: &Decoder) -> Support {
+    let is_packed = decoder.quantization.is_some() || decoder.unknown_quantization.is_some();
+    if decoder.family.runs() && !is_packed { Support::Run } else { Support::Estimate }
 }
 
 fn unknown_architecture(model_type: &str) -> Finding {

@@ -455,7 +455,8 @@ impl Decision<'_> {
         }
         let budgets = &load_config.max_memory;
         if !budgets.is_empty() {
-            let budgets = budgets.iter().map(|(id, bytes)| Device::of(id.clone(), *bytes, &resolved)).collect();
+            let budgets =
+                budgets.iter().map(|(id, bytes)| Device::of(id.clone(), *bytes, &resolved)).collect();
             let workload = placement::workload(&decoder, stored, &resolved);
             let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
             let placed = Devices::stated(budgets)

@@ -246,7 +246,9 @@ fn chosen(options: &Options) -> Map<String, Value> {
     put("attn", to_value(attn));
     put("kv_policy", to_value(kv_policy));
     put("backend", to_value(backend));
-    put("calibration", to_value(calibration));
+    if !calibration.is_empty() {
+        put("calibration", to_value(calibration));
+    }
     map
 }
 
@@ -259,7 +261,7 @@ fn read_options(mut part: Part<'_>) -> Result<Options, LinkError> {
         attn: part.option("attn")?,
         kv_policy: part.option("kv_policy")?,
         backend: part.option("backend")?,
-        calibration: part.option("calibration")?,
+        calibration: part.option::<Vec<_>>("calibration")?.unwrap_or_default(),
         device: None,
         device_memory: None,
     };

@@ -4,10 +4,11 @@ use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::{KNOBS, LoadConfig, LoadConfigError};
+use super::{EstimateError, KNOBS, LoadConfig, LoadConfigError};
 use crate::config::{ConfigError, Fields};
 use crate::decoder::Decoder;
-use crate::estimate::{self, Options, OptionsError, Report, StoredTensors};
+use crate::estimate::{Options, OptionsError, Report, StoredTensors};
+use crate::placement::PlacementError;
 
 /// The model that a knob is tried on.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +39,7 @@ pub struct Preview {
     pub key: String,
     /// The value tried.
     pub value: Value,
-    /// Every term of the estimate, the host's peaks while loading, and the sum of the terms last.
+    /// Every term of the estimate over all devices, the host's peaks while loading, and the sum of the terms last.
     pub terms: Vec<TermChange>,
     /// Why this build's engine would refuse a load with it, where it would.
     pub refused: Option<String>,
@@ -56,12 +57,26 @@ pub enum PreviewError {
     /// An option is out of range.
     #[error(transparent)]
     Options(#[from] OptionsError),
+    /// A map or a budget that means nothing for the model, with or without the change.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+}
+
+impl From<EstimateError> for PreviewError {
+    fn from(error: EstimateError) -> Self {
+        match error {
+            EstimateError::Options(error) => Self::Options(error),
+            EstimateError::Placement(error) => Self::Placement(error),
+        }
+    }
 }
 
 impl Subject<'_> {
+    /// What is needed, on each device that budgets or a map of modules give; where budgets are too small, what it would
+    /// take if they were not.
     fn report(&self, load_config: &LoadConfig) -> Result<Report, PreviewError> {
         let decoder = Decoder::from_fields(&load_config.overridden(self.fields))?;
-        Ok(estimate::estimate(&decoder, self.stored, &load_config.options(self.options))?)
+        Ok(super::estimate::sized(&decoder, self.stored, self.options, load_config)?)
     }
 }
 
@@ -105,26 +120,30 @@ fn against(
 ) -> Result<Preview, PreviewError> {
     let changed = current.with(key, value).map_err(PreviewError::LoadConfig)?;
     let then = subject.report(&changed)?;
-    let terms = numbers(current, now)
-        .into_iter()
-        .zip(numbers(&changed, &then))
-        .map(|((name, now_bytes), (_, then_bytes))| TermChange { name, now_bytes, then_bytes })
+    let terms = (numbers(current, now).into_iter().zip(numbers(&changed, &then)))
+        .map(|((name, now_bytes), (_, then_bytes))| TermChange {
+            name: name.to_owned(),
+            now_bytes,
+            then_bytes,
+        })
         .collect();
     let refused = changed.refusals().first().map(ToString::to_string);
     Ok(Preview { key: key.to_owned(), value: value.clone(), terms, refused })
 }
 
-/// The numbers of an estimate that a knob can move: its terms, the host's peak while loading with the model on the
-/// CPU and beside a GPU, and the sum of the terms last.
-fn numbers(load_config: &LoadConfig, report: &Report) -> Vec<(String, u64)> {
+/// The numbers of an estimate that a knob can move: its terms over all devices, the host's peak while loading with the
+/// model on the CPU and beside a GPU, and the sum of the terms last. The same names in the same order for every report.
+fn numbers(load_config: &LoadConfig, report: &Report) -> [(&'static str, u64); 7] {
     let low_cpu_mem_usage = load_config.low_cpu_mem_usage.unwrap_or(true);
-    let peaks = report.load_peaks.iter().find(|peak| peak.low_cpu_mem_usage == low_cpu_mem_usage);
-    let peaks = peaks.into_iter().flat_map(|peak| {
-        [("host_load_peak", peak.host_bytes), ("host_load_peak_beside_gpu", peak.host_bytes_beside_gpu)]
-    });
-    let terms = report.terms.iter().map(|term| (term.name.clone(), term.bytes));
-    terms
-        .chain(peaks.map(|(name, bytes)| (name.to_owned(), bytes)))
-        .chain([("total".to_owned(), report.total_bytes)])
-        .collect()
+    let peak = report.load_peaks.iter().find(|peak| peak.low_cpu_mem_usage == low_cpu_mem_usage);
+    let [host, beside_gpu] = peak.map_or([0, 0], |peak| [peak.host_bytes, peak.host_bytes_beside_gpu]);
+    [
+        ("weights", report.weights_bytes),
+        ("kv_cache", report.kv_cache_bytes),
+        ("activations", report.activation_bytes),
+        ("overhead", report.overhead_bytes),
+        ("host_load_peak", host),
+        ("host_load_peak_beside_gpu", beside_gpu),
+        ("total", report.total_bytes),
+    ]
 }

@@ -279,6 +279,20 @@ fn a_knob_is_previewed_in_bytes() {
     assert!(then - now >= 7_642_159_104, "the whole checkpoint beside the weights: {now} → {then}");
     assert!(matches!(preview(&subject, &none, "dtpye", &true.into()), Err(PreviewError::LoadConfig(_))));
 
+    // A budget that moves layers to the CPU: a second runtime and a second workspace.
+    let one = config(r#"{"max_memory": {"0": "12GiB"}}"#);
+    let (now, then) = bytes(&one, "max_memory.cpu", "32GiB".into(), "total");
+    assert_eq!(now, then, "all of it stays on the GPU");
+    let (now, then) = bytes(
+        &config(r#"{"max_memory": {"0": "12GiB", "cpu": "32GiB"}}"#),
+        "max_memory.0",
+        "5GiB".into(),
+        "total",
+    );
+    assert!(then > now, "{now} → {then}");
+    let (now, then) = bytes(&one, "max_memory.0", "13GiB".into(), "overhead");
+    assert_eq!((now, then), (640 << 20, 640 << 20));
+
     let all = preview_candidates(&subject, &none).expect("sized");
     assert!(
         all.len() > 8

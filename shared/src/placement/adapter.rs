@@ -1,17 +1,11 @@
 //! A model's [`Workload`], from its tensors and its estimate.
 
 use crate::decoder::Decoder;
-use crate::estimate::activations::Workspace as Buffers;
-use crate::estimate::{Format, Resolved, StoredTensors, layers, part_bytes, stored_bytes};
+use crate::estimate::activations::{Stage, Workspace as Buffers};
+use crate::estimate::{Backend, Format, Resolved, StoredTensors, layers, part_bytes, stored_bytes};
 use crate::tensors::{self, Role};
 
 use super::{Module, Workload, Workspace};
-
-/// Workspaces by what computes in them; together they are the estimate's activations.
-const STREAM: usize = 0;
-const LAYERS: usize = 1;
-const PANEL: usize = 2;
-const HEAD: usize = 3;
 
 /// What is placed of a model: its embedding, each decoder layer whole, the last norm, the rotary frequencies
 /// and the head. Bytes add up to those of the estimate for the same options but for the runtime, which is a
@@ -38,8 +32,9 @@ pub fn workload(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Re
             module.leaves += if part.is_bias { 0 } else { part.copies as u64 };
         }
     }
-    let kv = layers(decoder)
-        .map(|layer| layer.bytes(resolved.kv_dtype, resolved.kv_policy, resolved.context, resolved.batch));
+    let kv = layers(decoder).map(|layer| {
+        layer.bytes(resolved.kv_dtype, resolved.kv_policy, resolved.cache_tokens(), resolved.batch)
+    });
     modules.iter_mut().filter(|module| module.is_layer).zip(kv).for_each(|(module, kv)| module.kv_bytes = kv);
 
     let head = tensors::module(decoder, Role::LmHead, None);
@@ -76,26 +71,20 @@ fn count_stored(modules: &mut [Module], stored: &StoredTensors, resolved: &Resol
     }
 }
 
+/// Workspaces by the stage that computes in them; together they are the estimate's activations.
 fn workspaces_of(role: Role) -> Vec<usize> {
-    match role {
-        Role::Embedding | Role::FinalNorm => vec![STREAM],
-        Role::LmHead => vec![PANEL, HEAD],
-        _ => vec![STREAM, LAYERS, PANEL],
-    }
+    let stages: &[Stage] = match role {
+        Role::Embedding | Role::FinalNorm => &[Stage::Stream],
+        Role::LmHead => &[Stage::Products, Stage::Head],
+        _ => &[Stage::Stream, Stage::Layers, Stage::Products],
+    };
+    stages.iter().map(|stage| *stage as usize).collect()
 }
 
 fn workspaces(decoder: &Decoder, resolved: &Resolved) -> Vec<Workspace> {
-    let Resolved { format, attn, context, batch, .. } = *resolved;
-    let buffers = Buffers::new(decoder, format.compute_dtype(), attn, context, batch);
-    let Buffers { rows: _, residual, normed, projected, mixed, rotary, scores, panel, last, logits } =
-        buffers;
-    let bytes = |values: &[u64]| values.iter().fold(0u64, |sum, v| sum.saturating_add(*v)).saturating_mul(4);
-    vec![
-        Workspace { name: "residual stream", bytes: bytes(&[residual]) },
-        Workspace { name: "layers", bytes: bytes(&[normed, projected, mixed, rotary, scores]) },
-        Workspace { name: "widened weights", bytes: bytes(&[panel]) },
-        Workspace { name: "logits", bytes: bytes(&[last, logits]) },
-    ]
+    let on = Backend::ALL.map(|backend| Buffers::on(backend, decoder, resolved).by_stage());
+    let of = |stage: Stage| Workspace { name: stage.name(), bytes: on.map(|bytes| bytes[stage as usize]) };
+    Stage::ALL.map(of).into()
 }
 
 /// Rotary frequencies: Hugging Face holds two lists of them in f32; our engines have them in a workspace.

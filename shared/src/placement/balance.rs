@@ -13,6 +13,7 @@ pub(super) fn slots(
     let all: Vec<Slot> = (devices.list().iter().enumerate())
         .map(|(device, given)| Slot {
             device,
+            backend: given.backend,
             budget_bytes: given.budget_bytes,
             overhead_bytes: given.overhead_bytes,
             keeps_largest: false,

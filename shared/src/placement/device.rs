@@ -130,6 +130,8 @@ pub struct Device {
     pub id: DeviceId,
     /// Bytes.
     pub budget_bytes: u64,
+    /// What computes there: its name tells, unless somebody knows better.
+    pub backend: Backend,
     /// What a runtime takes of them as soon as anything lies there.
     pub overhead_bytes: u64,
 }
@@ -138,16 +140,22 @@ impl Device {
     /// A device with its budget and the assumed runtime of its kind, without a tokenizer.
     #[must_use]
     pub fn new(id: DeviceId, budget_bytes: u64) -> Self {
-        let overhead_bytes = id.backend().assumed_overhead(0).0;
-        Self { id, budget_bytes, overhead_bytes }
+        let backend = id.backend();
+        Self { id, budget_bytes, backend, overhead_bytes: backend.assumed_overhead(0).0 }
     }
 
     /// A device with its budget and the runtime that a load counts there: measured where it was measured, else
     /// assumed. What a plan counts and what an engine may hold are told apart by it, so all ask it here.
     #[must_use]
     pub fn of(id: DeviceId, budget_bytes: u64, resolved: &Resolved) -> Self {
-        let overhead_bytes = resolved.overhead_of(id.backend());
-        Self { id, budget_bytes, overhead_bytes }
+        let backend = id.backend();
+        Self::new(id, budget_bytes).driven_by(backend, resolved)
+    }
+
+    /// The same where it is known what drives it.
+    #[must_use]
+    pub fn driven_by(self, backend: Backend, resolved: &Resolved) -> Self {
+        Self { backend, overhead_bytes: resolved.overhead_of(backend), ..self }
     }
 
     /// The same with another runtime.

@@ -14,10 +14,11 @@ pub(super) fn slots(weights: &Workload, devices: &Devices, strategy: &Strategy, 
     if *strategy != Strategy::Sequential {
         cap(&mut budgets[..gpus], weights, devices.are_stated(), *strategy == Strategy::BalancedLow0, rules);
     }
-    (budgets.into_iter().enumerate())
-        .map(|(device, budget_bytes)| {
+    (budgets.into_iter().zip(devices.list()).enumerate())
+        .map(|(device, (budget_bytes, given))| {
             // Offloaded layers come back to the first GPU to compute, layers on disk to the CPU.
-            Slot { device, budget_bytes, overhead_bytes: 0, keeps_largest: device == 0 || device >= gpus }
+            let keeps_largest = device == 0 || device >= gpus;
+            Slot { device, backend: given.backend, budget_bytes, overhead_bytes: 0, keeps_largest }
         })
         .collect()
 }

@@ -169,7 +169,7 @@ fn uses(workload: &Workload, devices: &Devices, placed: &[(usize, String)]) -> V
     (devices.list().iter().enumerate())
         .map(|(device, given)| {
             let modules = on(device);
-            let mut load = Load::on(given.overhead_bytes);
+            let mut load = Load::on(given.backend, given.overhead_bytes);
             if !modules.is_empty() {
                 load.add(workload, &modules);
             }

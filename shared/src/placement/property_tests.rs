@@ -22,7 +22,7 @@ fn any_workload() -> impl Generator<Value = Workload> {
                     leaves: 1,
                     ..Module::default()
                 });
-            let workspaces = workspaces.into_iter().map(|bytes| Workspace { name: "w", bytes });
+            let workspaces = workspaces.into_iter().map(|bytes| Workspace { name: "w", bytes: [bytes; 5] });
             Workload { modules: modules.collect(), workspaces: workspaces.collect() }
         },
     )
@@ -127,7 +127,7 @@ proptest! {
         };
         let workload = Workload {
             modules: (0..5).map(module).collect(),
-            workspaces: vec![Workspace { name: "w", bytes }],
+            workspaces: vec![Workspace { name: "w", bytes: [bytes; 5] }],
         };
         let list = listed(&[u64::MAX, u64::MAX - 1, u64::MAX], true);
         let list = list.into_iter().map(|device| device.with_overhead(bytes)).collect();

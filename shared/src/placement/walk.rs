@@ -5,12 +5,15 @@
 //! does not go whole; as it never goes back, it ends with the same map as a walk over the parts that are not split.
 
 use super::workload::{Load, Terms, Workload};
+use crate::estimate::Backend;
 
 /// A device as the walk sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
     /// Its place in the list of devices.
     pub(super) device: usize,
+    /// What computes there.
+    pub(super) backend: Backend,
     /// What may lie on it.
     pub(super) budget_bytes: u64,
     /// What a runtime takes as soon as anything lies here.
@@ -52,7 +55,9 @@ pub(super) fn walk(workload: &Workload, units: &[Vec<usize>], slots: &[Slot]) ->
     let largest_after = largest_after(workload, units);
     let mut walk = Walk::default();
     let mut remaining = slots.iter().peekable();
-    let begin = |slot: Option<&&Slot>| Load::on(slot.map_or(0, |slot| slot.overhead_bytes));
+    let begin = |slot: Option<&&Slot>| {
+        slot.map_or_else(Load::default, |slot| Load::on(slot.backend, slot.overhead_bytes))
+    };
     let mut load = begin(remaining.peek());
     for (unit, largest) in units.iter().zip(largest_after) {
         let mut passed = Vec::new();

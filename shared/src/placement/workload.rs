@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::estimate::Backend;
+
 /// A part of the model that is placed whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Module {
@@ -28,8 +30,16 @@ pub struct Module {
 pub struct Workspace {
     /// What it is for.
     pub name: &'static str,
-    /// Bytes.
-    pub bytes: u64,
+    /// Bytes on a device of each backend, in the order of [`Backend::ALL`].
+    pub bytes: [u64; Backend::ALL.len()],
+}
+
+impl Workspace {
+    /// Bytes on a device of a backend.
+    #[must_use]
+    pub fn bytes_on(&self, backend: Backend) -> u64 {
+        self.bytes[backend as usize]
+    }
 }
 
 /// Everything that a load places.
@@ -105,12 +115,13 @@ pub(super) struct Load {
     workspaces: BTreeSet<usize>,
     /// The device's runtime, as long as nothing lies there.
     pending_overhead: u64,
+    backend: Backend,
 }
 
 impl Load {
-    /// Nothing yet, on a device whose runtime takes `overhead_bytes`.
-    pub(super) fn on(overhead_bytes: u64) -> Self {
-        Self { pending_overhead: overhead_bytes, ..Self::default() }
+    /// Nothing yet, on a device of this backend whose runtime takes `overhead_bytes`.
+    pub(super) fn on(backend: Backend, overhead_bytes: u64) -> Self {
+        Self { pending_overhead: overhead_bytes, backend, ..Self::default() }
     }
 
     /// What a unit adds: workspaces that are here already cost nothing more, nor does the runtime.
@@ -129,7 +140,7 @@ impl Load {
             activations: fresh
                 .iter()
                 .filter_map(|index| workload.workspaces.get(*index))
-                .fold(0, |sum, workspace| sum.saturating_add(workspace.bytes)),
+                .fold(0, |sum, workspace| sum.saturating_add(workspace.bytes_on(self.backend))),
             overhead: self.pending_overhead,
         }
     }

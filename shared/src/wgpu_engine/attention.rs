@@ -4,11 +4,15 @@ use super::gpu::Gpu;
 use super::kernels::{Heads, Kernels, Mixed, THREADS};
 use super::matrix::BLOCK;
 use super::ops::{Op, Pass};
-use super::workspace::{MAX_SPLITS, Workspace};
+use super::workspace::Workspace;
 use crate::engine::EngineError;
+use crate::estimate::wgpu_workspace;
 
-/// A cache has room for a multiple of so many tokens: both of its halves begin where bindings may.
-const CACHE_STEP: usize = 64;
+/// A cache has room for a multiple of so many tokens.
+const CACHE_STEP: usize = wgpu_workspace::CACHE_STEP as usize;
+
+/// Most parts that the keys of one row are split into.
+const MAX_SPLITS: usize = wgpu_workspace::MAX_SPLITS as usize;
 
 /// Keys that one part of split attention is worth.
 const SPLIT_KEYS: usize = 256;

@@ -7,6 +7,7 @@ use wgpu::util::DeviceExt as _;
 
 use super::template::Shader;
 use crate::engine::{Attention, DeviceInfo, EngineError};
+use crate::estimate::wgpu_workspace::buffer_bytes;
 use crate::placement::DeviceId;
 
 /// The name of this engine's devices.
@@ -182,7 +183,7 @@ impl Gpu {
     pub(super) fn storage(&self, label: &str, bytes: u64) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            size: bytes.max(16).next_multiple_of(16),
+            size: buffer_bytes(bytes),
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         })

@@ -5,10 +5,10 @@ use half::{bf16, f16};
 use super::gpu::{Gpu, Phase};
 use crate::dtype::DType;
 use crate::engine::EngineError;
-use crate::estimate::held_as;
+use crate::estimate::{held_as, wgpu_workspace};
 
 /// Columns are padded with zeros to whole blocks, so that every kernel reads vectors and every format has blocks.
-pub(super) const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = wgpu_workspace::BLOCK as usize;
 /// Rows of a part are a multiple of this: the widest tile.
 const PART_ROWS: u64 = 128;
 

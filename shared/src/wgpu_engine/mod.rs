@@ -76,7 +76,7 @@ impl Engine for WgpuEngine {
         let gpu = Gpu::open(&plan.device).await?;
         let heads = Heads::new(&plan.config, plan.kv_dtype, plan.context)?;
         // Before the weights: a workspace that does not fit should not cost a load.
-        let space = Workspace::new(&gpu, plan, &heads).await?;
+        let space = Workspace::new(&gpu, plan).await?;
         let decoder = plan.config.decoder();
         let total_bytes = weights_bytes(&decoder, plan.dtype);
         check_budget(plan, "weights", total_bytes + space.bytes())?;

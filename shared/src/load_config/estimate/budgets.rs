@@ -2,6 +2,7 @@
 
 use super::{EstimateError, Estimated};
 use crate::decoder::Decoder;
+use crate::estimate::activations::Workspace;
 use crate::estimate::fit::{self, Fit, Suggestion, Verdict};
 use crate::estimate::{self, Assumption, Backend, Options, Report, Resolved, StoredTensors, Term};
 use crate::load_config::{LoadConfig, budget_key, device_map};
@@ -20,13 +21,15 @@ struct Search<'a> {
     free: Vec<u64>,
 }
 
-/// Places a model within the budgets of `max_memory`; `free` is what the options say of the device.
+/// Places a model within the budgets of `max_memory`; `free` is what the options say of the device. The verdict takes
+/// many placements: it is left out where it is not asked for.
 pub(super) fn estimate(
     decoder: &Decoder,
     stored: Option<&StoredTensors>,
     options: &Options,
     load_config: &LoadConfig,
     free: Option<u64>,
+    judged: bool,
 ) -> Result<Estimated, EstimateError> {
     let budgets = &load_config.max_memory;
     let is_host = |id: &DeviceId| id.backend() == Backend::Cpu;
@@ -37,6 +40,7 @@ pub(super) fn estimate(
         _ => free,
     };
     let free: Vec<u64> = budgets.keys().map(|id| free_of(id).unwrap_or(u64::MAX)).collect();
+    let options = &driven(options, budgets.keys());
     let resolved = Resolved::new(decoder, stored, options)?;
     let devices: Vec<Device> = (budgets.iter().zip(&free))
         .map(|((id, bytes), free)| device(id, (*bytes).min(*free), options, &resolved))
@@ -54,9 +58,13 @@ pub(super) fn estimate(
         Ok(placed) => placed.clone(),
         Err(_) => search.plan(&search.workload(&resolved), |_| u64::MAX)?,
     };
-    let mut report = terms(estimate::estimate(decoder, stored, options)?, &shown, options, &resolved);
+    let report = estimate::sized(decoder, stored, options, &resolved);
+    let mut report = search.terms(report, &shown, options, &resolved);
     assume(&mut report, load_config, options, &search.devices);
-    report.fit = search.fit(&resolved, &report, placed.as_ref());
+    if judged {
+        report.fit = search.fit(&resolved, &report, placed.as_ref());
+        report.fit.warnings.extend(search.not_run(&shown));
+    }
     let (placement, placement_error) = match placed {
         Ok(placed) => (Some(placed), None),
         Err(error) => (None, Some(error)),
@@ -72,6 +80,7 @@ pub(super) fn without(
     load_config: &LoadConfig,
     targets: &[&DeviceId],
 ) -> Result<Estimated, EstimateError> {
+    let options = &driven(options, targets.iter().copied());
     let resolved = Resolved::new(decoder, stored, options)?;
     let devices: Vec<Device> = targets.iter().map(|id| device(id, u64::MAX, options, &resolved)).collect();
     let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
@@ -84,7 +93,8 @@ pub(super) fn without(
     };
     let mut placement = search.plan(&workload, need)?;
     placement.notes.push("no budgets are given: each is what lies on its device".to_owned());
-    let mut report = terms(estimate::estimate(decoder, stored, options)?, &placement, options, &resolved);
+    let report = estimate::sized(decoder, stored, options, &resolved);
+    let mut report = search.terms(report, &placement, options, &resolved);
     assume(&mut report, load_config, options, &search.devices);
     let names: Vec<_> = targets.iter().map(ToString::to_string).collect();
     let reason = format!(
@@ -93,12 +103,24 @@ pub(super) fn without(
         names.join(", ")
     );
     report.fit = fit::without_device(decoder, &resolved, report.weights_bytes, report.total_bytes, reason);
+    report.fit.warnings.extend(search.not_run(&placement));
     Ok(Estimated { report, placement: Some(placement), placement_error: None })
+}
+
+/// Options with what drives the devices, where all are driven alike and nothing else is said.
+fn driven<'a>(options: &Options, devices: impl Iterator<Item = &'a DeviceId>) -> Options {
+    let mut backends: Vec<Backend> = devices.map(DeviceId::backend).collect();
+    backends.dedup();
+    let one = match backends[..] {
+        [one] if options.device.is_none() => Some(one),
+        _ => None,
+    };
+    Options { backend: options.backend.or(one), ..options.clone() }
 }
 
 /// A device with the runtime of its kind: measured where it was measured, else assumed.
 fn device(id: &DeviceId, budget_bytes: u64, options: &Options, resolved: &Resolved) -> Device {
-    Device::new(id.clone(), budget_bytes).with_overhead(resolved.overhead_of(backend(id, options, resolved)))
+    Device::new(id.clone(), budget_bytes).driven_by(backend(id, options, resolved), resolved)
 }
 
 /// What drives a device: of a GPU what the options say of it, else what its name tells.
@@ -143,6 +165,54 @@ impl Search<'_> {
         }
     }
 
+    /// The report with its terms where they lie.
+    fn terms(&self, report: Report, placed: &Placement, options: &Options, resolved: &Resolved) -> Report {
+        let used: Vec<_> = placed.devices.iter().filter(|used| used.modules > 0).collect();
+        // Of all on one device, the whole's own words hold.
+        let part = |used: &DeviceUse| {
+            let on = placed.modules.iter().filter(|module| module.device == used.device);
+            let names: Vec<&str> = on.map(|module| module.name.as_str()).collect();
+            let among = format!("{} of {} modules", names.len(), placed.modules.len());
+            match names[..] {
+                [first, .., last] => format!("{first} to {last}: {among}"),
+                _ => format!("{}: {among}", names.concat()),
+            }
+        };
+        let term = |used: &DeviceUse, whole: &Term| {
+            let (bytes, words) = match whole.name.as_str() {
+                "weights" => (used.weights_bytes, part(used)),
+                "kv_cache" => (used.kv_cache_bytes, "the share of the layers here".to_owned()),
+                "activations" => (used.activation_bytes, "buffers of what computes here".to_owned()),
+                _ => (used.overhead_bytes, String::new()),
+            };
+            let backend = backend(&used.device, options, resolved);
+            let is_whole = placed.modules.len() == used.modules;
+            let (badge, formula) = match whole.name.as_str() {
+                "activations" if is_whole => {
+                    (whole.badge, Workspace::on(backend, self.decoder, resolved).formula())
+                }
+                "overhead" => estimate::overhead_words(backend, resolved.calibration_of(backend)),
+                _ if is_whole => (whole.badge, whole.formula.clone()),
+                _ => (whole.badge, words),
+            };
+            Term { name: whole.name.clone(), bytes, badge, formula, device: used.device.to_string() }
+        };
+        let terms: Vec<Term> =
+            used.iter().flat_map(|used| report.terms.iter().map(|whole| term(used, whole))).collect();
+        let sum = |bytes: fn(&DeviceUse) -> u64| {
+            used.iter().fold(0u64, |sum, used| sum.saturating_add(bytes(used)))
+        };
+        Report {
+            weights_bytes: sum(|used| used.weights_bytes),
+            kv_cache_bytes: sum(|used| used.kv_cache_bytes),
+            activation_bytes: sum(|used| used.activation_bytes),
+            overhead_bytes: sum(|used| used.overhead_bytes),
+            total_bytes: sum(|used| used.total_bytes),
+            terms,
+            ..report
+        }
+    }
+
     fn fit(&self, resolved: &Resolved, report: &Report, placed: Result<&Placement, &PlacementError>) -> Fit {
         let available = self.devices.iter().fold(0u64, |sum, device| sum.saturating_add(device.budget_bytes));
         let need = |changed: &Resolved| self.need(changed);
@@ -175,6 +245,20 @@ impl Search<'_> {
         Fit { reason, ..fit }
     }
 
+    /// Why no engine of this build would load what is placed so: of all engines, the CPU's alone has layers on several
+    /// devices.
+    fn not_run(&self, placed: &Placement) -> Option<String> {
+        let used = placed.devices.iter().filter(|used| used.modules > 0);
+        let names: Vec<String> = used.clone().map(|used| used.device.to_string()).collect();
+        let is_host = used.map(|used| &used.device).all(|id| id.backend() == Backend::Cpu);
+        (self.decoder.family.runs() && names.len() > 1 && !is_host).then(|| {
+            format!(
+                "layers on {}: planned here, not run by this build, whose engines hold a model on one GPU",
+                names.join(" and ")
+            )
+        })
+    }
+
     /// One budget more, or one raised: the least that is enough.
     fn other_budgets(&self, resolved: &Resolved) -> Vec<Suggestion> {
         let workload = self.workload(resolved);
@@ -193,13 +277,23 @@ impl Search<'_> {
         let suggest = |id: &DeviceId, verb: &str, (bytes, total_bytes): (u64, u64)| {
             let key = budget_key(id);
             let label = format!("{verb} {id} a budget of {}", format_bytes(bytes));
-            let runs = self.devices.len() == 1 && *id == DeviceId::Cpu && verb == "give";
-            Suggestion::new(format!("max_memory.{key}={bytes}"), label, total_bytes, Verdict::Tight, runs)
+            // One device of any engine; several of the CPU's alone.
+            let is_host = |id: &DeviceId| id.backend() == Backend::Cpu;
+            let alone = self.devices.len() == 1 && self.devices[0].id == *id;
+            let runs = alone || (is_host(id) && self.devices.iter().all(|device| is_host(&device.id)));
+            Suggestion::new(
+                self.decoder,
+                format!("max_memory.{key}={bytes}"),
+                label,
+                total_bytes,
+                Verdict::Tight,
+                runs,
+            )
         };
         let mut found = Vec::new();
         let is_free_to_choose = strategy == Strategy::Sequential;
         if is_free_to_choose && self.devices.iter().all(|device| device.id != DeviceId::Cpu) {
-            let host = Device::new(DeviceId::Cpu, u64::MAX).with_overhead(resolved.overhead_of(Backend::Cpu));
+            let host = Device::of(DeviceId::Cpu, u64::MAX, resolved);
             let more = [self.devices.clone(), vec![host]].concat();
             found.extend(with(more, &DeviceId::Cpu).map(|bytes| suggest(&DeviceId::Cpu, "also give", bytes)));
         }
@@ -226,54 +320,6 @@ fn each(placed: &Placement, phrase: impl Fn(&DeviceUse) -> String) -> String {
     used.map(phrase).collect::<Vec<_>>().join(", ")
 }
 
-/// The report with its terms where they lie.
-fn terms(report: Report, placed: &Placement, options: &Options, resolved: &Resolved) -> Report {
-    let used: Vec<_> = placed.devices.iter().filter(|used| used.modules > 0).collect();
-    // Of all on one device, the whole's own words hold.
-    let part = |used: &DeviceUse| {
-        let on = placed.modules.iter().filter(|module| module.device == used.device);
-        let names: Vec<&str> = on.map(|module| module.name.as_str()).collect();
-        let among = format!("{} of {} modules", names.len(), placed.modules.len());
-        match names[..] {
-            [first, .., last] => format!("{first} to {last}: {among}"),
-            _ => format!("{}: {among}", names.concat()),
-        }
-    };
-    let term = |used: &DeviceUse, whole: &Term| {
-        let (bytes, words) = match whole.name.as_str() {
-            "weights" => (used.weights_bytes, part(used)),
-            "kv_cache" => (used.kv_cache_bytes, "the share of the layers here".to_owned()),
-            "activations" => (used.activation_bytes, "buffers of what computes here".to_owned()),
-            _ => (used.overhead_bytes, String::new()),
-        };
-        let (badge, formula) = match whole.name.as_str() {
-            "overhead" => {
-                let backend = backend(&used.device, options, resolved);
-                estimate::overhead_words(
-                    backend,
-                    resolved.calibration.filter(|_| backend == resolved.backend),
-                )
-            }
-            _ if placed.modules.len() == used.modules => (whole.badge, whole.formula.clone()),
-            _ => (whole.badge, words),
-        };
-        Term { name: whole.name.clone(), bytes, badge, formula, device: used.device.to_string() }
-    };
-    let terms: Vec<Term> =
-        used.iter().flat_map(|used| report.terms.iter().map(|whole| term(used, whole))).collect();
-    let sum =
-        |bytes: fn(&DeviceUse) -> u64| used.iter().fold(0u64, |sum, used| sum.saturating_add(bytes(used)));
-    Report {
-        weights_bytes: sum(|used| used.weights_bytes),
-        kv_cache_bytes: sum(|used| used.kv_cache_bytes),
-        activation_bytes: sum(|used| used.activation_bytes),
-        overhead_bytes: sum(|used| used.overhead_bytes),
-        total_bytes: sum(|used| used.total_bytes),
-        terms,
-        ..report
-    }
-}
-
 /// What the answer rests on besides the options.
 fn assume(report: &mut Report, load_config: &LoadConfig, options: &Options, devices: &[Device]) {
     let list = |phrase: &dyn Fn(&Device) -> String| devices.iter().map(phrase).collect::<Vec<_>>().join(", ");
@@ -294,7 +340,7 @@ fn assume(report: &mut Report, load_config: &LoadConfig, options: &Options, devi
     let mut assume = |name: &str, value: String, is_default: bool| {
         report.assumptions.push(Assumption { name: name.to_owned(), value, is_default });
     };
-    assume("runtime_overhead", list(&overhead), options.calibration.is_none());
+    assume("runtime_overhead", list(&overhead), options.calibration.is_empty());
     if !load_config.max_memory.is_empty() {
         assume("max_memory", list(&bound), false);
     }

@@ -47,45 +47,63 @@ pub fn estimate(
     options: &Options,
     load_config: &LoadConfig,
 ) -> Result<Estimated, EstimateError> {
+    answer(decoder, stored, options, load_config, true)
+}
+
+/// The same but for the verdict: what a preview asks many times.
+///
+/// # Errors
+/// As [`estimate`].
+pub(super) fn sized(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    options: &Options,
+    load_config: &LoadConfig,
+) -> Result<Report, EstimateError> {
+    answer(decoder, stored, options, load_config, false).map(|estimated| estimated.report)
+}
+
+fn answer(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    options: &Options,
+    load_config: &LoadConfig,
+    judged: bool,
+) -> Result<Estimated, EstimateError> {
     let mut options = load_config.options(options);
     let named = options.device.as_deref().and_then(|name| devices::find(name).ok());
     let targets = load_config.device_map.as_ref().map(device_map::devices).unwrap_or_default();
     if !load_config.max_memory.is_empty() {
         let free = options.device_memory.map(|size| size.0).or(named.map(|device| device.usable_bytes()));
-        return budgets::estimate(decoder, stored, &options, load_config, free);
+        return budgets::estimate(decoder, stored, &options, load_config, free, judged);
     }
     match targets.as_slice() {
         [DeviceId::Cpu] if named.is_some() && options.backend.is_none() => {
             options.backend = Some(Backend::Cpu);
-            let report = estimate::estimate(decoder, stored, &options)?;
+            let resolved = Resolved::new(decoder, stored, &options)?;
+            let report = estimate::sized(decoder, stored, &options, &resolved);
             let reason = format!(
                 "needs {} on the CPU, whose memory is not given: device_map sends everything there and leaves {} \
                  empty; give max_memory.cpu, or take device_map out",
                 format_bytes(report.total_bytes),
                 named.map_or("the device", |device| device.name)
             );
-            Ok(alone(unjudged(decoder, stored, &options, report, reason)?))
+            // Held against nothing.
+            let fit =
+                fit::without_device(decoder, &resolved, report.weights_bytes, report.total_bytes, reason);
+            Ok(alone(Report { fit, ..report }))
         }
-        [] | [_] => Ok(alone(estimate::estimate(decoder, stored, &options)?)),
+        [] | [_] if judged => Ok(alone(estimate::estimate(decoder, stored, &options)?)),
+        [] | [_] => {
+            let resolved = Resolved::new(decoder, stored, &options)?;
+            Ok(alone(estimate::sized(decoder, stored, &options, &resolved)))
+        }
         _ => budgets::without(decoder, stored, &options, load_config, &targets),
     }
 }
 
 fn alone(report: Report) -> Estimated {
     Estimated { report, placement: None, placement_error: None }
-}
-
-/// The same report, held against nothing.
-fn unjudged(
-    decoder: &Decoder,
-    stored: Option<&StoredTensors>,
-    options: &Options,
-    report: Report,
-    reason: String,
-) -> Result<Report, OptionsError> {
-    let resolved = Resolved::new(decoder, stored, options)?;
-    let fit = fit::without_device(decoder, &resolved, report.weights_bytes, report.total_bytes, reason);
-    Ok(Report { fit, ..report })
 }
 
 #[cfg(test)]

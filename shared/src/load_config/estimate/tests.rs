@@ -105,15 +105,27 @@ fn two_devices_have_their_own_terms_and_runtimes() {
         "{}",
         report.fit.reason
     );
+    assert!(report.fit.warnings.iter().any(|warning| warning.contains("not run by this build")));
+    let shares = sized(json!({ "max_memory": { "cpu:1": "6GiB", "cpu": "32GiB" } }), &Options::default());
+    consistent(&shares);
+    assert_eq!(
+        (shares.placement.map(|placed| placed.offloaded.is_empty()), shares.report.fit.warnings),
+        (Some(false), vec![])
+    );
     let amd = Options { device: Some("MI300X".to_owned()), ..Options::default() };
     let amd = sized(json!({ "max_memory": { "0": "60GiB" } }), &amd);
     assert!(amd.report.terms.iter().any(|term| term.formula.contains("ROCm")), "{:?}", amd.report.terms);
-    let calibration = Calibration { overhead_bytes: 7, samples: 3, residual_bytes: 0 };
-    let measured = Options { calibration: Some(calibration), ..Options::default() };
+    let calibration =
+        Calibration { backend: Backend::Cpu, correction_bytes: -7, samples: 3, residual_bytes: 0 };
+    let measured = Options { calibration: vec![calibration], ..Options::default() };
     let measured = sized(json!({ "max_memory": { "0": "6GiB", "cpu": "32GiB" } }), &measured);
     let overheads: Vec<u64> =
         measured.report.terms.iter().filter(|term| term.name == "overhead").map(|term| term.bytes).collect();
-    assert_eq!(overheads, [overhead(Backend::Cuda), 7], "measured on the CPU, which is no GPU's");
+    assert_eq!(
+        overheads,
+        [overhead(Backend::Cuda), overhead(Backend::Cpu) - 7],
+        "measured on the CPU, which is no GPU's"
+    );
 }
 
 #[test]
