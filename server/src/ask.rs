@@ -121,6 +121,7 @@ pub async fn ask(
     {
         return Err(AskError::Identical(Box::new(record)));
     }
+    let environment = host.environment();
     let load = Load {
         path: located.path.display().to_string(),
         load_config: resolved.overrides.clone(),
@@ -128,6 +129,7 @@ pub async fn ask(
         validate: ask.validate.clone(),
         // What is held for use answers two at once.
         batch: (ask.kind == AttemptKind::Load).then_some(2),
+        calibration: attempts.ledger().calibration(&environment).await.map_err(AttemptsError::from)?,
         ..Load::default()
     };
     let lane = host.lane(&device);
@@ -159,7 +161,7 @@ pub async fn ask(
         run: ask.validate.clone(),
         seed: None,
         files: Vec::new(),
-        environment: host.environment(),
+        environment,
         predicted: None,
         engine: None,
         context: ask.context,

@@ -7,14 +7,17 @@ use phi3::api::ErrorObject;
 use phi3::dtype::DType;
 use phi3::engine::Attention;
 use phi3::estimate::fit::{Fit, Verdict};
-use phi3::estimate::{Backend, Format, KvPolicy, Options, Size, Term};
+use phi3::estimate::{Backend, Calibration, Format, KvPolicy, Options, Size, Term};
 use phi3::placement::Placement;
 use phi3::units::{format_bytes, format_count};
 use preflight_files::{Model, Source};
 
+use super::ledger::DataArgs;
 use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
 use super::{load_config, output};
+use crate::devices;
 use crate::error::{CliError, Exit};
+use crate::ledger::Ledger;
 use crate::reports::{self, Estimated};
 
 /// Tell how much memory a model needs, term by term, and whether it fits.
@@ -55,6 +58,9 @@ pub(super) struct Args {
     /// JSON file of overrides, in Hugging Face's field names.
     #[arg(long, value_name = "FILE")]
     load_config: Option<PathBuf>,
+    /// Folder of a server's attempts: the overhead of the runtime is taken from the loads that were measured there.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -71,7 +77,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         device: args.device,
         backend: args.backend,
         device_memory: args.device_memory,
-        calibration: None,
+        calibration: args.data_dir.map(measured).transpose()?.unwrap_or_default(),
     };
     let overrides = load_config::read(args.load_config.as_deref())?;
     let model = Model::open(&Source::resolve(&args.path)?)?;
@@ -92,6 +98,12 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let fits =
         estimated.report.fit.verdict != Some(Verdict::DoesNotFit) && estimated.placement_error.is_none();
     Ok(if fits { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+}
+
+/// What the loads in a data folder say of the overhead.
+fn measured(data_dir: PathBuf) -> Result<Vec<Calibration>, CliError> {
+    let here = devices::environment();
+    DataArgs::of(data_dir).ask(async |store| Ledger::new(store).calibration(&here).await)
 }
 
 fn page(name: &str, estimated: &Estimated) -> Page {

@@ -16,6 +16,11 @@ pub(super) struct DataArgs {
 }
 
 impl DataArgs {
+    /// This folder.
+    pub(super) fn of(folder: PathBuf) -> Self {
+        Self { data_dir: Some(folder) }
+    }
+
     /// The folder.
     pub(super) fn folder(&self) -> Result<PathBuf, CliError> {
         let flags = Layer { data_dir: self.data_dir.clone(), ..Layer::default() };

@@ -40,7 +40,10 @@ pub(super) async fn post(
         Some(Value::Object(map)) => map,
         Some(_) => return Err(HttpError::field("options.load_config", "expected an object of overrides")),
     };
-    let options: Options = extract::from_value("options", Value::Object(options))?;
+    let mut options: Options = extract::from_value("options", Value::Object(options))?;
+    if options.calibration.is_empty() {
+        options.calibration = state.attempts.ledger().calibration(&state.host.environment()).await?;
+    }
     let model = source.open(&state).await?;
     let estimated =
         tokio::task::spawn_blocking(move || reports::estimate(&model, &options, &overrides)).await;

@@ -2,6 +2,7 @@
 
 mod compare;
 mod export;
+mod overhead;
 
 pub use compare::compare;
 pub use export::{Format, export};

@@ -1,9 +1,13 @@
 use std::sync::Arc;
 
 use phi3::api::{
-    Attempt, AttemptKind, AttemptRecord, AttemptState, Environment, Evidence, ModelSource, Timings,
+    Attempt, AttemptKind, AttemptRecord, AttemptState, Environment, Evidence, ModelSource, Timings, Unload,
 };
-use serde_json::Map;
+use phi3::dtype::DType;
+use phi3::engine::{EngineInfo, Memory};
+use phi3::estimate::{Backend, Calibration};
+use phi3::validate::PredictedMeasured;
+use serde_json::{Map, json};
 
 use super::{Filter, Ledger};
 use crate::store::{Store, StoreError};
@@ -116,4 +120,80 @@ async fn a_full_database_refuses_and_recovers() {
     limit(1_000_000).await;
     ledger.add(&record, "f").await.expect("added");
     assert_eq!(all().await, added + 1);
+}
+
+/// Loads that count correct what is assumed, by backend; those that converted, were split, ran elsewhere or ran in a
+/// worker that was there already do not.
+#[tokio::test]
+async fn measured_loads_calibrate_the_overhead_of_their_backend() {
+    let (_dir, ledger) = ledger().await;
+    let here = Environment { build: "1".to_owned(), cpu: "a cpu".to_owned(), ..Environment::default() };
+    assert_eq!(ledger.calibration(&here).await.expect("read"), []);
+    let measured = |device: &str, assumed: u64, overhead: u64| {
+        let mut record = record();
+        record.evidence.environment = here.clone();
+        record.evidence.engine = Some(EngineInfo {
+            engine: "e".to_owned(),
+            device: device.to_owned(),
+            dtype: DType::F32,
+            threads: 1,
+        });
+        let of = |overhead_bytes| Memory {
+            weights_bytes: 1000,
+            kv_cache_bytes: 100,
+            activation_bytes: 10,
+            overhead_bytes,
+            total_bytes: 1110 + overhead_bytes,
+        };
+        record.evidence.memory = Some(PredictedMeasured { predicted: of(assumed), measured: of(overhead) });
+        record.evidence.timings.loading_ms = Some(1.0);
+        record
+    };
+    let mut records = vec![
+        measured("cpu", 500, 400),
+        measured("cpu", 500, 420),
+        measured("cpu:1", 500, 600),
+        measured("wgpu:0", 500, 1),
+        measured("cuda:0", 640, 1),
+    ];
+    // The driver counts the context too; a cache is held by no sequence any more when a worker ends.
+    records[4].evidence.unload = Some(Unload {
+        gpu_used_before_load_bytes: Some(50),
+        gpu_used_before_bytes: Some(50 + 1010 + 700),
+        ..Unload::default()
+    });
+    // What was assumed is kept beside a prediction that was corrected already.
+    records[1].evidence.predicted = json!({ "assumed_overhead_bytes": 510 }).as_object().cloned();
+    let other = |change: fn(&mut AttemptRecord)| {
+        let mut record = measured("cpu", 500, 1 << 40);
+        change(&mut record);
+        record
+    };
+    let quantized = json!({ "quantization": "q8_0" }).as_object().cloned().expect("a map");
+    records.push(other(|record| record.evidence.environment.cpu = "another".to_owned()));
+    records.push(other(|record| record.evidence.environment.driver = Some("another".to_owned())));
+    records.push(other(|record| record.evidence.environment.build = "0".to_owned()));
+    records.push(other(|record| record.evidence.timings.loading_ms = None));
+    records.push(other(|record| record.evidence.memory = None));
+    records.push(other(|record| {
+        record.attempt.load_config.insert("low_cpu_mem_usage".to_owned(), false.into());
+    }));
+    records.push(other(|record| {
+        record.evidence.predicted = json!({ "terms": [1, 2, 3, 4, 5, 6, 7, 8] }).as_object().cloned();
+    }));
+    records.push(AttemptRecord {
+        attempt: Attempt { load_config: quantized, ..record().attempt },
+        ..measured("cpu", 500, 1 << 40)
+    });
+    for record in &records {
+        ledger.add(record, "f").await.expect("added");
+    }
+    let of = |backend, correction_bytes, samples, residual_bytes| Calibration {
+        backend,
+        correction_bytes,
+        samples,
+        residual_bytes,
+    };
+    let fitted = ledger.calibration(&here).await.expect("read");
+    assert_eq!(fitted, [of(Backend::Cpu, -90, 3, 190), of(Backend::Cuda, 60, 1, 0)]);
 }

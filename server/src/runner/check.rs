@@ -6,6 +6,7 @@ use phi3::api::worker::Load;
 use phi3::api::{AttemptKind, AttemptState, ErrorObject};
 use phi3::estimate::Options;
 use phi3::load_config::LoadConfig;
+use phi3::placement::DeviceId;
 use phi3::units::format_bytes;
 use preflight_files::{FilesError, Model, Source};
 use serde_json::{Map, Value};
@@ -19,8 +20,8 @@ impl Runner {
     pub(super) async fn check(&self, taken: &Taken) -> Result<(), RunError> {
         let id = taken.id;
         self.attempts.enter(id, AttemptState::Checking, |_| ()).await?;
-        let load = taken.job.load.clone();
-        let checked = tokio::task::spawn_blocking(move || check(&load));
+        let (load, lane) = (taken.job.load.clone(), taken.job.lane.clone());
+        let checked = tokio::task::spawn_blocking(move || check(&load, &lane));
         let predicted = tokio::select! {
             () = taken.cancel.cancelled() => return Err(CANCELLED),
             checked = checked => checked.map_err(|error| ErrorObject::new("internal", error.to_string()))??,
@@ -40,7 +41,7 @@ impl Runner {
 }
 
 /// The predicted bytes of a load, or what is wrong with it.
-fn check(load: &Load) -> Result<Map<String, Value>, ErrorObject> {
+fn check(load: &Load, lane: &str) -> Result<Map<String, Value>, ErrorObject> {
     let model = Model::open(&Source::resolve(&load.path)?)?;
     let overrides = LoadConfig::from_map(&load.load_config).map_err(|error| ErrorObject::from(&error))?;
     if let Some(error) = overrides.refusals().first() {
@@ -54,7 +55,13 @@ fn check(load: &Load) -> Result<Map<String, Value>, ErrorObject> {
             model.checked_weights(&config.decoder())?;
         }
     }
-    let options = Options { context: load.context.map(|tokens| tokens as u64), ..Options::default() };
+    let options = Options {
+        context: load.context.map(|tokens| tokens as u64),
+        batch: load.batch.map(|sequences| sequences as u64),
+        backend: lane.parse::<DeviceId>().ok().map(|device| device.backend()),
+        calibration: load.calibration.clone(),
+        ..Options::default()
+    };
     let estimated = reports::estimate(&model, &options, &load.load_config)?;
     let report = serde_json::to_value(&estimated.report);
     let report = report.map_err(|error| ErrorObject::new("internal", error.to_string()))?;

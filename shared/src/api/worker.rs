@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::{ErrorObject, Generate, StreamEvent};
 use crate::dtype::DType;
 use crate::engine::{DeviceInfo, EngineInfo, LoadProgress};
+use crate::estimate::Calibration;
 use crate::placement::DeviceId;
 use crate::validate::{ProbeSet, Report};
 
@@ -68,6 +69,9 @@ pub struct Load {
     pub batch: Option<usize>,
     /// The validation that will follow: the context is what it needs.
     pub validate: Option<Validate>,
+    /// What measured loads say of the runtime's overhead: budgets hold it beside what the engine counts.
+    #[serde(default)]
+    pub calibration: Vec<Calibration>,
 }
 
 /// What to run.
