@@ -4,6 +4,7 @@ mod support;
 
 mod config;
 mod estimate;
+mod reference;
 mod parity;
 mod wgpu;
 mod smollm2;
