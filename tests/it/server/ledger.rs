@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::{Answer, Server};
 use crate::support::model_dir::ModelDir;
+use crate::support::program::preflight;
 
 fn served() -> (ModelDir, Server) {
     let model = ModelDir::of_case("mha_plain");
@@ -169,4 +170,52 @@ fn lists_come_in_pages_and_comparisons_show_differences() {
     assert!(row("model").is_none() && row("environment.cpu").is_none(), "{compared}");
     assert_eq!(server.get("/api/attempts/compare?ids=1").status, 422);
     assert_eq!(server.get("/api/attempts/compare?ids=1,99").status, 404);
+}
+
+/// What the first load measured corrects the next estimate of any model, here and on the command line beside.
+#[test]
+fn a_measured_load_calibrates_the_overhead_that_is_estimated() {
+    let model = ModelDir::of_case("mha_plain");
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let folder = data.path().to_str().expect("UTF-8");
+    let server = Server::start(&["--default-model", model.arg(), "--data-dir", folder]);
+    let preset = "phi-3-mini-4k-instruct";
+    let estimate = || {
+        let answer = server.post("/api/estimate", &json!({ "source": { "preset": preset } }));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    let overhead = |report: &Value| {
+        let terms = report["terms"].as_array().expect("terms");
+        terms.iter().find(|term| term["name"] == "overhead").expect("a term").clone()
+    };
+    let assumed = estimate();
+    assert_eq!(overhead(&assumed)["badge"], "formula");
+    let loaded = tried(&server, &json!({}));
+    let [measured, predicted] = ["measured", "predicted"]
+        .map(|side| loaded["memory"][side]["overhead_bytes"].as_i64().expect("bytes"));
+    let calibrated = estimate();
+    let term = overhead(&calibrated);
+    assert_eq!(
+        (&term["badge"], &term["formula"]),
+        (&json!("calibrated"), &json!("as one measured load has it"))
+    );
+    // Another vocabulary: what was assumed too much or too little is corrected, not the whole replaced.
+    let bytes = |report: &Value| report["overhead_bytes"].as_i64().expect("bytes");
+    assert_eq!(bytes(&calibrated) - bytes(&assumed), measured - predicted);
+    assert_eq!(calibrated["assumed_overhead_bytes"], assumed["overhead_bytes"]);
+
+    // The next load is predicted so, and is one more that is measured.
+    let again = tried(&server, &json!({ "force": true }));
+    assert_eq!(again["memory"]["predicted"]["overhead_bytes"].as_i64(), Some(measured), "{again}");
+    let formula = overhead(&estimate())["formula"].clone();
+    assert!(
+        formula.as_str().is_some_and(|text| text.starts_with("the median of 2 measured loads")),
+        "{formula}"
+    );
+    let path = format!("preset:{preset}");
+    let beside = preflight(&["estimate", &path, "--data-dir", folder, "--json"]);
+    assert_eq!(beside.json()["overhead_bytes"], estimate()["overhead_bytes"], "{beside:?}");
+    let nowhere = preflight(&["estimate", &path, "--data-dir", model.arg(), "--json"]);
+    assert_eq!(nowhere.code, 2, "{nowhere:?}");
 }
