@@ -107,21 +107,35 @@ soak() {
     counted soak-server cargo nextest run --locked --profile soak -p tests -E 'test(crashes)'
 }
 
-# Every fuzz target, one after the other, for FUZZ_SECONDS each. Inputs that are new stay with the build.
+# The fuzz targets in $1, with the coverage that libFuzzer steers by and the address sanitizer that comes with every
+# toolchain of rustup. What cargo-fuzz would do with a nightly compiler, the stable one does where it is allowed to.
+build_fuzz() {
+  local host coverage=(
+    --cfg fuzzing -Zsanitizer=address -C codegen-units=1 -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4
+    -C llvm-args=-sanitizer-coverage-inline-8bit-counters -C llvm-args=-sanitizer-coverage-pc-table
+    -C llvm-args=-sanitizer-coverage-trace-compares
+  )
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  # A target by name keeps build scripts out of it.
+  RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$1 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; printf %s "${coverage[*]}") \
+    cargo build --locked --release --target "$host" --manifest-path fuzz/Cargo.toml >&2
+  printf '%s/%s/release' "$1" "$host"
+}
+
+# Every fuzz target, one after the other, for FUZZ_SECONDS each; FUZZ_TARGETS names some. Inputs that are new stay with
+# the build.
 fuzz() {
-  if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
-    say "fuzzing is LEFT OUT: it needs a nightly compiler and cargo-fuzz (rustup toolchain install nightly; cargo install cargo-fuzz)"
-    return 0
-  fi
-  local target seconds=${FUZZ_SECONDS:-600} grown=$CARGO_TARGET_DIR/fuzz/corpus log
-  for target in $(cargo +nightly fuzz list); do
-    log=$LOGS/fuzz-$target.log
-    mkdir -p "$grown/$target"
-    CARGO_TARGET_DIR=$CARGO_TARGET_DIR/fuzz cargo +nightly fuzz run "$target" \
-      "$grown/$target" "fuzz/corpus/$target" tests/data/configs public/presets -- \
-      -max_total_time="$seconds" -timeout=10 -print_final_stats=1 >"$log" 2>&1 ||
-      die "$target: see $log; the input lies in fuzz/artifacts/$target: once it is mended, keep it in fuzz/corpus/$target"
-    say "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s, no finding"
+  local name seconds=${FUZZ_SECONDS:-600} grown=$CARGO_TARGET_DIR/fuzz/corpus log bin
+  bin=$(build_fuzz "$CARGO_TARGET_DIR/fuzz") || die "the fuzz targets did not build"
+  for name in ${FUZZ_TARGETS:-$(sed -n 's/^name = "\(.*\)"$/\1/p' fuzz/Cargo.toml | grep -vx fuzz)}; do
+    log=$LOGS/fuzz-$name.log
+    mkdir -p "$grown/$name" "fuzz/artifacts/$name"
+    # Allocations are counted by the targets themselves; a leak would only be the process's.
+    ASAN_OPTIONS=detect_leaks=0 "$bin/$name" "$grown/$name" "fuzz/corpus/$name" tests/data/configs public/presets \
+      -artifact_prefix="fuzz/artifacts/$name/" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 \
+      -print_final_stats=1 >"$log" 2>&1 ||
+      die "$name: see $log; the input lies in fuzz/artifacts/$name: once it is mended, keep it in fuzz/corpus/$name"
+    say "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s, no finding"
   done
 }
 
