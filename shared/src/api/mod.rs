@@ -1,6 +1,7 @@
 //! Words that travel between processes: errors, attempts, ladders, events, the worker's messages.
 
 mod attempt;
+mod browser;
 mod device;
 mod evidence;
 mod model;
@@ -11,6 +12,7 @@ mod ladder;
 pub mod worker;
 
 pub use attempt::{Attempt, AttemptKind, AttemptState, Started};
+pub use browser::{BrowserEvent, BrowserRun, BrowserSource};
 pub use device::{DeviceNow, Devices, Holder};
 pub use error::{ErrorBody, ErrorObject};
 pub use event::{Event, EventKind};

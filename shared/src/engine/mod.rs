@@ -6,12 +6,14 @@
 //! Several sequences in one call are one batch. What costs a transfer stands apart, in [`Diagnostics`].
 
 mod error;
+mod facts;
 mod plan;
 mod requests;
 mod logprobs;
 mod sampling;
 
 pub use error::EngineError;
+pub use facts::{DeviceFacts, LimitFact};
 pub use logprobs::Logprobs;
 pub use plan::{Attention, DeviceInfo, LoadPlan, LoadProgress, LoadStage, Memory, Split};
 pub use requests::check_room;
@@ -158,5 +160,10 @@ pub trait Diagnostics {
     /// The same for each device of a split; of an engine that has one device, nothing.
     fn memory_by_device(&self) -> Vec<(DeviceId, Memory)> {
         Vec::new()
+    }
+
+    /// What is known of the device that computes; `None` of an engine that asks nobody.
+    fn facts(&self) -> Option<DeviceFacts> {
+        None
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Difference;
 use crate::dtype::DType;
-use crate::engine::Memory;
+use crate::engine::{DeviceFacts, Memory};
 
 /// Whether the model is proven to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +138,9 @@ pub struct Report {
     /// How far the logits are from the reference's; `None` where they were not compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
+    /// What is known of the device; `None` where its engine tells nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<DeviceFacts>,
     /// Runs over the boundaries asked for.
     pub probes: Vec<Probe>,
     /// The verdict.

@@ -139,6 +139,7 @@ pub async fn run<E: Engine + Diagnostics>(
         top_logits,
         memory: PredictedMeasured { predicted: run.predicted, measured },
         difference: None,
+        facts: engine.facts(),
         probes,
         verdict,
         reason,

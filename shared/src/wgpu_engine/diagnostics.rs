@@ -2,8 +2,9 @@
 
 use super::WgpuEngine;
 use super::attention::Span;
+use super::kernels::THREADS;
 use super::matrix::padded;
-use crate::engine::{Diagnostics, EngineError, Memory};
+use crate::engine::{DeviceFacts, Diagnostics, EngineError, LimitFact, Memory};
 
 /// What one look is for.
 enum Look<'a> {
@@ -38,6 +39,35 @@ impl Diagnostics for WgpuEngine {
             overhead_bytes: 0,
             total_bytes: weights_bytes + kv_cache_bytes + activation_bytes,
         }
+    }
+
+    fn facts(&self) -> Option<DeviceFacts> {
+        let limits = &self.gpu.limits;
+        let largest = self.weights.largest_buffer().max(self.space.largest_buffer());
+        let features = match self.gpu.lanes {
+            Some(lanes) => format!("sums within subgroups of {lanes}"),
+            None => "sums through workgroup memory".to_owned(),
+        };
+        Some(DeviceFacts {
+            name: self.gpu.name.clone(),
+            is_software: self.gpu.is_software,
+            features: vec![features],
+            limits: vec![
+                LimitFact::new("maxBufferSize", limits.max_buffer_size, Some(largest)),
+                LimitFact::new(
+                    "maxStorageBufferBindingSize",
+                    limits.max_storage_buffer_binding_size,
+                    Some(largest),
+                ),
+                LimitFact::new(
+                    "maxComputeInvocationsPerWorkgroup",
+                    u64::from(limits.max_compute_invocations_per_workgroup),
+                    Some(THREADS as u64),
+                ),
+            ],
+            submissions: self.gpu.submissions(),
+            buffer_bytes: self.memory().total_bytes,
+        })
     }
 }
 
@@ -79,7 +109,7 @@ impl WgpuEngine {
                     }
                 }
                 encoder.copy_buffer_to_buffer(&self.space.residual, 0, &residual, at, len);
-                self.gpu.queue.submit([encoder.finish()]);
+                self.gpu.submit(encoder);
                 self.gpu.check()?;
             }
             if let Look::Counts(counts) = &mut look {
@@ -109,7 +139,7 @@ impl WgpuEngine {
                     }
                 }
                 Look::Counts(_) => {
-                    self.gpu.queue.submit([encoder.finish()]);
+                    self.gpu.submit(encoder);
                 }
             }
         }

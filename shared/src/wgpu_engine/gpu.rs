@@ -1,5 +1,6 @@
 //! One GPU: found, opened, watched for errors, read back from.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_channel::oneshot;
@@ -25,6 +26,12 @@ pub(super) struct Gpu {
     /// Invocations of a subgroup, where all have as many and lie side by side; `None` where sums go through
     /// workgroup memory.
     pub(super) lanes: Option<u32>,
+    /// What the driver calls it.
+    pub(super) name: String,
+    /// A processor that plays a GPU.
+    pub(super) is_software: bool,
+    /// Batches of commands that it was given.
+    submissions: AtomicU64,
     /// Whether a browser compiles the shaders.
     is_browser: bool,
     /// The first error that nobody waited for, or why the device was lost.
@@ -144,7 +151,18 @@ impl Gpu {
         });
         let info = adapter.get_info();
         let is_browser = info.backend == wgpu::Backend::BrowserWebGpu;
-        let mut gpu = Self { device, queue, limits, id: wanted.clone(), lanes: None, is_browser, trouble };
+        let mut gpu = Self {
+            device,
+            queue,
+            limits,
+            id: wanted.clone(),
+            lanes: None,
+            name: info.name,
+            is_software: info.device_type == wgpu::DeviceType::Cpu,
+            submissions: AtomicU64::new(0),
+            is_browser,
+            trouble,
+        };
         if info.subgroup_min_size == info.subgroup_max_size {
             gpu.lanes = gpu.usable_lanes(info.subgroup_min_size).await?;
         }
@@ -279,7 +297,8 @@ impl Gpu {
             return Ok(());
         }
         self.check()?;
-        Err(EngineError::Backend("the GPU did not hand out a result".to_owned()))
+        let why = "the GPU did not hand out a result: its device was lost, as after a reset of the driver or where its memory ran out";
+        Err(EngineError::Backend(why.to_owned()))
     }
 
     /// Submits and copies bytes of a buffer to the host.
@@ -291,7 +310,7 @@ impl Gpu {
     ) -> Result<Vec<u8>, EngineError> {
         let staging = self.readback(bytes);
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
-        let submission = self.queue.submit([encoder.finish()]);
+        let submission = self.submit(encoder);
         let receiver = self.map(&staging);
         self.mapped(Some(submission), receiver).await?;
         let view = staging.get_mapped_range(..).map_err(|error| EngineError::Backend(error.to_string()))?;
@@ -311,6 +330,17 @@ impl Gpu {
         });
         self.mapped(Some(submission), receiver).await?;
         self.check()
+    }
+
+    /// Gives the device what was recorded.
+    pub(super) fn submit(&self, encoder: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
+        self.submissions.fetch_add(1, Ordering::Relaxed);
+        self.queue.submit([encoder.finish()])
+    }
+
+    /// Batches of commands that it was given so far.
+    pub(super) fn submissions(&self) -> u64 {
+        self.submissions.load(Ordering::Relaxed)
     }
 
     pub(super) fn encoder(&self) -> wgpu::CommandEncoder {

@@ -29,14 +29,24 @@ pub(super) struct LayerWeights {
 }
 
 impl Weights {
-    /// Bytes on the device.
-    pub(super) fn bytes(&self) -> u64 {
+    fn matrices(&self) -> impl Iterator<Item = &Matrix> {
         let of_layers = self.layers.iter().flat_map(|layer| {
             let LayerWeights { input_norm, qkv_proj, o_proj, post_attention_norm, gate_up_proj, down_proj } =
                 layer;
             [input_norm, qkv_proj, o_proj, post_attention_norm, gate_up_proj, down_proj]
         });
-        [&self.embedding, &self.norm].into_iter().chain(&self.head).chain(of_layers).map(Matrix::bytes).sum()
+        [&self.embedding, &self.norm].into_iter().chain(&self.head).chain(of_layers)
+    }
+
+    /// Bytes on the device.
+    pub(super) fn bytes(&self) -> u64 {
+        self.matrices().map(Matrix::bytes).sum()
+    }
+
+    /// Bytes of the largest buffer.
+    pub(super) fn largest_buffer(&self) -> u64 {
+        let parts = self.matrices().flat_map(|matrix| &matrix.parts);
+        parts.map(|part| part.values.size()).max().unwrap_or(0)
     }
 }
 

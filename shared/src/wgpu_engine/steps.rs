@@ -74,7 +74,7 @@ impl WgpuEngine {
             if is_last {
                 return self.sample(id, before, encoder).await;
             }
-            self.gpu.queue.submit([encoder.finish()]);
+            self.gpu.submit(encoder);
             start += rows;
         }
     }
@@ -148,7 +148,7 @@ impl WgpuEngine {
         }
         let staging = self.staging.pop().unwrap_or_else(|| self.gpu.readback(4));
         encoder.copy_buffer_to_buffer(&sequence.token, 0, &staging, 0, 4);
-        let submission = self.gpu.queue.submit([encoder.finish()]);
+        let submission = self.gpu.submit(encoder);
         let mapped = self.gpu.map(&staging);
         self.in_flight.push_back(InFlight { sequence: id, len, staging, submission, mapped });
         Ok(())

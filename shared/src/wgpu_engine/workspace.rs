@@ -52,7 +52,7 @@ impl Workspace {
         };
         let space = gpu.scoped("activation", sizes.bytes(), make).await?;
         let most = gpu.limits.max_storage_buffer_binding_size;
-        let largest = space.buffers().map(wgpu::Buffer::size).max().unwrap_or(0);
+        let largest = space.largest_buffer();
         if largest > most {
             return Err(EngineError::Unavailable {
                 what: format!("a context of {} tokens", plan.context),
@@ -70,6 +70,11 @@ impl Workspace {
         let all =
             [ids, residual, normed, quantized, gated_q8, qkv, query, mixed, rotary, parts, &self.logits];
         all.into_iter().chain(&self.scores)
+    }
+
+    /// Bytes of the largest of them.
+    pub(super) fn largest_buffer(&self) -> u64 {
+        self.buffers().map(wgpu::Buffer::size).max().unwrap_or(0)
     }
 
     /// Bytes of the buffers.
