@@ -36,6 +36,10 @@ pub(super) async fn serve(State(state): State<AppState>, request: Request) -> Re
         // Names with a hash never change their content; the page that names them may.
         let cache = if is_hashed(&path) { "public, max-age=31536000, immutable" } else { "no-cache" };
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+        if path.ends_with(".js") {
+            let policy = HeaderValue::from_static(security::WORKER_POLICY);
+            response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+        }
     }
     response
 }

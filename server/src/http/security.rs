@@ -72,6 +72,10 @@ const HEADERS: [(&str, &str); 7] = [
     ("referrer-policy", "no-referrer"),
 ];
 
+/// The content policy of a script, which holds where it runs as a worker: more scripts, wasm and files from here.
+pub(super) const WORKER_POLICY: &str =
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; frame-ancestors 'none'";
+
 /// The content policy of a page: everything from here, its inline scripts by their hashes, wasm, and style attributes.
 pub(super) fn content_policy(html: &str) -> String {
     let hashes: String = inline_scripts(html)
