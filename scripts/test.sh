@@ -22,7 +22,7 @@ test_clippy() {
   for features in "" tokenizer candle wgpu candle,tokenizer,wgpu; do
     lint env -p phi3 --all-targets --features "$features"
   done
-  lint env --workspace --exclude app --all-targets
+  lint env --workspace --exclude app --exclude engine --all-targets
 }
 
 # A second configuration bans what compiles for wasm and fails there.
@@ -31,6 +31,7 @@ test_clippy_wasm() {
   lint wasm --target "$TARGET_WASM" --profile wasm-test -p phi3
   lint wasm --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer,wgpu
   lint wasm --target "$TARGET_WASM" --profile wasm-test -p app --all-targets
+  lint wasm --target "$TARGET_WASM" --profile wasm-test -p engine
   unset CLIPPY_CONF_DIR
 }
 
@@ -45,7 +46,7 @@ test_licences() {
 
 # The programs that the integration tests start, and the tests. One selection of packages from here to the doc tests:
 # another would unify other features and compile candle anew.
-test_build() { cargo build --locked --workspace --exclude app --bins --tests; }
+test_build() { cargo build --locked --workspace --exclude app --exclude engine --bins --tests; }
 
 test_model() { default_model "$CARGO_TARGET_DIR/debug/preflight"; }
 
@@ -67,10 +68,10 @@ sum_before() {
 }
 
 test_tests() {
-  PREFLIGHT_REQUIRE_MODEL=1 PREFLIGHT_REQUIRE_GPU=1 counted nextest cargo nextest run --locked --workspace --exclude app
+  PREFLIGHT_REQUIRE_MODEL=1 PREFLIGHT_REQUIRE_GPU=1 counted nextest cargo nextest run --locked --workspace --exclude app --exclude engine
 }
 
-test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --exclude app; }
+test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --exclude app --exclude engine; }
 
 # In headless Chromium, through chromedriver. (`tokenizer` brings the random numbers that candle lacks on wasm.)
 test_wasm_tests() {
@@ -105,6 +106,11 @@ soak() {
   # Servers killed, models loaded and unloaded, as often as it takes to see a leak.
   PREFLIGHT_KILLS=${PREFLIGHT_KILLS:-200} PREFLIGHT_CYCLES=${PREFLIGHT_CYCLES:-1000} \
     counted soak-server cargo nextest run --locked --profile soak -p tests -E 'test(crashes)'
+  # The same in a tab.
+  test_build
+  test_model
+  dashboard
+  E2E_ONLY='leave no memory behind' E2E_CYCLES=${PREFLIGHT_CYCLES:-1000} test_e2e
 }
 
 # The fuzz targets in $1, with the coverage that libFuzzer steers by and the address sanitizer that comes with every

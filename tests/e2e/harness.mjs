@@ -49,8 +49,10 @@ export async function startStaticHost(folder) {
   return { url: `http://127.0.0.1:${host.address().port}`, stop: () => new Promise((resolve) => host.close(resolve)) };
 }
 
-export function launchBrowser(executablePath) {
-  const args = ["--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+/// With a GPU that is played by the processor, or without any.
+export function launchBrowser(executablePath, { gpu = false } = {}) {
+  const graphics = gpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-gpu"];
+  const args = [...graphics, "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
   return chromium.launch({ executablePath, headless: true, chromiumSandbox: false, args });
 }
 

@@ -37,6 +37,12 @@ const BANS: &[Ban] = &[
         reason: "the browser is reached through `platform`",
     },
     Ban {
+        within: "app/engine/",
+        words: &["js_sys", "wasm_bindgen"],
+        allowed: &["app/engine/src/scope.rs"],
+        reason: "the worker's scope is reached through `scope`",
+    },
+    Ban {
         within: "server/",
         words: &["StatusCode"],
         allowed: &["server/src/http", "server/tests/"],

@@ -1,0 +1,288 @@
+//! Validations from files to reports, one device after the other.
+
+use std::ops::ControlFlow;
+
+use phi3::api::{BrowserEvent, BrowserRun, ErrorObject};
+use phi3::candle_engine::CandleEngine;
+use phi3::dtype::DType;
+use phi3::engine::{
+    Attention, DeviceFacts, Diagnostics, Engine, EngineError, LimitFact, LoadPlan, LoadProgress, Memory,
+};
+use phi3::estimate::{self, Options, Resolved};
+use phi3::placement::DeviceId;
+use phi3::platform::Instant;
+use phi3::units::format_bytes;
+use phi3::validate::{self, Difference, Report, Run, Verdict};
+use phi3::wgpu_engine::WgpuEngine;
+use web_sys::File;
+
+use crate::model::Model;
+use crate::{scope, tell};
+
+/// What one tab can address.
+const WASM_BYTES: u64 = 4 << 30;
+/// Longest sequence that is compared.
+const MOST_COMPARED: usize = 256;
+/// Least time between two words on the same stage of a load.
+const PROGRESS_MS: f64 = 50.0;
+
+/// Logits of a sequence, row after row.
+struct Logits {
+    tokens: Vec<u32>,
+    rows: Vec<f32>,
+    dtype: DType,
+}
+
+/// A model and what is asked of it.
+struct Session<'a> {
+    run: &'a BrowserRun,
+    model: Model,
+    /// Of the first device, for the second to be held against; only where there are two.
+    first: Option<Logits>,
+}
+
+/// Runs on every device that was asked for; what comes of it is told.
+pub(super) async fn run(run: &BrowserRun, chosen: Vec<File>) -> Result<(), ErrorObject> {
+    let model = Model::open(run, chosen).await?;
+    let mut session = Session { run, model, first: None };
+    for device in &run.devices {
+        tell(&BrowserEvent::Started { device: device.clone() });
+        match device {
+            DeviceId::Cpu => session.on::<CandleEngine>(device).await?,
+            DeviceId::Gpu { .. } => session.on::<WgpuEngine>(device).await?,
+        }
+    }
+    Ok(())
+}
+
+impl Session<'_> {
+    async fn on<E: Engine + Diagnostics>(&mut self, device: &DeviceId) -> Result<(), ErrorObject> {
+        let (run, model) = (self.run, &self.model);
+        let context = validate::context(&model.config, model.prompt.len(), run.max_new_tokens, run.probe);
+        let (plan, predicted) = self.plan(device, run.dtype, context)?;
+        check_address_space(device, &plan, &predicted)?;
+        let start = Instant::now();
+        let mut last: Option<(Instant, LoadProgress)> = None;
+        let mut progress = |step: LoadProgress| {
+            let is_news = last.is_none_or(|(when, last)| {
+                last.stage != step.stage
+                    || step.done_bytes == step.total_bytes
+                    || when.elapsed_ms() >= PROGRESS_MS
+            });
+            if is_news {
+                last = Some((Instant::now(), step));
+                tell(&BrowserEvent::Progress { progress: step });
+            }
+            ControlFlow::Continue(())
+        };
+        let engine = E::load(&model.checkpoint, &plan, &mut progress).await;
+        let mut engine = engine.map_err(|error| refused(&error))?;
+        let load_ms = start.elapsed_ms();
+        tell(&BrowserEvent::Validating);
+
+        let asked = Run {
+            prompt: &model.prompt,
+            max_new_tokens: run.max_new_tokens,
+            stop_ids: &model.stop_ids,
+            probes: run.probe,
+            filler: &model.prompt,
+            load_ms,
+            predicted,
+        };
+        let mut text = model.text();
+        let mut on_token = |token| {
+            tell(&BrowserEvent::Token { token, text: text.push(token) });
+            ControlFlow::Continue(())
+        };
+        let mut measure = |memory: Memory| measured(memory, device);
+        let report = validate::run(&mut engine, &model.config, &asked, &mut on_token, &mut measure).await;
+        let mut report = report.map_err(|error| refused(&error))?;
+        report.text = text.finish()?;
+        report.top_logits.iter_mut().for_each(|top| top.text = model.of_token(top.token));
+        report.facts = Some(facts(report.facts.take(), &predicted).await);
+        tell(&BrowserEvent::Comparing);
+        self.compare(&mut engine, &plan, &mut report).await?;
+        Ok(())
+    }
+
+    /// Holds the logits against the CPU in f32 and against the first device's, and tells the report.
+    async fn compare<E: Engine + Diagnostics>(
+        &mut self,
+        engine: &mut E,
+        plan: &LoadPlan,
+        report: &mut Report,
+    ) -> Result<(), ErrorObject> {
+        let is_reference = plan.device == DeviceId::Cpu && plan.dtype == DType::F32;
+        let tokens = match &self.first {
+            // The first device's sequence, so that rows stand for the same tokens.
+            Some(first) => first.tokens.clone(),
+            None => sequence(report),
+        };
+        if self.run.skip_reference {
+            unverified(report, "not held against f32 on the CPU: it was not asked for");
+            tell(&BrowserEvent::Report { report: Box::new(report.clone()) });
+            return Ok(());
+        }
+        let found = logits(engine, &tokens).await.map_err(|error| refused(&error))?;
+        if self.model.is_made_up {
+            // Weights that mean nothing are there for their speed: the CPU would take minutes over them.
+            unverified(report, "made-up weights: only size and speed are the model's");
+        } else if is_reference {
+            report.reason = format!("{}; f32 on the CPU is the reference itself", report.reason);
+        } else {
+            match self.reference(&tokens).await {
+                Ok(expected) => {
+                    let vocab = self.model.config.vocab_size;
+                    report.hold_against(Difference::of(&expected, &found, vocab, plan.dtype));
+                }
+                Err(why) => unverified(report, &format!("not held against f32 on the CPU: {why}")),
+            }
+        }
+        tell(&BrowserEvent::Report { report: Box::new(report.clone()) });
+        match &self.first {
+            Some(first) => {
+                let difference =
+                    Difference::of(&first.rows, &found, self.model.config.vocab_size, first.dtype);
+                tell(&BrowserEvent::Compared { difference });
+            }
+            None if self.run.devices.len() > 1 => {
+                self.first = Some(Logits { tokens, rows: found, dtype: plan.dtype });
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The same logits from the CPU in f32, or why they cannot be had.
+    async fn reference(&self, tokens: &[u32]) -> Result<Vec<f32>, String> {
+        // Of two devices the first may have been the reference itself.
+        if let Some(first) = self.first.as_ref().filter(|first| first.dtype == DType::F32)
+            && self.run.devices.first() == Some(&DeviceId::Cpu)
+        {
+            return Ok(first.rows.clone());
+        }
+        let plan = self.plan(&DeviceId::Cpu, Some(DType::F32), tokens.len());
+        let (plan, predicted) = plan.map_err(|error| error.message)?;
+        let needed = predicted.total_bytes.saturating_add(scope::memory_bytes());
+        if needed > WASM_BYTES {
+            let (needed, most) = (format_bytes(needed), format_bytes(WASM_BYTES));
+            return Err(format!("it would take {needed}, a tab has {most}"));
+        }
+        let mut quiet = |_: LoadProgress| ControlFlow::Continue(());
+        let engine = CandleEngine::load(&self.model.checkpoint, &plan, &mut quiet).await;
+        let mut engine = engine.map_err(|error| error.to_string())?;
+        logits(&mut engine, tokens).await.map_err(|error| error.to_string())
+    }
+
+    /// Decides everything that a run leaves open, and what the estimator says of it.
+    fn plan(
+        &self,
+        device: &DeviceId,
+        dtype: Option<DType>,
+        context: usize,
+    ) -> Result<(LoadPlan, Memory), ErrorObject> {
+        let Model { config, checkpoint, .. } = &self.model;
+        let attn = if *device == DeviceId::Cpu { Attention::Eager } else { Attention::Fused };
+        let options = Options {
+            dtype: dtype.map(Into::into),
+            context: Some(context as u64),
+            attn: Some(attn),
+            backend: Some(device.backend()),
+            ..Options::default()
+        };
+        let decoder = config.decoder();
+        let resolved = Resolved::new(&decoder, Some(checkpoint.tensors()), &options)
+            .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))?;
+        let report = estimate::memory(&decoder, Some(checkpoint.tensors()), &resolved);
+        let predicted = Memory {
+            weights_bytes: report.weights_bytes,
+            kv_cache_bytes: report.kv_cache_bytes,
+            activation_bytes: report.activation_bytes,
+            overhead_bytes: report.overhead_bytes,
+            total_bytes: report.total_bytes,
+        };
+        let dtype = resolved.format.plain().unwrap_or_else(|| resolved.format.compute_dtype());
+        let plan = LoadPlan {
+            device: device.clone(),
+            kv_dtype: resolved.kv_dtype,
+            attention: attn,
+            ..LoadPlan::new(config.clone(), dtype, context)
+        };
+        Ok((plan, predicted))
+    }
+}
+
+/// A tab that runs out of memory ends without a word: what cannot fit is refused before it is tried.
+fn check_address_space(device: &DeviceId, plan: &LoadPlan, predicted: &Memory) -> Result<(), ErrorObject> {
+    if *device != DeviceId::Cpu || predicted.total_bytes <= WASM_BYTES {
+        return Ok(());
+    }
+    let (needed, most) = (format_bytes(predicted.total_bytes), format_bytes(WASM_BYTES));
+    let message = format!(
+        "on the CPU of a tab the model takes {needed} in {}, and a tab addresses {most}: \
+         choose q8_0 or q4_0, or run it on a server",
+        plan.dtype
+    );
+    Err(ErrorObject::new("oom", message).at("weights"))
+}
+
+/// What was computed on, as much of it as is compared.
+fn sequence(report: &Report) -> Vec<u32> {
+    let generated = report.generated_tokens.len().saturating_sub(1);
+    let mut tokens = [&report.prompt_tokens[..], &report.generated_tokens[..generated]].concat();
+    tokens.truncate(MOST_COMPARED);
+    tokens
+}
+
+async fn logits<E: Diagnostics>(engine: &mut E, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
+    let mut rows = Vec::new();
+    engine.logits(tokens, &mut |_, row| rows.extend_from_slice(row)).await?;
+    Ok(rows)
+}
+
+fn unverified(report: &mut Report, why: &str) {
+    report.reason = format!("{}; {why}", report.reason);
+    if report.verdict == Verdict::Pass {
+        report.verdict = Verdict::Unverified;
+    }
+}
+
+/// What the engine tells of its device, with what only the browser knows.
+async fn facts(told: Option<DeviceFacts>, predicted: &Memory) -> DeviceFacts {
+    if let Some(mut facts) = told {
+        let words = scope::gpu_words().await;
+        facts.is_software |= words.iter().any(|word| word.to_lowercase().contains("swiftshader"));
+        if !words.is_empty() {
+            facts.name = words.join(", ");
+        }
+        return facts;
+    }
+    let threads = if scope::is_isolated() {
+        "one thread, though the page is isolated: this build of the engine has one"
+    } else {
+        "one thread: the page is not cross-origin isolated"
+    };
+    DeviceFacts {
+        name: "WebAssembly on this computer's processor".to_owned(),
+        features: vec!["vectors of 128 bits".to_owned(), threads.to_owned()],
+        limits: vec![LimitFact::new("memory of a tab", WASM_BYTES, Some(predicted.total_bytes))],
+        ..DeviceFacts::default()
+    }
+}
+
+/// The engine's own counters, and what this module's memory holds beside them: on a CPU they lie within it.
+fn measured(memory: Memory, device: &DeviceId) -> Memory {
+    let explained = memory.weights_bytes + memory.kv_cache_bytes + memory.activation_bytes;
+    let within = if *device == DeviceId::Cpu { explained } else { 0 };
+    let overhead_bytes = scope::memory_bytes().saturating_sub(within);
+    Memory { overhead_bytes, total_bytes: explained + overhead_bytes, ..memory }
+}
+
+fn refused(error: &EngineError) -> ErrorObject {
+    let object = ErrorObject::new(error.code(), error.to_string());
+    match error {
+        EngineError::Weights(weights) => object.at(&weights.file),
+        EngineError::OutOfMemory { phase, .. } => object.at(*phase),
+        _ => object,
+    }
+}

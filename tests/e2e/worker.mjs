@@ -1,0 +1,221 @@
+// The engines in their worker, asked directly: CPU and WebGPU against Hugging Face's ids, and everything that can go wrong.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { assert, launchBrowser, poll } from "./harness.mjs";
+
+const GOLDEN = JSON.parse(readFileSync("tests/goldens/tiny.json", "utf8"));
+const TINY = "public/tiny";
+const CYCLES = Number(process.env.E2E_CYCLES ?? 50);
+const EMBEDDED = { type: "fetched", base: "tiny" };
+
+/// Runs in a worker of its own; every event until the last, and how long after the start the first token came.
+const ask = (page, run, files = []) =>
+  page.evaluate(async ({ run, files }) => {
+    const worker = new Worker("engine-start.js", { type: "module" });
+    const start = performance.now();
+    const posted = await Promise.all(files.map(async ({ name, base64 }) => new File([await (await fetch(`data:;base64,${base64}`)).blob()], name)));
+    const events = [];
+    let first_ms;
+    await new Promise((resolve) => {
+      worker.onerror = (event) => resolve(events.push({ type: "failed", error: { code: "engine_stopped", message: event.message } }));
+      worker.onmessage = ({ data }) => {
+        if (data === "ready") return worker.postMessage({ run: JSON.stringify(run), files: posted });
+        const event = JSON.parse(data);
+        events.push(event);
+        if (event.type === "token") first_ms ??= performance.now() - start;
+        if (["failed", "finished"].includes(event.type)) resolve();
+      };
+    });
+    worker.terminate();
+    return { events, first_ms };
+  }, { run, files });
+
+async function reports(page, run, files) {
+  const { events, first_ms } = await ask(page, run, files);
+  const last = events.at(-1);
+  assert(last.type === "finished", `${last.error?.code}: ${last.error?.message}`);
+  const of = (type) => events.filter((event) => event.type === type);
+  return { reports: of("report").map((event) => event.report), compared: of("compared")[0]?.difference, tokens: of("token"), stages: of("progress").map((event) => event.progress), first_ms };
+}
+
+async function failure(page, run, files) {
+  const { events } = await ask(page, run, files);
+  assert(events.at(-1).type === "failed", `it went on: ${JSON.stringify(events.at(-1)).slice(0, 300)}`);
+  return events.at(-1).error;
+}
+
+/// As posted: names and bytes; `changed` has other bytes for some, null leaves one out.
+const files = (changed = {}) =>
+  readdirSync(TINY)
+    .filter((name) => changed[name] !== null)
+    .map((name) => ({ name, base64: (changed[name] ?? readFileSync(join(TINY, name))).toString("base64") }));
+
+/// The ids are Hugging Face's, up to a stop id, which the golden run goes over.
+function sameIds(report, count) {
+  const found = report.generated_tokens;
+  assert(report.prompt_tokens.join() === GOLDEN.prompt.ids.join(), "the prompt's ids are others");
+  assert(found.join() === GOLDEN.greedy.ids.slice(0, found.length).join(), `${report.device}: ids ${found}`);
+  assert(found.length === count || report.stop_reason === "stop", `${report.device}: ${found.length} ids`);
+}
+
+/// Resident bytes of the browser's renderers, which are below this process.
+function residentBytes() {
+  const lines = execFileSync("ps", ["-eo", "pid=,ppid=,rss=,args="], { encoding: "utf8" }).trim().split("\n");
+  const rows = lines.map((line) => line.trim().match(/^(\d+)\s+(\d+)\s+(\d+)\s+(.*)$/)).filter(Boolean);
+  const parents = new Map(rows.map(([, pid, parent]) => [pid, parent]));
+  const isOurs = (pid) => {
+    for (let at = pid; at && at !== "0"; at = parents.get(at)) if (at === String(process.pid)) return true;
+    return false;
+  };
+  return rows.filter(([, pid, , , args]) => /--type=renderer/.test(args) && isOurs(pid)).reduce((sum, [, , , rss]) => sum + Number(rss) * 1024, 0);
+}
+
+/// More in front of the start script: what a browser or a driver does meanwhile.
+const before = (page, script) =>
+  page.route(/engine-start\.js/, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${script}\n${await response.text()}` });
+  });
+
+export function workerTests({ browser, host, chromiumPath }) {
+  const run = { devices: ["cpu"], source: EMBEDDED, max_new_tokens: 8 };
+  let withGpu;
+  const on = (test, gpu = false) => async () => {
+    if (gpu) withGpu ??= await launchBrowser(chromiumPath, { gpu });
+    const page = await (gpu ? withGpu : browser).newPage();
+    try {
+      await page.goto(host.url);
+      await test(page);
+    } finally {
+      await page.close();
+    }
+  };
+  return [
+    ["in a worker the tiny model says on the CPU what it says in Hugging Face", on(async (page) => {
+      const found = await reports(page, { ...run, dtype: "f32", prompt: GOLDEN.prompt.text, max_new_tokens: 200 });
+      const [report] = found.reports;
+      sameIds(report, 200);
+      assert(report.verdict === "pass" && report.nan_count === 0 && report.text.length > 0, report.reason);
+      assert(found.tokens.length === report.generated_tokens.length, "tokens are not told as they come");
+      const bytes = found.stages.filter((step) => step.stage === "weights").map((step) => step.done_bytes);
+      assert(bytes.length > 1 && bytes.at(-1) === report.memory.predicted.weights_bytes, `progress ${bytes}`);
+      assert(report.memory.measured.weights_bytes === report.memory.predicted.weights_bytes, "other weights are held than predicted");
+      console.log(`     ${report.generated_tokens.length} ids, decode ${report.decode_tokens_per_s.toFixed(0)} tokens/s, first token ${found.first_ms.toFixed(0)} ms after a cold start`);
+    })],
+
+    ["in a worker quantised weights are held against f32", on(async (page) => {
+      for (const dtype of ["q8_0", "q4_0"]) {
+        const { reports: [report] } = await reports(page, { ...run, dtype, max_new_tokens: 16 });
+        assert(report.dtype === dtype && report.verdict === "pass", `${dtype}: ${report.reason}`);
+        assert(report.difference.max > 0.1, `${dtype} is no different from f32: it was not quantised`);
+      }
+    })],
+
+    ["in a worker both engines agree, and the GPU was used", on(async (page) => {
+      const { reports: [cpu, gpu], compared } = await reports(page, { ...run, devices: ["cpu", "wgpu:0"], dtype: "f32", prompt: GOLDEN.prompt.text, max_new_tokens: 24 });
+      for (const report of [cpu, gpu]) {
+        sameIds(report, 24);
+        assert(report.verdict === "pass", `${report.device}: ${report.reason}`);
+      }
+      assert(gpu.facts.submissions > 24 && gpu.facts.buffer_bytes > gpu.memory.measured.weights_bytes, JSON.stringify(gpu.facts));
+      assert(gpu.facts.is_software, `a GPU played by the processor is called hardware: ${gpu.facts.name}`);
+      assert(compared.verdict === "pass" && compared.top1_agreement === 1 && compared.top5_overlap > 0.99, JSON.stringify(compared));
+      assert(compared.max > 0, "two engines that sum in another order give the same bits: was one used twice?");
+      console.log(`     ${gpu.facts.name}: ${gpu.facts.features}; largest difference ${compared.max.toExponential(1)} of ${compared.scale.toFixed(1)}`);
+    }, true)],
+
+    ["in a worker files of a person run, and bad ones are named", on(async (page) => {
+      const chosen = { ...run, source: { type: "chosen" }, max_new_tokens: 2 };
+      const { reports: [report] } = await reports(page, chosen, files());
+      assert(report.verdict === "pass", report.reason);
+      const weights = readFileSync(join(TINY, "model.safetensors"));
+      const config = JSON.parse(readFileSync(join(TINY, "config.json"), "utf8"));
+      const other = Buffer.from(JSON.stringify({ ...config, hidden_size: 96, num_attention_heads: 3, num_key_value_heads: 1 }));
+      const huge = Buffer.concat([Buffer.from([255, 255, 255, 255, 255, 255, 255, 127]), weights.subarray(8)]);
+      const pointer = Buffer.from("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
+      const bad = [
+        ["cut weights", { "model.safetensors": weights.subarray(0, weights.length - 1000) }, "weights_corrupt", /model\.safetensors/],
+        ["a header that lies", { "model.safetensors": huge }, "weights_corrupt", /model\.safetensors/],
+        ["a Git-LFS pointer", { "model.safetensors": pointer }, "not_a_weight_file", /LFS/i],
+        ["another shape", { "config.json": other }, "weights_mismatch", /./],
+        ["no JSON", { "config.json": Buffer.from("{") }, "config_invalid", /config\.json/],
+        ["no tokenizer", { "tokenizer.json": null }, "not_found", /tokenizer\.json/],
+        ["no weights", { "model.safetensors": null }, "not_found", /safetensors/],
+      ];
+      const wrong = [];
+      for (const [name, changed, code, said] of bad) {
+        const error = await failure(page, chosen, files(changed));
+        if (error.code !== code || !said.test(error.message)) wrong.push(`${name}: ${error.code}: ${error.message}`);
+      }
+      assert(wrong.length === 0, wrong.join("\n"));
+    })],
+
+    ["in a worker what cannot be had is told with a way out", on(async (page) => {
+      const absent = await failure(page, { ...run, devices: ["wgpu:0"] });
+      assert(absent.code === "unavailable" && /WebGPU/.test(absent.message) && /CPU/.test(absent.message), absent.message);
+      const config = readFileSync("public/presets/phi-4.json", "utf8");
+      const large = await failure(page, { ...run, source: { type: "made_up", config }, dtype: "bf16" });
+      assert(large.code === "oom" && /GiB/.test(large.message) && /q4_0/.test(large.message), large.message);
+      const gone = await failure(page, { ...run, source: { type: "fetched", base: "nowhere" } });
+      assert(gone.code === "not_found" && /config\.json/.test(gone.message), gone.message);
+    })],
+
+    ["a worker that is ended while it fetches, loads or generates is gone", on(async (page) => {
+      const start = () => page.evaluate((run) => {
+        window.worker = new Worker("engine-start.js", { type: "module" });
+        window.said = [];
+        window.worker.onmessage = ({ data }) => {
+          window.said.push(data);
+          if (data === "ready") window.worker.postMessage({ run: JSON.stringify(run), files: [] });
+        };
+      }, { ...run, prompt: "Once upon a time", max_new_tokens: 800 });
+      for (const stage of ["", "progress", "token"]) {
+        await start();
+        await poll(() => page.evaluate((stage) => stage === "" || window.said.some((text) => text.includes(`"type":"${stage}"`)), stage), Boolean, stage, 60_000);
+        await page.evaluate(() => window.worker.terminate());
+        await poll(() => page.workers().length, (count) => count === 0, `no worker after ${stage || "the start"}`);
+      }
+      const { reports: [report] } = await reports(page, run);
+      assert(report.verdict === "pass", report.reason);
+    })],
+
+    [`${CYCLES} loads and unloads in a tab leave no memory behind`, on(async (page) => {
+      if (!existsSync("/proc/self/status")) return console.log("     LEFT OUT: resident memory is read from Linux");
+      const early = 10;
+      let before = 0;
+      for (let i = 0; i < CYCLES; i += 1) {
+        await reports(page, { ...run, max_new_tokens: 1, skip_reference: true });
+        if (i === early) (await page.waitForTimeout(1000), (before = residentBytes()));
+      }
+      await page.waitForTimeout(1000);
+      const after = residentBytes();
+      const mib = (bytes) => (bytes / 2 ** 20).toFixed(0);
+      console.log(`     renderers hold ${mib(before)} MiB after ${early} cycles, ${mib(after)} MiB after ${CYCLES}`);
+      // A model that stays costs more than ten MiB a cycle.
+      assert(after - before < 64 * 2 ** 20, `${mib(after - before)} MiB more`);
+      assert(page.workers().length === 0, `${page.workers().length} workers`);
+    })],
+
+    ["in a worker a device that binds too little, or is lost, is told", on(async (page) => {
+      await before(page, `for (const name of ["maxStorageBufferBindingSize", "maxBufferSize"]) Object.defineProperty(GPUSupportedLimits.prototype, name, { get: () => 65536 });`);
+      const small = await failure(page, { ...run, devices: ["wgpu:0"], prompt: "word ".repeat(200) });
+      assert(/buffer of \d+ bytes.*binds 65536/.test(small.message), small.message);
+      await page.unroute(/engine-start\.js/);
+      await before(page, `{
+        const request = GPUAdapter.prototype.requestDevice;
+        GPUAdapter.prototype.requestDevice = async function (...given) {
+          const device = await request.apply(this, given);
+          const submit = device.queue.submit.bind(device.queue);
+          let left = 60;
+          device.queue.submit = (list) => { submit(list); if (--left === 0) device.destroy(); };
+          return device;
+        };
+      }`);
+      const lost = await failure(page, { ...run, devices: ["wgpu:0"], max_new_tokens: 200 });
+      assert(/lost|destroyed/i.test(lost.message), lost.message);
+      await withGpu.close();
+    }, true)],
+  ];
+}
