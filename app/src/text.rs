@@ -7,13 +7,19 @@ use phi3::units::{format_bytes, format_count};
 use crate::state::{Page, Problem};
 
 pub mod attempts;
+pub mod devices;
 pub mod fits;
+pub mod hand_off;
+pub mod ladder;
 pub mod models;
+pub mod numbers;
 pub mod pages;
 pub mod palette;
 pub mod plan;
+pub mod playground;
 pub mod problem;
 pub mod rules;
+pub mod settings;
 pub mod validate;
 
 pub const BRAND: &str = "Preflight";
@@ -25,10 +31,10 @@ pub const DISMISS: &str = "Dismiss";
 
 pub fn title(model: &str, page: Page) -> String {
     let page_name = pages::name(page);
-    if page.needs_server() {
-        format!("{page_name} · Preflight")
-    } else {
+    if page.is_about_model() {
         format!("{model} · {page_name} · Preflight")
+    } else {
+        format!("{page_name} · Preflight")
     }
 }
 
@@ -349,6 +355,12 @@ pub fn first_clause(message: &str) -> (String, String) {
         }
         None => (format!("{message}."), String::new()),
     }
+}
+
+/// `4.49 of 7.12 GiB`.
+pub fn of_bytes(done: u64, total: u64) -> String {
+    let unit = crate::format::Unit::of(total);
+    format!("{} of {} {}", unit.print(done), unit.print(total), unit.name())
 }
 
 pub fn memory_in(unit: &str) -> String {

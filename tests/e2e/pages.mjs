@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { assert, expectValue, openPage, poll, startServer, value } from "./harness.mjs";
 
-export const PAGES = ["inspect", "estimate", "plan", "validate", "models", "attempts"];
+export const PAGES = ["inspect", "estimate", "plan", "validate", "models", "attempts", "ladder", "playground", "devices", "settings"];
 
 /// Goes to a page by its link and waits until that is the current one.
 export async function go(page, name) {

@@ -10,6 +10,7 @@ import { assert, expectValue, launchBrowser, openPage, poll, runAll, startServer
 import { PAGES, accessibility, go, pageTests } from "./pages.mjs";
 import { serverTests } from "./server.mjs";
 import { speedTests } from "./speed.mjs";
+import { useTests } from "./use.mjs";
 import { workerTests } from "./worker.mjs";
 
 const [preflight, dist, model, chromiumPath] = process.argv.slice(2);
@@ -214,7 +215,7 @@ const tests = [
 
 const parts = { onPage, browser, host, withoutServer, server, serverArgs, preflight, chromiumPath };
 const wanted = process.env.E2E_ONLY;
-const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...workerTests(parts), ...speedTests(parts)];
+const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...workerTests(parts), ...speedTests(parts)];
 const failed = await runAll(wanted ? all.filter(([name]) => new RegExp(wanted).test(name)) : all);
 await browser.close();
 await host.stop();

@@ -1,6 +1,6 @@
 // The pages that are about a server.
 
-import { GOALS, percentile } from "./speed.mjs";
+import { GOALS, SLACK, percentile } from "./speed.mjs";
 import { go } from "./pages.mjs";
 import { assert, poll } from "./harness.mjs";
 
@@ -26,6 +26,26 @@ async function withMany(page) {
     const rows = Array.from({ length: Math.min(limit, from) }, (_, i) => attempt(from - i));
     return route.fulfill({ json: rows });
   });
+}
+
+/// CPU milliseconds of every task of the page's main thread while a person scrolls through the list with the wheel, page
+/// by page and back. CPU, not wall time: a busy machine makes a task wait, not work.
+async function scrollTasks(page) {
+  const browser = page.context().browser();
+  const list = await page.getByTestId("rows").boundingBox();
+  await page.mouse.move(list.x + list.width / 2, list.y + list.height / 2);
+  await browser.startTracing(page, { categories: ["disabled-by-default-devtools.timeline", "devtools.timeline", "toplevel"] });
+  for (let step = 0; step < 120; step += 1) {
+    await page.mouse.wheel(0, step % 40 < 30 ? 400 : -1200);
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(resolve)));
+  }
+  const { traceEvents } = JSON.parse(await browser.stopTracing());
+  const main = traceEvents.filter((e) => e.name === "thread_name" && e.args.name === "CrRendererMain").map((e) => `${e.pid}/${e.tid}`);
+  const tasks = traceEvents.filter((e) => e.name === "RunTask" && e.ph === "X" && main.includes(`${e.pid}/${e.tid}`));
+  // A task that only looks whether there is work says nothing of the work.
+  const costs = tasks.map((task) => (task.tdur ?? task.dur) / 1000).filter((ms) => ms >= 0.5);
+  assert(costs.length >= 60, `${costs.length} tasks in the trace`);
+  return costs;
 }
 
 export function serverTests({ onPage, server }) {
@@ -65,23 +85,41 @@ export function serverTests({ onPage, server }) {
       await page.getByTestId("attempts-search").fill("");
       await page.getByRole("columnheader", { name: "Attempt" }).getByRole("button").click();
       await poll(() => page.getByTestId("rows").locator("[role=row] .link").first().innerText(), (t) => t === "#1", "the oldest first");
-      const costs = await page.getByTestId("rows").evaluate(async (list) => {
-        const costs = [];
-        for (let i = 0; i < 100; i += 1) {
-          list.scrollTop = (i * 400) % (list.scrollHeight - list.clientHeight);
-          const start = performance.now();
-          list.dispatchEvent(new Event("scroll"));
-          for (let turn = 0; turn < 8; turn += 1) await Promise.resolve();
-          list.getBoundingClientRect();
-          costs.push(performance.now() - start);
-          await new Promise((resolve) => requestAnimationFrame(resolve));
-        }
-        return costs.slice(10);
-      });
-      const most = percentile(costs, 0.95);
-      // Told, not judged: the goal has not been met yet (docs/benchmarks.md).
-      console.log(`     scrolling: median ${percentile(costs, 0.5).toFixed(1)} ms, p95 ${most.toFixed(1)} ms, goal ${GOALS.slider_ms} ms`);
+      const tasks = await scrollTasks(page);
+      const most = percentile(tasks, 0.95);
+      console.log(`     scrolling: ${tasks.length} tasks, median ${percentile(tasks, 0.5).toFixed(1)} ms, p95 ${most.toFixed(1)} ms, longest ${Math.max(...tasks).toFixed(1)} ms of CPU`);
+      assert(most <= GOALS.task_ms * SLACK, `p95 ${most} ms`);
       assert((await drawn()) <= 200, `${await drawn()} rows in the document after scrolling`);
+      // What is seen at the end is what belongs there.
+      const last = await page.getByTestId("rows").evaluate((list) => {
+        list.scrollTop = list.scrollHeight;
+        return new Promise((resolve) => setTimeout(() => resolve(Math.max(...[...list.querySelectorAll("[role=row]")].map((row) => Number(row.ariaRowIndex ?? row.getAttribute("aria-rowindex"))))), 200));
+      });
+      assert(last === MANY + 1, `the last row is ${last} of ${MANY + 1}`);
+      await poll(() => page.getByTestId("rows").getByText(`#${MANY}`, { exact: true }).count(), (n) => n === 1, "the newest at the end");
+    })],
+
+    ["columns are kept, search and order stand in the address", onPage(async (page) => {
+      await withMany(page);
+      await go(page, "attempts");
+      const head = () => page.getByRole("columnheader").allInnerTexts();
+      await page.getByTestId("columns").locator("summary").click();
+      await page.getByTestId("columns").locator('[data-column="device"]').check();
+      await page.getByTestId("columns").locator('[data-column="note"]').uncheck();
+      await page.getByTestId("columns").locator("summary").click();
+      await page.getByTestId("attempts-search").fill("model-3");
+      await page.getByTestId("attempts-state").selectOption("failed");
+      await page.getByRole("columnheader", { name: "Took" }).getByRole("button").click();
+      await page.waitForTimeout(500);
+      await page.reload();
+      await poll(() => page.getByTestId("attempts").getAttribute("data-count"), (n) => Number(n) === MANY, "all attempts");
+      assert((await page.getByTestId("attempts-search").inputValue()) === "model-3", "the search is gone after a reload");
+      assert((await page.getByTestId("attempts-state").inputValue()) === "failed", "the filter is gone after a reload");
+      assert((await page.getByRole("columnheader", { name: "Took" }).getAttribute("aria-sort")) === "ascending", "the order is gone after a reload");
+      const heads = await head();
+      assert(heads.some((t) => /Device/.test(t)) && !heads.some((t) => /Note/.test(t)), `columns after a reload: ${heads}`);
+      const models = await page.getByTestId("rows").locator("[role=row]").allInnerTexts();
+      assert(models.length > 5 && models.every((row) => /model-3/.test(row) && /failed/.test(row)), models.slice(0, 3).join("; "));
     })],
 
     ["models are listed, loaded from the page and unloaded", onPage(async (page) => {

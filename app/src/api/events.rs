@@ -5,7 +5,7 @@ use phi3::api::Event;
 use crate::platform::stream::{self, Stream};
 
 /// SSE names of [`phi3::api::EventKind`].
-const NAMES: [&str; 6] = ["attempt", "progress", "token", "report", "reset", "shutdown"];
+const NAMES: [&str; 7] = ["attempt", "progress", "token", "report", "ladder", "reset", "shutdown"];
 
 /// What a listener is told.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,13 +1,15 @@
 //! The only HTTP: the server's routes as functions. Addresses are relative, so that the page works below any path.
 
+pub mod chat;
 mod events;
+mod sse;
 
 pub use events::{Events, Heard};
 
 use gloo::net::http::{Request, RequestBuilder, Response};
 use phi3::api::{
-    Attempt, AttemptRecord, Certificate, Comparison, ErrorBody, ErrorObject, ModelEntry, ModelSource,
-    Registered, Started,
+    Attempt, AttemptRecord, Certificate, Comparison, Devices, ErrorObject, Ladder, LadderStarted, ModelEntry,
+    ModelSource, ProfileEntry, Registered, Started,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -34,6 +36,23 @@ pub async fn health() -> bool {
     }
     let health: Result<Health, ApiError> = answer(Request::get("health").send().await).await;
     health.is_ok_and(|health| health.status == "ok")
+}
+
+/// The devices of the server's machine as they are now.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn devices() -> Result<Devices, ApiError> {
+    answer(Request::get("api/devices").send().await).await
+}
+
+/// Shows the server a token; it answers with a cookie, and whether it asks for one at all.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn session(token: &str) -> Result<bool, ApiError> {
+    let told: Value = send(Request::post("api/session"), &json!({ "token": token })).await?;
+    Ok(told["token_required"] == Value::Bool(true))
 }
 
 /// The models that the server can load.
@@ -78,25 +97,47 @@ pub async fn note(id: u64, note: &str) -> Result<AttemptRecord, ApiError> {
     send(Request::patch(&format!("api/attempts/{id}")), &json!({ "note": note })).await
 }
 
+/// What a load or a validation is asked with; what is not said is left to the server.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Run {
+    /// The layer of this attempt.
+    pub load_config: Map<String, Value>,
+    /// Longest sequence; only a load takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<u64>,
+    /// Above the load config's `device_map`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Kept with the attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Runs what would end as it did before, or is not known to fit.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
+impl Run {
+    /// With a load config and nothing else.
+    #[must_use]
+    pub fn with(load_config: Map<String, Value>) -> Self {
+        Self { load_config, ..Self::default() }
+    }
+}
+
 /// Puts a load into the queue.
 ///
 /// # Errors
 /// [`ApiError`]
-pub async fn load(model: &str, load_config: Map<String, Value>) -> Result<Started, ApiError> {
-    send(Request::post(&format!("api/models/{}/load", name(model))), &json!({ "load_config": load_config }))
-        .await
+pub async fn load(model: &str, run: &Run) -> Result<Started, ApiError> {
+    send(Request::post(&format!("api/models/{}/load", name(model))), run).await
 }
 
-/// Puts a validation with a load config into the queue.
+/// Puts a validation with the default prompt into the queue.
 ///
 /// # Errors
 /// [`ApiError`]
-pub async fn validate_with(model: &str, load_config: Map<String, Value>) -> Result<Started, ApiError> {
-    send(
-        Request::post(&format!("api/models/{}/validate", name(model))),
-        &json!({ "load_config": load_config }),
-    )
-    .await
+pub async fn validate(model: &str, run: &Run) -> Result<Started, ApiError> {
+    send(Request::post(&format!("api/models/{}/validate", name(model))), run).await
 }
 
 /// Asks for a model to be unloaded.
@@ -115,6 +156,62 @@ pub async fn commit(model: &str) -> Result<Certificate, ApiError> {
     answer(Request::post(&format!("api/models/{}/known-good", name(model))).send().await).await
 }
 
+/// Ladders, newest first.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn ladders(limit: u32) -> Result<Vec<Ladder>, ApiError> {
+    answer(Request::get(&format!("api/ladders?limit={limit}")).send().await).await
+}
+
+/// The profiles that ladders can be started with.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn profiles() -> Result<Vec<ProfileEntry>, ApiError> {
+    answer(Request::get("api/profiles").send().await).await
+}
+
+/// What a ladder is asked with: the name of a profile or its text; the product's own where neither is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Climb {
+    /// Id of the model.
+    pub model: String,
+    /// Name of a profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub toml: Option<String>,
+    /// Kept with the ladder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Puts a ladder into the queue.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn start_ladder(climb: &Climb) -> Result<LadderStarted, ApiError> {
+    send(Request::post("api/ladders"), climb).await
+}
+
+/// Asks for the end of a ladder.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn cancel_ladder(id: u64) -> Result<Ladder, ApiError> {
+    answer(Request::post(&format!("api/ladders/{id}/cancel")).send().await).await
+}
+
+/// Has a ladder go on where it stopped.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn resume_ladder(id: u64) -> Result<Ladder, ApiError> {
+    answer(Request::post(&format!("api/ladders/{id}/resume")).send().await).await
+}
+
 /// Registers a model.
 ///
 /// # Errors
@@ -128,17 +225,12 @@ fn name(model: &str) -> String {
     form_urlencoded::byte_serialize(model.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
-async fn send<T: DeserializeOwned>(request: RequestBuilder, body: &Value) -> Result<T, ApiError> {
+async fn send<T: DeserializeOwned>(
+    request: RequestBuilder,
+    body: &impl serde::Serialize,
+) -> Result<T, ApiError> {
     let request = request.json(body).map_err(|error| ApiError::Absent(error.to_string()))?;
     answer(request.send().await).await
-}
-
-/// Puts a validation with the default prompt into the queue.
-///
-/// # Errors
-/// [`ApiError`]
-pub async fn validate(model: &str) -> Result<Started, ApiError> {
-    answer(Request::post(&format!("api/models/{model}/validate")).send().await).await
 }
 
 /// An attempt as it is now, with its log.
@@ -164,8 +256,16 @@ async fn answer<T: DeserializeOwned>(response: Result<Response, gloo::net::Error
         // A static host may answer any address with its index page.
         return response.json().await.map_err(absent);
     }
-    match response.json::<ErrorBody>().await {
-        Ok(body) => Err(ApiError::Refused(body.error)),
-        Err(_no_body) => Err(ApiError::Absent(format!("status {}", response.status()))),
+    match response.json::<Value>().await {
+        Ok(body) if body["error"]["message"].is_string() => Err(ApiError::Refused(refusal(&body["error"]))),
+        _ => Err(ApiError::Absent(format!("status {}", response.status()))),
     }
+}
+
+/// What is refused, in the words of either API: `/api` has `path`, `/v1` has `param`, and a code only for some.
+fn refusal(error: &Value) -> ErrorObject {
+    let text = |key: &str| error[key].as_str().map(str::to_owned);
+    let code = text("code").or_else(|| text("type")).unwrap_or_default();
+    let path = text("path").or_else(|| text("param"));
+    ErrorObject { code, message: text("message").unwrap_or_default(), path }
 }

@@ -36,12 +36,14 @@ fn command(view: &View, memory: Option<u64>) -> String {
 pub fn Header() -> impl IntoView {
     let store = Store::here();
     let late = use_context::<Late>();
+    // The first program has the second fetched; in the second itself an event is enough.
+    let ask = move |ask: Ask| match late {
+        Some(late) => late.ask(ask),
+        None => page::tell(ask.event()),
+    };
     let validate = move |_| {
         store.go(Page::Validate);
-        match late {
-            Some(late) => late.ask(Ask::Validate),
-            None => page::tell(Ask::Validate.event()),
-        }
+        ask(Ask::Validate);
     };
     view! {
         <header>
@@ -60,6 +62,7 @@ pub fn Header() -> impl IntoView {
                 <Show when=move || store.page.get() != Page::Validate>
                     <button type="button" class="btn" data-testid="run" on:click=validate>{text::header::VALIDATE}</button>
                 </Show>
+                <button type="button" class="btn" data-testid="run-on-server" on:click=move |_| ask(Ask::RunOnServer)>{text::hand_off::RUN}</button>
                 <button type="button" class="btn primary" data-testid="share" on:click=move |_| store.share()>
                     {text::share::SHARE}
                 </button>

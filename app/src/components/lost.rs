@@ -75,19 +75,21 @@ pub fn NoServer(
     /// The page.
     page: Page,
 ) -> impl IntoView {
+    view! {
+        <PageHead page/>
+        <section class="card empty" data-testid="no-server"><h2>{words::NEEDS_SERVER}</h2> <p>{start_a_server()}</p></section>
+    }
+}
+
+/// How to start a server.
+pub(super) fn start_a_server() -> impl IntoView {
     let store = Store::here();
     let command = |command: &'static str| {
         let copy = move |_| store.copy(command.to_owned(), command);
         view! { <button type="button" class="value mono" title=text::validate::COPY_COMMAND on:click=copy>{command}</button> }
     };
     view! {
-        <PageHead page/>
-        <section class="card empty" data-testid="no-server">
-            <h2>{words::NEEDS_SERVER}</h2>
-            <p>
-                {words::START_WITH} " " {command("preflight serve")} " " {words::OR_IN_CLONE} " " {command("./dev serve")}
-                {words::AND_OPEN} " " <code>"http://127.0.0.1:8080"</code> "."
-            </p>
-        </section>
+        {words::START_WITH} " " {command("preflight serve")} " " {words::OR_IN_CLONE} " " {command("./dev serve")}
+        {words::AND_OPEN} " " <code>"http://127.0.0.1:8080"</code> "."
     }
 }

@@ -19,9 +19,9 @@ pub fn Rail() -> impl IntoView {
     }
 }
 
-/// The key that leads to a page: its place in the list.
+/// The key that leads to a page: its place in the list, and 0 for the tenth.
 fn key(place: usize) -> String {
-    (place + 1).to_string()
+    ((place + 1) % 10).to_string()
 }
 
 #[component]
@@ -50,13 +50,13 @@ fn Pages() -> impl IntoView {
             </a>
         }
     };
-    let (server, local): (Vec<_>, Vec<_>) =
-        Page::ALL.into_iter().enumerate().partition(|(_, page)| page.needs_server());
+    let (about_model, others): (Vec<_>, Vec<_>) =
+        Page::ALL.into_iter().enumerate().partition(|(_, page)| page.is_about_model());
     view! {
         <nav class="pages" aria-label=words::NAVIGATION>
-            {local.into_iter().map(link).collect_view()}
-            {(!server.is_empty()).then(|| view! { <hr/> })}
-            {server.into_iter().map(link).collect_view()}
+            {about_model.into_iter().map(link).collect_view()}
+            <hr/>
+            {others.into_iter().map(link).collect_view()}
         </nav>
     }
 }

@@ -5,6 +5,7 @@ use phi3::engine::Memory;
 use phi3::validate::{Probe, Report, Verdict};
 
 use super::bits::{badge, bytes};
+use super::numbers::numbers;
 use crate::format::{Unit, duration, rate, signed_percent};
 use crate::text::{self, memory, validate as words};
 
@@ -47,6 +48,7 @@ pub(super) fn report(report: Report) -> impl IntoView {
     let rows = names.zip(terms(report.memory.predicted)).zip(terms(report.memory.measured));
     let rows =
         rows.map(|((name, predicted), measured)| memory_row(name, predicted, measured, unit)).collect_view();
+    let numbers = numbers(&report);
     let ids = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     let probes = (!report.probes.is_empty()).then(|| {
         view! {
@@ -85,5 +87,6 @@ pub(super) fn report(report: Report) -> impl IntoView {
                 <tbody>{rows}</tbody>
             </table>
         </div>
+        {numbers}
     }
 }

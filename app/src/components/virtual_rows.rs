@@ -1,4 +1,7 @@
 //! A long list of which only what is to be seen is in the document.
+//!
+//! Rows are made once and used again: while somebody scrolls, a row that leaves at one end shows what comes in at the
+//! other, so that no element is made or thrown away.
 
 use leptos::prelude::*;
 
@@ -7,11 +10,18 @@ use crate::platform::page;
 /// Rows drawn above and below what is to be seen, so that a quick scroll shows no gap.
 const SPARE: usize = 5;
 
-/// First row and number of rows to draw.
+/// First row and number of rows to draw. The number changes only with the height and where there are few rows.
 fn window(scroll_top: f64, height: f64, row_height: f64, count: usize) -> (usize, usize) {
-    let first = ((scroll_top / row_height) as usize).saturating_sub(SPARE).min(count);
     let seen = (height / row_height).ceil() as usize + 2 * SPARE + 1;
-    (first, seen.min(count - first))
+    let many = seen.min(count);
+    let first = ((scroll_top / row_height) as usize).saturating_sub(SPARE).min(count - many);
+    (first, many)
+}
+
+/// The row that an element shows: of `many` elements each keeps its row as long as that is among those drawn.
+fn place(element: usize, first: usize, many: usize) -> usize {
+    let many = many.max(1);
+    first + (element + many - first % many) % many
 }
 
 /// The list. Rows have one height, and the parent decides how high the list is.
@@ -22,11 +32,8 @@ pub fn VirtualRows(
     count: Signal<usize>,
     /// Height of a row in CSS pixels.
     row_height: f64,
-    /// Draws a row by its place. It is drawn anew when `version` changes.
-    draw: impl Fn(usize) -> AnyView + Send + Sync + 'static,
-    /// Changes when the same place shows something else.
-    #[prop(into)]
-    version: Signal<u64>,
+    /// Draws a row, once; its place changes while somebody scrolls.
+    draw: impl Fn(Memo<usize>) -> AnyView + Send + Sync + 'static,
 ) -> impl IntoView {
     let at = RwSignal::new((0.0, 900.0));
     let shown = Memo::new(move |_| {
@@ -39,22 +46,21 @@ pub fn VirtualRows(
         }
     };
     let draw = StoredValue::new(draw);
-    let rows = move || {
-        let (first, many) = shown.get();
-        let version = version.get();
-        (first..first + many).map(move |row| (version, row)).collect::<Vec<_>>()
+    let many = Memo::new(move |_| shown.get().1);
+    let row = move |element: usize| {
+        let place = Memo::new(move |_| {
+            let (first, many) = shown.get();
+            place(element, first, many)
+        });
+        let style = move || {
+            format!("transform:translateY({}px);height:{row_height}px", place.get() as f64 * row_height)
+        };
+        view! { <div class="vrow" role="row" aria-rowindex=move || (place.get() + 2).to_string() style=style>{draw.with_value(|draw| draw(place))}</div> }
     };
     view! {
         <div class="vlist" role="rowgroup" tabindex="0" on:scroll=scrolled data-testid="rows">
             <div style=move || format!("height:{}px;position:relative", count.get() as f64 * row_height)>
-                <For
-                    each=rows
-                    key=|row| *row
-                    children=move |(_, row)| {
-                        let top = format!("top:{}px;height:{row_height}px", row as f64 * row_height);
-                        view! { <div class="vrow" role="row" aria-rowindex=(row + 2).to_string() style=top>{draw.with_value(|draw| draw(row))}</div> }
-                    }
-                />
+                <For each=move || 0..many.get() key=|element| *element children=row/>
             </div>
         </div>
     }
@@ -74,6 +80,20 @@ mod tests {
             assert!(many < 60);
         }
         assert_eq!(window(0.0, 600.0, 36.0, 0), (0, 0));
-        assert_eq!(window(9e9, 600.0, 36.0, 5), (5, 0));
+        assert_eq!(window(9e9, 600.0, 36.0, 5), (0, 5));
+    }
+
+    /// Every row that is to be drawn has its one element, and one step down moves one element.
+    #[wasm_bindgen_test(unsupported = test)]
+    fn elements_are_used_again() {
+        let many = 28;
+        let places = |first: usize| (0..many).map(|element| place(element, first, many)).collect::<Vec<_>>();
+        for first in [0, 1, 27, 28, 29, 9_972] {
+            let mut sorted = places(first);
+            sorted.sort_unstable();
+            assert_eq!(sorted, (first..first + many).collect::<Vec<_>>());
+            let moved = places(first).iter().zip(places(first + 1)).filter(|(a, b)| **a != *b).count();
+            assert_eq!(moved, 1, "{first}");
+        }
     }
 }

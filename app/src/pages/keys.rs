@@ -26,8 +26,10 @@ fn asked(key: &str, command: bool, typing: bool) -> Option<Asked> {
         "?" => Some(Asked::Open(Ask::Keys)),
         "/" => Some(Asked::Search),
         digit => {
-            let place = digit.parse::<usize>().ok().filter(|_| digit.len() == 1)?;
-            Page::ALL.get(place.checked_sub(1)?).copied().map(Asked::Go)
+            let digit = digit.parse::<usize>().ok().filter(|_| digit.len() == 1)?;
+            // As on the keyboard, 0 comes after 9.
+            let place = if digit == 0 { 9 } else { digit - 1 };
+            Page::ALL.get(place).copied().map(Asked::Go)
         }
     }
 }
@@ -60,7 +62,8 @@ mod tests {
     fn keys_lead_to_pages_but_not_while_typing() {
         assert_eq!(asked("1", false, false), Some(Asked::Go(Page::Inspect)));
         assert_eq!(asked("4", false, false), Some(Asked::Go(Page::Validate)));
-        assert_eq!(asked("0", false, false), None);
+        assert_eq!(asked("0", false, false), Some(Asked::Go(Page::Settings)));
+        assert_eq!(asked("10", false, false), None);
         assert_eq!(asked("1", false, true), None);
         assert_eq!(asked("k", true, true), Some(Asked::Open(Ask::Palette)));
         assert_eq!(asked("k", false, false), None);

@@ -1,17 +1,22 @@
 //! The second program: every page that is not needed for the first answer, and what opens over a page.
 
 pub mod attempts;
+pub mod devices;
 pub mod inspect;
+pub mod ladder;
 pub mod models;
 pub mod plan;
+pub mod playground;
+pub mod settings;
 pub mod validate;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
-use crate::components::{Keys, NoServer, Notice, Palette, Toast};
+use crate::components::settings::Locked;
+use crate::components::{HandOff, Keys, NoServer, Notice, PageHead, Palette, Toast};
 use crate::platform::files;
-use crate::state::{Ask, Page, Presence, Server, ServerWatch, Store, Validation, given};
+use crate::state::{Access, Ask, Page, Playground, Presence, Server, ServerWatch, Store, Validation, given};
 
 /// The second program's part of the page.
 #[component]
@@ -20,11 +25,18 @@ pub fn Late() -> impl IntoView {
     provide_context(store);
     let watch = ServerWatch::follow();
     provide_context(watch);
+    let access = Access::follow(watch);
+    provide_context(access);
     let validation = Validation::new();
     provide_context(validation);
+    let playground = Playground::new(store);
+    provide_context(playground);
     let escape = window_event_listener(leptos::ev::keydown, move |ev| {
-        if ev.key() == "Escape" && untrack(|| validation.is_live()) {
-            validation.cancel();
+        if ev.key() == "Escape" {
+            if untrack(|| validation.is_live()) {
+                validation.cancel();
+            }
+            playground.stop();
         }
     });
     // Asked for before it is known whether a server is there: the answer decides.
@@ -53,6 +65,14 @@ pub fn Late() -> impl IntoView {
         });
     });
     on_cleanup(move || read.remove());
+    // What was refused before the server let the page in is asked for anew.
+    Effect::new(move |before: Option<bool>| {
+        let locked = access.is_locked.get();
+        if before == Some(true) && !locked {
+            validation.look();
+        }
+        locked
+    });
     // A server that is lost for a moment leaves the page as it is.
     let asleep = Memo::new(move |_| matches!(watch.presence.get(), Presence::Checking | Presence::Absent));
     let body = move || match store.page.get() {
@@ -61,12 +81,19 @@ pub fn Late() -> impl IntoView {
         Page::Inspect => view! { <inspect::Inspect/> }.into_any(),
         Page::Plan => view! { <plan::Plan/> }.into_any(),
         Page::Validate => view! { <validate::Validate/> }.into_any(),
+        Page::Settings => view! { <settings::Settings/> }.into_any(),
+        Page::Devices if !access.is_locked.get() => view! { <devices::Devices/> }.into_any(),
         page if asleep.get() => view! { <NoServer page/> }.into_any(),
+        page if access.is_locked.get() => view! { <PageHead page/> <Locked/> }.into_any(),
+        Page::Devices => view! { <devices::Devices/> }.into_any(),
         Page::Models => view! { <models::Models/> }.into_any(),
         Page::Attempts => view! { <attempts::Attempts/> }.into_any(),
+        Page::Ladder => view! { <ladder::Ladder/> }.into_any(),
+        Page::Playground => view! { <playground::Playground/> }.into_any(),
     };
     view! {
         {body}
+        <HandOff/>
         <Palette/>
         <Keys/>
         <Toast/>

@@ -1,5 +1,6 @@
 //! The only place that touches the browser's own objects.
 
+pub mod body;
 pub mod files;
 pub mod gpu;
 pub mod late;

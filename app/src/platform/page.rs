@@ -3,8 +3,8 @@
 /// An element of the page.
 pub use web_sys::Element;
 
-use gloo::storage::{SessionStorage, Storage};
-use leptos::prelude::{document, window};
+use gloo::storage::{LocalStorage, SessionStorage, Storage};
+use leptos::prelude::{document, request_animation_frame, window};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
@@ -96,6 +96,16 @@ pub fn to_top() {
     window().scroll_to_with_scroll_to_options(&options);
 }
 
+/// Scrolls an element to its end when what is new has been drawn, unless somebody has scrolled up in it.
+pub fn follow_end(id: &str) {
+    /// How far from the end counts as being there, in CSS pixels.
+    const NEAR: i32 = 80;
+    let Some(element) = document().get_element_by_id(id) else { return };
+    if element.scroll_height() - element.scroll_top() - element.client_height() <= NEAR {
+        request_animation_frame(move || element.set_scroll_top(element.scroll_height()));
+    }
+}
+
 /// Puts the keyboard into the first search field that is to be seen; false where there is none.
 pub fn go_to_search() -> bool {
     use wasm_bindgen::JsCast as _;
@@ -128,10 +138,14 @@ pub fn attribute(name: &str) -> String {
     document().document_element().and_then(|e| e.get_attribute(name)).unwrap_or_default()
 }
 
-/// Sets an attribute of the whole page.
+/// Sets an attribute of the whole page; an empty value takes it away.
 pub fn set_attribute(name: &str, value: &str) {
     if let Some(element) = document().document_element() {
-        let _ = element.set_attribute(name, value);
+        let _ = if value.is_empty() {
+            element.remove_attribute(name)
+        } else {
+            element.set_attribute(name, value)
+        };
     }
 }
 
@@ -140,6 +154,34 @@ pub fn is_typing() -> bool {
     document()
         .active_element()
         .is_some_and(|e| ["INPUT", "TEXTAREA", "SELECT"].contains(&e.tag_name().as_str()))
+}
+
+/// Whether the page is in a window or tab that nobody sees.
+pub fn is_hidden() -> bool {
+    document().hidden()
+}
+
+/// What a browser says of the machine and of what a page may do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Memory of the machine in GiB, rounded and capped; only some browsers tell.
+    pub memory_gib: Option<f64>,
+    /// Threads that the machine runs at once.
+    pub threads: Option<u32>,
+    /// Whether threads may share memory.
+    pub is_isolated: bool,
+}
+
+/// Asks the browser.
+pub fn limits() -> Limits {
+    let of = |object: &JsValue, key: &str| js_sys::Reflect::get(object, &JsValue::from_str(key)).ok();
+    let navigator: JsValue = window().navigator().into();
+    let number = |key| of(&navigator, key).and_then(|value| value.as_f64());
+    Limits {
+        memory_gib: number("deviceMemory"),
+        threads: number("hardwareConcurrency").map(|threads| threads as u32),
+        is_isolated: of(&window(), "crossOriginIsolated").and_then(|v| v.as_bool()).unwrap_or(false),
+    }
 }
 
 /// Puts text on the clipboard; false where the browser refuses.
@@ -161,6 +203,21 @@ pub fn keep(key: &str, text: &str) {
 /// A text kept for this tab.
 pub fn kept(key: &str) -> Option<String> {
     SessionStorage::raw().get_item(key).ok().flatten()
+}
+
+/// Keeps a text in this browser for every page of this address; an empty one is forgotten.
+pub fn keep_for_good(key: &str, text: &str) {
+    // Forbidden storage costs only that it is asked again.
+    let _ = if text.is_empty() {
+        LocalStorage::raw().remove_item(key)
+    } else {
+        LocalStorage::raw().set_item(key, text)
+    };
+}
+
+/// A text kept in this browser.
+pub fn kept_for_good(key: &str) -> Option<String> {
+    LocalStorage::raw().get_item(key).ok().flatten()
 }
 
 /// Where on an element a pointer is, as a share of its width.

@@ -4,7 +4,8 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use phi3::api::{Attempt, AttemptRecord, Comparison, EventKind};
 
-use super::ledger::{Column, Row, Sieve};
+use super::columns::Column;
+use super::ledger::{Row, Sieve};
 use super::{Page, Store};
 use crate::api::{self, ApiError, Events, Heard};
 use crate::text;
@@ -37,8 +38,6 @@ pub struct Attempts {
     pub sieve: RwSignal<Sieve>,
     /// Places of the rows that are shown.
     pub shown: Memo<Vec<usize>>,
-    /// Counts every change of what is shown.
-    pub version: Memo<u64>,
     /// Ids that are marked for a comparison.
     pub marked: RwSignal<Vec<u64>>,
     /// The attempt that is looked at.
@@ -52,9 +51,21 @@ pub struct Attempts {
     events: StoredValue<Option<Events>, LocalStorage>,
 }
 
-/// Ids in a pointer: `12`, `12,15`.
+/// Ids in a pointer: `12`, `12,15`; behind a semicolon stands the sieve.
 fn ids(at: &str) -> Vec<u64> {
-    at.split(',').filter_map(|id| id.trim().parse().ok()).take(50).collect()
+    let ids = at.split(';').next().unwrap_or_default();
+    ids.split(',').filter_map(|id| id.trim().parse().ok()).take(50).collect()
+}
+
+/// The sieve in a pointer.
+fn sieve_of(at: &str) -> Sieve {
+    Sieve::from_text(at.split_once(';').map_or("", |(_, sieve)| sieve))
+}
+
+/// A pointer to ids with a sieve.
+fn pointer(ids: &str, sieve: &Sieve) -> String {
+    let sieve = sieve.to_text();
+    if sieve.is_empty() { ids.to_owned() } else { format!("{ids};{sieve}") }
 }
 
 impl Attempts {
@@ -62,13 +73,8 @@ impl Attempts {
     #[must_use]
     pub fn new(store: Store) -> Self {
         let rows = RwSignal::new(Vec::new());
-        let sieve = RwSignal::new(Sieve::default());
+        let sieve = RwSignal::new(store.at.with_untracked(|at| sieve_of(at)));
         let shown = Memo::new(move |_| rows.with(|rows: &Vec<Row>| sieve.with(|sieve| sieve.apply(rows))));
-        let version = Memo::new(move |before: Option<&u64>| {
-            rows.track();
-            sieve.track();
-            before.map_or(0, |before| before + 1)
-        });
         let pointed = Memo::new(move |_| {
             if store.page.get() == Page::Attempts { store.at.with(|at| ids(at)) } else { Vec::new() }
         });
@@ -77,7 +83,6 @@ impl Attempts {
             rows,
             sieve,
             shown,
-            version,
             marked: RwSignal::new(Vec::new()),
             chosen: Memo::new(move |_| {
                 pointed.with(|ids| if ids.len() == 1 { ids.first().copied() } else { None })
@@ -88,6 +93,7 @@ impl Attempts {
             events: StoredValue::new_local(None),
         };
         Effect::new(move |_| attempts.look_at(pointed.get()));
+        attempts.keep_sieve();
         attempts.follow();
         attempts
     }
@@ -96,6 +102,31 @@ impl Attempts {
     #[must_use]
     pub fn here() -> Self {
         expect_context()
+    }
+
+    /// The address holds the sieve: a reload and Back return to it.
+    fn keep_sieve(self) {
+        let store = self.store;
+        Effect::new(move |_| {
+            let at = store.at.get();
+            if store.page.get() == Page::Attempts && self.sieve.with_untracked(|now| *now != sieve_of(&at)) {
+                self.sieve.set(sieve_of(&at));
+            }
+        });
+        Effect::new(move |before: Option<()>| {
+            let sieve = self.sieve.get();
+            if before.is_some() && store.page.get_untracked() == Page::Attempts {
+                let at = store.at.get_untracked();
+                let now = pointer(at.split(';').next().unwrap_or_default(), &sieve);
+                if now != at {
+                    store.at.set(now);
+                }
+            }
+        });
+    }
+
+    fn go(self, ids: &str) {
+        self.store.go_to(Page::Attempts, self.sieve.with_untracked(|sieve| pointer(ids, sieve)));
     }
 
     fn follow(self) {
@@ -175,12 +206,12 @@ impl Attempts {
 
     /// Looks at one attempt.
     pub fn choose(self, id: u64) {
-        self.store.go_to(Page::Attempts, id.to_string());
+        self.go(&id.to_string());
     }
 
     /// Looks at none.
     pub fn close(self) {
-        self.store.go_to(Page::Attempts, String::new());
+        self.go("");
     }
 
     /// Marks an attempt for a comparison, or takes the mark away.
@@ -196,7 +227,7 @@ impl Attempts {
     /// Puts the marked ones side by side.
     pub fn compare(self) {
         let ids = self.marked.with_untracked(|m| m.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
-        self.store.go_to(Page::Attempts, ids);
+        self.go(&ids);
     }
 
     /// Sorts by a column; a second time the other way round.
@@ -205,7 +236,7 @@ impl Attempts {
             sieve.descending = if sieve.by == column {
                 !sieve.descending
             } else {
-                matches!(column, Column::Id | Column::Rate)
+                matches!(column, Column::Id | Column::Rate | Column::Memory)
             };
             sieve.by = column;
         });
@@ -243,5 +274,9 @@ mod tests {
     fn a_pointer_holds_ids() {
         assert_eq!(ids("12, 15"), [12, 15]);
         assert!(ids("x").is_empty());
+        let sieve = Sieve { needle: "oom".to_owned(), ..Sieve::default() };
+        let at = pointer("12,15", &sieve);
+        assert_eq!((ids(&at), sieve_of(&at)), (vec![12, 15], sieve));
+        assert_eq!(pointer("7", &Sieve::default()), "7");
     }
 }

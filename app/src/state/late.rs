@@ -27,6 +27,8 @@ pub enum Ask {
     Keys,
     /// A validation.
     Validate,
+    /// What the page says, run on the server.
+    RunOnServer,
     /// Files that were handed over.
     Read,
 }
@@ -39,6 +41,7 @@ impl Ask {
             Self::Palette => "preflight-palette",
             Self::Keys => "preflight-keys",
             Self::Validate => "preflight-validate",
+            Self::RunOnServer => "preflight-run",
             Self::Read => "preflight-read",
         }
     }

@@ -2,30 +2,7 @@
 
 use phi3::api::{Attempt, AttemptState};
 
-/// What a row is sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Column {
-    /// Its id, and so its time.
-    Id,
-    /// The model.
-    Model,
-    /// Where it stands.
-    State,
-    /// What differs from the parent.
-    Change,
-    /// How long it took.
-    Duration,
-    /// Decode rate.
-    Rate,
-    /// The note.
-    Note,
-}
-
-impl Column {
-    /// In the order of the table.
-    pub const ALL: [Self; 7] =
-        [Self::Id, Self::State, Self::Model, Self::Change, Self::Duration, Self::Rate, Self::Note];
-}
+use super::columns::Column;
 
 /// An attempt as the table shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,8 +23,16 @@ pub struct Row {
     pub created_ms: u64,
     /// From leaving the queue to the end.
     pub duration_ms: Option<u64>,
+    /// Device asked for.
+    pub device: String,
     /// Tokens a second.
     pub decode_tokens_per_s: Option<f64>,
+    /// From prompt to first id.
+    pub ttft_ms: Option<f64>,
+    /// How long the load took.
+    pub load_ms: Option<f64>,
+    /// Memory measured.
+    pub memory_bytes: Option<u64>,
     /// What somebody noted.
     pub note: String,
     /// All that a search looks at, in lower case.
@@ -81,7 +66,11 @@ impl Row {
                 .started_ms
                 .zip(attempt.finished_ms)
                 .map(|(from, to)| to.saturating_sub(from)),
+            device: attempt.device.clone(),
             decode_tokens_per_s: attempt.report.as_ref().map(|report| report.decode_tokens_per_s),
+            ttft_ms: attempt.report.as_ref().map(|report| report.ttft_ms),
+            load_ms: attempt.report.as_ref().map(|report| report.load_ms),
+            memory_bytes: attempt.report.as_ref().map(|report| report.memory.measured.total_bytes),
             note: attempt.note.clone(),
             haystack: format!("#{} {}", attempt.id, words.join(" ")).to_lowercase(),
             change,
@@ -110,6 +99,42 @@ impl Default for Sieve {
 }
 
 impl Sieve {
+    /// As it stands in an address: nothing where it is the default.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let default = Self::default();
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        if !self.needle.is_empty() {
+            text.append_pair("q", &self.needle);
+        }
+        if let Some(state) = self.state {
+            text.append_pair("state", state.name());
+        }
+        if (self.by, self.descending) != (default.by, default.descending) {
+            text.append_pair(if self.descending { "down" } else { "up" }, self.by.name());
+        }
+        text.finish()
+    }
+
+    /// Reads it again; what is not understood counts as not said.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        let mut sieve = Self::default();
+        for (key, value) in form_urlencoded::parse(text.as_bytes()) {
+            match key.as_ref() {
+                "q" => sieve.needle = value.into_owned(),
+                "state" => sieve.state = AttemptState::ALL.into_iter().find(|state| state.name() == value),
+                "up" | "down" => {
+                    if let Some(column) = Column::find(&value) {
+                        (sieve.by, sieve.descending) = (column, key == "down");
+                    }
+                }
+                _ => {}
+            }
+        }
+        sieve
+    }
+
     /// Places of the rows that stay, in order. Rows that are equal keep the newest first.
     #[must_use]
     pub fn apply(&self, rows: &[Row]) -> Vec<usize> {
@@ -120,6 +145,8 @@ impl Sieve {
                 && words.iter().all(|word| row.haystack.contains(word))
         };
         let mut places: Vec<usize> = (0..rows.len()).filter(|i| stays(&rows[*i])).collect();
+        // What has no number stands below all that have.
+        let by = |a: Option<f64>, b: Option<f64>| a.unwrap_or(-1.0).total_cmp(&b.unwrap_or(-1.0));
         places.sort_by(|a, b| {
             let (a, b) = (&rows[*a], &rows[*b]);
             let order = match self.by {
@@ -128,9 +155,11 @@ impl Sieve {
                 Column::State => a.state.name().cmp(b.state.name()),
                 Column::Change => a.change.cmp(&b.change),
                 Column::Duration => a.duration_ms.cmp(&b.duration_ms),
-                Column::Rate => {
-                    a.decode_tokens_per_s.unwrap_or(-1.0).total_cmp(&b.decode_tokens_per_s.unwrap_or(-1.0))
-                }
+                Column::Rate => by(a.decode_tokens_per_s, b.decode_tokens_per_s),
+                Column::Device => a.device.cmp(&b.device),
+                Column::Ttft => by(a.ttft_ms, b.ttft_ms),
+                Column::Load => by(a.load_ms, b.load_ms),
+                Column::Memory => a.memory_bytes.cmp(&b.memory_bytes),
                 Column::Note => a.note.cmp(&b.note),
             };
             let order = if self.descending { order.reverse() } else { order };
@@ -206,6 +235,19 @@ mod tests {
         assert_eq!(ids(Sieve { needle: "#2".to_owned(), ..Sieve::default() }), [2]);
         assert_eq!(ids(Sieve { state: Some(AttemptState::Stopped), ..Sieve::default() }), [3, 1]);
         assert_eq!(ids(Sieve { by: Column::Note, descending: false, ..Sieve::default() }), [2, 3, 1]);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_sieve_goes_through_an_address() {
+        for sieve in [
+            Sieve::default(),
+            Sieve { needle: "a;b & c".to_owned(), state: Some(AttemptState::Failed), ..Sieve::default() },
+            Sieve { by: Column::Rate, descending: false, ..Sieve::default() },
+        ] {
+            assert_eq!(Sieve::from_text(&sieve.to_text()), sieve, "{}", sieve.to_text());
+        }
+        assert_eq!(Sieve::default().to_text(), "");
+        assert_eq!(Sieve::from_text("x=1&state=none&up=nothing"), Sieve::default());
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -182,12 +182,16 @@ impl View {
         }
     }
 
-    /// Whether going from `before` to here is a step that Back should undo. Dragging the context is not.
+    /// Whether going from `before` to here is a step that Back should undo. Dragging the context is not, nor is what a
+    /// page sifts by: it stands behind a semicolon of `at`.
     #[must_use]
     pub fn is_step_from(&self, before: &Self) -> bool {
         let still = |view: &Self| {
             let options = Options { context: None, ..view.options.clone() };
-            Self { options, ..view.clone() }
+            // The parent of a plan is JSON, in which a semicolon may stand.
+            let sifts = view.page.needs_server();
+            let at = view.at.split(';').next().filter(|_| sifts).unwrap_or(&view.at).to_owned();
+            Self { options, at, ..view.clone() }
         };
         still(self) != still(before)
     }
@@ -326,5 +330,7 @@ mod tests {
         let changed = View { options: Options { batch: None, ..full().options }, ..full() };
         assert!(changed.is_step_from(&full()));
         assert!(View { page: Page::Inspect, ..full() }.is_step_from(&full()));
+        let at = |at: &str| View { page: Page::Attempts, at: at.to_owned(), ..full() };
+        assert!(!at("7;q=oom").is_step_from(&at("7")) && at("8;q=oom").is_step_from(&at("7;q=oom")));
     }
 }

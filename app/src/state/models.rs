@@ -6,7 +6,7 @@ use phi3::api::{EventKind, ModelEntry, ModelSource};
 use serde_json::{Map, Value};
 
 use super::{Page, Store};
-use crate::api::{self, ApiError, Events, Heard};
+use crate::api::{self, ApiError, Events, Heard, Run};
 use crate::text::models as words;
 
 /// Handle to the models.
@@ -68,13 +68,13 @@ impl Models {
     /// Has a model loaded with the load config that is planned.
     pub fn load(self, id: String) {
         let overrides = self.planned();
-        self.start(async move { api::load(&id, overrides).await });
+        self.start(async move { api::load(&id, &Run::with(overrides)).await });
     }
 
     /// Has a model validated with the load config that is planned.
     pub fn validate(self, id: String) {
         let overrides = self.planned();
-        self.start(async move { api::validate_with(&id, overrides).await });
+        self.start(async move { api::validate(&id, &Run::with(overrides)).await });
     }
 
     /// Has a model unloaded.

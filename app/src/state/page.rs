@@ -16,12 +16,30 @@ pub enum Page {
     Models,
     /// What was tried.
     Attempts,
+    /// Profiles run rung after rung.
+    Ladder,
+    /// A conversation with a loaded model.
+    Playground,
+    /// Memory as it is now.
+    Devices,
+    /// Theme, units, the server's token.
+    Settings,
 }
 
 impl Page {
     /// Every page, in the order of the navigation.
-    pub const ALL: [Self; 6] =
-        [Self::Inspect, Self::Estimate, Self::Plan, Self::Validate, Self::Models, Self::Attempts];
+    pub const ALL: [Self; 10] = [
+        Self::Inspect,
+        Self::Estimate,
+        Self::Plan,
+        Self::Validate,
+        Self::Models,
+        Self::Attempts,
+        Self::Ladder,
+        Self::Playground,
+        Self::Devices,
+        Self::Settings,
+    ];
 
     /// The name in an address.
     #[must_use]
@@ -33,6 +51,10 @@ impl Page {
             Self::Validate => "validate",
             Self::Models => "models",
             Self::Attempts => "attempts",
+            Self::Ladder => "ladder",
+            Self::Playground => "playground",
+            Self::Devices => "devices",
+            Self::Settings => "settings",
         }
     }
 
@@ -48,10 +70,16 @@ impl Page {
         self == Self::Estimate
     }
 
-    /// Whether it is about a server.
+    /// Whether it is about the model that is shown; the others are about a server or this browser.
+    #[must_use]
+    pub fn is_about_model(self) -> bool {
+        matches!(self, Self::Inspect | Self::Estimate | Self::Plan | Self::Validate)
+    }
+
+    /// Whether it shows nothing where no server is.
     #[must_use]
     pub fn needs_server(self) -> bool {
-        matches!(self, Self::Models | Self::Attempts)
+        matches!(self, Self::Models | Self::Attempts | Self::Ladder | Self::Playground)
     }
 }
 

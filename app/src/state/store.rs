@@ -196,7 +196,10 @@ impl Store {
     pub fn go_to(self, page: Page, at: String) {
         batch(move || {
             self.at.set(at);
-            self.page.set(page);
+            // A page that is shown already stays as it is, and looks at what it is pointed at.
+            if self.page.get_untracked() != page {
+                self.page.set(page);
+            }
         });
     }
 
@@ -361,7 +364,9 @@ impl Store {
             let shown = untrack(|| self.view());
             self.rest.set(view.rest.clone());
             self.at.set(view.at.clone());
-            self.page.set(view.page);
+            if view.page != shown.page {
+                self.page.set(view.page);
+            }
             if view.device != shown.device {
                 self.device.set(view.device.clone());
             }

@@ -126,7 +126,7 @@ impl Validation {
 
     fn ask(self) {
         spawn_local(async move {
-            match api::validate(DEFAULT_MODEL).await {
+            match api::validate(DEFAULT_MODEL, &api::Run::default()).await {
                 Ok(started) => {
                     self.change(|run| run.started(started.attempt_id, self.now()));
                     self.end();

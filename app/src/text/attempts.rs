@@ -1,6 +1,6 @@
 //! Attempts.
 
-use crate::state::ledger::Column;
+use crate::state::columns::Column;
 
 pub const HEADING: &str = "Attempts";
 pub const SEARCH: &str = "Search attempts";
@@ -24,6 +24,7 @@ pub const NOTE_HINT: &str = "Note what you saw; it stays with the attempt";
 pub const NOTED: &str = "Note kept";
 pub const LOAD_CONFIG: &str = "Load config, with where each value comes from";
 pub const FILES: &str = "Files";
+pub const COLUMNS: &str = "Columns";
 pub const LOG: &str = "Log of the worker";
 
 pub fn column(column: Column) -> &'static str {
@@ -33,7 +34,11 @@ pub fn column(column: Column) -> &'static str {
         Column::State => "State",
         Column::Change => "Change against its parent",
         Column::Duration => "Took",
+        Column::Device => "Device",
+        Column::Load => "Load",
+        Column::Ttft => "TTFT",
         Column::Rate => "Decode",
+        Column::Memory => "Memory",
         Column::Note => "Note",
     }
 }

@@ -21,6 +21,10 @@ pub fn name(page: Page) -> &'static str {
         Page::Validate => "Validate",
         Page::Models => "Models",
         Page::Attempts => "Attempts",
+        Page::Ladder => "Ladder",
+        Page::Playground => "Playground",
+        Page::Devices => "Devices",
+        Page::Settings => "Settings",
     }
 }
 
@@ -33,6 +37,14 @@ pub fn about(page: Page) -> &'static str {
         Page::Attempts => {
             "Every try to load a model on a server is kept, failures included: what was changed, predicted and measured."
         }
+        Page::Ladder => {
+            "A profile run rung after rung: each says what it needs before it runs, and why it passed, failed or was skipped."
+        }
+        Page::Playground => {
+            "A conversation with a model that is loaded, through the same /v1 that any client of OpenAI’s API takes."
+        }
+        Page::Devices => "Memory as it is now, by device and by process; and what this browser grants.",
+        Page::Settings => "Of these pages, kept in this browser.",
         _ => "",
     }
 }

@@ -8,7 +8,7 @@ pub const DEFAULTS: &str = "Put every choice back to its default";
 pub const KEYS: &str = "Keys";
 pub const CLOSE: &str = "Close";
 pub const LIST: [(&str, &str); 6] = [
-    ("1 … 6", "Go to a page, in the order of the list on the left"),
+    ("1 … 9, 0", "Go to a page, in the order of the list on the left"),
     ("Ctrl K", "Find any action by typing"),
     ("/", "Search what this page lists"),
     ("Esc", "Stop what runs; close what is open"),

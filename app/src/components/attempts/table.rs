@@ -2,27 +2,32 @@
 
 use leptos::prelude::*;
 use phi3::api::AttemptState;
+use phi3::units::format_bytes;
 
 use crate::components::VirtualRows;
 use crate::components::bits::badge;
 use crate::format::{duration, rate};
 use crate::platform::page::moment;
 use crate::state::Attempts;
-use crate::state::ledger::{Column, Row};
+use crate::state::columns::{Column, Columns};
+use crate::state::ledger::Row;
 use crate::text::{self, attempts as words};
 
 /// Height of a row in CSS pixels; the style sheet has the same.
 const ROW_PX: f64 = 37.0;
 
-/// A state in its colour.
-pub(super) fn state_badge(state: AttemptState) -> impl IntoView {
-    let tone = match state {
+fn tone(state: AttemptState) -> &'static str {
+    match state {
         AttemptState::Stopped | AttemptState::Ready => "ok",
         AttemptState::Failed | AttemptState::Lost => "bad",
         AttemptState::Cancelled | AttemptState::Queued => "",
         _ => "acc",
-    };
-    badge(tone, state.name())
+    }
+}
+
+/// A state in its colour.
+pub(super) fn state_badge(state: AttemptState) -> impl IntoView {
+    badge(tone(state), state.name())
 }
 
 /// The table with its search and filter.
@@ -30,14 +35,8 @@ pub(super) fn state_badge(state: AttemptState) -> impl IntoView {
 pub fn Table() -> impl IntoView {
     let attempts = Attempts::here();
     let count = Signal::derive(move || attempts.shown.with(Vec::len));
-    let version = Signal::derive(move || attempts.version.get());
-    let draw = move |place: usize| {
-        let row = attempts
-            .shown
-            .with(|shown| shown.get(place).copied())
-            .and_then(|i| attempts.rows.with(|rows| rows.get(i).cloned()));
-        row.map_or_else(|| ().into_any(), |row| cells(attempts, &row).into_any())
-    };
+    let columns = Columns::kept();
+    let draw = move |place: Memo<usize>| cells(attempts, columns, place).into_any();
     let heading = move |column: Column| {
         let sorted = move || {
             let (by, descending) = attempts.sieve.with(|s| (s.by, s.descending));
@@ -60,7 +59,10 @@ pub fn Table() -> impl IntoView {
             </div>
         }
     };
-    let state_option = |state: AttemptState| view! { <option value=state.name()>{state.name()}</option> };
+    let state_option = move |state: AttemptState| {
+        let is_chosen = move || attempts.sieve.with(|sieve| sieve.state == Some(state));
+        view! { <option value=state.name() prop:selected=is_chosen>{state.name()}</option> }
+    };
     let choose_state = move |ev| {
         let name = event_target_value(&ev);
         attempts.sieve.update(|s| s.state = AttemptState::ALL.into_iter().find(|state| state.name() == name));
@@ -75,7 +77,8 @@ pub fn Table() -> impl IntoView {
                             {move || words::compare(attempts.marked.with(Vec::len))}
                         </button>
                     </Show>
-                    <select class="filter" aria-label=words::STATE on:change=choose_state>
+                    <ColumnMenu columns/>
+                    <select class="filter" aria-label=words::STATE data-testid="attempts-state" on:change=choose_state>
                         <option value="">{words::ANY_STATE}</option>
                         {AttemptState::ALL.into_iter().map(state_option).collect_view()}
                     </select>
@@ -85,18 +88,19 @@ pub fn Table() -> impl IntoView {
                         placeholder=words::SEARCH
                         aria-label=words::SEARCH
                         data-testid="attempts-search"
+                        prop:value=move || attempts.sieve.with(|sieve| sieve.needle.clone())
                         on:input=move |ev| { let needle = event_target_value(&ev); attempts.sieve.update(|s| s.needle = needle); }
                     />
                 </div>
             </div>
-            <div class="attempts" role="table" aria-labelledby="attempts-title" aria-rowcount=move || (count.get() + 1).to_string()>
+            <div class="attempts" role="table" style=move || format!("--columns:{}", columns.grid()) aria-labelledby="attempts-title" aria-rowcount=move || (count.get() + 1).to_string()>
                 <div role="rowgroup"><div class="vhead" role="row">
                     <div role="columnheader"><span class="sr">{words::MARK}</span></div>
-                    {Column::ALL.into_iter().map(heading).collect_view()}
+                    {move || columns.shown.get().into_iter().map(heading).collect_view()}
                 </div></div>
-                <VirtualRows count row_height=ROW_PX draw version/>
+                <VirtualRows count row_height=ROW_PX draw/>
             </div>
-            <Show when=move || { count.get() == 0 && !attempts.loading.get() }><p class="dim">{words::NONE}</p></Show>
+            <Show when=move || { count.get() == 0 && attempts.rows.with(|rows| !rows.is_empty()) }><p class="dim">{words::NONE}</p></Show>
         </section>
     }
 }
@@ -104,28 +108,85 @@ pub fn Table() -> impl IntoView {
 fn class_of(column: Column) -> &'static str {
     match column {
         Column::Id => "x-id",
-        Column::Duration | Column::Rate => "num hide-narrow",
-        Column::Note | Column::Model => "hide-narrow",
+        Column::Duration | Column::Load | Column::Ttft | Column::Rate | Column::Memory => "num hide-narrow",
+        Column::Note | Column::Model | Column::Device => "hide-narrow",
         Column::State | Column::Change => "",
     }
 }
 
-fn cells(attempts: Attempts, row: &Row) -> impl IntoView + use<> {
-    let id = row.id;
-    let marked = move || attempts.marked.with(|marked| marked.contains(&id));
-    let current = move || attempts.chosen.with(|chosen| *chosen == Some(id)).then_some("true");
-    let cell =
-        |column: Column, content: AnyView| view! { <div role="cell" class=class_of(column)>{content}</div> };
-    let change = if row.change.is_empty() { words::NO_CHANGE.to_owned() } else { row.change.clone() };
-    let outcome = row.outcome.filter(|outcome| *outcome != "passed");
+/// The cells of a row: made once for each element of the list, whatever attempt it shows.
+fn cells(attempts: Attempts, columns: Columns, place: Memo<usize>) -> impl IntoView {
+    let row = Memo::new(move |_| {
+        let at = attempts.shown.with(|shown| shown.get(place.get()).copied())?;
+        attempts.rows.with(|rows| rows.get(at).cloned())
+    });
+    let id = move || row.with(|row| row.as_ref().map_or(0, |row| row.id));
+    let marked = move || attempts.marked.with(|marked| marked.contains(&id()));
     view! {
-        <div role="cell"><input type="checkbox" aria-label=words::mark(id) prop:checked=marked on:change=move |_| attempts.mark(id)/></div>
-        {cell(Column::Id, view! { <button type="button" class="link" aria-current=current on:click=move |_| attempts.choose(id)>{format!("#{id}")}</button> <span class="faint">{moment(row.created_ms)}</span> }.into_any())}
-        {cell(Column::State, view! { {state_badge(row.state)} {outcome.map(|o| view! { " " <span class="dim">{o}</span> })} }.into_any())}
-        {cell(Column::Model, view! { <span title=row.model.clone()>{row.model.clone()}</span> }.into_any())}
-        {cell(Column::Change, view! { <span class="mono" title=change.clone()>{change.clone()}</span> }.into_any())}
-        {cell(Column::Duration, row.duration_ms.map(|ms| duration(ms as f64)).into_any())}
-        {cell(Column::Rate, row.decode_tokens_per_s.map(rate).into_any())}
-        {cell(Column::Note, view! { <span title=row.note.clone()>{row.note.clone()}</span> }.into_any())}
+        <div role="cell"><input type="checkbox" aria-label=move || words::mark(id()) prop:checked=marked on:change=move |_| attempts.mark(untrack(id))/></div>
+        {move || columns.shown.get().into_iter().map(|column| cell(attempts, column, row)).collect_view()}
+    }
+}
+
+fn cell(attempts: Attempts, column: Column, row: Memo<Option<Row>>) -> impl IntoView {
+    let text =
+        move |read: fn(&Row) -> String| move || row.with(|row| row.as_ref().map(read).unwrap_or_default());
+    let titled = move |class: &'static str, read: fn(&Row) -> String| {
+        view! { <span class=class title=text(read)>{text(read)}</span> }.into_any()
+    };
+    let content = match column {
+        Column::Id => id_cell(attempts, row).into_any(),
+        Column::State => {
+            let class =
+                move || row.with(|row| format!("badge {}", row.as_ref().map_or("", |row| tone(row.state))));
+            let state = text(|row| row.state.name().to_owned());
+            let outcome =
+                text(|row| row.outcome.filter(|outcome| *outcome != "passed").unwrap_or_default().to_owned());
+            view! { <span class=class>{state}</span> " " <span class="dim">{outcome}</span> }.into_any()
+        }
+        Column::Model => titled("", |row| row.model.clone()),
+        Column::Device => titled("mono", |row| row.device.clone()),
+        Column::Change => titled("mono", |row| {
+            if row.change.is_empty() { words::NO_CHANGE.to_owned() } else { row.change.clone() }
+        }),
+        Column::Note => titled("", |row| row.note.clone()),
+        Column::Duration => text(|row| number(row.duration_ms.map(|ms| ms as f64), duration)).into_any(),
+        Column::Load => text(|row| number(row.load_ms, duration)).into_any(),
+        Column::Ttft => text(|row| number(row.ttft_ms, duration)).into_any(),
+        Column::Rate => text(|row| number(row.decode_tokens_per_s, rate)).into_any(),
+        Column::Memory => text(|row| row.memory_bytes.map(format_bytes).unwrap_or_default()).into_any(),
+    };
+    view! { <div role="cell" class=class_of(column)>{content}</div> }
+}
+
+/// A number in its unit; nothing where there is none.
+fn number(value: Option<f64>, print: fn(f64) -> String) -> String {
+    value.map(print).unwrap_or_default()
+}
+
+fn id_cell(attempts: Attempts, row: Memo<Option<Row>>) -> impl IntoView {
+    let id = move || row.with(|row| row.as_ref().map_or(0, |row| row.id));
+    let current = move || attempts.chosen.with(|chosen| *chosen == Some(id())).then_some("true");
+    let when = move || row.with(|row| row.as_ref().map(|row| moment(row.created_ms)));
+    view! {
+        <button type="button" class="link" aria-current=current on:click=move |_| attempts.choose(untrack(id))>{move || format!("#{}", id())}</button>
+        " " <span class="faint">{when}</span>
+    }
+}
+
+/// The columns, to be chosen.
+#[component]
+fn ColumnMenu(columns: Columns) -> impl IntoView {
+    let option = move |column: Column| {
+        let is_shown = move || columns.shown.with(|shown| shown.contains(&column));
+        view! {
+            <label class="row"><input type="checkbox" prop:checked=is_shown disabled=column == Column::Id data-column=column.name() on:change=move |_| columns.toggle(column)/> {words::column(column)}</label>
+        }
+    };
+    view! {
+        <details class="menu" data-testid="columns">
+            <summary class="btn small">{words::COLUMNS}</summary>
+            <fieldset><legend class="sr">{words::COLUMNS}</legend>{Column::ALL.into_iter().map(option).collect_view()}</fieldset>
+        </details>
     }
 }

@@ -9,7 +9,11 @@ use crate::components::bits::badge;
 use crate::state::Plan;
 use crate::text::plan as words;
 
-fn line(sign: &'static str, class: &'static str, value: Option<&Value>) -> impl IntoView + use<> {
+pub(in crate::components) fn line(
+    sign: &'static str,
+    class: &'static str,
+    value: Option<&Value>,
+) -> impl IntoView + use<> {
     let value = value.map_or_else(|| words::NOT_SET.to_owned(), shown);
     view! { <span class=class>{sign} " " {value}</span> }
 }

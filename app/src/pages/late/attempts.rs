@@ -26,7 +26,7 @@ pub fn Attempts() -> impl IntoView {
         <PageHead page=Page::Attempts/>
         <Notice/>
         {move || attempts.problem.get().map(|why| view! { <div class="notice" role="alert"><div>{why}</div></div> })}
-        <Show when=is_empty><p class="dim below">{words::EMPTY}</p></Show>
+        <Show when=is_empty><p class="dim above">{words::EMPTY}</p></Show>
         <div class="column"><Table/> {beside}</div>
     }
 }

@@ -1,0 +1,150 @@
+//! One device: how much of its memory is used, by whom, and how that has changed.
+
+use leptos::prelude::*;
+use phi3::api::{DeviceNow, Holder};
+
+use crate::components::bits::{badge, bytes};
+use crate::format::{Unit, exact_bytes};
+use crate::state::memory::{KEPT, Memory, Shares, shares};
+use crate::text::devices as words;
+
+/// Seconds between two answers that are drawn.
+const SECONDS: u64 = 2;
+
+/// Colours of processes, in the order of their list; the last stands for what is no listed process's.
+const COLOURS: [&str; 3] = ["var(--c-weights)", "var(--c-act)", "var(--c-kv)"];
+const OTHERS: &str = "var(--c-over)";
+
+fn colour(place: usize) -> &'static str {
+    COLOURS[place % COLOURS.len()]
+}
+
+/// The card of a device, by its name: it stays on the page while its numbers change.
+#[component]
+pub fn DeviceCard(
+    /// Where its numbers come from.
+    memory: Memory,
+    /// Which device.
+    device: String,
+) -> impl IntoView {
+    let name = device.clone();
+    let now = Memo::new(move |_| {
+        memory.now.with(|now| now.as_ref()?.devices.iter().find(|d| d.device == name).cloned())
+    });
+    let unit = Memo::new(move |_| {
+        now.with(|d| Unit::of(d.as_ref().and_then(|d| d.total_bytes).unwrap_or(u64::MAX)))
+    });
+    let title = Memo::new(move |_| now.with(|d| d.as_ref().map(|d| d.name.clone()).unwrap_or_default()));
+    let amount = move |label: &'static str, testid: &'static str, read: fn(&DeviceNow) -> Option<u64>| {
+        let value = Memo::new(move |_| now.with(|d| d.as_ref().and_then(read)));
+        view! { <div><dt>{label}</dt><dd>{move || told(value.get(), unit.get(), testid)}</dd></div> }
+    };
+    let fact = move |label: &'static str, read: fn(&DeviceNow) -> Option<String>| {
+        let value = Memo::new(move |_| {
+            now.with(|d| d.as_ref().and_then(read)).unwrap_or_else(|| words::UNKNOWN.to_owned())
+        });
+        view! { <div><dt>{label}</dt><dd class="small">{value}</dd></div> }
+    };
+    let shared = Memo::new(move |_| now.with(|d| d.as_ref().and_then(shares)));
+    let holders = Memo::new(move |_| now.with(|d| d.as_ref().map(|d| d.holders.clone()).unwrap_or_default()));
+    let past = {
+        let device = device.clone();
+        Memo::new(move |_| {
+            let used = memory
+                .past
+                .with(|past| past.iter().find(|p| p.device == device).map(|p| p.used_bytes.clone()));
+            line(&used.unwrap_or_default(), shared.with(|s| s.as_ref().map_or(0, |s| s.total_bytes)))
+        })
+    };
+    view! {
+        <section class="card c6" data-device-now=device.clone()>
+            <div class="card-head"><h2>{title} " " {badge("", device.clone())}</h2></div>
+            {move || shared.get().map(|s| gauge(&s, unit.get()))}
+            <dl class="facts">
+                {amount(words::USED, "device-used", |d| d.used_bytes)}
+                {amount(words::FREE, "device-free", |d| d.free_bytes)}
+                {amount(words::TOTAL, "device-total", |d| d.total_bytes)}
+                {fact(words::DRIVER, |d| d.driver.clone())}
+                {fact(words::SOURCE, |d| Some(d.source.clone()))}
+            </dl>
+            <figure class="past">
+                <svg viewBox=format!("0 0 {} 100", KEPT - 1) preserveAspectRatio="none" aria-hidden="true"><polyline points=past/></svg>
+                <figcaption class="faint">{words::past((KEPT as u64 - 1) * SECONDS)}</figcaption>
+            </figure>
+            {move || if holders.with(Vec::is_empty) {
+                view! { <p class="dim">{words::NO_HOLDERS}</p> }.into_any()
+            } else {
+                view! { <Holders holders=holders.get() unit=unit.get() shared=shared.get()/> }.into_any()
+            }}
+        </section>
+    }
+}
+
+/// Bytes with their unit, or that nobody tells.
+fn told(value: Option<u64>, unit: Unit, testid: &'static str) -> AnyView {
+    match value {
+        Some(value) => view! { {bytes(value, unit, testid)} " " <small>{unit.name()}</small> }.into_any(),
+        None => view! { <span class="faint" data-testid=testid>{words::UNKNOWN}</span> }.into_any(),
+    }
+}
+
+fn gauge(shares: &Shares, unit: Unit) -> impl IntoView + use<> {
+    let used = shares.holders.iter().sum::<u64>() + shares.others_bytes;
+    let print = |bytes| format!("{} {}", unit.print(bytes), unit.name());
+    let total = shares.total_bytes;
+    let part = move |bytes: u64, colour: &'static str| {
+        let width = bytes as f64 / total as f64 * 100.0;
+        view! { <i title=exact_bytes(bytes) style=format!("width:{width:.3}%;background:{colour}")></i> }
+    };
+    let parts: Vec<_> = shares.holders.iter().enumerate().map(|(i, bytes)| part(*bytes, colour(i))).collect();
+    view! {
+        <div class="stack tall" role="img" aria-label=words::gauge(&print(used), &print(total)) data-testid="gauge">
+            {parts} {part(shares.others_bytes, OTHERS)}
+        </div>
+    }
+}
+
+/// Points of the line of what was used, the newest at the right.
+fn line(used: &[Option<u64>], total: u64) -> String {
+    let first = KEPT - used.len().min(KEPT);
+    let point = |(i, used): (usize, &Option<u64>)| {
+        let share = used.filter(|_| total > 0)? as f64 / total as f64;
+        Some(format!("{},{:.2}", first + i, 100.0 - share.min(1.0) * 100.0))
+    };
+    used.iter().enumerate().filter_map(point).collect::<Vec<_>>().join(" ")
+}
+
+#[component]
+fn Holders(holders: Vec<Holder>, unit: Unit, shared: Option<Shares>) -> impl IntoView {
+    let row = |(place, holder): (usize, Holder)| {
+        view! {
+            <tr>
+                <td class="key"><i style=format!("background:{}", colour(place))></i>{if holder.name.is_empty() { words::UNKNOWN.to_owned() } else { holder.name }}</td>
+                <td class="num mono">{holder.pid}</td>
+                <td class="num">{told(holder.bytes, unit, "holder-bytes")}</td>
+            </tr>
+        }
+    };
+    let others = shared.map(|s| s.others_bytes).filter(|bytes| *bytes > 0).map(|others| {
+        view! { <tr class="dim"><td class="key"><i style=format!("background:{OTHERS}")></i>{words::OTHERS}</td><td></td><td class="num">{told(Some(others), unit, "others-bytes")}</td></tr> }
+    });
+    view! {
+        <table>
+            <thead><tr><th>{words::PROCESS}</th><th class="num">{words::PID}</th><th class="num">{words::HOLDS}</th></tr></thead>
+            <tbody>{holders.into_iter().enumerate().map(row).collect_view()} {others}</tbody>
+        </table>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn the_newest_stands_at_the_right() {
+        let last = KEPT - 1;
+        assert_eq!(line(&[Some(25), None, Some(200)], 100), format!("{},75.00 {last},0.00", last - 2));
+        assert_eq!(line(&[Some(1)], 0), "");
+    }
+}

@@ -1,0 +1,28 @@
+//! Playground: a conversation with a loaded model.
+
+use leptos::prelude::*;
+
+use crate::components::playground::{Conversation, NoneLoaded, Settings};
+use crate::components::{Notice, PageHead};
+use crate::state::{Page, Playground as State};
+use crate::text::playground as words;
+
+/// The page.
+#[component]
+pub fn Playground() -> impl IntoView {
+    let playground = State::here();
+    playground.follow();
+    // Nothing is said of models before the server has told of them.
+    let is_empty = Memo::new(move |_| playground.answering.with(|all| all.as_ref().map(Vec::is_empty)));
+    let body = move || match is_empty.get() {
+        None => view! { <p class="dim" role="status">{words::LOOKING}</p> }.into_any(),
+        Some(true) => view! { <NoneLoaded/> }.into_any(),
+        Some(false) => view! { <div class="grid"><Conversation/> <Settings/></div> }.into_any(),
+    };
+    view! {
+        <PageHead page=Page::Playground/>
+        <Notice/>
+        {move || playground.problem.get().map(|why| view! { <div class="notice" role="alert"><div>{why}</div></div> })}
+        {body}
+    }
+}

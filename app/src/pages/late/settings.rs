@@ -1,0 +1,17 @@
+//! Settings: theme, units, the server's token.
+
+use leptos::prelude::*;
+
+use crate::components::settings::{Look, Token};
+use crate::components::{Notice, PageHead};
+use crate::state::Page;
+
+/// The page.
+#[component]
+pub fn Settings() -> impl IntoView {
+    view! {
+        <PageHead page=Page::Settings/>
+        <Notice/>
+        <div class="grid"><Look/> <Token/></div>
+    }
+}
