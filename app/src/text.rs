@@ -389,6 +389,7 @@ pub fn queued(before: usize) -> String {
 pub fn load_stage(stage: phi3::engine::LoadStage) -> &'static str {
     use phi3::engine::LoadStage;
     match stage {
+        LoadStage::Downloading => "Downloading",
         LoadStage::Checking => "Checking headers and shapes",
         LoadStage::Weights => "Loading weights",
         LoadStage::Preparing => "Preparing the KV cache",

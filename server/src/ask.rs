@@ -14,6 +14,9 @@ use crate::environment::Host;
 use crate::evidence::{hex, identity};
 use crate::registry::{Located, Registry, check_size};
 
+/// Attempts among which the newest that loads something is looked for; the others brought files.
+const NEWEST: u32 = 20;
+
 /// What somebody asks to be tried.
 #[derive(Debug, Clone)]
 pub struct Ask {
@@ -223,16 +226,17 @@ async fn lineage(
         Parent::Newest => {
             let filter = crate::ledger::Filter {
                 model: Some(ask.model.clone()),
-                limit: Some(1),
+                limit: Some(NEWEST),
                 ..Default::default()
             };
             let newest = attempts.ledger().list(&filter).await.map_err(AttemptsError::from)?;
+            let newest = newest.into_iter().find(|record| record.attempt.kind != AttemptKind::Stage);
             // One that is too different was not meant: this is a new root then.
             let one = |record: AttemptRecord| {
                 let changes = diff(&parsed(&record).ok()?, child);
                 (changes.len() <= 1).then_some((Some(record.attempt.id), changes))
             };
-            return Ok(newest.into_iter().next().and_then(one).unwrap_or_default());
+            return Ok(newest.and_then(one).unwrap_or_default());
         }
     };
     let record = match attempts.get(id).await {

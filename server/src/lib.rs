@@ -32,6 +32,7 @@ pub mod loaded;
 pub mod runner;
 pub mod ladders;
 pub mod state;
+mod stage;
 pub mod metrics;
 pub mod http;
 pub mod serve;

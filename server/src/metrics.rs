@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use phi3::api::AttemptRecord;
+use phi3::api::{AttemptKind, AttemptRecord};
 
 use crate::devices;
 use crate::state::AppState;
@@ -135,6 +135,10 @@ impl Drop for RequestWatch {
 
 /// Counts an attempt that has ended.
 pub(crate) fn attempt_ended(record: &AttemptRecord) {
+    if record.attempt.kind == AttemptKind::Stage {
+        // Nothing was to be loaded.
+        return;
+    }
     let outcome = record.attempt.state.name();
     let reason = record.attempt.outcome.map_or("unknown", phi3::load_config::OutcomeClass::name);
     counter!(ATTEMPTS, "outcome" => outcome, "reason" => reason).increment(1);

@@ -1,6 +1,6 @@
 //! How an attempt ended, as a class, and what to try next.
 
-use phi3::api::{AttemptRecord, ErrorObject};
+use phi3::api::{AttemptKind, AttemptRecord, ErrorObject};
 use phi3::load_config::{Facts, LoadConfig, OutcomeClass, advice, next_changes};
 use phi3::placement::DeviceId;
 use phi3::validate::Report;
@@ -18,6 +18,10 @@ pub(crate) fn of_report(report: &Report) -> OutcomeClass {
 
 /// Says what to try next, where an attempt failed.
 pub(crate) fn advise(record: &mut AttemptRecord) {
+    if record.attempt.kind == AttemptKind::Stage {
+        // No load config brings files.
+        return;
+    }
     let Some(outcome) = record.attempt.outcome else { return };
     let current = LoadConfig::from_map(&record.attempt.load_config).unwrap_or_default();
     let run = record.evidence.run.as_ref();

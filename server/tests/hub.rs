@@ -17,11 +17,16 @@ use serde_json::{Value, json};
 const CANARY: &str = "hf_CanaryThatNobodyMaySee";
 
 fn command(hub: &FakeHub, home: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_preflight"));
+    let mut command = with_environment(Command::new(env!("CARGO_BIN_EXE_preflight")), hub, home);
+    command.args(args);
+    command
+}
+
+fn with_environment(mut command: Command, hub: &FakeHub, home: &Path) -> Command {
     for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"] {
         command.env_remove(name);
     }
-    command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", home).env("HF_TOKEN", CANARY).args(args);
+    command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", home).env("HF_TOKEN", CANARY);
     command.env("RUST_LOG", "trace");
     command
 }
@@ -151,7 +156,12 @@ impl Drop for Server {
 
 impl Server {
     fn start(hub: &FakeHub, home: &Path) -> Self {
-        let mut command = command(hub, home, &["serve", "--listen", "127.0.0.1:0"]);
+        Self::spawn(command(hub, home, &[]), home)
+    }
+
+    /// Starts what `command` says, with its data folder below `home`.
+    fn spawn(mut command: Command, home: &Path) -> Self {
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(home.join("data"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped"))
@@ -205,4 +215,116 @@ fn hub_sources_over_http() {
     hub.fault("/api/", Fault::Status(503, "", None));
     let (status, answer) = server.post("/api/inspect", &json!({"source": {"hub": "acme/tiny"}}));
     assert_eq!((status, &answer["error"]["code"]), (502, &json!("hub_unavailable")), "{answer}");
+}
+
+impl Server {
+    fn get(&self, path: &str) -> Value {
+        let mut stream = TcpStream::connect(&self.1).expect("listens");
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", self.1).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answers");
+        assert!(!answer.contains("Canary"), "{answer}");
+        serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON")
+    }
+
+    fn until(&self, id: u64, wanted: &[&str]) -> Value {
+        let begun = std::time::Instant::now();
+        loop {
+            let attempt = self.get(&format!("/api/attempts/{id}"));
+            if wanted.iter().any(|state| attempt["state"] == *state) {
+                return attempt;
+            }
+            assert!(begun.elapsed().as_secs() < 30, "still {attempt}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+const ENDED: [&str; 4] = ["stopped", "failed", "cancelled", "lost"];
+
+/// Staged, cancelled half way, killed half way, and taken up again: nothing that has come is fetched twice.
+#[test]
+fn a_repository_is_staged_by_a_download() {
+    let (hub, home) = (tiny(), tempfile::tempdir().expect("a temporary directory"));
+    let body = json!({"source": {"hub": "acme/tiny"}});
+    let shard = "//model-00002";
+    hub.fault(shard, Fault::Whole(Box::new(Fault::Silent)));
+    let mut server = Server::start(&hub, home.path());
+    let (status, staged) = server.post("/api/models/offline", &body);
+    assert_eq!((status, &staged["model_id"]), (202, &json!("tiny")), "{staged}");
+    let id = staged["attempt_id"].as_u64().expect("an attempt");
+    // Asked for again, it is on its way already.
+    assert_eq!(server.post("/api/models/offline", &body), (202, staged));
+    let first = repo_files()["model-00001-of-00002.safetensors"].len() as u64;
+    let begun = std::time::Instant::now();
+    let attempt = loop {
+        let attempt = server.get(&format!("/api/attempts/{id}"));
+        if attempt["progress"]["done_bytes"].as_u64().is_some_and(|bytes| bytes > first) {
+            break attempt;
+        }
+        assert!(begun.elapsed().as_secs() < 30, "still {attempt}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    assert_eq!((&attempt["state"], &attempt["kind"]), (&json!("downloading"), &json!("stage")));
+    assert_eq!(attempt["progress"]["stage"], "downloading");
+    let load = server.post("/api/models/tiny/load", &json!({}));
+    assert_eq!((load.0, &load.1["error"]["code"]), (422, &json!("not_downloaded")), "{load:?}");
+    let cancelled = std::time::Instant::now();
+    server.post(&format!("/api/attempts/{id}/cancel"), &json!({}));
+    assert_eq!(server.until(id, &ENDED)["state"], "cancelled");
+    assert!(cancelled.elapsed().as_secs() < 2, "{:?}", cancelled.elapsed());
+
+    let (_, staged) = server.post("/api/models/offline", &body);
+    let id = staged["attempt_id"].as_u64().expect("an attempt");
+    server.until(id, &["downloading"]);
+    drop(server);
+    server = Server::start(&hub, home.path());
+    assert_eq!(server.get(&format!("/api/attempts/{id}"))["state"], "lost");
+    hub.mend();
+    let (status, staged) = server.post("/api/models/offline", &body);
+    assert_eq!(status, 202, "{staged}");
+    let done = server.until(staged["attempt_id"].as_u64().expect("an attempt"), &ENDED);
+    assert_eq!(done["state"], "stopped", "{done}");
+    assert!(done["timings"]["downloading_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{done}");
+    assert!(
+        hub.sent("/cdn/acme/tiny//model-00001") as u64 <= first + (40 << 10),
+        "the first shard came once"
+    );
+    // It is here now, at the commit that it was staged at.
+    let (status, again) = server.post("/api/models/offline", &body);
+    assert_eq!((status, again), (200, json!({"model_id": "tiny"})));
+    assert_eq!(server.get("/api/models/tiny")["hub"], format!("acme/tiny@{COMMIT}"));
+    let load = server.post("/api/models/tiny/load", &json!({"force": true}));
+    assert_eq!(load.0, 202, "{load:?}");
+}
+
+/// What the Hub refuses stands in the attempt; a full disk is told, and what has come is kept.
+#[test]
+fn a_download_that_fails_says_why() {
+    let (hub, home) = (tiny(), tempfile::tempdir().expect("a temporary directory"));
+    let body = json!({"source": {"hub": "acme/tiny"}});
+    let failed = |server: &Server| {
+        let (status, staged) = server.post("/api/models/offline", &body);
+        assert_eq!(status, 202, "{staged}");
+        let attempt = server.until(staged["attempt_id"].as_u64().expect("an attempt"), &ENDED);
+        assert_eq!(attempt["state"], "failed", "{attempt}");
+        attempt["error"].clone()
+    };
+    // No file may be larger than 800 kB: to a program that is a disk that takes no more.
+    let mut limited = Command::new("bash");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 800; exec \"$@\"", "bash"])
+        .arg(env!("CARGO_BIN_EXE_preflight"));
+    let server = Server::spawn(with_environment(limited, &hub, home.path()), home.path());
+    let error = failed(&server);
+    assert_eq!(error["code"], "storage_full", "{error}");
+    assert!(error["message"].as_str().is_some_and(|message| message.contains("the disk is full")), "{error}");
+    assert_eq!(server.get("/health")["status"], "ok");
+    drop(server);
+    let server = Server::start(&hub, home.path());
+    hub.fault("//model-00002", Fault::Whole(Box::new(Fault::OtherBytes)));
+    assert_eq!(failed(&server)["code"], "hub_wrong_bytes");
+    hub.mend();
+    let (_, staged) = server.post("/api/models/offline", &body);
+    assert_eq!(server.until(staged["attempt_id"].as_u64().expect("an attempt"), &ENDED)["state"], "stopped");
 }

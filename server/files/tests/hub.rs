@@ -1,5 +1,6 @@
 //! Models opened from a Hub that misbehaves, and from its cache.
 
+#[expect(dead_code, reason = "the tests of downloads use all of it")]
 mod fake_hub;
 
 use std::path::Path;

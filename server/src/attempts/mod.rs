@@ -93,7 +93,7 @@ impl Attempts {
     }
 
     /// Keeps an attempt and puts it at the end of the queue of its device. A load of what is loaded already, or being
-    /// loaded, is that attempt.
+    /// loaded, is that attempt; so is a download of what is on its way.
     ///
     /// # Errors
     /// The queue is full, the server ends, or it cannot be kept.
@@ -102,6 +102,11 @@ impl Attempts {
         if job.kind == AttemptKind::Load
             && let Some((id, alike)) = self.loading(&job.model)
             && alike == job.fingerprint
+        {
+            return Ok(id);
+        }
+        if job.kind == AttemptKind::Stage
+            && let Some(id) = self.alike(&job.fingerprint)
         {
             return Ok(id);
         }
@@ -292,6 +297,13 @@ impl Attempts {
             }
             changed.await;
         }
+    }
+
+    /// An attempt of this fingerprint that goes on.
+    fn alike(&self, fingerprint: &str) -> Option<u64> {
+        let live = self.lock();
+        let alike = |entry: &Entry| entry.job.fingerprint == fingerprint && !entry.cancel.is_cancelled();
+        live.open.iter().find(|(_, entry)| alike(entry)).map(|(id, _)| *id)
     }
 
     pub(super) fn tell(&self, attempt: &Attempt) {

@@ -186,6 +186,7 @@ impl Entry {
         let timings = &mut self.record.evidence.timings;
         let stage = match self.record.attempt.state {
             AttemptState::Queued => Some(&mut timings.queued_ms),
+            AttemptState::Downloading => Some(&mut timings.downloading_ms),
             AttemptState::Checking => Some(&mut timings.checking_ms),
             AttemptState::Starting => Some(&mut timings.starting_ms),
             AttemptState::Loading => Some(&mut timings.loading_ms),
@@ -205,7 +206,7 @@ impl Entry {
                 attempt.started_ms = Some(now_ms());
             }
         }
-        if state != AttemptState::Loading {
+        if ![AttemptState::Loading, AttemptState::Downloading].contains(&state) {
             attempt.progress = None;
         }
         attempt.state = state;

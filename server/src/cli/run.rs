@@ -94,6 +94,7 @@ impl Progress {
             return;
         }
         let stage = match stage {
+            LoadStage::Downloading => "downloading",
             LoadStage::Checking => "checking",
             LoadStage::Weights => "loading",
             LoadStage::Preparing => "preparing",

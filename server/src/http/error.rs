@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ask::AskError;
 use crate::attempts::AttemptsError;
+use crate::stage::StageError;
 use crate::store::StoreError;
 
 /// A failure on its way to a client.
@@ -57,7 +58,8 @@ pub(super) fn status(code: &str) -> StatusCode {
         | "hub_bad_answer"
         | "hub_truncated"
         | "hub_redirect_refused"
-        | "hub_range_ignored" => StatusCode::BAD_GATEWAY,
+        | "hub_range_ignored"
+        | "hub_wrong_bytes" => StatusCode::BAD_GATEWAY,
         "hub_timeout" => StatusCode::GATEWAY_TIMEOUT,
         "hub_rate_limited" | "model_not_ready" | "shutting_down" | "worker_not_started" => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -88,6 +90,15 @@ impl From<AttemptsError> for HttpError {
             AttemptsError::Store(error) => return error.into(),
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<StageError> for HttpError {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Refused(error) => error.into(),
+            StageError::Attempts(error) => error.into(),
+        }
     }
 }
 

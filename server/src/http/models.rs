@@ -13,6 +13,7 @@ use super::error::HttpError;
 use super::extract::{JsonBody, OptionalJson};
 use crate::ledger::Filter;
 use crate::registry::{Patch, Registration};
+use crate::stage;
 use crate::state::AppState;
 
 /// What a request registers.
@@ -77,19 +78,25 @@ pub(super) async fn register(
     add(&state, body, true).await
 }
 
-/// `POST /api/models/offline`: the same for files that are on this machine already; the Hub is not asked.
+/// `POST /api/models/offline`: the same, with all files on this machine and nothing loaded. Those of a repository that are not
+/// in the cache are brought there by an attempt, whose id is answered too; asked again, it goes on where it broke off.
 #[utoipa::path(
     post,
     path = "/api/models/offline",
     tag = "models",
     request_body = RegisterBody,
-    responses((status = 201, description = "A new model", body = Registered), (status = 200, description = "It was registered already", body = Registered), (status = "default", description = "What was wrong", body = ErrorBody))
+    responses((status = 201, description = "A new model", body = Registered), (status = 200, description = "It was registered already", body = Registered), (status = 202, description = "Registered; its files are on their way", body = Registered), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
 pub(super) async fn stage(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<RegisterBody>,
 ) -> Result<(StatusCode, Json<Registered>), HttpError> {
-    add(&state, body, false).await
+    if state.registry.is_here(&body.source).await? {
+        return add(&state, body, false).await;
+    }
+    let (_, Json(registered)) = add(&state, body, true).await?;
+    let attempt_id = stage::stage(&state, &registered.model_id).await?;
+    Ok((StatusCode::ACCEPTED, Json(Registered { attempt_id, ..registered })))
 }
 
 async fn add(
@@ -101,7 +108,7 @@ async fn add(
     let asked = Registration { id, name, notes, load_config, may_ask_hub };
     let (model_id, is_new) = state.registry.register(source, asked).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(Registered { model_id })))
+    Ok((status, Json(Registered { model_id, attempt_id: None })))
 }
 
 /// `GET /api/models/{id}`: with card and files.

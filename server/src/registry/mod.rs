@@ -237,6 +237,39 @@ impl Registry {
         Ok((id, true))
     }
 
+    /// Whether all that a model needs lies on this machine: of a repository, its snapshot in the cache.
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub async fn is_here(&self, source: &ModelSource) -> Result<bool, ErrorObject> {
+        let ModelSource::Hub(hub) = source else { return Ok(true) };
+        let name =
+            if hub.contains("://") { hub.clone() } else { format!("hf:{}", hub.trim_start_matches("hf:")) };
+        blocking(move || {
+            let path = match Source::on_this_machine(&name) {
+                Ok(path) => path,
+                Err(error) if error.code() == "not_downloaded" => return Ok(false),
+                Err(error) => return Err(error.into()),
+            };
+            // A shard that is missing, or cut, is fetched again.
+            Ok(Source::resolve(&path)
+                .and_then(|source| Model::open(&source))
+                .is_ok_and(|model| model.checkpoint.is_some()))
+        })
+        .await
+    }
+
+    /// The repository of a model at its commit, where it is from the Hub.
+    ///
+    /// # Errors
+    /// No such model, or the registry cannot be read.
+    pub async fn repository(&self, id: &str) -> Result<Option<String>, ErrorObject> {
+        match self.row(id).await?.ok_or_else(|| self.unknown(id))?.source {
+            ModelSource::Hub(hub) => Ok(Some(hub)),
+            ModelSource::Path(_) => Ok(None),
+        }
+    }
+
     /// Changes a model; one that was only found gets a row.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Runs queued attempts: one at a time on each device, each in a worker of its own, unless its model is loaded already.
 
+mod bring;
 mod check;
 mod ready;
 
@@ -101,6 +102,7 @@ impl Runner {
         let ran = match taken.job.kind {
             AttemptKind::Load => self.load(&taken).await,
             AttemptKind::Validate => self.validate(&taken).await,
+            AttemptKind::Stage => self.bring(&taken).await,
         };
         match ran {
             Ok(()) => self.attempts.stopped(id).await,

@@ -91,6 +91,8 @@ pub enum AttemptKind {
     Load,
     /// Load, run a short validation, unload; or validate what is loaded already.
     Validate,
+    /// Bring a model's files from the Hub, and check them; nothing is loaded.
+    Stage,
 }
 
 impl AttemptKind {
@@ -100,6 +102,7 @@ impl AttemptKind {
         match self {
             Self::Load => "load",
             Self::Validate => "validate",
+            Self::Stage => "stage",
         }
     }
 }
@@ -126,7 +129,7 @@ pub struct Attempt {
     pub changes: Vec<Change>,
     /// Attempts before it in the queue of its device, where it waits.
     pub position: Option<usize>,
-    /// Device asked for, in the CLI's spelling.
+    /// Device asked for, in the CLI's spelling; `hub` where files are brought.
     pub device: String,
     /// The load config that holds, in one spelling: every layer above the built-in one.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
@@ -137,7 +140,7 @@ pub struct Attempt {
     pub started_ms: Option<u64>,
     /// Milliseconds since 1970 when it ended.
     pub finished_ms: Option<u64>,
-    /// How far the load is, while it loads.
+    /// How far the load or the download is, while it goes on.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub progress: Option<LoadProgress>,
     /// Text generated so far.
@@ -172,7 +175,7 @@ mod tests {
         for state in AttemptState::ALL {
             assert_eq!(serde_json::to_value(state).expect("a name"), state.name());
         }
-        for kind in [AttemptKind::Load, AttemptKind::Validate] {
+        for kind in [AttemptKind::Load, AttemptKind::Validate, AttemptKind::Stage] {
             assert_eq!(serde_json::to_value(kind).expect("a name"), kind.name());
         }
     }

@@ -108,6 +108,9 @@ pub struct Environment {
 pub struct Timings {
     /// In the queue.
     pub queued_ms: Option<f64>,
+    /// Files from the Hub.
+    #[serde(default)]
+    pub downloading_ms: Option<f64>,
     /// Files, config and load config.
     pub checking_ms: Option<f64>,
     /// From the start of the process to its greeting.

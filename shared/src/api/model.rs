@@ -84,6 +84,9 @@ pub struct ModelDetail {
 pub struct Registered {
     /// Its id in URLs.
     pub model_id: String,
+    /// The attempt that brings its files, where they are not all on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_id: Option<u64>,
 }
 
 /// The load config that is known to be good, with its evidence: what another machine runs again and compares.

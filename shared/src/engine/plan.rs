@@ -108,6 +108,8 @@ impl Split {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadStage {
+    /// Files come from the Hub.
+    Downloading,
     /// Headers, index, shapes.
     Checking,
     /// Bytes to the device.

@@ -14,13 +14,16 @@ use super::{HubError, HubSettings};
 const MAX_REDIRECTS: usize = 5;
 
 /// Tries of a request whose failure may pass, and the pause before each further one.
-const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(1000)];
+pub(super) const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(1000)];
 
 /// Slowest rate that is waited for, beyond the timeout; each byte may come in time and all of them never.
 const SLOWEST_BYTES_PER_S: f64 = 1024.0;
 
 /// Bytes read at a time where the length is not known.
 const PIECE_BYTES: usize = 16 << 10;
+
+/// Bytes of a download read at a time.
+const STREAM_BYTES: usize = 256 << 10;
 
 /// Largest file that is taken whole from a server that ignores ranges.
 const MAX_WHOLE_BYTES: u64 = 1 << 20;
@@ -144,6 +147,66 @@ impl Client {
             }
             self.fill(&target.what, &mut response, buffer)
         })
+    }
+
+    /// The bytes of a file of `len` bytes from `offset` on, piece by piece. Nothing is tried again here: what came before
+    /// a failure has been taken.
+    ///
+    /// # Errors
+    /// As [`Client::range`], and what `take` says.
+    pub(super) fn stream(
+        &self,
+        target: &Target,
+        len: u64,
+        offset: u64,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), HubError>,
+    ) -> Result<(), HubError> {
+        let what = &target.what;
+        let range = (offset > 0).then(|| (offset, len - 1));
+        let mut response = self.get(target, range)?;
+        if is_html(response.headers()) {
+            return Err(web_page(what));
+        }
+        check_plain(what, response.headers())?;
+        if range.is_some() && response.status().as_u16() == 200 {
+            return Err(HubError::RangeIgnored { what: what.clone(), bytes: len });
+        }
+        let told = text(response.headers(), "content-range").unwrap_or("nothing");
+        let asked = format!("bytes {offset}-{}/{len}", len - 1);
+        if range.is_some() && told != asked {
+            let why = format!("it holds `{told}` instead of `{asked}`; did the file change?");
+            return Err(HubError::bad_answer(what, why));
+        }
+        let expected = len - offset;
+        if let Some(announced) = content_length(response.headers()).filter(|bytes| *bytes != expected) {
+            let why =
+                format!("it announces {announced} bytes where {expected} were to come; did the file change?");
+            return Err(HubError::bad_answer(what, why));
+        }
+        let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
+        let started = Instant::now();
+        let mut piece = vec![0; STREAM_BYTES];
+        let mut got = 0;
+        loop {
+            self.keep_pace(what, started, usize::try_from(got).unwrap_or(usize::MAX))?;
+            match reader.read(&mut piece) {
+                Ok(0) if got < expected => {
+                    return Err(HubError::Truncated { what: what.clone(), got, expected });
+                }
+                Ok(0) => return Ok(()),
+                Ok(read) if got + read as u64 > expected => {
+                    return Err(HubError::bad_answer(
+                        what,
+                        format!("it has more than the {expected} bytes listed"),
+                    ));
+                }
+                Ok(read) => {
+                    got += read as u64;
+                    take(&piece[..read])?;
+                }
+                Err(error) => return Err(broken(what, error, got, expected)),
+            }
+        }
     }
 
     /// Follows the answer's body into `buffer`, which it must fill exactly.

@@ -187,6 +187,31 @@ pub enum HubError {
         /// What is wrong with it.
         why: String,
     },
+    /// Other bytes than those of the list.
+    #[error(
+        "{what}: what came is not what the Hub lists: its hash is {found} instead of {expected}; what came was thrown away, try again"
+    )]
+    WrongBytes {
+        /// The file.
+        what: String,
+        /// The hash that the list tells.
+        expected: String,
+        /// The hash of what came.
+        found: String,
+    },
+    /// The cache cannot be written.
+    #[error("{}: {}: {why}; {}", path.display(), if *is_full { "the disk is full" } else { "the cache cannot be written" }, if *is_full { "make room, then try again: what has come is kept" } else { "check HF_HUB_CACHE and its owner" })]
+    Disk {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's message.
+        why: String,
+        /// Whether it lacks room.
+        is_full: bool,
+    },
+    /// Somebody asked for the end of a download.
+    #[error("cancelled; what has come is kept for the next try")]
+    Cancelled,
     /// A link of the cache that leads out of it.
     #[error("{}: leads out of the cache {}; delete the snapshot and download it again", path.display(), cache.display())]
     OutsideCache {
@@ -226,6 +251,10 @@ impl HubError {
             Self::RangeIgnored { .. } => "hub_range_ignored",
             Self::TooLarge { .. } => "too_large",
             Self::BadAnswer { .. } => "hub_bad_answer",
+            Self::WrongBytes { .. } => "hub_wrong_bytes",
+            Self::Disk { is_full: true, .. } => "storage_full",
+            Self::Disk { .. } => "cache_not_writable",
+            Self::Cancelled => "cancelled",
             Self::OutsideCache { .. } => "unsafe_path",
         }
     }
@@ -254,8 +283,10 @@ impl HubError {
             | Self::TooManyRedirects { what, .. }
             | Self::RangeIgnored { what, .. }
             | Self::TooLarge { what, .. }
+            | Self::WrongBytes { what, .. }
             | Self::BadAnswer { what, .. } => what.clone(),
-            Self::OutsideCache { path, .. } => path.display().to_string(),
+            Self::Cancelled => String::new(),
+            Self::Disk { path, .. } | Self::OutsideCache { path, .. } => path.display().to_string(),
         }
     }
 

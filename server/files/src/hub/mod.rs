@@ -1,4 +1,5 @@
-//! The Hugging Face Hub: names as data, its cache, and its files read over HTTP without downloading them.
+//! The Hugging Face Hub: names as data, its cache, its files read over HTTP without downloading
+//! them, and downloads into the cache.
 //!
 //! Own code over one small HTTP client: `hf-hub` follows every redirect, knows no `HF_HUB_OFFLINE`, joins file names
 //! to paths unchecked and brings its storage protocol along.
@@ -11,11 +12,13 @@ mod cache;
 mod client;
 mod file;
 mod remote;
+mod download;
 
 pub use cache::{Snapshot, of_directory};
+pub use download::DownloadProgress;
 pub use endpoint::Endpoint;
 pub use error::HubError;
 pub use file::HubFile;
 pub use name::HubRef;
-pub use remote::{RemoteEntry, RemoteRepo};
+pub use remote::{BlobId, RemoteEntry, RemoteRepo};
 pub use settings::{HubSettings, Token};

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
 
 use super::client::{Client, Target};
 use super::name::{check_path, is_commit};
@@ -36,6 +38,70 @@ pub struct RemoteEntry {
     pub path: String,
     /// Length, where the list tells it.
     pub bytes: Option<u64>,
+    /// What it is called in the cache, where the list tells it.
+    pub blob: Option<BlobId>,
+}
+
+/// A file's name in the cache: the hash by which the Hub knows its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobId {
+    /// Of a large file: SHA-256 of its bytes.
+    Sha256(String),
+    /// Of any other: git's SHA-1 of its length and bytes.
+    Git(String),
+}
+
+impl BlobId {
+    /// The hash, in hexadecimal digits.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Sha256(hash) | Self::Git(hash) => hash,
+        }
+    }
+
+    /// Computes the hash of a file of so many bytes.
+    pub(super) fn hasher(&self, bytes: u64) -> Hasher {
+        match self {
+            Self::Sha256(_) => Hasher(bytes, Kind::Sha256(Sha256::new())),
+            Self::Git(_) => Hasher(bytes, Kind::Git(Sha1::new_with_prefix(format!("blob {bytes}\0")))),
+        }
+    }
+}
+
+/// The hash of a file as it comes in, and its length when it is all there.
+pub(super) struct Hasher(u64, Kind);
+
+enum Kind {
+    Sha256(Sha256),
+    Git(Sha1),
+}
+
+impl Hasher {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match &mut self.1 {
+            Kind::Sha256(hash) => hash.update(bytes),
+            Kind::Git(hash) => hash.update(bytes),
+        }
+    }
+
+    pub(super) fn expected(&self) -> u64 {
+        self.0
+    }
+
+    /// In hexadecimal digits.
+    pub(super) fn finish(self) -> String {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self.1 {
+            Kind::Sha256(hash) => hex(&hash.finalize()),
+            Kind::Git(hash) => hex(&hash.finalize()),
+        }
+    }
+}
+
+/// Whether a text is a hash of so many digits, and so a plain file name.
+fn is_hash(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 #[derive(Deserialize)]
@@ -55,12 +121,15 @@ struct RawInfo {
 struct RawFile {
     rfilename: String,
     size: Option<u64>,
+    #[serde(rename = "blobId")]
+    blob_id: Option<String>,
     lfs: Option<RawLfs>,
 }
 
 #[derive(Deserialize)]
 struct RawLfs {
     size: Option<u64>,
+    sha256: Option<String>,
 }
 
 impl RemoteRepo {
@@ -152,7 +221,15 @@ impl RemoteRepo {
         format!("hf:{}/{path}", self.asked.repo())
     }
 
-    fn target(&self, path: &str) -> Result<Target, HubError> {
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn settings(&self) -> &HubSettings {
+        &self.client.settings
+    }
+
+    pub(super) fn target(&self, path: &str) -> Result<Target, HubError> {
         let address = format!("/{}/resolve/{}/{}", self.asked.repo(), self.commit, encode(path, true));
         Ok(Target {
             repo: self.asked.repo().to_owned(),
@@ -167,8 +244,12 @@ impl RawFile {
     fn entry(self) -> Option<RemoteEntry> {
         check_path(&self.rfilename).ok()?;
         // The size of a large file, not that of the pointer to it.
-        let bytes = self.lfs.and_then(|lfs| lfs.size).or(self.size);
-        Some(RemoteEntry { path: self.rfilename, bytes })
+        let bytes = self.lfs.as_ref().and_then(|lfs| lfs.size).or(self.size);
+        let blob = match self.lfs {
+            Some(lfs) => lfs.sha256.filter(|hash| is_hash(hash, 64)).map(BlobId::Sha256),
+            None => self.blob_id.filter(|hash| is_hash(hash, 40)).map(BlobId::Git),
+        };
+        Some(RemoteEntry { path: self.rfilename, bytes, blob })
     }
 }
 

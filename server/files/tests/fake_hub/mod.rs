@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
 
 /// What goes wrong with requests whose path holds a text.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +47,10 @@ pub(crate) enum Fault {
     Silent,
     /// This body.
     Body(String),
+    /// As many bytes as there are, and other ones.
+    OtherBytes,
+    /// This, where the whole file is asked for: headers come by ranges.
+    Whole(Box<Fault>),
 }
 
 /// A request as it came in.
@@ -112,6 +118,11 @@ impl FakeHub {
         self.state.lock().expect("no panic").faults.insert(0, (part.to_owned(), fault, 0));
     }
 
+    /// Nothing goes wrong any more.
+    pub(crate) fn mend(&self) {
+        self.state.lock().expect("no panic").faults.clear();
+    }
+
     pub(crate) fn log(&self) -> Vec<Logged> {
         self.state.lock().expect("no panic").log.clone()
     }
@@ -159,13 +170,19 @@ impl FakeHub {
     fn reply(&self, state: &mut State, path: &str, range: Option<(u64, u64)>) -> Answer {
         let good = self.good(state, path, range);
         let State { faults, .. } = state;
-        let Some((_, fault, times)) = faults.iter_mut().find(|(part, ..)| path.contains(part.as_str()))
-        else {
+        let Some((_, fault, times)) = faults.iter_mut().find(|(part, fault, _)| {
+            path.contains(part.as_str()) && !(matches!(fault, Fault::Whole(_)) && range.is_some())
+        }) else {
             return good;
         };
         *times += 1;
         let plain = |status: u16, kind: &str, body: &str| Answer::new(status, kind, body.as_bytes().to_vec());
-        match fault.clone() {
+        let fault = match fault.clone() {
+            Fault::Whole(fault) => *fault,
+            fault => fault,
+        };
+        match fault {
+            Fault::Whole(_) => good,
             Fault::Status(status, code, extra) => {
                 let mut answer = plain(status, "text/plain", "refused").with("x-error-code", code);
                 if let Some((name, value)) = extra {
@@ -189,6 +206,10 @@ impl FakeHub {
             Fault::RedirectTo(to) => plain(302, "text/plain", "").with("location", &to),
             Fault::Slow => Answer { pause: Some(Duration::from_secs(1)), ..good },
             Fault::Silent => Answer { pause: Some(Duration::from_secs(60)), silent: true, ..good },
+            Fault::OtherBytes => {
+                let body = good.body.iter().map(|byte| !byte).collect();
+                Answer { body, ..good }
+            }
             Fault::Body(body) => plain(200, "application/json", &body),
         }
     }
@@ -228,6 +249,18 @@ impl FakeHub {
     }
 }
 
+/// The hash by which the Hub knows a file.
+pub(crate) fn blob(name: &str, bytes: &[u8]) -> String {
+    let hex = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    if is_large(name) {
+        return hex(&Sha256::digest(bytes));
+    }
+    let mut hash = Sha1::new();
+    hash.update(format!("blob {}\0", bytes.len()));
+    hash.update(bytes);
+    hex(&hash.finalize())
+}
+
 fn is_large(file: &str) -> bool {
     file.ends_with(".safetensors") || file.ends_with(".gguf")
 }
@@ -238,9 +271,10 @@ fn info(repo: &Repo) -> String {
         .files
         .iter()
         .map(|(name, bytes)| {
-            let mut file = json!({"rfilename": name, "size": bytes.len(), "blobId": "a".repeat(40)});
+            let mut file = json!({"rfilename": name, "size": bytes.len(), "blobId": blob(name, bytes)});
             if is_large(name) {
-                file["lfs"] = json!({"sha256": "b".repeat(64), "size": bytes.len(), "pointerSize": 135});
+                file["blobId"] = json!("a".repeat(40));
+                file["lfs"] = json!({"sha256": blob(name, bytes), "size": bytes.len(), "pointerSize": 135});
             }
             file
         })
