@@ -6,8 +6,17 @@ bench() {
   case $what in
     cpu) bench_cpu "$@" ;;
     cuda) bench_cuda "$@" ;;
-    *) die "what is to be measured? There are: ./dev bench cpu, ./dev bench cuda" ;;
+    server) bench_server ;;
+    *) die "what is to be measured? There are: ./dev bench cpu, ./dev bench cuda, ./dev bench server" ;;
   esac
+}
+
+# 200 readers of events and 50 clients of /v1 for BENCH_SECONDS; fails where a bound does not hold.
+bench_server() {
+  setup_build
+  phase "build server" release_binaries
+  phase "build bench" bench_binary server
+  "$BENCH_BINARY"
 }
 
 # Builds what a GPU machine needs (nvcc of CUDA 13, no GPU), then runs it here, or leaves it in DIR: `pack DIR`.
@@ -38,7 +47,7 @@ bench_cpu() {
   setup_build
   phase "default model" bench_model
   phase "peer" bench_python
-  phase "build bench" bench_binary
+  phase "build bench" bench_binary cpu
   "$BENCH_PYTHON" tests/bench/cpu.py "$BENCH_BINARY" "$MODEL_DIR" "$@"
 }
 
@@ -59,8 +68,8 @@ bench_python() {
     die "pip could not install the peer: see $LOGS/pip.log"
 }
 
-# Sets BENCH_BINARY: cargo prints its path in brackets.
+# bench_binary NAME: sets BENCH_BINARY; cargo prints its path in brackets.
 bench_binary() {
-  cargo bench --locked -p tests --bench cpu --no-run 2>"$LOGS/bench.log" || die "see $LOGS/bench.log"
+  cargo bench --locked -p tests --bench "$1" --no-run 2>"$LOGS/bench.log" || die "see $LOGS/bench.log"
   BENCH_BINARY=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$LOGS/bench.log")
 }

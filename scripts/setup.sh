@@ -86,6 +86,20 @@ setup_build_steps() {
   setup_npm
 }
 
+# Clients and testers from PyPI, in a folder of our own. Without a network their tests say that they are left out.
+setup_python_tests() {
+  local folder=$CACHE/python-tests list=tests/requirements.txt
+  if ! cmp -s "$list" "$folder/installed.txt"; then
+    say "installing schemathesis and the OpenAI client from PyPI"
+    if ! { python3 -m venv "$folder" && "$folder/bin/pip" install --quiet -r "$list" && cp "$list" "$folder/installed.txt"; } \
+      >"$LOGS/pip-tests.log" 2>&1; then
+      say "schemathesis and the OpenAI client are LEFT OUT: see $LOGS/pip-tests.log"
+      return 0
+    fi
+  fi
+  export PREFLIGHT_OPENAI_PYTHON=$folder/bin/python PREFLIGHT_SCHEMATHESIS=$folder/bin/st
+}
+
 # What the tests need besides.
 setup_test() {
   setup_build
@@ -107,6 +121,7 @@ setup_test_steps() {
   [ -n "$CHROMIUM" ] && [ -n "$CHROMEDRIVER" ] || die "Chromium and chromedriver are needed: set CHROMIUM and CHROMEDRIVER to them"
   cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
     rustup component add rustfmt clippy || die "rustfmt and clippy are missing: rustup component add rustfmt clippy"
+  setup_python_tests
   have cargo-nextest || cargo_tool cargo-nextest "$NEXTEST_VERSION" \
     --locked --no-default-features --features default-no-update "cargo-nextest@$NEXTEST_VERSION"
 }

@@ -106,6 +106,8 @@ soak() {
   # Servers killed, models loaded and unloaded, as often as it takes to see a leak.
   PREFLIGHT_KILLS=${PREFLIGHT_KILLS:-200} PREFLIGHT_CYCLES=${PREFLIGHT_CYCLES:-1000} \
     counted soak-server cargo nextest run --locked --profile soak -p tests -E 'test(crashes)'
+  PREFLIGHT_EXAMPLES=${PREFLIGHT_EXAMPLES:-100} \
+    counted soak-schema cargo nextest run --locked --profile soak -p tests -E 'test(schemathesis)'
   # The same in a tab.
   test_build
   test_model

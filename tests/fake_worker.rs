@@ -1,6 +1,6 @@
 //! A worker that obeys a script instead of loading models: how the server takes hangs, deaths and lies.
 //! Its one argument names the fault. `good` has none: it says all that a worker says, and loads nothing; `deaf` does so
-//! until it has loaded.
+//! until it has loaded, `starved` until it has generated three tokens.
 
 use std::io::{self, Write as _};
 use std::process;
@@ -18,8 +18,8 @@ fn main() {
         "future" => say(&Message::Hello { protocol: PROTOCOL_VERSION + 1, build: "9.9.9".to_owned() }),
         _ => say(&Message::Hello { protocol: PROTOCOL_VERSION, build: "fake".to_owned() }),
     }
-    if ["good", "deaf"].contains(&fault.as_str()) {
-        return pretend(fault == "deaf");
+    if ["good", "deaf", "starved"].contains(&fault.as_str()) {
+        return pretend(&fault);
     }
     let Ok(Some(_load)) = worker::read::<Request>(&mut io::stdin().lock()) else { return };
     match fault.as_str() {
@@ -54,7 +54,7 @@ fn main() {
 }
 
 /// Answers as a worker does.
-fn pretend(is_deaf: bool) {
+fn pretend(fault: &str) {
     let memory = json!({
         "weights_bytes": 1, "kv_cache_bytes": 2, "activation_bytes": 3, "overhead_bytes": 4, "total_bytes": 10,
     });
@@ -73,7 +73,7 @@ fn pretend(is_deaf: bool) {
                     "type": "loaded", "engine": engine, "load_ms": 6.0, "params_total": 1, "context": 4096,
                     "memory": memory, "host_peak_bytes": 10,
                 }));
-                if is_deaf {
+                if fault == "deaf" {
                     hang();
                 }
             }
@@ -88,6 +88,22 @@ fn pretend(is_deaf: bool) {
                     "ttft_ms": 1.0, "prefill_tokens_per_s": 1.0, "decode_tokens_per_s": 1.0, "nan_count": 0,
                     "inf_count": 0, "memory": memory, "probes": [], "verdict": "pass", "reason": "pretended",
                 }));
+            }
+            Request::Generate(asked) => {
+                let say = |event: Value| tell(&json!({ "type": "stream", "id": asked.id, "event": event }));
+                say(json!({ "kind": "started", "prompt_tokens": 1 }));
+                for token in 1..=3 {
+                    say(json!({ "kind": "token", "token": token, "text": "a", "logprobs": null }));
+                }
+                say(match fault {
+                    "starved" => json!({
+                        "kind": "failed",
+                        "error": { "code": "oom", "message": "needs 4 GiB for kv_cache, 1 GiB free", "path": "kv_cache" },
+                    }),
+                    _ => {
+                        json!({ "kind": "finished", "reason": "length", "text": "", "completion_tokens": 3 })
+                    }
+                });
             }
             Request::Shutdown => return,
             _ => say(&Message::Done),

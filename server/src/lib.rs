@@ -14,6 +14,7 @@ pub mod reports;
 pub mod import;
 pub mod launcher;
 pub mod log_ring;
+mod kernel_log;
 pub mod worker_client;
 pub mod climb;
 pub mod processes;

@@ -44,6 +44,11 @@ impl LogRing {
         self.lock().back().cloned()
     }
 
+    /// Adds a line of another source.
+    pub(crate) fn add(&self, line: &str) {
+        self.push(&line.as_bytes()[..line.len().min(LINE_BYTES)]);
+    }
+
     fn push(&self, line: &[u8]) {
         let line = clean(line);
         if line.is_empty() {

@@ -61,10 +61,10 @@ pub(super) struct Entry {
     /// Somebody sees to it: the runner, or whoever cancelled it while it waited.
     pub(super) taken: bool,
     pub(super) worker: Option<WorkerMark>,
-    /// Its end is being written.
-    pub(super) is_ending: bool,
     /// Since when it is in its state.
     pub(super) since: Instant,
+    /// The state before its end, while that is being written: nobody is told what is not kept yet.
+    pub(super) ending: Option<AttemptState>,
 }
 
 impl Entry {
@@ -76,9 +76,19 @@ impl Entry {
             log: Arc::default(),
             taken: false,
             worker: None,
-            is_ending: false,
             since: Instant::now(),
+            ending: None,
         }
+    }
+
+    /// The attempt as it may be told.
+    pub(super) fn shown(&self) -> AttemptRecord {
+        let mut record = self.record.clone();
+        if let Some(state) = self.ending {
+            record.attempt.state = state;
+            record.attempt.finished_ms = None;
+        }
+        record
     }
 
     pub(super) fn take(&self, id: u64) -> Taken {

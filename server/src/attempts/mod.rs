@@ -193,7 +193,7 @@ impl Attempts {
         for record in &mut records {
             if let Some(entry) = live.open.get(&record.attempt.id) {
                 let note = std::mem::take(&mut record.attempt.note);
-                record.clone_from(&entry.record);
+                *record = entry.shown();
                 record.attempt.note = note;
             }
         }
@@ -208,7 +208,7 @@ impl Attempts {
         let kept = self.ledger.get(id).await?;
         let live = {
             let live = self.lock();
-            live.open.get(&id).map(|entry| (entry.record.clone(), entry.log.lines()))
+            live.open.get(&id).map(|entry| (entry.shown(), entry.log.lines()))
         };
         let note = kept.as_ref().map(|record| record.attempt.note.clone());
         let mut record = match live {
@@ -254,7 +254,7 @@ impl Attempts {
     /// The attempts that go on, loaded models included, oldest first.
     #[must_use]
     pub fn going_on(&self) -> Vec<Attempt> {
-        self.lock().open.values().map(|entry| entry.record.attempt.clone()).collect()
+        self.lock().open.values().map(|entry| entry.shown().attempt).collect()
     }
 
     /// Attempts that wait, and those that run (loaded models included).
@@ -273,7 +273,7 @@ impl Attempts {
             let attempt = &entry.record.attempt;
             let is_load = attempt.kind == AttemptKind::Load && attempt.model == model;
             let goes_on = attempt.state != AttemptState::Stopping && !entry.cancel.is_cancelled();
-            (is_load && goes_on).then(|| (*id, entry.job.fingerprint.clone()))
+            (is_load && goes_on && entry.ending.is_none()).then(|| (*id, entry.job.fingerprint.clone()))
         })
     }
 

@@ -114,12 +114,8 @@ impl Attempts {
     }
 
     async fn end(&self, id: u64, change: impl FnOnce(&mut AttemptRecord) -> AttemptState) {
-        let (record, log, worker) = {
-            let mut live = self.lock();
-            let Some(entry) = live.open.get_mut(&id).filter(|entry| !entry.is_ending) else { return };
-            entry.is_ending = true;
-            // Nobody sees the end before it is written.
-            let before = entry.record.clone();
+        let ended = self.change(id, |entry| {
+            entry.ending = Some(entry.record.attempt.state);
             let state = change(&mut entry.record);
             entry.leave(state);
             let attempt = &mut entry.record.attempt;
@@ -127,9 +123,8 @@ impl Attempts {
             attempt.progress = None;
             attempt.finished_ms = Some(now_ms());
             outcome::advise(&mut entry.record);
-            let record = std::mem::replace(&mut entry.record, before);
-            (record, entry.log.lines(), entry.worker)
-        };
+        });
+        let Some((record, log, worker)) = ended else { return };
         // The end must be kept: a full disk may have room again.
         while let Err(error) = self.ledger.write(&record, &log, worker).await {
             tracing::error!(attempt = id, %error, "the end of an attempt cannot be written; tried again");
@@ -146,7 +141,7 @@ impl Attempts {
         self.arrived.notify_one();
     }
 
-    /// Changes an attempt that goes on; gives what is to be written. What ends stays as it is.
+    /// Changes an attempt that goes on; gives what is to be written. What has ended stays as it is.
     fn change(
         &self,
         id: u64,
@@ -154,7 +149,7 @@ impl Attempts {
     ) -> Option<(AttemptRecord, Vec<String>, Option<WorkerMark>)> {
         let mut live = self.lock();
         let entry = live.open.get_mut(&id)?;
-        if entry.is_ending {
+        if entry.record.attempt.state.is_final() {
             return None;
         }
         change(entry);

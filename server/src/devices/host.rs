@@ -5,6 +5,7 @@ use std::path::Path;
 use phi3::api::{DeviceNow, Environment};
 
 use super::nvidia;
+use crate::kernel_log::KernelLog;
 use crate::processes;
 
 /// Machine and build; GPUs and their driver where they tell.
@@ -21,6 +22,12 @@ pub fn environment() -> Environment {
     let limit = memory_limit();
     if let Some(limit) = limit {
         notes.push(format!("memory is limited to {limit} bytes by a control group"));
+    }
+    if !KernelLog::is_readable() {
+        notes.push(
+            "the kernel's log cannot be read by this user: what drivers say (Xid) is in no attempt's log"
+                .to_owned(),
+        );
     }
     Environment {
         build: env!("CARGO_PKG_VERSION").to_owned(),

@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use crate::attempts::{Attempts, Job, Taken};
 use crate::devices;
 use crate::evidence;
+use crate::kernel_log::KernelLog;
 use crate::launcher::Launchers;
 use crate::loaded::{LoadedModel, LoadedModels};
 use crate::processes;
@@ -99,11 +100,13 @@ impl Runner {
 
     async fn attempt(self: Arc<Self>, taken: Taken) {
         let id = taken.id;
+        let kernel = KernelLog::from_now_on();
         let ran = match taken.job.kind {
             AttemptKind::Load => self.load(&taken).await,
             AttemptKind::Validate => self.validate(&taken).await,
             AttemptKind::Stage => self.bring(&taken).await,
         };
+        kernel.tell(&taken.log);
         match ran {
             Ok(()) => self.attempts.stopped(id).await,
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::StoreError;
 
@@ -11,6 +12,10 @@ pub const LOCK_FILE: &str = "preflight.lock";
 
 /// Servers without `--data-dir` that may run side by side.
 const MOST_DEFAULTS: u32 = 64;
+
+/// How often, and after which pause, a folder that is held is tried again before it is refused.
+const LOCK_TRIES: usize = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A data folder that this process holds.
 #[derive(Debug)]
@@ -43,7 +48,18 @@ impl DataDir {
             .truncate(false)
             .open(path.join(LOCK_FILE))
             .map_err(|error| refuse(&error))?;
-        match file.try_lock() {
+        // A server that was killed while it started a worker may hold it through that process for a moment more.
+        let mut tries = 0;
+        let locked = loop {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                locked => break locked,
+            }
+        };
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();

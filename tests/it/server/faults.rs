@@ -123,3 +123,29 @@ fn the_server_outlives_its_workers() {
         assert_eq!(server.get("/health").status, 200);
     }
 }
+
+/// Memory that runs out in the middle of an answer ends that answer with a word; the model stays, and so does the server.
+#[test]
+fn out_of_memory_at_a_token_ends_its_stream_alone() {
+    let model = ModelDir::of_case("mha_plain");
+    let (_dir, worker) = faulty("starved");
+    let server = Server::with_worker(&["--default-model", model.arg()], &worker);
+    let id =
+        server.post("/api/models/default/load", &json!({})).json()["attempt_id"].as_u64().expect("an id");
+    server.until(id, |attempt| attempt["state"] == "ready");
+    let ask = |stream: bool| {
+        let body = json!({ "model": "default", "prompt": [1], "max_tokens": 8, "stream": stream });
+        server.post("/v1/completions", &body)
+    };
+    let whole = ask(false);
+    assert_eq!((whole.status >= 400, whole.error_code().as_str()), (true, "oom"), "{whole:?}");
+    let pieces = ask(true);
+    let said: Vec<&str> = pieces.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let said: Vec<&str> = said.into_iter().filter(|data| *data != "[DONE]").collect();
+    let last: serde_json::Value =
+        serde_json::from_str(said[said.len() - 1]).expect("the last word is the error");
+    assert_eq!(last["error"]["code"], "oom", "{said:?}");
+    assert!(said.len() > 3, "the tokens before it came: {said:?}");
+    assert_eq!(server.get(&format!("/api/attempts/{id}")).json()["state"], "ready");
+    assert_eq!(server.get("/health").status, 200);
+}

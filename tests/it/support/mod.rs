@@ -4,6 +4,7 @@ pub(crate) mod model;
 pub(crate) mod model_dir;
 pub(crate) mod program;
 pub(crate) mod http;
+pub(crate) mod inject;
 
 use std::path::PathBuf;
 

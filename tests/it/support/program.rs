@@ -54,7 +54,12 @@ pub(crate) fn preflight(args: &[&str]) -> Ran {
 }
 
 /// Runs a command to its end.
-pub(crate) fn run(mut command: Command) -> Ran {
+pub(crate) fn run(command: Command) -> Ran {
+    run_within(command, LIMIT)
+}
+
+/// Runs a command that may take longer.
+pub(crate) fn run_within(mut command: Command, limit: Duration) -> Ran {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -63,7 +68,7 @@ pub(crate) fn run(mut command: Command) -> Ran {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let out = read_all(child.stdout.take().expect("piped"));
     let err = read_all(child.stderr.take().expect("piped"));
-    let status = wait(&mut child, LIMIT).unwrap_or_else(|| panic!("{command:?}: still runs after {LIMIT:?}"));
+    let status = wait(&mut child, limit).unwrap_or_else(|| panic!("{command:?}: still runs after {limit:?}"));
     let code = status.code().unwrap_or_else(|| panic!("{command:?}: {status}"));
     Ran { code, stdout: out.join().expect("read"), stderr: err.join().expect("read") }
 }

@@ -1,0 +1,189 @@
+//! Faults of the machine under a running server: a disk without room, a disk of another machine, a clock that jumps.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::http::Server;
+use crate::support::inject::Inject;
+use crate::support::model_dir::ModelDir;
+use crate::support::program::{Ran, program, run};
+
+/// The faults, or `None` with the reason printed.
+macro_rules! injected {
+    () => {
+        match Inject::new() {
+            Ok(inject) => inject,
+            Err(reason) => {
+                println!("LEFT OUT: {reason}");
+                return;
+            }
+        }
+    };
+}
+
+fn serve(inject: &Inject, args: &[&str]) -> Command {
+    let mut command = Command::new(program("preflight"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
+    command.env("PREFLIGHT_WORKER", program("preflight-worker")).env("RUST_LOG", "off");
+    inject.put_before(&mut command);
+    command
+}
+
+fn start(server: &Server, path: &str, body: &Value) -> u64 {
+    let answer = server.post(&format!("/api/models/default/{path}"), body);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.json()["attempt_id"].as_u64().expect("an id")
+}
+
+/// What is asked for is refused, what goes on is not lost, and with room all goes on as before.
+#[test]
+fn a_full_disk_is_told_and_outlived() {
+    let (inject, model) = (injected!(), ModelDir::of_case("mha_plain"));
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let args = ["--default-model", model.arg(), "--data-dir", data.path().to_str().expect("UTF-8")];
+    let server = Server::spawn(serve(&inject, &args), None);
+    let loaded = start(&server, "load", &json!({}));
+    server.until(loaded, |attempt| attempt["state"] == "ready");
+    inject.on("full", "");
+    for (path, body) in [
+        ("/api/models/default/validate", json!({})),
+        ("/api/ladders", json!({ "model": "default" })),
+        ("/api/profiles", json!({ "toml": "name = \"x\"\n[[steps]]\nid = \"a\"\naction = \"inspect\"\n" })),
+    ] {
+        let refused = server.post(path, &body);
+        assert_eq!((refused.status, refused.error_code().as_str()), (507, "storage_full"), "{path}");
+        assert!(refused.json()["error"]["message"].as_str().is_some_and(|text| text.contains("full")));
+    }
+    assert_eq!(server.get("/health").status, 200);
+    assert_eq!(server.get("/api/attempts").json().as_array().map(Vec::len), Some(1), "no half row");
+    // The end of what goes on waits for room, the model is gone all the same.
+    server.post("/api/models/default/unload", &json!({}));
+    std::thread::sleep(Duration::from_millis(300));
+    inject.off("full");
+    let ended = server.ended(loaded);
+    assert!(["stopped", "failed"].iter().any(|state| ended["state"] == *state), "{ended}");
+    assert_eq!(server.ended(start(&server, "validate", &json!({})))["state"], "stopped");
+    assert_eq!(server.stop(), Some(0));
+    let checked = run(serve_doctor(&args));
+    assert_eq!(checked.code, 0, "{checked:?}");
+}
+
+fn serve_doctor(args: &[&str]) -> Command {
+    let mut command = Command::new(program("preflight"));
+    command
+        .args(["doctor", "--json", "--data-dir", args[3]])
+        .env("PREFLIGHT_WORKER", program("preflight-worker"));
+    command
+}
+
+/// A day on and two days back while something runs: how long it took is told right, and events keep their order.
+#[test]
+fn a_clock_that_jumps_changes_no_duration() {
+    let (inject, model) = (injected!(), ModelDir::slow());
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let args = ["--default-model", model.arg(), "--data-dir", data.path().to_str().expect("UTF-8")];
+    let server = Server::spawn(serve(&inject, &args), None);
+    let mut events = server.events(&[]);
+    let begun = Instant::now();
+    let mut created = Vec::new();
+    for (tokens, day) in [(400, "86400"), (401, "-86400")] {
+        let id = start(&server, "validate", &json!({ "max_new_tokens": tokens }));
+        server.until(id, |attempt| attempt["state"] == "validating");
+        inject.on("clock", day);
+        let attempt = server.ended(id);
+        assert_eq!(attempt["state"], "stopped", "{attempt}");
+        created.push(attempt["created_ms"].as_u64().expect("a time"));
+        let timings = attempt["timings"].as_object().expect("timings");
+        let sum: f64 = timings.values().filter_map(Value::as_f64).sum();
+        assert!(sum > 0.0 && sum <= begun.elapsed().as_secs_f64() * 1e3, "{sum}: {timings:?}");
+        let shift_ms = attempt["finished_ms"].as_f64().expect("a time")
+            - attempt["created_ms"].as_f64().expect("a time");
+        // The fault is there: the wall clock saw a day or two.
+        assert!(shift_ms.abs() > 80_000_000.0, "{shift_ms}");
+    }
+    assert_eq!(server.get("/api/attempts").json()[0]["id"], 2, "newest first, whatever the clock says");
+    let mut last = 0;
+    for event in events.by_ref() {
+        let id = event["id"].as_u64().expect("an id");
+        assert!(id > last, "{event}");
+        last = id;
+        if event["type"] == "attempt" && event["attempt"]["id"] == 2 && event["attempt"]["state"] == "stopped"
+        {
+            break;
+        }
+    }
+}
+
+/// Folders and databases that cannot be used: one sentence, and exit code 2.
+#[test]
+fn a_disk_that_cannot_hold_the_database_is_refused() {
+    let inject = injected!();
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let dir = data.path().to_str().expect("UTF-8");
+    let refused = |ran: Ran, says: &str| {
+        assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{says}: {ran:?}");
+        assert!(ran.stderr.contains(says), "{says}: {ran:?}");
+    };
+    inject.on("network", "");
+    refused(run(serve(&inject, &["--data-dir", dir])), "it lies on NFS");
+    assert!(!data.path().join("preflight.db").exists());
+    inject.off("network");
+    assert_eq!(Server::spawn(serve(&inject, &["--data-dir", dir]), None).stop(), Some(0));
+    inject.on("readonly", dir);
+    refused(run(serve(&inject, &["--data-dir", dir])), "Read-only file system");
+    inject.off("readonly");
+    inject.on("full", "");
+    let other = tempfile::tempdir().expect("a temporary directory");
+    refused(run(serve(&inject, &["--data-dir", other.path().to_str().expect("UTF-8")])), "No space left");
+}
+
+#[test]
+fn a_database_that_another_process_holds_is_refused() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let dir = data.path().to_str().expect("UTF-8");
+    assert_eq!(Server::start(&["--data-dir", dir]).stop(), Some(0));
+    let holds = "import sqlite3, sys\nd = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+                 d.execute('PRAGMA locking_mode = EXCLUSIVE')\nd.execute('BEGIN EXCLUSIVE')\nprint('held', flush=True)\n\
+                 sys.stdin.read()";
+    let holder = Command::new("python3")
+        .args(["-c", holds])
+        .arg(data.path().join("preflight.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut holder) = holder else {
+        println!("LEFT OUT: there is no python3");
+        return;
+    };
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    assert_eq!(line, "held\n");
+    let mut command = Command::new(program("preflight"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir", dir]);
+    let ran = run(command);
+    drop(holder.stdin.take());
+    holder.wait().expect("a child");
+    assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{ran:?}");
+    assert!(ran.stderr.contains("locked"), "{ran:?}");
+    assert_eq!(Server::start(&["--data-dir", dir]).stop(), Some(0));
+}
+
+/// A disk whose bytes cannot be read any more.
+#[test]
+fn a_read_that_fails_names_the_file() {
+    let (inject, model) = (injected!(), ModelDir::of_case("mha_plain"));
+    inject.on("broken", "");
+    for name in ["inspect", "estimate"] {
+        let mut command = Command::new(program("preflight"));
+        command.args([name, model.arg(), "--json"]);
+        inject.put_before(&mut command);
+        let ran = run(command);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        let error = ran.json()["error"].clone();
+        let message = error["message"].as_str().expect("words");
+        assert!(message.contains("Input/output error") && message.contains(model.arg()), "{error}");
+    }
+}
