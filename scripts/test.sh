@@ -22,7 +22,9 @@ test_clippy() {
   for features in "" tokenizer candle wgpu candle,tokenizer,wgpu; do
     lint env -p phi3 --all-targets --features "$features"
   done
-  lint env --workspace --exclude app --exclude engine --all-targets
+  # With the CUDA engine, its worker, tests and bench: their Rust side needs no nvcc.
+  PREFLIGHT_WITHOUT_NVCC=1 lint env --workspace --exclude app --exclude engine --all-targets \
+    --features preflight-worker/cuda,tests/cuda
 }
 
 # A second configuration bans what compiles for wasm and fails there.
