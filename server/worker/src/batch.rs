@@ -146,7 +146,16 @@ impl Batch {
         ready: &[SequenceId],
         tell: Tell<'_>,
     ) {
-        match block_on(engine.decode(ready)) {
+        // What a step chose from can be seen until the next: ids that come late would come too late.
+        let looks_back = self.running.iter().any(|stream| stream.logprobs.is_some());
+        let decoded = block_on(async {
+            let mut sampled = engine.decode(ready).await?;
+            if looks_back {
+                sampled.extend(engine.drain().await?);
+            }
+            Ok(sampled)
+        });
+        match decoded {
             Ok(sampled) => {
                 self.running.iter_mut().filter(|s| ready.contains(&s.sequence)).for_each(|s| s.steps += 1);
                 self.took(engine, text, &sampled, tell);

@@ -46,6 +46,5 @@ pub fn main(backends: &[Backend]) -> ExitCode {
         Ok(link) => link,
         Err(error) => return process::fail(&format!("nobody listens: {error}")),
     };
-    serve::run(backends, &link);
-    ExitCode::SUCCESS
+    serve::run(backends, &link)
 }

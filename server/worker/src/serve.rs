@@ -1,5 +1,7 @@
 //! Requests in, one at a time; at most one loaded model.
 
+use std::process::ExitCode;
+
 use phi3::api::worker::{Load, Message, Request, Validate};
 use phi3::api::{ErrorObject, StreamEvent};
 use phi3::config::ModelConfig;
@@ -15,10 +17,14 @@ use crate::process;
 use crate::session::{Loaded, Prepared};
 use crate::text::Text;
 
-/// Answers requests until there are no more; while streams run, whatever has come is heard between two tokens.
-pub(crate) fn run(backends: &[Backend], link: &Link) {
+/// Answers requests until there are no more; while streams run, whatever has come is heard between two tokens. A model
+/// whose device has failed for good is the end of this process: whoever started it can start another.
+pub(crate) fn run(backends: &[Backend], link: &Link) -> ExitCode {
     let mut model: Option<Box<dyn Loaded>> = None;
     loop {
+        if model.as_ref().is_some_and(|model| model.is_lost()) {
+            return process::fail("has lost its device: no call of this process reaches it any more");
+        }
         let busy = model.as_mut().filter(|model| model.is_busy());
         let request = match busy {
             Some(model) => match link.poll() {
@@ -30,7 +36,7 @@ pub(crate) fn run(backends: &[Backend], link: &Link) {
             },
             None => match link.next() {
                 Some(request) => request,
-                None => return,
+                None => return ExitCode::SUCCESS,
             },
         };
         let answer = answer(backends, link, &mut model, request);

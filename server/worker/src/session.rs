@@ -33,6 +33,8 @@ pub(crate) trait Loaded {
     fn stop(&mut self, link: &Link, id: u64);
     /// Whether streams run or wait.
     fn is_busy(&self) -> bool;
+    /// Whether its device has failed for good.
+    fn is_lost(&self) -> bool;
     /// One token of every stream.
     fn step(&mut self, link: &Link);
     /// Ends every stream with an error.
@@ -176,6 +178,10 @@ impl<E: Engine + Diagnostics> Loaded for Session<E> {
 
     fn is_busy(&self) -> bool {
         !self.batch.is_idle()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.engine.is_lost()
     }
 
     fn step(&mut self, link: &Link) {

@@ -5,7 +5,7 @@ use super::driver::{Buffer, Ptr};
 use super::kernels::{Row, Rows};
 use super::model::Segment;
 use super::sequence::layer_bytes;
-use crate::engine::{Diagnostics, EngineError, Memory};
+use crate::engine::{Diagnostics, EngineError, Logprobs, Memory, SequenceId};
 
 impl Diagnostics for CudaEngine {
     async fn logits(
@@ -32,13 +32,29 @@ impl Diagnostics for CudaEngine {
         Ok(counts)
     }
 
+    async fn logprobs(&mut self, sequence: SequenceId, id: u32, top: usize) -> Result<Logprobs, EngineError> {
+        if !self.steps.is_empty() {
+            return Err(EngineError::Unavailable {
+                what: format!("logprobs of sequence {}", sequence.0),
+                reason: "a later step is on its way; drain before the next step to see what one chose from"
+                    .to_owned(),
+            });
+        }
+        let row = self.logits_of.iter().position(|of| *of == sequence);
+        let logits = self.model.logits_row(row.ok_or(EngineError::UnknownSequence(sequence))?)?;
+        let vocab_size = self.plan.config.vocab_size;
+        Logprobs::new(&logits, id, top).ok_or(EngineError::TokenOutOfRange { id, position: 0, vocab_size })
+    }
+
     fn memory(&self) -> Memory {
         let weights_bytes = self.model.weights.bytes;
         let kv_cache_bytes = self.sequences.values().map(|sequence| sequence.cache_bytes()).sum();
         let activation_bytes = self.model.space.bytes() + self.model.gemm.bytes() + self.diagnostics_bytes;
         let counted = weights_bytes + kv_cache_bytes + activation_bytes;
-        // What the device has less than before the engine came: kernels, graphs, gaps. The context came earlier.
-        let taken = self.free_before.saturating_sub(self.gpu.memory().0);
+        // What the process holds beyond that: context, kernels, graphs, gaps. Where nobody says, what the device has
+        // less than before the engine came; the context came earlier.
+        let taken = self.gpu.held_by_process();
+        let taken = taken.unwrap_or_else(|| self.free_before.saturating_sub(self.gpu.memory().0));
         let overhead_bytes =
             taken.saturating_sub(counted - self.diagnostics_bytes).max(self.model.weights.padding_bytes());
         Memory {
@@ -63,6 +79,7 @@ impl CudaEngine {
         let (count, hidden, vocab) =
             (tokens.len(), self.plan.config.hidden_size, self.plan.config.vocab_size);
         self.write_rotary(count)?;
+        self.logits_of.clear();
         let row_bytes = hidden * size_of::<f32>();
         let residual = self.gpu.alloc((count * row_bytes) as u64, "activation")?;
         let cache = self.gpu.alloc(layer_bytes(&self.plan, self.kv, count), "activation")?;

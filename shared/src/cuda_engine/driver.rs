@@ -5,11 +5,14 @@
 //! owner. Kernels trust their arguments: whoever launches one answers for addresses and sizes.
 #![expect(unsafe_code, reason = "the driver's functions take raw pointers")]
 
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString, OsStr, c_void};
 use std::mem::MaybeUninit;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys;
+use nvml_wrapper::Nvml;
+use nvml_wrapper::enums::device::UsedGpuMemory;
 
 use crate::engine::EngineError;
 
@@ -26,11 +29,48 @@ impl Ptr {
     }
 }
 
+/// Whether a context of this process has failed: it answers every call with the same error from then on.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether nothing of this process will run on a device again.
+pub(super) fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
 fn check(result: sys::CUresult, what: &str) -> Result<(), EngineError> {
-    if result == sys::CUresult::CUDA_SUCCESS {
-        return Ok(());
+    use sys::CUresult as R;
+    match result {
+        R::CUDA_SUCCESS => return Ok(()),
+        R::CUDA_ERROR_ILLEGAL_ADDRESS
+        | R::CUDA_ERROR_LAUNCH_FAILED
+        | R::CUDA_ERROR_LAUNCH_TIMEOUT
+        | R::CUDA_ERROR_ASSERT
+        | R::CUDA_ERROR_HARDWARE_STACK_ERROR
+        | R::CUDA_ERROR_ILLEGAL_INSTRUCTION
+        | R::CUDA_ERROR_MISALIGNED_ADDRESS
+        | R::CUDA_ERROR_INVALID_ADDRESS_SPACE
+        | R::CUDA_ERROR_INVALID_PC
+        | R::CUDA_ERROR_CONTEXT_IS_DESTROYED
+        | R::CUDA_ERROR_ECC_UNCORRECTABLE
+        | R::CUDA_ERROR_NVLINK_UNCORRECTABLE
+        | R::CUDA_ERROR_DEVICE_UNAVAILABLE
+        | R::CUDA_ERROR_UNKNOWN => LOST.store(true, Ordering::Relaxed),
+        // A context, machine code, a graph: the driver does not tell how much it wanted.
+        R::CUDA_ERROR_OUT_OF_MEMORY => {
+            let free_bytes = memory().0;
+            return Err(EngineError::OutOfMemory { phase: "runtime", requested_bytes: 0, free_bytes });
+        }
+        _ => {}
     }
     Err(EngineError::Backend(format!("{what}: {}", message(result))))
+}
+
+/// Bytes free now on the device of the current context, and in all.
+fn memory() -> (u64, u64) {
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: both are locals.
+    let result = unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) };
+    if result == sys::CUresult::CUDA_SUCCESS { (free as u64, total as u64) } else { (0, 0) }
 }
 
 fn message(result: sys::CUresult) -> String {
@@ -54,6 +94,8 @@ pub(super) struct Gpu {
     context: sys::CUcontext,
     pub(super) ordinal: usize,
     pub(super) name: String,
+    /// Its place on the bus, by which the management library knows it.
+    bus: String,
     /// Its multiprocessors.
     pub(super) processors: usize,
 }
@@ -63,30 +105,57 @@ unsafe impl Send for Gpu {}
 // SAFETY: the driver locks what it shares.
 unsafe impl Sync for Gpu {}
 
-/// CUDA devices that the driver shows; none where there is no driver.
+/// CUDA devices that the driver shows, at least one.
 ///
 /// # Errors
-/// A driver that does not start, in its own words.
+/// Why there is none: no driver, no device, or a driver that does not start, in its own words.
 pub(super) fn count() -> Result<usize, EngineError> {
     // SAFETY: looks for the library alone.
     if !unsafe { sys::is_culib_present() } {
-        return Ok(0);
+        return Err(unavailable("no NVIDIA driver is here (libcuda.so.1 is not found); use --device cpu"));
     }
     let mut count = 0;
     // SAFETY: the first call into the driver; `count` outlives the second.
-    unsafe {
+    let result = unsafe {
         match sys::cuInit(0) {
-            sys::CUresult::CUDA_ERROR_NO_DEVICE => return Ok(0),
-            result => check(result, "cuInit")?,
+            sys::CUresult::CUDA_SUCCESS => sys::cuDeviceGetCount(&raw mut count),
+            failed => failed,
         }
-        check(sys::cuDeviceGetCount(&raw mut count), "cuDeviceGetCount")?;
+    };
+    match (result, count) {
+        (sys::CUresult::CUDA_ERROR_NO_DEVICE, _) | (sys::CUresult::CUDA_SUCCESS, ..1) => {
+            let visible = std::env::var("CUDA_VISIBLE_DEVICES")
+                .map_or(String::new(), |names| format!(" (CUDA_VISIBLE_DEVICES is `{names}`)"));
+            Err(unavailable(format!("the NVIDIA driver shows no device{visible}; use --device cpu")))
+        }
+        (sys::CUresult::CUDA_SUCCESS, count) => Ok(usize::try_from(count).unwrap_or(0)),
+        (failed, _) => Err(unavailable(format!("the NVIDIA driver does not start: {}", message(failed)))),
     }
-    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// Devices whose contexts this process has made. A context takes a fifth of a second, and devices are asked for right
+/// before a load: it is kept from the one to the other.
+static OPENED: Mutex<Vec<Arc<Gpu>>> = Mutex::new(Vec::new());
+
+/// Gives back the contexts that were made for questions alone.
+pub(super) fn close_all_but(ordinal: usize) {
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner).retain(|gpu| gpu.ordinal == ordinal);
 }
 
 impl Gpu {
     /// Opens a device and makes its context current on this thread.
     pub(super) fn open(ordinal: usize) -> Result<Arc<Self>, EngineError> {
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gpu) = opened.iter().find(|gpu| gpu.ordinal == ordinal) {
+            gpu.make_current()?;
+            return Ok(Arc::clone(gpu));
+        }
+        let gpu = Arc::new(Self::new(ordinal)?);
+        opened.push(Arc::clone(&gpu));
+        Ok(gpu)
+    }
+
+    fn new(ordinal: usize) -> Result<Self, EngineError> {
         let count = count()?;
         if ordinal >= count {
             return Err(unavailable(format!(
@@ -95,14 +164,16 @@ impl Gpu {
         }
         let mut device = 0;
         let mut context = std::ptr::null_mut();
-        let mut name = [0; 128];
+        let (mut name, mut bus) = ([0; 128], [0; 32]);
         // SAFETY: all pointers are to locals of the sizes given; the driver was started by `count`.
         unsafe {
             check(sys::cuDeviceGet(&raw mut device, ordinal as i32), "cuDeviceGet")?;
             check(sys::cuDeviceGetName(name.as_mut_ptr(), 127, device), "cuDeviceGetName")?;
+            check(sys::cuDeviceGetPCIBusId(bus.as_mut_ptr(), 31, device), "cuDeviceGetPCIBusId")?;
         }
-        // SAFETY: the driver ends the name with a zero within the buffer.
-        let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
+        // SAFETY: the driver ends both with a zero within the buffers.
+        let [name, bus] = [name.as_ptr(), bus.as_ptr()]
+            .map(|text| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned());
         let capability = |attribute| {
             let mut value = 0;
             // SAFETY: `value` is a local.
@@ -125,9 +196,22 @@ impl Gpu {
         };
         let processors =
             capability(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize;
-        let gpu = Self { device, context, ordinal, name, processors };
+        let gpu = Self { device, context, ordinal, name, bus, processors };
         gpu.make_current()?;
-        Ok(Arc::new(gpu))
+        Ok(gpu)
+    }
+
+    /// Bytes of the device that this process holds, its context included; `None` where the management library does not
+    /// say.
+    pub(super) fn held_by_process(&self) -> Option<u64> {
+        let nvml = Nvml::builder().lib_path(OsStr::new("libnvidia-ml.so.1")).init().ok()?;
+        let processes =
+            nvml.device_by_pci_bus_id(self.bus.as_str()).ok()?.running_compute_processes().ok()?;
+        let ours = processes.into_iter().find(|process| process.pid == std::process::id())?;
+        match ours.used_gpu_memory {
+            UsedGpuMemory::Used(bytes) => Some(bytes),
+            UsedGpuMemory::Unavailable => None,
+        }
     }
 
     /// Makes the context that of the calling thread.
@@ -138,10 +222,9 @@ impl Gpu {
 
     /// Bytes free now, and of the device in all.
     pub(super) fn memory(&self) -> (u64, u64) {
-        let (mut free, mut total) = (0, 0);
-        // SAFETY: both are locals.
-        let result = unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) };
-        if result == sys::CUresult::CUDA_SUCCESS { (free as u64, total as u64) } else { (0, 0) }
+        // Another thread may ask, or another device be current.
+        let _ = self.make_current();
+        memory()
     }
 
     /// Uninitialised device memory.
@@ -452,7 +535,7 @@ impl Drop for Event {
     }
 }
 
-/// A kernel of a [`Module`] that is never unloaded.
+/// A kernel of a [`Module`]; whoever launches it keeps that.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel(sys::CUfunction);
 
@@ -461,9 +544,21 @@ unsafe impl Send for Kernel {}
 // SAFETY: as above.
 unsafe impl Sync for Kernel {}
 
-/// Machine code on the device; it stays until the context ends.
+/// Machine code on the device, unloaded with its owner.
 #[derive(Debug)]
 pub(super) struct Module(sys::CUmodule);
+
+// SAFETY: used by any thread whose context is current.
+unsafe impl Send for Module {}
+// SAFETY: the driver locks what it shares.
+unsafe impl Sync for Module {}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // SAFETY: loaded once, unloaded once; its owner launches nothing more.
+        unsafe { sys::cuModuleUnload(self.0) };
+    }
+}
 
 impl Module {
     pub(super) fn load(code: &[u8]) -> Result<Self, EngineError> {

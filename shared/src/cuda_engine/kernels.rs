@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 
 use super::driver::{Gpu, Kernel, Module, Ptr, Shape, Stream};
-use crate::dtype::DType;
+pub(super) use super::format::Format;
 use crate::engine::EngineError;
 
 const ROWS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin"));
@@ -31,70 +31,8 @@ pub(super) const WIDEST_HEAD: usize = 256;
 /// Longest row of a weight: it is held in shared memory as f32.
 pub(super) const LONGEST_ROW: usize = (SHARED_BYTES - STATIC_BYTES) / 4;
 
-/// A number format, by the number that kernels know it by (`common.cuh`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub(super) enum Format {
-    F32 = 0,
-    Bf16 = 1,
-    F16 = 2,
-    Fp8 = 3,
-    Q8_0 = 4,
-    Q4_0 = 5,
-}
-
-impl Format {
-    pub(super) fn of(dtype: DType) -> Option<Self> {
-        Some(match dtype {
-            DType::F32 => Self::F32,
-            DType::Bf16 => Self::Bf16,
-            DType::F16 => Self::F16,
-            DType::Fp8 => Self::Fp8,
-            DType::Q8_0 => Self::Q8_0,
-            DType::Q4_0 => Self::Q4_0,
-            _ => return None,
-        })
-    }
-
-    /// Format of activations beside weights in this one.
-    pub(super) fn activations(self) -> Self {
-        match self {
-            Self::F32 | Self::F16 => self,
-            _ => Self::Bf16,
-        }
-    }
-
-    /// Bytes of `count` values; of blocks without their scales.
-    pub(super) fn bytes(self, count: usize) -> usize {
-        match self {
-            Self::F32 => 4 * count,
-            Self::Bf16 | Self::F16 => 2 * count,
-            Self::Fp8 | Self::Q8_0 => count,
-            Self::Q4_0 => count / 2,
-        }
-    }
-
-    /// Bytes of the scales of a matrix.
-    pub(super) fn scale_bytes(self, rows: usize, columns: usize) -> usize {
-        match self {
-            Self::Fp8 => 4 * rows,
-            Self::Q8_0 | Self::Q4_0 => rows * columns / 32 * 2,
-            _ => 0,
-        }
-    }
-
-    /// Values that a row must be a multiple of.
-    pub(super) fn block(self) -> usize {
-        match self {
-            Self::Fp8 => 16,
-            Self::Q8_0 | Self::Q4_0 => 32,
-            _ => 1,
-        }
-    }
-}
-
 /// A token of a step; `Row` in common.cuh.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct Row {
     /// First byte of its sequence's cache, `[layers][2][kv heads][capacity][head_dim]`.
@@ -106,7 +44,10 @@ pub(super) struct Row {
     pub(super) is_long: u32,
     /// Steps sampled since it was uploaded.
     pub(super) tick: u32,
-    pub(super) unused: u32,
+    /// 0 takes the likeliest id, else one is drawn on the device.
+    pub(super) inverse_temperature: f32,
+    /// Of its draws.
+    pub(super) seed: u64,
 }
 
 /// The heads of a model, its rotary tables and its cache; `Heads` in common.cuh.
@@ -250,28 +191,19 @@ pub(super) struct Kernels {
     rotate_append: Kernel,
     silu_mul: Kernel,
     count_non_finite: Kernel,
-    argmax: Kernel,
+    choose: Kernel,
     widen: Kernel,
     convert_plain: Kernel,
     convert_fp8: Kernel,
     convert_blocks: Kernel,
     gemv: [Kernel; 4],
-    /// By use, for up to 8, 16 and 32 rows; only in 16 bits.
+    /// By use, for up to 8, 16 and 32 rows; only beside activations in 16 bits.
     few: Option<[[Kernel; 3]; 4]>,
     attend: Kernel,
     attend_eager: Kernel,
     flash: Option<Kernel>,
-}
-
-fn word(format: Format) -> &'static str {
-    match format {
-        Format::F32 => "f32",
-        Format::Bf16 => "bf16",
-        Format::F16 => "f16",
-        Format::Fp8 => "fp8",
-        Format::Q8_0 => "q8_0",
-        Format::Q4_0 => "q4_0",
-    }
+    /// What the kernels stand in.
+    _modules: Vec<Module>,
 }
 
 macro_rules! args {
@@ -280,47 +212,64 @@ macro_rules! args {
 
 impl Kernels {
     pub(super) fn load(gpu: &Gpu, weights: Format, kv: Format, head_dim: usize) -> Result<Self, EngineError> {
+        if ROWS.is_empty() {
+            return Err(EngineError::Unavailable {
+                what: "CUDA".to_owned(),
+                reason: "this program was built without its kernels (PREFLIGHT_WITHOUT_NVCC)".to_owned(),
+            });
+        }
         let [rows, gemv, attention] = [Module::load(ROWS)?, Module::load(GEMV)?, Module::load(ATTENTION)?];
+        let mut modules = Vec::new();
         let plain = |name: &str| rows.kernel(name, 0);
         let act = weights.activations();
         let typed = [64, 96, 128].contains(&head_dim);
-        let attend = if typed { format!("attend_{}_{head_dim}", word(kv)) } else { "attend_any".to_owned() };
+        let attend = if typed { format!("attend_{}_{head_dim}", kv.word()) } else { "attend_any".to_owned() };
         let flash = if typed && act == kv && act != Format::F32 {
-            let name = format!("flash_{}_{head_dim}", word(act));
-            Some(Module::load(FLASH)?.kernel(&name, flash_shared_bytes(head_dim))?)
+            let name = format!("flash_{}_{head_dim}", act.word());
+            let module = Module::load(FLASH)?;
+            let kernel = module.kernel(&name, flash_shared_bytes(head_dim))?;
+            modules.push(module);
+            Some(kernel)
         } else {
             None
         };
-        let few = if weights == act && act != Format::F32 {
+        let few = if act != Format::F32 {
             let module = Module::load(FEW)?;
             let sizes = |suffix: &str| -> Result<[Kernel; 3], EngineError> {
-                let kernel = |most: usize| module.kernel(&format!("few_{}_{suffix}_{most}", word(act)), 0);
+                let kernel =
+                    |most: usize| module.kernel(&format!("few_{}_{suffix}_{most}", weights.word()), 0);
                 Ok([kernel(8)?, kernel(16)?, kernel(32)?])
             };
-            Some([sizes("qkv")?, sizes("add")?, sizes("gated")?, sizes("logits")?])
+            let few = [sizes("qkv")?, sizes("add")?, sizes("gated")?, sizes("logits")?];
+            modules.push(module);
+            Some(few)
         } else {
             None
         };
-        let gemv = |suffix: &str| {
-            gemv.kernel(&format!("gemv_{}_{suffix}", word(weights)), SHARED_BYTES - STATIC_BYTES)
+        let of_gemv = |suffix: &str| {
+            gemv.kernel(&format!("gemv_{}_{suffix}", weights.word()), SHARED_BYTES - STATIC_BYTES)
         };
         Ok(Self {
             processors: gpu.processors,
             embed: plain("embed")?,
             rms_norm: plain("rms_norm")?,
             rotate_append: plain("rotate_append")?,
-            silu_mul: plain(&format!("silu_mul_{}", word(act)))?,
+            silu_mul: plain(&format!("silu_mul_{}", act.word()))?,
             count_non_finite: plain("count_non_finite")?,
-            argmax: plain("argmax")?,
+            choose: plain("choose")?,
             widen: plain("widen")?,
             convert_plain: plain("convert_plain")?,
             convert_fp8: plain("convert_fp8")?,
             convert_blocks: plain("convert_blocks")?,
-            gemv: [gemv("qkv")?, gemv("add")?, gemv("gated")?, gemv("logits")?],
+            gemv: [of_gemv("qkv")?, of_gemv("add")?, of_gemv("gated")?, of_gemv("logits")?],
             few,
             attend: attention.kernel(&attend, 0)?,
             attend_eager: attention.kernel("attend_eager", 0)?,
             flash,
+            _modules: {
+                modules.extend([rows, gemv, attention]);
+                modules
+            },
         })
     }
 
@@ -351,7 +300,7 @@ impl Kernels {
         format: Format,
         [rows, width]: [usize; 2],
     ) -> Result<(), EngineError> {
-        let shape = Shape { grid: [rows, 1, 1], block: 256, ..Shape::PLAIN };
+        let shape = Shape { grid: [rows, 1, 1], block: 256, ..Shape::OVERLAPPING };
         let width = width as i32;
         stream.launch(self.rms_norm, shape, args![x, norm.weight, norm.format, out, format, width, norm.eps])
     }
@@ -401,8 +350,9 @@ impl Kernels {
         )
     }
 
-    /// The largest logit of each row into the row's token and into `ids[tick % ring][row]` on the host.
-    pub(super) fn argmax(
+    /// The next id of each row, the likeliest or a drawn one, into the row's token and into `ids[tick % ring][row]` on the
+    /// host.
+    pub(super) fn choose(
         &self,
         stream: &Stream,
         logits: Ptr,
@@ -414,7 +364,7 @@ impl Kernels {
         let shape = Shape { grid: [8, rows.count, 1], block: 512, cluster: 8, ..Shape::OVERLAPPING };
         let [vocab, ring, batch] = [vocab, ring, batch].map(|n| n as i32);
         let advance = 1i32;
-        stream.launch(self.argmax, shape, args![logits, vocab, rows.ptr, ids, ring, batch, advance])
+        stream.launch(self.choose, shape, args![logits, vocab, rows.ptr, ids, ring, batch, advance])
     }
 
     /// A quantised matrix to bf16.

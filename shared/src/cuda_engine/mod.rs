@@ -5,6 +5,7 @@
 //! the format of the weights, beside quantised ones in bf16.
 
 mod driver;
+mod format;
 mod gemm;
 mod kernels;
 mod load;
@@ -58,6 +59,8 @@ pub struct CudaEngine {
     resident: Vec<SequenceId>,
     /// Steps sampled since those rows were written.
     tick: usize,
+    /// What the rows of logits on the device were computed for last.
+    logits_of: Vec<SequenceId>,
     /// Positions whose rotary table is on the device: with the short factors, with the long ones.
     rotary: [usize; 2],
     rope: Rope,
@@ -80,7 +83,7 @@ const DTYPES: [DType; 6] = [DType::F32, DType::Bf16, DType::F16, DType::Fp8, DTy
 
 impl Engine for CudaEngine {
     async fn devices() -> Result<Vec<DeviceInfo>, EngineError> {
-        let info = |ordinal: usize| {
+        let info = |ordinal: usize| -> Result<DeviceInfo, EngineError> {
             let gpu = Gpu::open(ordinal)?;
             let (free, total) = gpu.memory();
             Ok(DeviceInfo {
@@ -94,7 +97,13 @@ impl Engine for CudaEngine {
                 is_software: false,
             })
         };
-        (0..driver::count()?).map(info).collect()
+        let (devices, mut refused): (Vec<_>, Vec<_>) =
+            (0..driver::count()?).map(info).partition(Result::is_ok);
+        match refused.pop() {
+            // Where there are others, one that is too old is no reason to do without them.
+            Some(reason) if devices.is_empty() => reason.map(|info| vec![info]),
+            _ => devices.into_iter().collect(),
+        }
     }
 
     async fn load<S: WeightSource>(
@@ -111,6 +120,7 @@ impl Engine for CudaEngine {
         report(LoadStage::Checking, 0)?;
         checkpoint.check(&plan.config.decoder())?;
         let gpu = Gpu::open(ordinal(&plan.device)?)?;
+        driver::close_all_but(gpu.ordinal);
         let free_before = gpu.memory().0;
         // The library is large: it is opened while weights arrive.
         let handle = {
@@ -154,6 +164,7 @@ impl Engine for CudaEngine {
             steps: VecDeque::new(),
             readable: Vec::new(),
             resident: Vec::new(),
+            logits_of: Vec::new(),
             tick: 0,
             rotary: [0, 0],
             rope,
@@ -198,7 +209,7 @@ impl Engine for CudaEngine {
         let appended: Vec<_> =
             prompts.iter().map(|prompt| (prompt.sequence, prompt.tokens.to_vec())).collect();
         self.collect(0)?;
-        self.extend(&appended)?;
+        self.extend(&appended, true)?;
         Ok(std::mem::take(&mut self.readable))
     }
 
@@ -227,7 +238,7 @@ impl Engine for CudaEngine {
                 token.map(|token| (*id, vec![token])).ok_or(EngineError::UnknownSequence(*id))
             };
             let appended: Vec<_> = sequences.iter().map(pending).collect::<Result<_, _>>()?;
-            self.extend(&appended)?;
+            self.extend(&appended, false)?;
         } else {
             self.step(sequences)?;
         }
@@ -237,6 +248,10 @@ impl Engine for CudaEngine {
     async fn drain(&mut self) -> Result<Vec<Sampled>, EngineError> {
         self.collect(0)?;
         Ok(std::mem::take(&mut self.readable))
+    }
+
+    fn is_lost(&self) -> bool {
+        driver::is_lost()
     }
 
     fn release(&mut self, sequence: SequenceId) {
@@ -261,9 +276,10 @@ impl CudaEngine {
 
     /// Queues the next step of a batch and reads what an earlier one sampled.
     fn step(&mut self, ids: &[SequenceId]) -> Result<(), EngineError> {
-        let is_greedy =
-            ids.iter().all(|id| self.sequences.get(id).is_some_and(|sequence| sequence.is_greedy));
-        if self.resident != ids || !is_greedy {
+        let runs_ahead = ids
+            .iter()
+            .all(|id| self.sequences.get(id).is_some_and(|sequence| sequence.host_sampler.is_none()));
+        if self.resident != ids || !runs_ahead {
             self.collect(0)?;
             self.place(ids, 0)?;
         }
@@ -281,7 +297,7 @@ impl CudaEngine {
             }
         }
         self.sampling(ids)?;
-        self.collect(usize::from(is_greedy))
+        self.collect(usize::from(runs_ahead))
     }
 
     /// Writes the rows of a batch: `ahead` 0 where each sequence's sampled id is to be computed on next, 1 where its
@@ -300,6 +316,7 @@ impl CudaEngine {
         let slot = self.tick % RING;
         self.tick += 1;
         self.model.stream.record(&self.sampled[slot])?;
+        self.logits_of = ids.to_vec();
         self.steps.push_back(Step { ids: ids.to_vec(), slot });
         Ok(())
     }
@@ -327,44 +344,50 @@ impl CudaEngine {
         Ok(())
     }
 
-    /// The ids of a step: the best ones, and where a sequence draws, what it draws from its logits.
-    fn choose(&mut self, ids: &[SequenceId], mut best: Vec<u32>) -> Result<Vec<u32>, EngineError> {
-        let vocab = self.plan.config.vocab_size;
+    /// The ids of a step: those that the device chose, and where the host chooses, what it takes from the logits.
+    fn choose(&mut self, ids: &[SequenceId], mut chosen: Vec<u32>) -> Result<Vec<u32>, EngineError> {
         for (row, id) in ids.iter().enumerate() {
-            let Some(sequence) = self.sequences.get_mut(id).filter(|sequence| !sequence.is_greedy) else {
+            let Some(sampler) =
+                self.sequences.get_mut(id).and_then(|sequence| sequence.host_sampler.as_mut())
+            else {
                 continue;
             };
-            let mut logits = vec![0f32; vocab];
-            let from = self.model.space.logits.ptr().at(row * vocab * size_of::<f32>());
-            self.model.stream.download(bytemuck::cast_slice_mut(&mut logits), from)?;
-            best[row] = sequence.sampler.next(&logits).ok_or(EngineError::NanLogits)?;
-            // The device believes in the best id.
+            let logits = self.model.logits_row(row)?;
+            chosen[row] = sampler.next(&logits).ok_or(EngineError::NanLogits)?;
+            // The device believes in its own.
             self.resident.clear();
         }
-        Ok(best)
+        Ok(chosen)
     }
 
-    /// Appends ids to sequences and samples the next of each; on an error all of them stay as they were.
-    fn extend(&mut self, appended: &[(SequenceId, Vec<u32>)]) -> Result<(), EngineError> {
+    /// Appends ids to sequences, of a prompt or the ones sampled last, and samples the next of each; on an error all of
+    /// them stay as they were.
+    fn extend(&mut self, appended: &[(SequenceId, Vec<u32>)], is_prompt: bool) -> Result<(), EngineError> {
         check_room(appended.iter().map(|(id, tokens)| (*id, tokens.len())), |id| {
             self.sequences.get(&id).map(|sequence| (sequence.len, sequence.capacity))
         })?;
         let mut before = Vec::with_capacity(appended.len());
         for (id, tokens) in appended {
             if let Some(sequence) = self.sequences.get_mut(id) {
-                before.push((*id, sequence.len, sequence.known.split_off(sequence.len)));
+                let (sampled, host_sampler) =
+                    (sequence.known.split_off(sequence.len), sequence.host_sampler.clone());
+                before.push((*id, sequence.len, sampled, host_sampler));
                 sequence.known.extend_from_slice(tokens);
                 sequence.len = sequence.known.len();
+                if let Some(sampler) = sequence.host_sampler.as_mut().filter(|_| is_prompt) {
+                    sampler.prompt(tokens);
+                }
             }
         }
         let ids: Vec<_> = appended.iter().map(|(id, _)| *id).collect();
         let result = ids.chunks(self.model.space.logit_rows()).try_for_each(|ids| self.advance(ids));
         if result.is_err() {
             self.resident.clear();
-            for (id, len, sampled) in before {
+            for (id, len, sampled, host_sampler) in before {
                 if let Some(sequence) = self.sequences.get_mut(&id) {
                     sequence.truncate(len);
                     sequence.known.extend(sampled);
+                    sequence.host_sampler = host_sampler;
                 }
             }
         }
@@ -425,7 +448,7 @@ impl CudaEngine {
         self.place(ids, 1)?;
         let rows = self.batch_rows(ids.len());
         self.model.logits(self.model.space.last.ptr(), rows)?;
-        self.model.argmax(rows, self.ids.ptr(), self.ring())?;
+        self.model.choose(rows, self.ids.ptr(), self.ring())?;
         self.sampling(ids)?;
         self.collect(0)
     }

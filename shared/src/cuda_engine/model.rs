@@ -52,10 +52,10 @@ impl Model {
     fn path(&self, rows: usize) -> Path {
         let widths = [self.hidden, self.intermediate, self.heads.query_width()];
         match self.weights.format {
-            // Widening a quantised weight for a product costs what reading it several times does.
-            Format::Q8_0 | Format::Q4_0 | Format::Fp8 if rows <= 4 => Path::Each,
             _ if rows == 1 => Path::Each,
             _ if self.kernels.takes_few(rows, widths) => Path::Few,
+            // Widening a quantised weight for a product costs what reading it several times does.
+            Format::Q8_0 | Format::Q4_0 | Format::Fp8 if rows <= 4 => Path::Each,
             _ => Path::Many,
         }
     }
@@ -232,6 +232,14 @@ impl Model {
         self.product(&head, normed, logits, rows.count, Format::F32, false)
     }
 
+    /// A row of logits on the host.
+    pub(super) fn logits_row(&self, row: usize) -> Result<Vec<f32>, EngineError> {
+        let mut logits = vec![0f32; self.vocab];
+        let from = self.space.logits.ptr().at(row * self.vocab * size_of::<f32>());
+        self.stream.download(bytemuck::cast_slice_mut(&mut logits), from)?;
+        Ok(logits)
+    }
+
     /// A step of a batch whose rows are on the device: the next token of each from its last one.
     fn decode(&mut self, rows: Rows, ids: Ptr, ring: [usize; 2]) -> Result<(), EngineError> {
         let residual = self.space.residual.ptr();
@@ -240,7 +248,7 @@ impl Model {
             self.layer(index, residual, rows, &[])?;
         }
         self.logits(residual, rows)?;
-        self.argmax(rows, ids, ring)
+        self.choose(rows, ids, ring)
     }
 
     /// [`Model::decode`] as a graph.
@@ -257,7 +265,7 @@ impl Model {
         graph
     }
 
-    pub(super) fn argmax(&self, rows: Rows, ids: Ptr, ring: [usize; 2]) -> Result<(), EngineError> {
-        self.kernels.argmax(&self.stream, self.space.logits.ptr(), self.vocab, rows, ids, ring)
+    pub(super) fn choose(&self, rows: Rows, ids: Ptr, ring: [usize; 2]) -> Result<(), EngineError> {
+        self.kernels.choose(&self.stream, self.space.logits.ptr(), self.vocab, rows, ids, ring)
     }
 }

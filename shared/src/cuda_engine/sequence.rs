@@ -17,13 +17,26 @@ pub(super) struct Sequence {
     /// Whether a next id has been sampled.
     pub(super) is_sampled: bool,
     pub(super) capacity: usize,
-    pub(super) is_greedy: bool,
-    pub(super) sampler: Sampler,
+    /// Chooses ids on the host, where the device does not.
+    pub(super) host_sampler: Option<Sampler>,
+    /// How the device draws; 0 takes the likeliest id.
+    inverse_temperature: f32,
+    seed: u64,
     cache: Buffer,
     layer_bytes: u64,
     /// Leading ids whose keys and values stand in the cache, and whether those were rotated by the long factors.
     pub(super) cached: usize,
     pub(super) long: bool,
+}
+
+/// Least temperature that the device draws with: below it quotients leave the range of f32.
+const LEAST_TEMPERATURE: f64 = 1e-3;
+
+/// Seeds are often neighbours: what begins with them should not be.
+fn mixed(seed: u64) -> u64 {
+    let z = (seed ^ (seed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let z = (z ^ (z >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    z ^ (z >> 33)
 }
 
 /// Bytes of the keys and values of `tokens` tokens in one layer.
@@ -39,14 +52,10 @@ impl Sequence {
         capacity: usize,
         sampling: &Sampling,
     ) -> Result<Self, EngineError> {
-        // The host's sampler sees what it samples, and no prompt.
-        if sampling.repetition_penalty != 1.0 {
-            return Err(EngineError::Unavailable {
-                what: "repetition_penalty".to_owned(),
-                reason: "this engine does not count the prompt; use frequency_penalty, or the CPU".to_owned(),
-            });
-        }
         let sampler = Sampler::new(sampling)?;
+        let is_plain = sampling.top_p == 1.0 && sampling.top_k == 0 && sampling.min_p == 0.0;
+        let on_device = !sampling.penalizes()
+            && (sampling.temperature == 0.0 || is_plain && sampling.temperature >= LEAST_TEMPERATURE);
         let layer_bytes = layer_bytes(plan, kv, capacity);
         let cache = gpu.alloc(layer_bytes * plan.config.num_hidden_layers as u64, "kv_cache")?;
         Ok(Self {
@@ -54,8 +63,12 @@ impl Sequence {
             len: 0,
             is_sampled: false,
             capacity,
-            is_greedy: sampling.temperature == 0.0 && !sampling.penalizes(),
-            sampler,
+            host_sampler: (!on_device).then_some(sampler),
+            inverse_temperature: match sampling.temperature {
+                temperature if on_device && temperature > 0.0 => temperature.recip() as f32,
+                _ => 0.0,
+            },
+            seed: mixed(sampling.seed),
             cache,
             layer_bytes,
             cached: 0,
@@ -73,7 +86,8 @@ impl Sequence {
             token: self.known.get(position).copied().unwrap_or(0),
             is_long: u32::from(self.long),
             tick: 0,
-            unused: 0,
+            inverse_temperature: self.inverse_temperature,
+            seed: self.seed,
         }
     }
 

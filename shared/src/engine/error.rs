@@ -22,12 +22,12 @@ pub enum EngineError {
     /// The checkpoint could not be read or does not match.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Memory ran out; `phase` is `weights`, `kv_cache` or `activation`.
+    /// Memory ran out; `phase` is `weights`, `kv_cache`, `activation`, or `runtime`: what a driver takes for itself.
     #[error("out of memory in {phase}: {requested_bytes} bytes asked for, {free_bytes} free")]
     OutOfMemory {
         /// Where.
         phase: &'static str,
-        /// Bytes asked for.
+        /// Bytes asked for; 0 where the driver does not say.
         requested_bytes: u64,
         /// Bytes that were free; 0 where the device does not say.
         free_bytes: u64,

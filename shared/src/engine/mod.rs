@@ -120,6 +120,11 @@ pub trait Engine: Sized {
 
     /// Forgets a sequence and gives its memory back; unknown ids are ignored.
     fn release(&mut self, sequence: SequenceId);
+
+    /// Whether its device has failed for this process for good: only another process can go on.
+    fn is_lost(&self) -> bool {
+        false
+    }
 }
 
 /// Looks inside a model at the price of transfers; never on the path of a token.

@@ -16,7 +16,7 @@ pub const GEMM_BYTES: u64 = 32 << 20;
 const SCORE_BYTES: u64 = 64 << 20;
 
 /// Bytes of a row's description: `Row` of the engine.
-const ROW_BYTES: u64 = 40;
+const ROW_BYTES: u64 = 48;
 
 /// Bytes of every buffer of the CUDA engine's workspace; allocated once, when a model is loaded.
 ///

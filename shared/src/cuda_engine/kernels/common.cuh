@@ -22,7 +22,8 @@ struct Row {
     uint32_t token;
     uint32_t is_long;  // which rotary table
     uint32_t tick;     // steps sampled so far
-    uint32_t unused;
+    float inverse_temperature;  // 0: the likeliest id
+    uint64_t seed;              // of its draws
 };
 
 // The heads of the model, its rotary tables and its cache. `Heads` in kernels.rs.

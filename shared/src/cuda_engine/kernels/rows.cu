@@ -179,10 +179,22 @@ extern "C" __global__ void count_non_finite(const float* x, size_t len, unsigned
     if (infinite) atomicAdd(counts + 1, (unsigned long long)infinite);
 }
 
-// The largest logit of each row, the first on a tie; a cluster of eight blocks a row. Its id becomes the row's token,
-// the position moves on by `advance`, and the host reads the id from ids[tick % ring][row]; NaN gives u32::MAX.
+// Noise of the Gumbel distribution, of its own for every id at every position: the largest of logit / temperature + noise
+// is a draw from the softmax of logit / temperature.
+__device__ __forceinline__ float gumbel(uint64_t seed, uint32_t position, uint32_t id) {
+    uint64_t z = seed + 0x9e3779b97f4a7c15ull * (((uint64_t)position << 32 | id) + 1);
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    z ^= z >> 31;
+    // In 53 bits: what is unlikely should not become impossible.
+    return (float)-log(-log(((z >> 11) + 0.5) * 0x1p-53));
+}
+
+// The next id of each row: its largest logit, the first on a tie, or a draw where the row has a temperature; a cluster of
+// eight blocks a row. The id becomes the row's token, the position moves on by `advance`, and the host reads the id from
+// ids[tick % ring][row]; NaN gives u32::MAX.
 extern "C" __global__ void __launch_bounds__(512)
-    argmax(const float* logits, int vocab, Row* rows, uint32_t* ids, int ring, int batch, int advance) {
+    choose(const float* logits, int vocab, Row* rows, uint32_t* ids, int ring, int batch, int advance) {
     namespace cg = cooperative_groups;
     __shared__ float best_value[16];
     __shared__ int best_index[16];
@@ -193,6 +205,9 @@ extern "C" __global__ void __launch_bounds__(512)
     wait_for_earlier();
     __syncthreads();
     const int row = blockIdx.y, rank = cluster.block_rank();
+    const float inverse = rows[row].inverse_temperature;
+    const uint64_t seed = rows[row].seed;
+    const uint32_t position = rows[row].position;
     logits += (size_t)row * vocab;
     float value = -INFINITY;
     int index = vocab;
@@ -200,6 +215,7 @@ extern "C" __global__ void __launch_bounds__(512)
     for (int i = rank * 512 + threadIdx.x; i < vocab; i += 8 * 512) {
         float v = logits[i];
         nan |= isnan(v);
+        if (inverse > 0) v = v * inverse + gumbel(seed, position, i);
         if (v > value || (v == value && i < index)) value = v, index = i;
     }
     if (nan) has_nan = 1;
