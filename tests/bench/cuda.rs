@@ -188,6 +188,7 @@ fn load(dir: &Path, dtype: DType, batched: bool, start: Option<Instant>) -> Benc
     let mut marks: Vec<(&str, f64)> = Vec::new();
     let engine = block_on(CudaEngine::load(&checkpoint, &plan, &mut |report| {
         let name = match (report.stage, report.done_bytes) {
+            (phi3::engine::LoadStage::Downloading, _) => "downloading",
             (phi3::engine::LoadStage::Checking, _) => "checking",
             (phi3::engine::LoadStage::Weights, 0) => "weights begin",
             (phi3::engine::LoadStage::Weights, _) => "weights end",

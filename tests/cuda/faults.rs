@@ -77,7 +77,7 @@ fn seeds_repeat_and_draws_follow_the_logits() {
     let mut engine = cuda(&stored, &plan(&config, DType::Bf16, Attention::Fused, 60));
     let prompt = random.tokens(20, config.vocab_size);
     let mut draw = |seed, top_k| {
-        let sampling = Sampling { temperature: 1.5, top_p: 1.0, top_k, seed };
+        let sampling = Sampling { temperature: 1.5, top_k, seed, ..Sampling::GREEDY };
         block_on(engine.open(SequenceId(1), 60, &sampling)).expect("opens");
         let mut ids = prefill(&mut engine, &[(1, &prompt)]).expect("prefills");
         ids.extend(decode(&mut engine, &[1], 20).expect("decodes").remove(0));

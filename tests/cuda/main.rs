@@ -2,9 +2,13 @@
 //!
 //! Where there is no device each test says so and ends; `PREFLIGHT_REQUIRE_GPU=1` makes that a failure.
 //! Seeds of random inputs are printed; `PREFLIGHT_SEED` repeats a run.
+#![expect(clippy::print_stdout, reason = "a run says how far from its bounds it was")]
 
 mod support;
 mod goldens;
 mod shapes;
 mod quantized;
 mod faults;
+mod memory;
+mod text;
+mod batches;

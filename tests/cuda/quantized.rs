@@ -10,12 +10,8 @@ use crate::support::{
     Random, checkpoint, config, cuda, decode, full, has_gpu, load, open, plan, prefill, relative,
 };
 
-fn f16(value: f32) -> f32 {
-    half(value)
-}
-
 /// Rounded to f16 and back, through the one conversion that the standard library has not: by hand, to nearest even.
-fn half(value: f32) -> f32 {
+pub(crate) fn f16(value: f32) -> f32 {
     let bits = value.to_bits();
     let exponent = ((bits >> 23) & 255) as i32 - 127;
     if value == 0.0 {

@@ -80,7 +80,7 @@ pub(crate) fn checkpoint(
     spread: f32,
     mut change: impl FnMut(&str, &[usize], &mut [f32]),
 ) -> Bytes {
-    let mut bytes = BTreeMap::new();
+    let mut bytes = Vec::new();
     for spec in tensors::list(&config.decoder()) {
         let is_norm = spec.shape.len() == 1;
         let mut value = || {
@@ -91,9 +91,14 @@ pub(crate) fn checkpoint(
         let mut values: Vec<f32> = (0..spec.count()).map(|_| value()).collect();
         change(&spec.name, &spec.shape, &mut values);
         let stored: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        bytes.insert(spec.name, (spec.shape, stored));
+        bytes.push((spec.name, spec.shape, stored));
     }
-    let views = bytes.iter().map(|(name, (shape, bytes))| {
+    from_f32(bytes)
+}
+
+/// A checkpoint of f32 tensors: name, shape, bytes.
+pub(crate) fn from_f32(tensors: Vec<(String, Vec<usize>, Vec<u8>)>) -> Bytes {
+    let views = tensors.iter().map(|(name, shape, bytes)| {
         (name, TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).expect("bytes of the shape"))
     });
     let file = safetensors::serialize(views, None).expect("serializes");
