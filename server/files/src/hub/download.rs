@@ -338,8 +338,12 @@ fn make_link(target: &Path, link: &Path) -> io::Result<()> {
 
 #[cfg(unix)]
 fn free_bytes(folder: &Path) -> Option<u64> {
+    // Systems count in 32 or in 64 bits.
+    fn wide(count: impl Into<u64>) -> u64 {
+        count.into()
+    }
     let found = nix::sys::statvfs::statvfs(folder).ok()?;
-    Some(u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())))
+    Some(wide(found.blocks_available()).saturating_mul(wide(found.fragment_size())))
 }
 
 #[cfg(not(unix))]
