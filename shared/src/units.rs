@@ -86,15 +86,25 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
 /// Prints bytes for people, in powers of two with the matching unit: `7.12 GiB`.
 #[must_use]
 pub fn format_bytes(bytes: u64) -> String {
+    in_unit(bytes, |value| value)
+}
+
+/// The same rounded up: a size that is to be enough.
+#[must_use]
+pub fn format_bytes_up(bytes: u64) -> String {
+    in_unit(bytes, |value| (value * 100.0).ceil() / 100.0)
+}
+
+fn in_unit(bytes: u64, rounded: impl Fn(f64) -> f64) -> String {
     const NAMES: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut power = 0;
     let mut value = bytes as f64;
     // 1023.995 would print as `1024.00`.
-    while value >= 1023.995 && power + 1 < NAMES.len() {
+    while rounded(value) >= 1023.995 && power + 1 < NAMES.len() {
         value /= 1024.0;
         power += 1;
     }
-    if power == 0 { format!("{bytes} B") } else { format!("{value:.2} {}", NAMES[power]) }
+    if power == 0 { format!("{bytes} B") } else { format!("{:.2} {}", rounded(value), NAMES[power]) }
 }
 
 /// The shortest size that [`parse_size`] reads as exactly these bytes: `16 GiB`, `15.6 GiB`, `1234567`.

@@ -183,6 +183,18 @@ pub struct Export {
 #[must_use]
 pub fn export(subject: &Subject<'_>, target: Target) -> Export {
     let mut stated = Stated::new(subject);
+    let positions = subject.config.map(|config| config.max_position_embeddings as u64);
+    if let (Some(context), Some(positions)) = (subject.context, positions)
+        && context > positions
+    {
+        let reason =
+            format!("the model has {positions} positions: a target refuses more, or answers get worse");
+        stated.approximated("context", context.into(), reason);
+    }
+    if subject.load_config.trust_remote_code == Some(true) && subject.config.is_some() {
+        let reason = "it runs the repository's code, which phi3 does not need; leave it out";
+        stated.approximated("trust_remote_code", true.into(), reason);
+    }
     let text = match target {
         Target::FromPretrained => {
             from_pretrained::write(subject, &mut stated, from_pretrained::Version::Five)

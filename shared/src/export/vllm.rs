@@ -6,6 +6,7 @@ use super::quote::{command, has_nul, shell};
 use super::stated::Stated;
 use super::{Model, Subject};
 use crate::dtype::DType;
+use crate::load_config::Quantization;
 
 pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated) -> String {
     stated.grant_what_servers_do();
@@ -37,8 +38,13 @@ pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated) -> String {
         Model::Hub(_) | Model::Directory(_) => {}
     }
     let dtype = stated.take_text("dtype");
-    if let Some(name) = &dtype {
-        option("--dtype", name);
+    let is_fp8 = subject.load_config.quantization == Some(Quantization::Q8_0);
+    match dtype.as_deref() {
+        Some(wide @ "float32") if is_fp8 => {
+            stated.dropped("dtype", wide.into(), "vLLM multiplies fp8 weights with 16-bit values only");
+        }
+        Some(name) => option("--dtype", name),
+        None => {}
     }
     if let Some(context) = stated.take_context() {
         option("--max-model-len", &context.to_string());

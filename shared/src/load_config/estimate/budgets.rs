@@ -9,7 +9,7 @@ use crate::load_config::{LoadConfig, budget_key, device_map};
 use crate::placement::{
     self, Device, DeviceId, DeviceUse, Devices, Placement, PlacementError, Rules, Strategy, Workload,
 };
-use crate::units::format_bytes;
+use crate::units::{format_bytes, format_bytes_up};
 
 /// What a search goes through again and again.
 struct Search<'a> {
@@ -231,8 +231,13 @@ impl Search<'_> {
                 format!("needs {need}, max_memory allows {}: {error}", format_bytes(available))
             }
             (Ok(placed), verdict) => {
+                let is_roomy =
+                    |used: &DeviceUse| u128::from(used.total_bytes) * 6 <= u128::from(used.budget_bytes) * 5;
                 let margin = match verdict {
-                    Some(Verdict::Fits) => ", with a margin of 20 % and more",
+                    Some(Verdict::Fits) if placed.devices.iter().all(is_roomy) => {
+                        ", with a margin of 20 % and more"
+                    }
+                    Some(Verdict::Fits) => "; with a sixth of each budget kept free it can be placed too",
                     _ => "; there is no margin of 20 % on every device",
                 };
                 let used = |used: &DeviceUse| {
@@ -276,7 +281,7 @@ impl Search<'_> {
         };
         let suggest = |id: &DeviceId, verb: &str, (bytes, total_bytes): (u64, u64)| {
             let key = budget_key(id);
-            let label = format!("{verb} {id} a budget of {}", format_bytes(bytes));
+            let label = format!("{verb} {id} a budget of {}", format_bytes_up(bytes));
             // One device of any engine; several of the CPU's alone.
             let is_host = |id: &DeviceId| id.backend() == Backend::Cpu;
             let alone = self.devices.len() == 1 && self.devices[0].id == *id;
