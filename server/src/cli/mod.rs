@@ -5,6 +5,7 @@ mod estimate;
 mod gpus;
 mod load;
 mod validate;
+mod bench;
 mod logits;
 mod convert;
 mod synth;
@@ -47,6 +48,7 @@ enum Command {
     Gpus(gpus::Args),
     Load(load::Args),
     Validate(validate::Args),
+    Bench(bench::Args),
     Logits(logits::Args),
     Convert(convert::Args),
     Synth(synth::Args),
@@ -72,6 +74,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             Command::Gpus(args) => gpus::run(args),
             Command::Load(args) => load::run(args),
             Command::Validate(args) => validate::run(args),
+            Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
             Command::Convert(args) => convert::run(args),
             Command::Synth(args) => synth::run(args),

@@ -267,3 +267,35 @@ fn zeros_are_no_weights() {
         "{ran:?}"
     );
 }
+
+#[test]
+fn a_bench_measures_each_run() {
+    let model = ModelDir::of_case("gqa_plain");
+    let ran = preflight(&[
+        "bench",
+        model.arg(),
+        "--runs",
+        "3",
+        "--prompt-tokens",
+        "20",
+        "--max-new-tokens",
+        "8",
+        "--json",
+    ]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.json();
+    let runs = report["runs"].as_array().expect("runs");
+    assert_eq!((runs.len(), &report["prompt_tokens"]), (3, &json!(20)));
+    let mut first: Vec<f64> = runs.iter().map(|run| run["ttft_ms"].as_f64().expect("a time")).collect();
+    first.sort_by(f64::total_cmp);
+    assert_eq!(report["ttft_ms"], json!(first[1]));
+    for run in runs {
+        let speed = 20.0 / run["ttft_ms"].as_f64().expect("a time") * 1e3;
+        assert!((run["prefill_tokens_per_s"].as_f64().expect("a speed") / speed - 1.0).abs() < 1e-9);
+        assert!(run["generated_tokens"].as_u64().is_some_and(|count| count <= 8));
+    }
+    assert!(preflight(&["bench", model.arg(), "--runs", "1"]).stdout.contains("first token"));
+    assert_eq!(preflight(&["bench", model.arg(), "--runs", "0"]).code, 2);
+    let long = preflight(&["bench", model.arg(), "--prompt-tokens", "100000"]);
+    assert_eq!(long.code, 2, "{long:?}");
+}
