@@ -3,12 +3,13 @@
 use phi3::api::ErrorObject;
 use phi3::config::{GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
-use phi3::estimate;
+use phi3::estimate::{self, Assumption, Badge};
 use phi3::inspect::card::{Card, CardSubject};
 use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
 use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
+use phi3::units::format_counted;
 use phi3::weights::Checkpoint;
 use preflight_files::hub::Endpoint;
 use preflight_files::{Model, WeightFile};
@@ -196,7 +197,7 @@ pub fn estimate(
         None => None,
     };
     let estimated = load_config::estimate(&decoder, stored.as_ref(), options, &load_config);
-    let Sized { report, placement, placement_error } = estimated.map_err(|error| match error {
+    let Sized { mut report, placement, placement_error } = estimated.map_err(|error| match error {
         EstimateError::Options(error) => {
             ErrorObject::new("invalid_option", error.to_string()).at(error.option)
         }
@@ -207,8 +208,35 @@ pub fn estimate(
         let message = "this needs more than 2^64 bytes: choose a shorter context or a smaller batch";
         return Err(ErrorObject::new("invalid_option", message).at("context"));
     }
+    if let Some(contradiction) = model.checkpoint.as_ref().and_then(|it| contradiction(it, &decoder)) {
+        // Two descriptions of one model: no byte of it is certain.
+        for term in report.terms.iter_mut().filter(|term| term.badge == Badge::Exact) {
+            term.badge = Badge::Formula;
+        }
+        report.assumptions.push(Assumption {
+            name: "checkpoint".to_owned(),
+            value: format!("differs from its config, which is believed: {contradiction}"),
+            is_default: true,
+        });
+    }
     let placement_error = placement_error.map(|error| placement_object(&error).at("max_memory"));
     Ok(Estimated { report, placement, placement_error })
+}
+
+/// What a checkpoint that is only sized here says against its config. One that is run was refused before.
+fn contradiction(checkpoint: &Checkpoint<WeightFile>, decoder: &Decoder) -> Option<String> {
+    if decoder.family.runs() {
+        return None;
+    }
+    if !checkpoint.name().ends_with(".gguf") {
+        return differences(checkpoint, decoder).map(|finding| finding.message);
+    }
+    // GGUF has names of its own, all with the number of their layer.
+    let layer = |name: &String| name.strip_prefix("blk.")?.split('.').next()?.parse::<usize>().ok();
+    let stored = checkpoint.tensors().keys().filter_map(layer).max().map_or(0, |last| last + 1);
+    let layers = decoder.layers.len();
+    // More may be heads that predict several tokens.
+    (stored < layers).then(|| format!("{} of {layers} in the file", format_counted(stored as u64, "layer")))
 }
 
 fn placement_object(error: &PlacementError) -> ErrorObject {

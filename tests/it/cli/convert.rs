@@ -61,11 +61,16 @@ impl Gguf {
 
 /// A llama of one layer without weights worth the name.
 fn llama(pre: &str) -> Gguf {
+    llama_of(1, pre)
+}
+
+/// The same with a number of layers in its metadata.
+fn llama_of(layers: u32, pre: &str) -> Gguf {
     Gguf::default()
         .text("general.architecture", "llama")
         .number("llama.embedding_length", 8)
         .number("llama.feed_forward_length", 6)
-        .number("llama.block_count", 1)
+        .number("llama.block_count", layers)
         .number("llama.attention.head_count", 2)
         .number("llama.attention.head_count_kv", 2)
         .number("llama.context_length", 32)
@@ -114,4 +119,20 @@ fn what_phi3_cannot_express_is_refused_by_name() {
     let ran = convert();
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(out.join("model.safetensors").is_file());
+}
+
+/// Metadata and tensors are two descriptions: where they differ, nothing is called exact.
+#[test]
+fn a_file_that_contradicts_itself_is_not_exact() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let badges = |layers: u32| {
+        let file = dir.path().join(format!("{layers}.gguf"));
+        llama_of(layers, "smollm").write(&file, &TENSORS);
+        let report = preflight(&["estimate", file.to_str().expect("UTF-8"), "--json"]).json();
+        let exact = |term: &serde_json::Value| term["badge"] == "exact";
+        let is_told =
+            report["assumptions"].as_array().expect("a list").iter().any(|a| a["name"] == "checkpoint");
+        (report["terms"].as_array().expect("terms").iter().filter(|term| exact(term)).count(), is_told)
+    };
+    assert_eq!((badges(1), badges(4096)), ((2, false), (0, true)));
 }
