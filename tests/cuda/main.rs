@@ -2,7 +2,6 @@
 //!
 //! Where there is no device each test says so and ends; `PREFLIGHT_REQUIRE_GPU=1` makes that a failure.
 //! Seeds of random inputs are printed; `PREFLIGHT_SEED` repeats a run.
-#![expect(clippy::print_stdout, reason = "a run says how far from its bounds it was")]
 
 mod support;
 mod goldens;
