@@ -1,7 +1,7 @@
 //! The converted SmolLM2-135M on real texts: which id comes next, beside the CPU engine in f32.
 //!
-//! The checkpoint is in f32. What 16 bits do to its weights is no engine's doing: beside how often an engine agrees with
-//! f32 on the checkpoint stands how often it does with f32 on the weights that it holds.
+//! The checkpoint is in f32. Beside how often an engine agrees with f32 on the checkpoint stands how often it does with
+//! f32 on the weights that it holds: the rest of what is lost is lost in activations.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
