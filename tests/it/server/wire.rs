@@ -23,8 +23,8 @@ struct Wire(BTreeMap<String, BTreeSet<String>>);
 /// What a word of these keys says is a part of the contract.
 const TAGS: [&str; 2] = ["type", "kind"];
 
-/// What differs from machine to machine.
-const LEFT_OUT: [&str; 4] = ["holders", "gpus", "notes", "findings"];
+/// What differs from machine to machine, or has tokens for keys.
+const LEFT_OUT: [&str; 5] = ["holders", "gpus", "notes", "findings", "top_logprobs"];
 
 impl Wire {
     fn say(&mut self, who: &str, value: &Value) {
