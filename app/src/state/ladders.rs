@@ -164,9 +164,9 @@ impl Ladders {
     fn ask(self, asked: impl Future<Output = Result<Ladder, ApiError>> + 'static) {
         self.problem.set(None);
         spawn_local(async move {
-            match asked.await {
-                Ok(ladder) => self.see(ladder),
-                Err(error) => self.refuse(&error),
+            // What comes of it is told by events: the answer may be older than they are.
+            if let Err(error) = asked.await {
+                self.refuse(&error);
             }
         });
     }
