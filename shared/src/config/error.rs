@@ -54,7 +54,7 @@ pub enum ConfigError {
     },
     /// A `model_type` that no engine here runs and whose tensors are not known.
     #[error(
-        "model_type `{}` is not known to this build: nothing can be derived from its config",
+        "model_type `{}` is not known to this build, which runs phi3 and sizes other families: nothing can be derived from its config",
         one_line(model_type)
     )]
     UnknownArchitecture {
