@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::TokenizerError;
 use super::error::short_line;
+use crate::units::one_line;
 
 /// Largest growth of any chain of steps; beyond it a file is refused.
 const MAX_GROWTH: u64 = 1 << 10;
@@ -48,6 +49,7 @@ pub(super) fn longest_text(file: &'static str, json: &[u8]) -> Result<u64, Token
     let refuse = |message: String| TokenizerError::Invalid { file, message };
     let steps: Steps =
         serde_json::from_slice(json).map_err(|error| refuse(short_line(&error.to_string())))?;
+    check_pieces(&steps.post_processor).map_err(refuse)?;
     let chains = [
         ("normalizer", growth(&steps.normalizer)),
         ("pre_tokenizer", growth(&steps.pre_tokenizer)),
@@ -100,6 +102,30 @@ fn growth(step: &Value) -> u64 {
     }
 }
 
+/// A template names what it puts around a text: its library takes for granted that all of it is there.
+fn check_pieces(step: &Value) -> Result<(), String> {
+    for step in step["processors"].as_array().into_iter().flatten() {
+        check_pieces(step)?;
+    }
+    if step["type"] != "TemplateProcessing" {
+        return Ok(());
+    }
+    for piece in step["single"].as_array().into_iter().flatten() {
+        if let Some(id) = piece["SpecialToken"]["id"].as_str()
+            && step["special_tokens"].get(id).is_none()
+        {
+            return Err(format!(
+                "its post_processor puts `{}` around a text and does not say which id that is",
+                one_line(id)
+            ));
+        }
+        if piece["Sequence"]["id"] == "B" {
+            return Err("its post_processor asks for a second text where there is one".to_owned());
+        }
+    }
+    Ok(())
+}
+
 /// The longest text that SentencePiece's table replaces a character by: behind the trie, texts that end with a zero.
 fn longest_replacement(base64: &str) -> u64 {
     let Ok(table) = STANDARD.decode(base64) else { return 1 };
@@ -113,6 +139,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_template_has_all_that_it_names() {
+        let with = |single: Value, special_tokens: Value| {
+            let template =
+                json!({ "type": "TemplateProcessing", "single": single, "special_tokens": special_tokens });
+            longest(&json!({ "post_processor": { "type": "Sequence", "processors": [template] } }))
+        };
+        let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+        let bos = json!({ "SpecialToken": { "id": "<s>", "type_id": 0 } });
+        let known = json!({ "<s>": { "id": "<s>", "ids": [1], "tokens": ["<s>"] } });
+        assert!(with(json!([bos, text]), known).is_ok());
+        assert!(with(json!([bos, text]), json!({})).is_err_and(|error| error.contains("`<s>`")));
+        let second = json!({ "Sequence": { "id": "B", "type_id": 0 } });
+        assert!(with(json!([text, second]), json!({})).is_err_and(|error| error.contains("second text")));
+    }
 
     fn longest(steps: &Value) -> Result<u64, String> {
         longest_text("tokenizer.json", steps.to_string().as_bytes()).map_err(|error| error.to_string())

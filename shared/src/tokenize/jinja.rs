@@ -70,7 +70,8 @@ pub(super) fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(end) = rest[start..].find("%}").map(|end| start + end) else { break };
+        // Behind the opening: `{%}` is no tag with two percent signs.
+        let Some(end) = rest[start + 2..].find("%}").map(|end| start + 2 + end) else { break };
         let tag = &rest[start + 2..end];
         let replaced = match tag.trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace()) {
             "generation" => tag.replace("generation", "if true"),
