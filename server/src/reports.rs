@@ -231,8 +231,11 @@ fn contradiction(checkpoint: &Checkpoint<WeightFile>, decoder: &Decoder) -> Opti
     if !checkpoint.name().ends_with(".gguf") {
         return differences(checkpoint, decoder).map(|finding| finding.message);
     }
-    // GGUF has names of its own, all with the number of their layer.
-    let layer = |name: &String| name.strip_prefix("blk.")?.split('.').next()?.parse::<usize>().ok();
+    // Other names than the list's, all with the number of their layer.
+    let layer = |name: &String| {
+        let mut parts = name.split('.').skip_while(|part| !["blk", "layers"].contains(part));
+        parts.nth(1)?.parse::<usize>().ok()
+    };
     let stored = checkpoint.tensors().keys().filter_map(layer).max().map_or(0, |last| last + 1);
     let layers = decoder.layers.len();
     // More may be heads that predict several tokens.

@@ -15,6 +15,7 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 
 use crate::engine::EngineError;
+use crate::platform;
 
 /// An address on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -207,7 +208,7 @@ impl Gpu {
         let nvml = Nvml::builder().lib_path(OsStr::new("libnvidia-ml.so.1")).init().ok()?;
         let processes =
             nvml.device_by_pci_bus_id(self.bus.as_str()).ok()?.running_compute_processes().ok()?;
-        let ours = processes.into_iter().find(|process| process.pid == std::process::id())?;
+        let ours = processes.into_iter().find(|process| process.pid == platform::process_id())?;
         match ours.used_gpu_memory {
             UsedGpuMemory::Used(bytes) => Some(bytes),
             UsedGpuMemory::Unavailable => None,

@@ -173,7 +173,7 @@ mod tests {
         let decoder = Decoder::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
         let fused = CudaWorkspace::new(&decoder, DType::Bf16, Attention::Fused, 4096, 1);
         let rows = 2048 * (4 * 3072 + 2 * (3072 + 16384 + 8192));
-        let rest = 4096 * 96 * 8 + 16 * (3072 + 32064) * 4 + (2048 + 1) * 40 + (32 << 20);
+        let rest = 4096 * 96 * 8 + 16 * (3072 + 32064) * 4 + (2048 + 1) * 48 + (32 << 20);
         assert_eq!(fused.bytes(), rows + rest);
         let eager = CudaWorkspace::new(&decoder, DType::Bf16, Attention::Eager, 4096, 1);
         // A row of scores takes 32 × 4096 × 4 bytes: 128 of them are 64 MiB.

@@ -7,6 +7,8 @@ pub use web::{Instant, unix_seconds};
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
+#[cfg(feature = "cuda")]
+pub use native::process_id;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{Instant, unix_seconds};
 

@@ -24,3 +24,10 @@ pub fn unix_seconds() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as i64)
 }
+
+/// The system's number of this process, as a driver lists those that use a device.
+#[cfg(feature = "cuda")]
+#[must_use]
+pub fn process_id() -> u32 {
+    std::process::id()
+}

@@ -70,7 +70,8 @@ fn banned_words(bans: &[Ban], files: &[File]) -> Vec<String> {
 const STD: [(&str, &[&str]); 5] = [
     ("fs", &[]),
     ("net", &[]),
-    ("process", &[]),
+    // The number that a driver knows this process by.
+    ("process", &["shared/src/platform"]),
     // Engines and their loaders alone have threads of their own.
     ("thread", &["shared/src/candle_engine", "shared/src/cuda_engine"]),
     ("time", &["shared/src/platform"]),
