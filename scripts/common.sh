@@ -20,19 +20,23 @@ die() {
   exit 1
 }
 
+# complain STATUS: why the script ends, unless all went well.
+complain() {
+  [ "$1" -eq 0 ] || printf 'dev: error: %s%s\n' "${PHASE:+$PHASE: }" "${DETAIL:-failed (exit $1), see above}" >&2
+}
+
 on_exit() {
-  local status=$?
-  if [ "$status" -ne 0 ]; then
-    printf 'dev: error: %s%s\n' "${PHASE:+$PHASE: }" "${DETAIL:-failed (exit $status), see above}" >&2
-  fi
+  complain $?
   if declare -F summary >/dev/null; then summary; fi
 }
 trap on_exit EXIT
 
 # CPU seconds of all that this script has run so far, into CPU: `times` tells only the shell that asks.
 read_cpu() {
-  times >"$LOGS/times"
-  CPU=$(awk -F'[ms ]+' 'NR == 2 { printf "%d", $1 * 60 + $2 + $3 * 60 + $4 }' "$LOGS/times")
+  local file=$LOGS/times.$BASHPID
+  times >"$file"
+  CPU=$(awk -F'[ms ]+' 'NR == 2 { printf "%d", $1 * 60 + $2 + $3 * 60 + $4 }' "$file")
+  rm "$file"
 }
 
 # phase NAME COMMAND…: runs it and says how long it took.

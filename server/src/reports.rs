@@ -3,16 +3,14 @@
 use phi3::api::ErrorObject;
 use phi3::config::{GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
-use phi3::estimate::{self, Assumption, Badge};
+use phi3::estimate;
 use phi3::inspect::card::{Card, CardSubject};
 use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
 use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
-use phi3::units::format_counted;
-use phi3::weights::Checkpoint;
+use preflight_files::Model;
 use preflight_files::hub::Endpoint;
-use preflight_files::{Model, WeightFile};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -70,7 +68,8 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
                         }
                     }
                 } else {
-                    beside.extend(differences(checkpoint, &decoder));
+                    let lines = checkpoint.named_differences(&decoder);
+                    beside.extend((!lines.is_empty()).then(|| differ(&lines)));
                 }
                 checkpoint.language_model(&decoder)
             }
@@ -90,16 +89,6 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     report.card = card;
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(Inspected { report, error: mismatch })
-}
-
-/// What a checkpoint of a family that is only sized here holds beside or instead of its config's tensors.
-fn differences(checkpoint: &Checkpoint<WeightFile>, decoder: &Decoder) -> Option<Finding> {
-    // Packed formats and GGUF have names of their own: their bytes are counted, their names not held against the list.
-    if decoder.quantization.is_some() || checkpoint.name().ends_with(".gguf") {
-        return None;
-    }
-    let lines = checkpoint.differences(decoder, false);
-    (!lines.is_empty()).then(|| differ(&lines))
 }
 
 /// Every tensor that differs, named.
@@ -208,38 +197,11 @@ pub fn estimate(
         let message = "this needs more than 2^64 bytes: choose a shorter context or a smaller batch";
         return Err(ErrorObject::new("invalid_option", message).at("context"));
     }
-    if let Some(contradiction) = model.checkpoint.as_ref().and_then(|it| contradiction(it, &decoder)) {
-        // Two descriptions of one model: no byte of it is certain.
-        for term in report.terms.iter_mut().filter(|term| term.badge == Badge::Exact) {
-            term.badge = Badge::Formula;
-        }
-        report.assumptions.push(Assumption {
-            name: "checkpoint".to_owned(),
-            value: format!("differs from its config, which is believed: {contradiction}"),
-            is_default: true,
-        });
+    if let Some(contradiction) = model.checkpoint.as_ref().and_then(|it| it.contradiction(&decoder)) {
+        report.doubt(&contradiction);
     }
     let placement_error = placement_error.map(|error| placement_object(&error).at("max_memory"));
     Ok(Estimated { report, placement, placement_error })
-}
-
-/// What a checkpoint that is only sized here says against its config. One that is run was refused before.
-fn contradiction(checkpoint: &Checkpoint<WeightFile>, decoder: &Decoder) -> Option<String> {
-    if decoder.family.runs() {
-        return None;
-    }
-    if !checkpoint.name().ends_with(".gguf") {
-        return differences(checkpoint, decoder).map(|finding| finding.message);
-    }
-    // Other names than the list's, all with the number of their layer.
-    let layer = |name: &String| {
-        let mut parts = name.split('.').skip_while(|part| !["blk", "layers"].contains(part));
-        parts.nth(1)?.parse::<usize>().ok()
-    };
-    let stored = checkpoint.tensors().keys().filter_map(layer).max().map_or(0, |last| last + 1);
-    let layers = decoder.layers.len();
-    // More may be heads that predict several tokens.
-    (stored < layers).then(|| format!("{} of {layers} in the file", format_counted(stored as u64, "layer")))
 }
 
 fn placement_object(error: &PlacementError) -> ErrorObject {

@@ -56,7 +56,7 @@ pub enum DType {
 
 /// A name that is no number format.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("unknown dtype `{0}`: use f32, bf16, f16, fp8, q8_0, q4_0 or q4_k")]
+#[error("unknown dtype `{0}`: use one of {known}", known = DType::WEIGHTS.map(DType::name).join(", "))]
 pub struct UnknownDType(pub String);
 
 /// Each format with its name, elements a block and bytes a block.

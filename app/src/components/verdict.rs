@@ -65,6 +65,10 @@ fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoVie
     })
 }
 
+fn warning(sentence: &String) -> impl IntoView + use<> {
+    view! { <div data-testid="fit-warning">{format!("{}.", text::capitalised(sentence))}</div> }
+}
+
 /// The banner.
 #[component]
 pub fn Verdict() -> impl IntoView {
@@ -122,6 +126,7 @@ pub fn Verdict() -> impl IntoView {
             <div>
                 <div>{first}</div>
                 <div class="dim">{second}</div>
+                {move || fit.with(|f| f.warnings.iter().map(warning).collect_view())}
             </div>
             {move || levers(store, fit.with(|f| f.suggestions.clone()))}
         </section>

@@ -117,23 +117,20 @@ fn headers(checkpoint: &Checkpoint<Picked>, config: &str) -> Weights {
         .iter()
         .map(|finding| Finding::new(finding.code(), Severity::Info, finding.to_string()))
         .collect();
+    let mut contradiction = None;
     let stored = match Decoder::parse(config.as_bytes()) {
         Ok(decoder) => {
-            // Packed formats and GGUF have names of their own: counted, not held against the list.
-            let is_named_alike = decoder.quantization.is_none() && !checkpoint.name().ends_with(".gguf");
-            let lines = if is_named_alike {
-                checkpoint.differences(&decoder, decoder.family.runs())
-            } else {
-                Vec::new()
-            };
+            let lines = checkpoint.named_differences(&decoder);
             if !lines.is_empty() {
                 findings.push(Finding::new("tensors_differ", Severity::Error, lines.join("; ")));
             }
+            contradiction = checkpoint.contradiction(&decoder);
             checkpoint.language_model(&decoder)
         }
         Err(_) => checkpoint.tensors().clone(),
     };
-    Weights::new(&stored, checkpoint.file_names().count(), checkpoint.stored_bytes(), findings)
+    let (files, bytes) = (checkpoint.file_names().count(), checkpoint.stored_bytes());
+    Weights { findings, contradiction, ..Weights::new(&stored, files, bytes) }
 }
 
 async fn bytes(file: &Picked) -> Result<Vec<u8>, Problem> {

@@ -118,10 +118,13 @@ impl Store {
             let asked = asked.get();
             let only_memory = || Options { device_memory: asked.device_memory, ..Options::default() };
             model.with(|m| {
-                estimate::estimate(&m.decoder, m.stored(), &asked)
+                let mut report = estimate::estimate(&m.decoder, m.stored(), &asked)
                     .or_else(|_| estimate::estimate(&m.decoder, m.stored(), &only_memory()))
-                    .map(Arc::new)
-                    .expect("the defaults are in range of themselves")
+                    .expect("the defaults are in range of themselves");
+                if let Some(contradiction) = m.weights.as_ref().and_then(|it| it.contradiction.as_ref()) {
+                    report.doubt(contradiction);
+                }
+                Arc::new(report)
             })
         });
 

@@ -17,6 +17,9 @@ pub struct Weights {
     pub bytes: u64,
     /// What is odd about them, and what differs from the config.
     pub findings: Vec<Finding>,
+    /// What they say against the config, if anything.
+    #[serde(default)]
+    pub contradiction: Option<String>,
     /// A line for each tensor: name, format, shape, bytes.
     lines: String,
 }
@@ -24,12 +27,13 @@ pub struct Weights {
 impl Weights {
     /// Of the tensors of a language model.
     #[must_use]
-    pub fn new(stored: &StoredTensors, files: usize, bytes: u64, findings: Vec<Finding>) -> Self {
+    pub fn new(stored: &StoredTensors, files: usize, bytes: u64) -> Self {
         let line = |(name, tensor): (&String, &StoredTensor)| {
             let shape = tensor.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
             format!("{name} {} {shape} {}\n", tensor.dtype.name(), tensor.len)
         };
-        Self { files, tensors: stored.len(), bytes, findings, lines: stored.iter().map(line).collect() }
+        let lines = stored.iter().map(line).collect();
+        Self { files, tensors: stored.len(), bytes, findings: Vec::new(), contradiction: None, lines }
     }
 
     /// The tensors; where they lie in their files is not kept.
@@ -70,7 +74,7 @@ mod tests {
         let mut stored: StoredTensors =
             formats.into_iter().map(|d| (format!("a b.{d}"), tensor(d))).collect();
         stored.insert("scalar".to_owned(), StoredTensor { shape: Vec::new(), ..tensor(DType::F32) });
-        let weights = Weights::new(&stored, 1, 9, Vec::new());
+        let weights = Weights::new(&stored, 1, 9);
         assert_eq!(weights.stored(), stored);
     }
 }

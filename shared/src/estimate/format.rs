@@ -1,6 +1,7 @@
 //! Formats that weights can be planned in: one number format for all, or one of the mixtures that people publish.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::decoder::{Quantization, Scales};
 use crate::dtype::{DType, UnknownDType};
@@ -19,6 +20,11 @@ pub enum Format {
     /// As a `quantization_config` describes it.
     Quantized(Quantization),
 }
+
+/// A name that is no format of weights.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("unknown dtype `{0}`: use one of {known}", known = Format::ALL.map(Format::name).join(", "))]
+pub struct UnknownFormat(pub String);
 
 impl Format {
     /// Every format that an estimate can be asked for, the widest first.
@@ -114,23 +120,23 @@ impl From<Format> for String {
 }
 
 impl TryFrom<String> for Format {
-    type Error = UnknownDType;
+    type Error = UnknownFormat;
 
-    fn try_from(text: String) -> Result<Self, UnknownDType> {
+    fn try_from(text: String) -> Result<Self, UnknownFormat> {
         text.parse()
     }
 }
 
 impl std::str::FromStr for Format {
-    type Err = UnknownDType;
+    type Err = UnknownFormat;
 
     /// Accepts the names of [`Format::ALL`] and every spelling of a number format.
-    fn from_str(text: &str) -> Result<Self, UnknownDType> {
+    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
         let lower = text.to_ascii_lowercase();
         let mixtures = [Self::Quantized(Quantization::MxFp4)].into_iter().chain(Self::ALL);
         match mixtures.into_iter().find(|format| format.plain().is_none() && format.name() == lower) {
             Some(format) => Ok(format),
-            None => text.parse().map(Self::Plain),
+            None => text.parse().map(Self::Plain).map_err(|UnknownDType(name)| UnknownFormat(name)),
         }
     }
 }

@@ -77,3 +77,18 @@ pub struct Report {
     pub load_peaks: Vec<LoadPeak>,
     pub fit: Fit,
 }
+
+impl Report {
+    /// Takes back what was called exact: the weights say otherwise than the config (`Checkpoint::contradiction`), so that
+    /// no byte is certain.
+    pub fn doubt(&mut self, contradiction: &str) {
+        for term in self.terms.iter_mut().filter(|term| term.badge == Badge::Exact) {
+            term.badge = Badge::Formula;
+        }
+        self.assumptions.push(Assumption {
+            name: "checkpoint".to_owned(),
+            value: format!("differs from its config, which is believed: {contradiction}"),
+            is_default: true,
+        });
+    }
+}

@@ -60,7 +60,14 @@ impl Tokenizer {
         let max_text_bytes = growth::longest_text(file, files.tokenizer)?;
         let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(files.tokenizer))
             .map_err(|message| TokenizerError::Invalid { file, message })?;
-        // What a file was saved with for training batches is not meant for single prompts.
+        // What a file was saved with for training is not meant for prompts: batches of one length, merges left to chance.
+        if let tokenizers::ModelWrapper::BPE(bpe) = inner.get_model()
+            && bpe.dropout.is_some()
+        {
+            let mut bpe = bpe.clone();
+            bpe.dropout = None;
+            inner.with_model(bpe);
+        }
         inner.with_padding(None);
         inner
             .with_truncation(None)

@@ -5,6 +5,7 @@ use super::differences::Differences;
 use super::{Checkpoint, WeightSource, WeightsError, WeightsProblem, floats};
 use crate::decoder::Decoder;
 use crate::tensors::{self, Role, TensorSpec};
+use crate::units::format_counted;
 
 /// Bytes compared at a time.
 const PIECE_BYTES: usize = 1 << 20;
@@ -53,6 +54,39 @@ impl<S: WeightSource> Checkpoint<S> {
             }
         }
         differences.lines()
+    }
+
+    /// As [`Checkpoint::differences`]; none where the files have names of their own, which cannot be held against the
+    /// list: GGUF and packed formats.
+    #[must_use]
+    pub fn named_differences(&self, decoder: &Decoder) -> Vec<String> {
+        if decoder.quantization.is_some() || self.is_gguf() {
+            return Vec::new();
+        }
+        self.differences(decoder, decoder.family.runs())
+    }
+
+    /// What the files say against the config, in a sentence's words; of a GGUF only the number of its layers.
+    #[must_use]
+    pub fn contradiction(&self, decoder: &Decoder) -> Option<String> {
+        if !self.is_gguf() {
+            let lines = self.named_differences(decoder);
+            return (!lines.is_empty()).then(|| lines.join("; "));
+        }
+        // Other names than the list's, all with the number of their layer.
+        let layer = |name: &String| {
+            let mut parts = name.split('.').skip_while(|part| !["blk", "layers"].contains(part));
+            parts.nth(1)?.parse::<usize>().ok()
+        };
+        let stored = self.tensors.keys().filter_map(layer).max().map_or(0, |last| last + 1);
+        let layers = decoder.layers.len();
+        // More may be heads that predict several tokens.
+        (stored < layers)
+            .then(|| format!("{} of {layers} in the file", format_counted(stored as u64, "layer")))
+    }
+
+    fn is_gguf(&self) -> bool {
+        self.name.ends_with(".gguf")
     }
 
     /// Checks that a head stored beside a tied embedding holds the same bytes.
