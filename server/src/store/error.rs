@@ -77,14 +77,14 @@ const SQLITE_CANTOPEN: u32 = 14;
 const SQLITE_NOTADB: u32 = 26;
 
 impl StoreError {
-    /// What SQLite, or the way to it, says of the database at `path`; its own words go to the log.
+    /// What SQLite, or the way to it, says of the database at `path`; its own words go to the
+    /// log where nobody can mend it.
     pub(super) fn of(path: &Path, error: sqlx::Error) -> Self {
-        tracing::warn!(path = %path.display(), %error, "the database");
-        let path = path.to_owned();
+        let log = || tracing::warn!(path = %path.display(), %error, "the database");
         let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
         // The upper bits say more than anybody can use.
         let reason = match code.map(|code| code & 0xff) {
-            Some(SQLITE_FULL) => return Self::Full { path },
+            Some(SQLITE_FULL) => return Self::Full { path: path.to_owned() },
             Some(SQLITE_BUSY | SQLITE_LOCKED) => {
                 "another program keeps the database locked: end it, then try again".to_owned()
             }
@@ -100,16 +100,22 @@ impl StoreError {
                 "the file is damaged, or no database: move it away, or restore a copy".to_owned()
             }
             // A fault of ours: what SQLite calls it helps whoever looks into it.
-            Some(code) => format!("SQLite refuses with its code {code}; the server's log has more"),
-            None => match error {
-                sqlx::Error::Protocol(reason) => reason,
+            Some(code) => {
+                log();
+                format!("SQLite refuses with its code {code}; the server's log has more")
+            }
+            None => match &error {
+                sqlx::Error::Protocol(reason) => reason.clone(),
                 sqlx::Error::PoolTimedOut => {
                     "all connections to the database are in use: try again".to_owned()
                 }
-                _ => "the database does not answer; the server's log has more".to_owned(),
+                _ => {
+                    log();
+                    "the database does not answer; the server's log has more".to_owned()
+                }
             },
         };
-        Self::Unusable { path, reason }
+        Self::Unusable { path: path.to_owned(), reason }
     }
 
     /// The stable name.
@@ -119,9 +125,8 @@ impl StoreError {
             Self::Absent { .. } => "no_database",
             Self::Full { .. } => "storage_full",
             Self::Folder { .. } => "data_dir",
-            Self::Newer { .. } | Self::Damaged { .. } | Self::Row { .. } | Self::Unusable { .. } => {
-                "database"
-            }
+            Self::Newer { .. } | Self::Damaged { .. } => "database",
+            Self::Row { .. } | Self::Unusable { .. } => "database",
         }
     }
 }
