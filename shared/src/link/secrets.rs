@@ -159,7 +159,7 @@ fn assigned(text: &str) -> Option<(Range<usize>, &'static str)> {
         let end = run.as_ptr().addr() - text.as_ptr().addr() + run.len();
         let name = run.trim_start_matches('-').to_ascii_lowercase().replace('-', "_");
         let is_one = |known: &&str| name == **known || name.ends_with(&format!("_{known}"));
-        let is_certain = SECRET_NAMES.iter().any(|known| is_one(&known));
+        let is_certain = SECRET_NAMES.iter().any(is_one);
         if !is_certain && !COMMON_NAMES.contains(&name.as_str()) {
             return None;
         }
