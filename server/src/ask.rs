@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use phi3::api::worker::{Load, Validate};
-use phi3::api::{Attempt, AttemptKind, AttemptRecord, AttemptState, ErrorObject, Evidence, Timings};
+use phi3::api::{Attempt, AttemptKind, AttemptRecord, ErrorObject, Evidence};
 use phi3::load_config::{Change, Layer, LoadConfig, Origin, Resolved, diff, one_change, resolve};
 use phi3::placement::DeviceId;
 use serde_json::{Map, Value, json};
@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::attempts::{Attempts, AttemptsError, Job, NOTE_BYTES, now_ms};
 use crate::environment::Host;
 use crate::evidence::{hex, identity};
+use crate::ledger;
 use crate::registry::{Located, Registry, check_size};
 
 /// Attempts among which the newest that loads something is looked for; the others brought files.
@@ -105,7 +106,7 @@ pub async fn ask(
 ) -> Result<u64, AskError> {
     let located = registry.locate(&ask.model).await?;
     if ask.note.len() > NOTE_BYTES {
-        let message = format!("longer than {NOTE_BYTES} bytes");
+        let message = format!("`note` is longer than {NOTE_BYTES} bytes");
         return Err(ErrorObject::new("invalid_request", message).at("note").into());
     }
     check_size(&ask.load_config)?;
@@ -137,47 +138,24 @@ pub async fn ask(
     };
     let lane = host.lane(&device);
     let attempt = Attempt {
-        id: 0,
-        model: ask.model.clone(),
-        kind: ask.kind,
-        state: AttemptState::Queued,
-        outcome: None,
         parent,
         changes,
-        position: None,
-        device,
         load_config: resolved.overrides,
-        created_ms: now_ms(),
-        started_ms: None,
-        finished_ms: None,
-        progress: None,
-        text: String::new(),
-        report: None,
-        error: None,
         note: ask.note,
-        log: Vec::new(),
+        ..Attempt::queued(ask.model.clone(), ask.kind, device, now_ms())
     };
     let evidence = Evidence {
-        source: located.source,
         branch: ask.branch,
         resolved: resolved.values,
         run: ask.validate.clone(),
-        seed: None,
-        files: Vec::new(),
-        environment,
-        predicted: None,
-        engine: None,
         context: ask.context,
-        memory: None,
-        timings: Timings::default(),
-        unload: None,
-        next: Vec::new(),
-        advice: None,
+        ..Evidence::new(located.source, environment)
     };
     let job = Job {
         model: ask.model,
         kind: ask.kind,
         load,
+        revision: None,
         validate: ask.validate,
         lane,
         fingerprint: alike,
@@ -224,13 +202,13 @@ async fn lineage(
         Parent::Of(id) => id,
         Parent::Root => return Ok((None, Vec::new())),
         Parent::Newest => {
-            let filter = crate::ledger::Filter {
-                model: Some(ask.model.clone()),
-                limit: Some(NEWEST),
-                ..Default::default()
-            };
+            let filter =
+                ledger::Filter { model: Some(ask.model.clone()), limit: Some(NEWEST), ..Default::default() };
             let newest = attempts.ledger().list(&filter).await.map_err(AttemptsError::from)?;
-            let newest = newest.into_iter().find(|record| record.attempt.kind != AttemptKind::Stage);
+            // What cannot be read is no ground to stand on.
+            let newest = newest
+                .into_iter()
+                .find(|record| record.attempt.kind != AttemptKind::Stage && ledger::is_readable(record));
             // One that is too different was not meant: this is a new root then.
             let one = |record: AttemptRecord| {
                 let changes = diff(&parsed(&record).ok()?, child);
@@ -245,6 +223,9 @@ async fn lineage(
     };
     if record.attempt.model != ask.model {
         return Err(refuse(format!("attempt {id} is of model `{}`", record.attempt.model)).into());
+    }
+    if !ledger::is_readable(&record) {
+        return Err(refuse(reason(&record)).into());
     }
     let before = parsed(&record).map_err(|error| ErrorObject::from(&error))?;
     match one_change(&before, child, ask.branch) {

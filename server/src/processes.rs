@@ -23,9 +23,33 @@ pub fn kill_if_same(worker: WorkerMark) {
 /// When a process started, in ticks since the system booted. Where there is no `/proc`, orphans end by themselves:
 /// a worker ends with its stdin.
 fn started(pid: u32) -> Option<u64> {
+    field(pid, STARTED)?.parse().ok()
+}
+
+/// `ppid` and `starttime` of proc(5), counted from what follows the name.
+const PARENT: usize = 4 - 3;
+const STARTED: usize = 22 - 3;
+
+fn field(pid: u32, number: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, but ends with the last parenthesis; `starttime` is field 22 of proc(5).
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    // The name may hold anything, but ends with the last parenthesis.
+    stat.rsplit_once(") ")?.1.split(' ').nth(number).map(str::to_owned)
+}
+
+/// A process and all that it started, and what those did, as far as they still run. Where there is no `/proc`, itself.
+#[must_use]
+pub fn family(pid: u32) -> Vec<u32> {
+    let running = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let running = running.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parents: Vec<(u32, u32)> =
+        running.filter_map(|pid| Some((pid, field(pid, PARENT)?.parse().ok()?))).collect();
+    let mut all = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = all.get(next).copied() {
+        next += 1;
+        all.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+    }
+    all
 }
 
 /// Bytes resident in a process; `None` where the system does not tell.
@@ -56,6 +80,12 @@ mod tests {
         assert_eq!(super::mark(me), Some(mark));
         // Another process of this id: not killed, or this test would end here.
         kill_if_same(WorkerMark { started: mark.started + 1, ..mark });
+        let mut child =
+            std::process::Command::new("sleep").arg("60").spawn().expect("a child of this process");
+        let found = family(me);
+        child.kill().expect("it runs");
+        child.wait().expect("it ended");
+        assert!(found[0] == me && found.contains(&child.id()), "{found:?}");
         assert!(resident_bytes(me).is_some_and(|bytes| bytes > 1 << 20));
         assert!(host_available_bytes().is_some_and(|bytes| bytes > 1 << 20));
     }

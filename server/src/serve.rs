@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phi3::api::{ErrorObject, EventKind};
+use phi3::api::{ErrorObject, EventKind, Settings};
 use tokio::net::TcpListener;
 
 use crate::attempts::Attempts;
@@ -20,6 +20,7 @@ use crate::loaded::LoadedModels;
 use crate::metrics;
 use crate::registry::{Folders, Registry};
 use crate::runner::Runner;
+use crate::settings::find_dashboard;
 use crate::state::AppState;
 use crate::store::{DataDir, Store};
 use crate::worker_client::Limits;
@@ -54,6 +55,8 @@ pub struct Config {
     pub load_config: serde_json::Map<String, serde_json::Value>,
     /// Limits on workers.
     pub limits: Limits,
+    /// All of these as people are told them.
+    pub settings: Settings,
 }
 
 /// A bound server that does not serve yet.
@@ -98,6 +101,18 @@ impl Server {
             None => DataDir::take_default()?,
         };
         let store = Arc::new(Store::open(data_dir.path()).await?);
+        let mut settings = config.settings;
+        // What was asked for may leave something open: a free port, a folder beside the one that is held.
+        let held = [
+            ("listen", listener.local_addr().ok().map(|address| address.to_string())),
+            ("data_dir", Some(data_dir.path().display().to_string())),
+            ("dashboard", dashboard.as_ref().map(|path| path.display().to_string())),
+        ];
+        for (key, value) in held {
+            if let Some(setting) = settings.settings.iter_mut().find(|setting| setting.key == key) {
+                setting.value = value.into();
+            }
+        }
         metrics::install();
         let hub = Arc::new(Hub::new());
         let attempts = Attempts::open(Ledger::new(Arc::clone(&store)), Arc::clone(&hub)).await?;
@@ -112,6 +127,7 @@ impl Server {
             host: Arc::new(Host::default()),
             hub,
             dashboard: dashboard.map(Arc::new),
+            settings: Arc::new(settings),
             loopback_only,
             allowed_hosts: config.allowed_hosts.into(),
             token: config.token,
@@ -198,10 +214,4 @@ impl Launchers for FoundLate {
     fn launcher(&self, device: &str) -> io::Result<Box<dyn Launcher>> {
         Ok(Box::new(Local::find(Some(device))?))
     }
-}
-
-/// `dist` beside the binary, else in the working directory.
-fn find_dashboard() -> Option<PathBuf> {
-    let beside = std::env::current_exe().ok().map(|binary| binary.with_file_name("dist"));
-    beside.into_iter().chain([PathBuf::from("dist")]).find(|path| path.join("index.html").is_file())
 }

@@ -5,36 +5,12 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use phi3::api::ErrorObject;
+use phi3::api::{ErrorObject, Setting, SettingOrigin};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Where a value comes from, the strongest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// The command line.
-    Flag,
-    /// An environment variable.
-    Environment,
-    /// The config file.
-    File,
-    /// What holds where nothing is said.
-    Default,
-}
-
-impl Origin {
-    /// In words.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Flag => "flag",
-            Self::Environment => "environment",
-            Self::File => "file",
-            Self::Default => "default",
-        }
-    }
-}
+use crate::registry::default_model;
+use crate::store::default_path;
 
 /// What one layer says; the keys of the config file, and as `--flags` with dashes the command line's.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -58,17 +34,6 @@ pub struct Layer {
     pub insecure_no_auth: Option<bool>,
     /// Overrides for every load of every model; in the file alone.
     pub load_config: Option<Map<String, Value>>,
-}
-
-/// A value with its origin.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Setting {
-    /// Its key in the config file.
-    pub key: &'static str,
-    /// The value; null where none holds.
-    pub value: Value,
-    /// Where it comes from.
-    pub origin: Origin,
 }
 
 /// What holds.
@@ -104,7 +69,11 @@ impl Settings {
         let named = config.map(Path::to_owned).or_else(|| var("PREFLIGHT_CONFIG").map(PathBuf::from));
         let file = named.or_else(|| usual_file(&var).filter(|path| path.is_file()));
         let from_file = file.as_deref().map(read_file).transpose()?.unwrap_or_default();
-        let layers = [(Origin::Flag, flags), (Origin::Environment, environment), (Origin::File, from_file)];
+        let layers = [
+            (SettingOrigin::Flag, flags),
+            (SettingOrigin::Environment, environment),
+            (SettingOrigin::File, from_file),
+        ];
         let mut shown = Vec::new();
         let mut choose = Chooser { layers: &layers, shown: &mut shown };
         let listen = choose.one("listen", |layer| layer.listen, Some(SocketAddr::from(DEFAULT_LISTEN)));
@@ -119,12 +88,49 @@ impl Settings {
             insecure_no_auth: choose.one("insecure_no_auth", |layer| layer.insecure_no_auth, Some(false)),
             load_config: choose.one("load_config", |layer| layer.load_config.clone(), Some(Map::new())),
         };
-        Ok(Self { listen: listen.unwrap_or(SocketAddr::from(DEFAULT_LISTEN)), layer, file, shown })
+        let held = var("PREFLIGHT_TOKEN").is_some_and(|token| !token.is_empty());
+        let origin = if held { SettingOrigin::Environment } else { SettingOrigin::Default };
+        let value = if held { Value::from("given, and not shown") } else { Value::Null };
+        shown.push(Setting { key: "token".to_owned(), value, origin });
+        let mut settings =
+            Self { listen: listen.unwrap_or(SocketAddr::from(DEFAULT_LISTEN)), layer, file, shown };
+        settings.show_defaults();
+        Ok(settings)
+    }
+
+    /// What holds where nothing is said, for the settings whose default depends on the machine.
+    fn show_defaults(&mut self) {
+        let roots = self.layer.model_root.as_deref().unwrap_or_default();
+        let defaults = [
+            ("data_dir", default_path()),
+            ("default_model", default_model(roots)),
+            ("dashboard", find_dashboard()),
+        ];
+        for (key, path) in defaults {
+            let unsaid = |setting: &&mut Setting| setting.key == key && setting.value.is_null();
+            if let (Some(path), Some(setting)) = (path, self.shown.iter_mut().find(unsaid)) {
+                setting.value = path.display().to_string().into();
+            }
+        }
+    }
+
+    /// The settings for whoever may ask: a load config without what looks like a secret.
+    #[must_use]
+    pub fn told(&self) -> phi3::api::Settings {
+        let mut settings = self.shown.clone();
+        settings.iter_mut().for_each(|setting| phi3::link::redact(&mut setting.value));
+        phi3::api::Settings { file: self.file.as_ref().map(|path| path.display().to_string()), settings }
     }
 }
 
+/// `dist` beside the binary, else in the working directory.
+pub(crate) fn find_dashboard() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().map(|binary| binary.with_file_name("dist"));
+    beside.into_iter().chain([PathBuf::from("dist")]).find(|path| path.join("index.html").is_file())
+}
+
 struct Chooser<'a> {
-    layers: &'a [(Origin, Layer); 3],
+    layers: &'a [(SettingOrigin, Layer); 3],
     shown: &'a mut Vec<Setting>,
 }
 
@@ -138,10 +144,10 @@ impl Chooser<'_> {
         let said = self.layers.iter().find_map(|(origin, layer)| Some((*origin, of(layer)?)));
         let (origin, value) = match said {
             Some((origin, value)) => (origin, Some(value)),
-            None => (Origin::Default, default),
+            None => (SettingOrigin::Default, default),
         };
         let value_shown = serde_json::to_value(&value).unwrap_or_default();
-        self.shown.push(Setting { key, value: value_shown, origin });
+        self.shown.push(Setting { key: key.to_owned(), value: value_shown, origin });
         value
     }
 }
@@ -221,9 +227,9 @@ mod tests {
         let settings = Settings::read(flags, Some(&file), var).expect("read");
         assert_eq!(settings.listen.port(), 2);
         let origin = |key: &str| settings.shown.iter().find(|s| s.key == key).expect("shown").origin;
-        assert_eq!(origin("listen"), Origin::Environment);
-        assert_eq!(origin("default_model"), Origin::Flag);
-        assert_eq!((origin("data_dir"), origin("dashboard")), (Origin::File, Origin::Default));
+        assert_eq!(origin("listen"), SettingOrigin::Environment);
+        assert_eq!(origin("default_model"), SettingOrigin::Flag);
+        assert_eq!((origin("data_dir"), origin("dashboard")), (SettingOrigin::File, SettingOrigin::Default));
         assert_eq!(settings.layer.data_dir, Some(dir.path().join("data")));
         assert_eq!(settings.layer.model_root, Some(vec!["/models".into(), dir.path().join("more")]));
         assert!(settings.layer.load_config.is_some_and(|map| map["torch_dtype"] == "float16"));

@@ -1,10 +1,7 @@
 //! From a model of the Hub to the attempt that brings its files.
 
 use phi3::api::worker::Load;
-use phi3::api::{
-    Attempt, AttemptKind, AttemptRecord, AttemptState, ErrorObject, Evidence, ModelSource, Timings,
-};
-use serde_json::Map;
+use phi3::api::{Attempt, AttemptKind, AttemptRecord, ErrorObject, Evidence, ModelSource};
 
 use crate::attempts::{AttemptsError, Job, now_ms};
 use crate::state::AppState;
@@ -22,56 +19,26 @@ pub(crate) enum StageError {
 }
 
 /// Puts the download of a model's files into the queue; one that goes on is that attempt. `None` where its files are no
-/// repository's.
+/// repository's. `revision` is the branch or tag that the model's commit was asked for by: the cache keeps what it
+/// meant.
 ///
 /// # Errors
 /// [`StageError`]: no such model, the queue is full, or it cannot be written.
-pub(crate) async fn stage(state: &AppState, model: &str) -> Result<Option<u64>, StageError> {
+pub(crate) async fn stage(
+    state: &AppState,
+    model: &str,
+    revision: Option<String>,
+) -> Result<Option<u64>, StageError> {
     let Some(hub) = state.registry.repository(model).await? else { return Ok(None) };
     let name = format!("hf:{hub}");
-    let attempt = Attempt {
-        id: 0,
-        model: model.to_owned(),
-        kind: AttemptKind::Stage,
-        state: AttemptState::Queued,
-        outcome: None,
-        parent: None,
-        changes: Vec::new(),
-        position: None,
-        device: LANE.to_owned(),
-        load_config: Map::new(),
-        created_ms: now_ms(),
-        started_ms: None,
-        finished_ms: None,
-        progress: None,
-        text: String::new(),
-        report: None,
-        error: None,
-        note: String::new(),
-        log: Vec::new(),
-    };
-    let evidence = Evidence {
-        source: ModelSource::Hub(hub),
-        branch: false,
-        resolved: Vec::new(),
-        run: None,
-        seed: None,
-        files: Vec::new(),
-        environment: state.host.environment(),
-        predicted: None,
-        engine: None,
-        context: None,
-        memory: None,
-        timings: Timings::default(),
-        unload: None,
-        next: Vec::new(),
-        advice: None,
-    };
+    let attempt = Attempt::queued(model, AttemptKind::Stage, LANE, now_ms());
+    let evidence = Evidence::new(ModelSource::Hub(hub), state.host.environment());
     let fingerprint = format!("stage {name}");
     let job = Job {
         model: model.to_owned(),
         kind: AttemptKind::Stage,
         load: Load { path: name, ..Load::default() },
+        revision,
         validate: None,
         lane: LANE.to_owned(),
         loads: fingerprint.clone(),

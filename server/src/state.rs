@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use phi3::api::Settings;
+
 use crate::attempts::Attempts;
 use crate::environment::Host;
 use crate::events::Hub;
@@ -33,6 +35,8 @@ pub struct AppState {
     pub hub: Arc<Hub>,
     /// Folder of the dashboard, where it is built.
     pub dashboard: Option<Arc<PathBuf>>,
+    /// What holds, and where it comes from.
+    pub settings: Arc<Settings>,
     /// Bound to loopback: other names in `Host` are refused.
     pub loopback_only: bool,
     /// Names that `Host` may have beside those of loopback.

@@ -3,6 +3,7 @@
 //! The CLI, the server and the worker read files through here and nowhere else. It starts no process and never
 //! maps a file: one that shrinks while it is read is an error, not a signal. Only [`hub`] speaks to a socket.
 
+mod disk;
 mod error;
 mod file_source;
 mod small_file;
@@ -14,6 +15,7 @@ mod model;
 mod hub_model;
 
 pub use companions::{Companions, ListedFile};
+pub use disk::free_bytes;
 pub use error::FilesError;
 pub use file_source::FileSource;
 pub use model::Model;

@@ -112,14 +112,19 @@ impl Model {
     /// # Errors
     /// There are none, or they differ from the config; every difference is named.
     pub fn checked_weights(&self, decoder: &Decoder) -> Result<&Checkpoint<WeightFile>, FilesError> {
-        let lacks = || FilesError::Lacks {
-            path: self.companions.directory().map_or_else(|| PathBuf::from(&self.name), Path::to_owned),
-            what: match self.name.starts_with("preset:") {
-                true => {
-                    "weights: it is a config alone; name a model's directory, or make one with `preflight synth`"
-                }
-                false => "weights (model.safetensors or model.safetensors.index.json)",
-            },
+        let lacks = || {
+            let named = || PathBuf::from(&self.name);
+            let (path, what) = if self.name.starts_with("preset:") {
+                let what = "weights: it is a config alone; name a model's directory, or make one with `preflight synth`";
+                (named(), what)
+            } else if self.name == self.config_file {
+                // Weights may lie beside it: they were not asked for.
+                (named(), "weights: it is a config alone; give the directory that it lies in")
+            } else {
+                let directory = self.companions.directory().map_or_else(named, Path::to_owned);
+                (directory, "weights (model.safetensors or model.safetensors.index.json)")
+            };
+            FilesError::Lacks { path, what }
         };
         let checkpoint = self.checkpoint.as_ref().ok_or_else(lacks)?;
         checkpoint.check(decoder)?;

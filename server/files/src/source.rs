@@ -69,6 +69,14 @@ impl Source {
         Ok(Self::Hub(HubRef::parse(text, &Endpoint::from_env()?)?))
     }
 
+    /// The branch, tag or commit that the name or address of a repository asks for; `main` where it says none.
+    ///
+    /// # Errors
+    /// As [`Source::hub`].
+    pub fn hub_revision(text: &str) -> Result<String, FilesError> {
+        Ok(HubRef::parse(text, &Endpoint::from_env()?)?.revision().to_owned())
+    }
+
     /// What `text` means to a process that reads this machine alone: of a repository on the Hub, its snapshot in the
     /// cache; anything else is left as it is.
     ///

@@ -20,6 +20,8 @@ pub struct Job {
     pub kind: AttemptKind,
     /// What to load.
     pub load: Load,
+    /// The branch or tag that a download's commit was asked for by.
+    pub revision: Option<String>,
     /// What to run then, for a validation.
     pub validate: Option<Validate>,
     /// The device whose queue it waits in: one load at a time.

@@ -13,7 +13,7 @@ use phi3::api::{Attempt, AttemptKind, AttemptRecord, AttemptState, ErrorObject, 
 
 use self::live::{Entry, Live};
 use crate::events::Hub;
-use crate::ledger::{Filter, Ledger, lost};
+use crate::ledger::{Filter, Ledger, is_readable, lost};
 use crate::processes;
 use crate::store::StoreError;
 
@@ -69,6 +69,10 @@ impl Attempts {
                 processes::kill_if_same(worker);
             }
             let mut record = open.record;
+            if !is_readable(&record) {
+                ledger.lose(record.attempt.id).await?;
+                continue;
+            }
             tracing::warn!(
                 attempt = record.attempt.id,
                 state = record.attempt.state.name(),

@@ -1,6 +1,5 @@
 //! `preflight bench`: how fast a model answers here.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -12,21 +11,15 @@ use phi3::validate::PredictedMeasured;
 use serde::Serialize;
 
 use super::page::{BOLD, Cell, DIM, Page};
-use super::{load, load_config, output, run};
+use super::{load, output, run};
 use crate::error::CliError;
 use crate::worker_client::{Worker, WorkerError};
 
 /// Load a model and measure it: time to first token, prefill and decode, the median of several runs after one to warm up.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Model directory, *.safetensors, index JSON, *.gguf, or hf:ORG/NAME[@REV] that is in the cache.
-    path: String,
-    /// Device: auto, cpu, cuda:N or wgpu:N [default: auto].
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
-    /// JSON file of overrides, in Hugging Face's field names.
-    #[arg(long, value_name = "FILE")]
-    load_config: Option<PathBuf>,
+    #[command(flatten)]
+    target: run::Target,
     /// Tokens of the prompt, of made-up ids.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=131_072))]
     prompt_tokens: u32,
@@ -69,13 +62,7 @@ struct Report {
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let (prompt_tokens, max_new_tokens, runs) = (args.prompt_tokens, args.max_new_tokens, args.runs);
-    let load = Load {
-        path: args.path.clone(),
-        device: args.device,
-        load_config: load_config::read_to_run(args.load_config.as_deref())?,
-        context: Some((prompt_tokens + max_new_tokens) as usize),
-        ..Load::default()
-    };
+    let load = Load { context: Some((prompt_tokens + max_new_tokens) as usize), ..args.target.load()? };
     let report = run::with_model(load, async |worker, loaded| {
         let mut kept = Vec::new();
         for id in 0..=u64::from(runs) {
@@ -90,7 +77,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     if args.json {
         output::print_json(&report)?;
     } else {
-        output::print_page(page(&args.path, &report))?;
+        output::print_page(page(&args.target.path, &report))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,45 +1,32 @@
 //! `preflight load`: load, report, unload.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use phi3::api::worker::{Load, Loaded};
+use phi3::api::worker::Loaded;
 use phi3::engine::Memory;
 use phi3::units::{format_bytes, format_count, format_counted};
 use phi3::validate::PredictedMeasured;
 
 use super::page::{BOLD, Cell, DIM, GOOD, Page};
-use super::{load_config, output, run};
+use super::{output, run};
 use crate::error::CliError;
 
 /// Load a model in a process of its own, report, and unload it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Model directory, *.safetensors, index JSON, *.gguf, or hf:ORG/NAME[@REV] that is in the cache.
-    path: String,
-    /// Device: auto, cpu, cuda:N or wgpu:N [default: auto].
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
-    /// JSON file of overrides, in Hugging Face's field names.
-    #[arg(long, value_name = "FILE")]
-    load_config: Option<PathBuf>,
+    #[command(flatten)]
+    target: run::Target,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
-    let load = Load {
-        path: args.path.clone(),
-        device: args.device,
-        load_config: load_config::read_to_run(args.load_config.as_deref())?,
-        ..Load::default()
-    };
-    let loaded = run::with_model(load, async |_worker, loaded| Ok(loaded))?;
+    let loaded = run::with_model(args.target.load()?, async |_worker, loaded| Ok(loaded))?;
     if args.json {
         output::print_json(&loaded)?;
     } else {
-        output::print_page(page(&args.path, &loaded))?;
+        output::print_page(page(&args.target.path, &loaded))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use phi3::dtype::DType;
 use preflight_files::read_small;
 
 use super::page::plain;
-use super::{load_config, output, run};
+use super::{output, run};
 use crate::error::CliError;
 
 /// Largest file of ids that is read: a million of them.
@@ -18,8 +18,8 @@ const MAX_TOKENS_BYTES: u64 = 16 << 20;
 /// Write the logits of a whole sequence, one forward pass, as safetensors: `logits`, f32 [tokens, vocab_size].
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Model directory, *.safetensors, index JSON, *.gguf, or hf:ORG/NAME[@REV] that is in the cache.
-    path: String,
+    #[command(flatten)]
+    target: run::Target,
     /// Token ids, with commas between.
     #[arg(
         long,
@@ -32,15 +32,9 @@ pub(super) struct Args {
     /// JSON file with an array of token ids.
     #[arg(long, value_name = "FILE")]
     tokens_file: Option<PathBuf>,
-    /// Device: auto, cpu, cuda:N or wgpu:N [default: auto].
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
     /// Format to hold and multiply the weights in [default: as stored].
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<DType>,
-    /// JSON file of overrides, in Hugging Face's field names.
-    #[arg(long, value_name = "FILE")]
-    load_config: Option<PathBuf>,
     /// File to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -60,14 +54,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         let message = format!("--out {path}: is no regular file, and would be replaced; name another");
         return Err(ErrorObject::new("output_not_writable", message).at(path).into());
     }
-    let load = Load {
-        path: args.path,
-        device: args.device,
-        load_config: load_config::read_to_run(args.load_config.as_deref())?,
-        dtype: args.dtype,
-        context: Some(tokens.len()),
-        ..Load::default()
-    };
+    let load = Load { dtype: args.dtype, context: Some(tokens.len()), ..args.target.load()? };
     let count = tokens.len();
     // The worker may stand in another directory one day; a path is told in full.
     let out = std::path::absolute(&args.out).unwrap_or_else(|_| args.out.clone());

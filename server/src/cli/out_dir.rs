@@ -50,6 +50,25 @@ impl OutDir {
         Ok(Self { target: target.to_owned(), part })
     }
 
+    /// Tells before the first byte is written that the disk does not take so many. Where nobody knows, writing will tell.
+    ///
+    /// # Errors
+    /// `storage_full`
+    pub(super) fn has_room(&self, bytes: u64) -> Result<(), CliError> {
+        match preflight_files::free_bytes(&self.part) {
+            Some(free) if free < bytes => {
+                let path = self.target.display().to_string();
+                let message = format!(
+                    "{path}: {} are to be written, {} are free there: make room, or choose another disk",
+                    format_bytes(bytes),
+                    format_bytes(free)
+                );
+                Err(ErrorObject::new("storage_full", message).at(path).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Opens a file in it; progress goes to stderr if that is a terminal.
     pub(super) fn file(&self, name: &str) -> io::Result<OutFile> {
         let file = File::create_new(self.part.join(name))?;

@@ -1,7 +1,7 @@
 //! What `load`, `validate` and `logits` share: a worker for the time of one command.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use phi3::api::ErrorObject;
@@ -12,10 +12,39 @@ use phi3::units::format_bytes;
 use preflight_files::Source;
 use tokio_util::sync::CancellationToken;
 
+use super::load_config;
 use crate::error::{CliError, Exit};
 use crate::launcher::Local;
 use crate::log_ring::LogRing;
 use crate::worker_client::{Limits, Worker, WorkerError};
+
+/// What is loaded, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct Target {
+    /// Model directory, *.safetensors, index JSON, *.gguf, or hf:ORG/NAME[@REV] that is in the cache.
+    pub(super) path: String,
+    /// Device: auto, cpu, cuda:N or wgpu:N [default: auto].
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// JSON file of overrides, in Hugging Face's field names.
+    #[arg(long, value_name = "FILE")]
+    load_config: Option<PathBuf>,
+}
+
+impl Target {
+    /// What a worker is asked to load; what is not said here is left to the command.
+    ///
+    /// # Errors
+    /// A load config that cannot be read, or that this build cannot run.
+    pub(super) fn load(&self) -> Result<Load, CliError> {
+        Ok(Load {
+            path: self.path.clone(),
+            device: self.device.clone(),
+            load_config: load_config::read_to_run(self.load_config.as_deref())?,
+            ..Load::default()
+        })
+    }
+}
 
 /// Starts a worker, loads a model, lets `then` use it, and ends the worker. Ctrl-C ends it too.
 pub(super) fn with_model<T>(

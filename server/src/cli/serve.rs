@@ -94,7 +94,9 @@ fn token(file: Option<&Path>) -> Result<Option<Token>, CliError> {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
-    let Settings { listen, layer, .. } = args.settings()?;
+    let settings = args.settings()?;
+    let told = settings.told();
+    let Settings { listen, layer, .. } = settings;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
@@ -109,6 +111,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         insecure_no_auth: layer.insecure_no_auth.unwrap_or(false),
         load_config: layer.load_config.unwrap_or_default(),
         limits: Limits::default(),
+        settings: told,
     };
     let internal = |error: std::io::Error| CliError::internal(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(internal)?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use phi3::dtype::DType;
+use phi3::estimate::{Format, weights_bytes};
 use phi3::weights::synthetic::{self, SynthError};
 use preflight_files::{FilesError, Model, Source};
 
@@ -35,6 +36,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let json = serde_json::Value::Object(fields.map().clone()).to_string();
 
     let out = OutDir::create(&args.out_dir)?;
+    out.has_room(weights_bytes(&config.decoder(), Format::Plain(dtype)))?;
     let write = synthetic::synth(json.as_bytes(), args.seed, dtype, |name| out.file(name));
     let written = pollster::block_on(write).map_err(|error| match error {
         SynthError::Config(error) => model.refuse(error),

@@ -1,26 +1,19 @@
 //! `preflight validate`: prove that a model computes.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use phi3::api::worker::{Load, Message, PromptSource, Request, Validate};
 use phi3::validate::{ProbeKind, ProbeSet, Report, Verdict};
 
 use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
-use super::{load, load_config, output, run};
+use super::{load, output, run};
 use crate::error::{CliError, Exit};
 
 /// Load a model, let it answer a short prompt, and judge what it computes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Model directory, *.safetensors, index JSON, *.gguf, or hf:ORG/NAME[@REV] that is in the cache.
-    path: String,
-    /// Device: auto, cpu, cuda:N or wgpu:N [default: auto].
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
-    /// JSON file of overrides, in Hugging Face's field names.
-    #[arg(long, value_name = "FILE")]
-    load_config: Option<PathBuf>,
+    #[command(flatten)]
+    target: run::Target,
     /// Text to continue, encoded as it is [default: a sentence cut to ten tokens].
     #[arg(long, value_name = "TEXT", conflicts_with = "chat")]
     prompt: Option<String>,
@@ -46,13 +39,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     };
     let spec =
         Validate { prompt, max_new_tokens: args.max_new_tokens as usize, probe: args.probe, reference: true };
-    let load = Load {
-        path: args.path.clone(),
-        device: args.device,
-        load_config: load_config::read_to_run(args.load_config.as_deref())?,
-        validate: Some(spec.clone()),
-        ..Load::default()
-    };
+    let load = Load { validate: Some(spec.clone()), ..args.target.load()? };
     let report = run::with_model(load, async |worker, _loaded| {
         let is_report = |message| match message {
             Message::Report(report) => Some(*report),
@@ -63,7 +50,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     if args.json {
         output::print_json(&report)?;
     } else {
-        output::print_page(page(&args.path, &report))?;
+        output::print_page(page(&args.target.path, &report))?;
     }
     Ok(match report.verdict {
         Verdict::Fail => ExitCode::from(Exit::Failed as u8),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use phi3::api::{DeviceNow, Environment};
+use phi3::api::{DeviceNow, Environment, Holder};
 
 use super::nvidia;
 use crate::kernel_log::KernelLog;
@@ -54,14 +54,30 @@ pub(super) fn device() -> DeviceNow {
         total_bytes: Some(total).filter(|total| *total > 0),
         free_bytes: free,
         used_bytes: free.map(|free| total.saturating_sub(free)),
-        holders: Vec::new(),
+        holders: holders(),
         source: "system".to_owned(),
     }
 }
 
+/// This process and those that it started, workers among them, the largest first; all else that runs here is nobody's
+/// business of ours.
+fn holders() -> Vec<Holder> {
+    let holder = |pid| {
+        let bytes = processes::resident_bytes(pid);
+        Holder { pid, name: process_name(pid), bytes }
+    };
+    let mut holders: Vec<Holder> = processes::family(std::process::id()).into_iter().map(holder).collect();
+    holders.sort_by_key(|holder| (std::cmp::Reverse(holder.bytes), holder.pid));
+    holders
+}
+
 /// The name of a process; empty where the system does not tell.
 pub(super) fn process_name(pid: u32) -> String {
-    read(&format!("/proc/{pid}/comm"))
+    // The kernel's own name for it ends after 15 bytes; its file says all of it, where it may be asked.
+    let file = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let file = file.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let name = read(&format!("/proc/{pid}/comm"));
+    file.filter(|file| file.starts_with(&name)).unwrap_or(name)
 }
 
 fn read(path: &str) -> String {

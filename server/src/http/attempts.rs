@@ -1,7 +1,7 @@
 //! `/api/attempts`: what was tried, and the end of what is being tried.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LINK};
 use axum::response::{IntoResponse, Response};
 use phi3::api::ErrorBody;
@@ -10,7 +10,7 @@ use phi3::load_config::OutcomeClass;
 use serde::Deserialize;
 
 use super::error::HttpError;
-use super::extract::{ApiQuery, JsonBody};
+use super::extract::{self, ApiQuery, InPath, JsonBody};
 use crate::attempts::NOTE_BYTES;
 use crate::ledger::{self, Filter, Format};
 use crate::state::AppState;
@@ -92,7 +92,7 @@ pub(super) async fn list(
 ) -> Result<Response, HttpError> {
     let limit = query.limit.unwrap_or(PAGE);
     if !(1..=MOST).contains(&limit) {
-        return Err(HttpError::field("limit", format!("is {limit}, expected 1 to {MOST}")));
+        return Err(HttpError::field("limit", format_args!("is {limit}, expected 1 to {MOST}")));
     }
     let filter = query.filter(Some(limit + 1));
     let mut records = state.attempts.list(&filter).await?;
@@ -142,7 +142,7 @@ fn next_page(filter: &Filter, limit: u32, last: u64) -> String {
 )]
 pub(super) async fn one(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Json<AttemptRecord>, HttpError> {
     Ok(Json(state.attempts.get(parse(&id)?).await?))
 }
@@ -158,11 +158,14 @@ pub(super) async fn one(
 )]
 pub(super) async fn note(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
     JsonBody(NoteBody { note }): JsonBody<NoteBody>,
 ) -> Result<Json<AttemptRecord>, HttpError> {
     if note.len() > NOTE_BYTES || note.contains('\0') {
-        return Err(HttpError::field("note", format!("at most {NOTE_BYTES} bytes of text without NUL")));
+        return Err(HttpError::field(
+            "note",
+            format_args!("must be at most {NOTE_BYTES} bytes of text without NUL"),
+        ));
     }
     Ok(Json(state.attempts.note(parse(&id)?, &note).await?))
 }
@@ -175,10 +178,7 @@ pub(super) async fn note(
     params(("id" = u64, Path, description = "Id of the attempt")),
     responses((status = 200, description = "The last lines of the worker's log", content_type = "text/plain", body = String), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
-pub(super) async fn log(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<Response, HttpError> {
+pub(super) async fn log(State(state): State<AppState>, InPath(id): InPath) -> Result<Response, HttpError> {
     let record = state.attempts.get(parse(&id)?).await?;
     let mut text = record.attempt.log.join("\n");
     if !text.is_empty() {
@@ -197,7 +197,7 @@ pub(super) async fn log(
 )]
 pub(super) async fn cancel(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Json<Attempt>, HttpError> {
     Ok(Json(state.attempts.cancel(parse(&id)?).await?))
 }
@@ -210,10 +210,7 @@ pub(super) async fn cancel(
     params(("id" = u64, Path, description = "Id of the attempt")),
     responses((status = 200, description = "As it is now; its end comes as an event", body = Attempt), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
-pub(super) async fn cancel_by_post(
-    state: State<AppState>,
-    id: Path<String>,
-) -> Result<Json<Attempt>, HttpError> {
+pub(super) async fn cancel_by_post(state: State<AppState>, id: InPath) -> Result<Json<Attempt>, HttpError> {
     cancel(state, id).await
 }
 
@@ -231,8 +228,9 @@ pub(super) async fn compare(
 ) -> Result<Json<Comparison>, HttpError> {
     let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
     if !(2..=MOST_COMPARED).contains(&ids.len()) {
-        let message = format!("give 2 to {MOST_COMPARED} ids, separated by commas");
-        return Err(HttpError::field("ids", message));
+        let rest =
+            format!("names {} attempts, expected 2 to {MOST_COMPARED}, separated by commas", ids.len());
+        return Err(HttpError::field("ids", rest));
     }
     let mut records = Vec::new();
     for id in ids {
@@ -263,5 +261,5 @@ pub(super) async fn export(
 }
 
 fn parse(id: &str) -> Result<u64, HttpError> {
-    id.parse().ok().ok_or_else(|| HttpError::new("no_such_attempt", "attempts are named by a number"))
+    extract::number(id, "attempt", "no_such_attempt")
 }

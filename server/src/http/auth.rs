@@ -21,7 +21,7 @@ use crate::state::AppState;
 const OPEN: [&str; 2] = ["/health", "/api/session"];
 
 /// The cookie of a page that has shown the token: it is sent by no other site, and no script can read it.
-const COOKIE_NAME: &str = "preflight_session";
+pub(super) const COOKIE_NAME: &str = "preflight_session";
 
 /// The token that requests must carry. What is kept are hashes: comparing them tells nothing about the token.
 #[derive(Clone)]
@@ -92,6 +92,7 @@ pub(super) struct SessionBody {
     post,
     path = "/api/session",
     tag = "operations",
+    security(()),
     request_body = SessionBody,
     responses((status = 200, description = "Whether a token is asked for; a cookie where it is", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))
 )]

@@ -66,8 +66,10 @@ async fn collect(
         let Some(piece) = next.map_err(|_elapsed| too_slow("no piece of the body came for", PAUSE))? else {
             break;
         };
-        let piece =
-            piece.map_err(|error| HttpError::new("body_broken", format!("the body broke off: {error}")))?;
+        let piece = piece.map_err(|error| {
+            tracing::debug!(%error, "a body broke off");
+            HttpError::new("body_broken", "the body broke off before its end: send it again")
+        })?;
         seen += piece.len();
         if seen <= BODY_BYTES {
             let blocks = seen.div_ceil(BLOCK_BYTES) - held.as_ref().map_or(0, SemaphorePermit::num_permits);

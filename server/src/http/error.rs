@@ -25,9 +25,16 @@ impl HttpError {
         Self(ErrorObject::new(code, message))
     }
 
-    /// A value in the request's body that is refused; `field` is its JSON path.
-    pub(super) fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self(ErrorObject::new("invalid_request", message).at(field))
+    /// A value of a request that is refused: `field` is its JSON path or its name in the query, `rest` what a sentence
+    /// says of it.
+    pub(super) fn field(field: &str, rest: impl std::fmt::Display) -> Self {
+        Self(ErrorObject::new("invalid_request", format!("`{field}` {rest}")).at(field))
+    }
+
+    /// A fault of ours, whose text stays in the log.
+    pub(super) fn internal(error: impl std::fmt::Display) -> Self {
+        tracing::error!(%error, "internal");
+        Self::new("internal", "an internal error; the server's log has more")
     }
 }
 
@@ -77,7 +84,7 @@ impl IntoResponse for HttpError {
 
 impl From<ErrorObject> for HttpError {
     fn from(error: ErrorObject) -> Self {
-        Self(error)
+        if error.code == "internal" { Self::internal(error.message) } else { Self(error) }
     }
 }
 
@@ -177,6 +184,5 @@ pub(super) async fn method_not_allowed(method: Method, OriginalUri(uri): Origina
 pub(super) fn panicked(payload: Box<dyn Any + Send + 'static>) -> Response {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    tracing::error!(panic = text, "a handler panicked");
-    HttpError::new("internal", "an internal error; the server's log has more").into_response()
+    HttpError::internal(format_args!("a handler panicked: {text}")).into_response()
 }

@@ -37,16 +37,15 @@ pub(super) async fn post(
 ) -> Result<Json<Estimated>, HttpError> {
     let overrides = match options.remove("load_config") {
         None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(map)) => map,
-        Some(_) => return Err(HttpError::field("options.load_config", "expected an object of overrides")),
+        Some(value) => extract::from_value("options.load_config", &value)?,
     };
-    let mut options: Options = extract::from_value("options", Value::Object(options))?;
+    let mut options: Options = extract::from_value("options", &Value::Object(options))?;
     if options.calibration.is_empty() {
         options.calibration = state.attempts.ledger().calibration(&state.host.environment()).await?;
     }
     let model = source.open(&state).await?;
     let estimated =
         tokio::task::spawn_blocking(move || reports::estimate(&model, &options, &overrides)).await;
-    let estimated = estimated.map_err(|error| HttpError::new("internal", error.to_string()))?;
+    let estimated = estimated.map_err(HttpError::internal)?;
     estimated.map(Json).map_err(|error| HttpError(state.registry.folders().told(error)))
 }

@@ -16,6 +16,7 @@ use crate::state::AppState;
     get,
     path = "/health",
     tag = "operations",
+    security(()),
     responses((status = 200, description = "The process lives", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
 pub(super) async fn health() -> Json<Value> {

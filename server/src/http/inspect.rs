@@ -41,7 +41,7 @@ pub(super) async fn post(
 ) -> Result<(StatusCode, Json<Inspected>), HttpError> {
     let model = body.source.open(&state).await?;
     let inspected = tokio::task::spawn_blocking(move || reports::inspect(&model)).await;
-    let inspected = inspected.map_err(|error| HttpError::new("internal", error.to_string()))?;
+    let inspected = inspected.map_err(HttpError::internal)?;
     let folders = state.registry.folders();
     let mut inspected = inspected.map_err(|error| HttpError(folders.told(error)))?;
     for finding in &mut inspected.report.findings {

@@ -1,7 +1,7 @@
 //! `/api/ladders`: profiles run rung after rung; their end, and their going on after it.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use phi3::api::{ErrorBody, Ladder, LadderStarted};
 use phi3::ladder::Profile;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::attempts::{MOST, PAGE};
 use super::error::HttpError;
-use super::extract::{ApiQuery, JsonBody};
+use super::extract::{self, ApiQuery, InPath, JsonBody};
 use crate::attempts::NOTE_BYTES;
 use crate::ladders::Profiles;
 use crate::state::AppState;
@@ -51,7 +51,7 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<Ladder>>, HttpError> {
     let limit = query.limit.unwrap_or(PAGE);
     if !(1..=MOST).contains(&limit) {
-        return Err(HttpError::field("limit", format!("is {limit}, expected 1 to {MOST}")));
+        return Err(HttpError::field("limit", format_args!("is {limit}, expected 1 to {MOST}")));
     }
     Ok(Json(state.ladders.list(query.model.as_deref(), query.cursor, limit).await?))
 }
@@ -71,13 +71,15 @@ pub(super) async fn start(
 ) -> Result<(StatusCode, Json<LadderStarted>), HttpError> {
     let StartBody { model, profile, toml, note } = body;
     if note.len() > NOTE_BYTES {
-        return Err(HttpError::field("note", format!("longer than {NOTE_BYTES} bytes")));
+        return Err(HttpError::field("note", format_args!("is longer than {NOTE_BYTES} bytes")));
     }
     let profile = match (profile, toml) {
         (None, None) => Profile::standard(),
         (Some(name), None) => Profiles::parse(&state.profiles.get(&name).await?.toml)?,
         (None, Some(toml)) => Profiles::parse(&toml)?,
-        (Some(_), Some(_)) => return Err(HttpError::field("toml", "give `profile` or `toml`, not both")),
+        (Some(_), Some(_)) => {
+            return Err(HttpError::field("toml", "stands beside `profile`: give one of both"));
+        }
     };
     state.registry.locate(&model).await?;
     let ladder_id = state.ladders.start(model, profile, note).await?;
@@ -94,7 +96,7 @@ pub(super) async fn start(
 )]
 pub(super) async fn one(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Json<Ladder>, HttpError> {
     Ok(Json(state.ladders.get(parse(&id)?).await?))
 }
@@ -109,7 +111,7 @@ pub(super) async fn one(
 )]
 pub(super) async fn cancel(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Json<Ladder>, HttpError> {
     Ok(Json(state.ladders.cancel(parse(&id)?).await?))
 }
@@ -122,10 +124,7 @@ pub(super) async fn cancel(
     params(("id" = u64, Path, description = "Id of the ladder")),
     responses((status = 200, description = "As it is now; its end comes as an event", body = Ladder), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
-pub(super) async fn cancel_by_delete(
-    state: State<AppState>,
-    id: Path<String>,
-) -> Result<Json<Ladder>, HttpError> {
+pub(super) async fn cancel_by_delete(state: State<AppState>, id: InPath) -> Result<Json<Ladder>, HttpError> {
     cancel(state, id).await
 }
 
@@ -139,11 +138,11 @@ pub(super) async fn cancel_by_delete(
 )]
 pub(super) async fn resume(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<(StatusCode, Json<Ladder>), HttpError> {
     Ok((StatusCode::ACCEPTED, Json(state.ladders.resume(parse(&id)?).await?)))
 }
 
 fn parse(id: &str) -> Result<u64, HttpError> {
-    id.parse().ok().ok_or_else(|| HttpError::new("no_such_ladder", "ladders are named by a number"))
+    extract::number(id, "ladder", "no_such_ladder")
 }

@@ -1,7 +1,7 @@
 //! `POST /api/models/{id}/load` and `/unload`: puts a load into the queue; asks for its end.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use phi3::api::ErrorBody;
 use phi3::api::{AttemptKind, Started};
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::{HttpError, Refusal};
-use super::extract::OptionalJson;
+use super::extract::{InPath, OptionalJson};
 use crate::ask::{Ask, ask};
 use crate::state::AppState;
 
@@ -39,7 +39,7 @@ pub(super) struct LoadBody {
 )]
 pub(super) async fn load(
     State(state): State<AppState>,
-    Path(model): Path<String>,
+    InPath(model): InPath,
     OptionalJson(body): OptionalJson<LoadBody>,
 ) -> Result<(StatusCode, Json<Started>), Refusal> {
     let LoadBody { device, load_config, context, parent, branch, force, note } = body;
@@ -64,7 +64,7 @@ pub(super) async fn load(
 )]
 pub(super) async fn unload(
     State(state): State<AppState>,
-    Path(model): Path<String>,
+    InPath(model): InPath,
 ) -> Result<(StatusCode, Json<Started>), HttpError> {
     let Some((attempt_id, _)) = state.attempts.loading(&model) else {
         // One that there is not at all is told as such.

@@ -22,6 +22,7 @@ mod source;
 mod trace;
 mod v1;
 mod validate;
+mod values;
 
 pub use auth::Token;
 pub(crate) use listen::serve;
@@ -42,6 +43,7 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(inspect::post))
         .routes(routes!(estimate::post))
         .routes(routes!(operations::devices))
+        .routes(routes!(operations::settings))
         .routes(routes!(models::list, models::register))
         .routes(routes!(models::stage))
         .routes(routes!(models::one, models::patch, models::remove))
@@ -66,7 +68,8 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(health::ready))
         .routes(routes!(operations::metrics))
         .split_for_parts();
-    let routes = routes.merge(openapi::pages(api)).nest("/v1", v1::routes());
+    let (v1, v1_api) = v1::routes();
+    let routes = routes.merge(openapi::pages(api.nest("/v1", v1_api))).nest("/v1", v1);
     routes
         .method_not_allowed_fallback(error::method_not_allowed)
         .route_layer(axum::middleware::from_fn(body::read))

@@ -1,16 +1,17 @@
 //! `/api/models`: the registry.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use phi3::api::ErrorBody;
 use phi3::api::{Certificate, ModelDetail, ModelEntry, ModelSource, Registered};
+use preflight_files::Source;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::attempts;
 use super::error::HttpError;
-use super::extract::{JsonBody, OptionalJson};
+use super::extract::{InPath, JsonBody, OptionalJson};
 use crate::ledger::Filter;
 use crate::registry::{Patch, Registration};
 use crate::stage;
@@ -94,8 +95,12 @@ pub(super) async fn stage(
     if state.registry.is_here(&body.source).await? {
         return add(&state, body, false).await;
     }
+    let revision = match &body.source {
+        ModelSource::Hub(hub) => Some(Source::hub_revision(hub)?),
+        ModelSource::Path(_) => None,
+    };
     let (_, Json(registered)) = add(&state, body, true).await?;
-    let attempt_id = stage::stage(&state, &registered.model_id).await?;
+    let attempt_id = stage::stage(&state, &registered.model_id, revision).await?;
     Ok((StatusCode::ACCEPTED, Json(Registered { attempt_id, ..registered })))
 }
 
@@ -121,7 +126,7 @@ async fn add(
 )]
 pub(super) async fn one(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Json<ModelDetail>, HttpError> {
     detail(&state, &id).await
 }
@@ -137,7 +142,7 @@ pub(super) async fn one(
 )]
 pub(super) async fn patch(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
     JsonBody(PatchBody { name, notes, load_config }): JsonBody<PatchBody>,
 ) -> Result<Json<ModelDetail>, HttpError> {
     state.registry.patch(&id, Patch { name, notes, load_config }).await?;
@@ -154,7 +159,7 @@ pub(super) async fn patch(
 )]
 pub(super) async fn remove(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<StatusCode, HttpError> {
     if state.attempts.loading(&id).is_some() {
         let message = format!("`{id}` is loaded: POST /api/models/{id}/unload first");
@@ -174,7 +179,7 @@ pub(super) async fn remove(
 )]
 pub(super) async fn certificate(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Json<Certificate>, HttpError> {
     Ok(Json(state.registry.certificate(&id).await?))
 }
@@ -190,7 +195,7 @@ pub(super) async fn certificate(
 )]
 pub(super) async fn commit(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
     OptionalJson(body): OptionalJson<CommitBody>,
 ) -> Result<(StatusCode, Json<Certificate>), HttpError> {
     let record = match body.attempt_id {

@@ -1,4 +1,4 @@
-//! `GET /metrics`, `GET /api/devices`.
+//! `GET /metrics`, `GET /api/devices`, `GET /api/settings`.
 
 use std::sync::Arc;
 
@@ -6,8 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use phi3::api::Devices;
-use phi3::api::ErrorBody;
+use phi3::api::{Devices, ErrorBody, Settings};
 
 use super::error::HttpError;
 use crate::metrics;
@@ -35,6 +34,18 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
 pub(super) async fn devices(State(state): State<AppState>) -> Result<Json<Devices>, HttpError> {
     let host = Arc::clone(&state.host);
     let found = tokio::task::spawn_blocking(move || host.devices()).await;
-    let devices = found.map_err(|error| HttpError::new("internal", error.to_string()))?;
+    let devices = found.map_err(HttpError::internal)?;
     Ok(Json(Devices { devices, environment: state.host.environment() }))
+}
+
+/// The server's settings as they hold, each with where it comes from: a flag, else the environment, else the config file,
+/// else the default. No secret is among them.
+#[utoipa::path(
+    get,
+    path = "/api/settings",
+    tag = "operations",
+    responses((status = 200, description = "The answer", body = Settings), (status = "default", description = "What was wrong", body = ErrorBody))
+)]
+pub(super) async fn settings(State(state): State<AppState>) -> Json<Settings> {
+    Json((*state.settings).clone())
 }

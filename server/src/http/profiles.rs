@@ -1,13 +1,13 @@
 //! `/api/profiles`: saved ladders.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use phi3::api::{ErrorBody, ProfileEntry};
 use serde::Deserialize;
 
 use super::error::HttpError;
-use super::extract::JsonBody;
+use super::extract::{InPath, JsonBody};
 use crate::state::AppState;
 
 /// A profile's text in TOML; its name stands in it.
@@ -54,7 +54,7 @@ pub(super) async fn save(
 )]
 pub(super) async fn one(
     State(state): State<AppState>,
-    Path(name): Path<String>,
+    InPath(name): InPath,
 ) -> Result<Json<ProfileEntry>, HttpError> {
     Ok(Json(state.profiles.get(&name).await?))
 }
@@ -69,7 +69,7 @@ pub(super) async fn one(
 )]
 pub(super) async fn remove(
     State(state): State<AppState>,
-    Path(name): Path<String>,
+    InPath(name): InPath,
 ) -> Result<StatusCode, HttpError> {
     state.profiles.remove(&name).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -42,7 +42,7 @@ impl SourceRequest {
             Ok(Model::open(&source)?)
         };
         let opened = tokio::task::spawn_blocking(open).await;
-        let opened = opened.map_err(|error| HttpError::new("internal", error.to_string()))?;
+        let opened = opened.map_err(HttpError::internal)?;
         opened.map_err(|error| HttpError(state.registry.folders().told(error)))
     }
 }

@@ -1,7 +1,7 @@
 //! `POST /api/models/{id}/validate`: puts a validation into the queue.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use phi3::api::ErrorBody;
 use phi3::api::worker::{PromptSource, Validate};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::{HttpError, Refusal};
-use super::extract::OptionalJson;
+use super::extract::{InPath, OptionalJson};
 use crate::ask::{Ask, Parent, ask};
 use crate::state::AppState;
 
@@ -52,7 +52,7 @@ pub(super) struct ValidateBody {
 )]
 pub(super) async fn post(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
     OptionalJson(body): OptionalJson<ValidateBody>,
 ) -> Result<(StatusCode, Json<Started>), Refusal> {
     let mut asked = body.ask(id)?;
@@ -77,17 +77,19 @@ impl ValidateBody {
             (None, None) => PromptSource::Default,
             (Some(text), None) => PromptSource::Text(text),
             (None, Some(text)) => PromptSource::Chat(text),
-            (Some(_), Some(_)) => return Err(HttpError::field("chat", "give `prompt` or `chat`, not both")),
+            (Some(_), Some(_)) => {
+                return Err(HttpError::field("chat", "stands beside `prompt`: give one of both"));
+            }
         };
         if let PromptSource::Text(text) | PromptSource::Chat(text) = &prompt
             && text.len() > PROMPT_BYTES
         {
-            return Err(HttpError::field("prompt", format!("longer than {PROMPT_BYTES} bytes")));
+            return Err(HttpError::field("prompt", format_args!("is longer than {PROMPT_BYTES} bytes")));
         }
         let max_new_tokens = self.max_new_tokens.unwrap_or(Validate::MAX_NEW_TOKENS);
         if !(1..=MOST_TOKENS).contains(&max_new_tokens) {
-            let message = format!("is {max_new_tokens}, expected 1 to {MOST_TOKENS}");
-            return Err(HttpError::field("max_new_tokens", message));
+            let rest = format!("is {max_new_tokens}, expected 1 to {MOST_TOKENS}");
+            return Err(HttpError::field("max_new_tokens", rest));
         }
         Ok(Ask {
             model,

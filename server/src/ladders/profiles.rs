@@ -50,7 +50,11 @@ impl Profiles {
         let mut entries = vec![standard()];
         for row in &rows {
             let toml: String = row.try_get("toml").map_err(|error| self.store.fail(error))?;
-            entries.push(entry(Self::parse(&toml)?, toml, false));
+            match Self::parse(&toml) {
+                Ok(profile) => entries.push(entry(profile, toml, false)),
+                // Saved by another build: it hides no other, and asking for it tells what is wrong.
+                Err(error) => tracing::warn!(%error, "a profile cannot be read"),
+            }
         }
         Ok(entries)
     }

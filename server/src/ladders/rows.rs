@@ -61,7 +61,9 @@ impl Rows {
             .fetch_optional(self.0.readers())
             .await
             .map_err(|error| self.0.fail(error))?;
-        json.map(|json| serde_json::from_str(&json)).transpose().map_err(|error| self.unreadable(id, error))
+        json.map(|json| serde_json::from_str(&json))
+            .transpose()
+            .map_err(|error| self.0.unreadable(format!("ladder {id}"), error))
     }
 
     /// Ladders, newest first, at most `limit`: of one model, and older than one, where that is said.
@@ -81,7 +83,7 @@ impl Rows {
         .fetch_all(self.0.readers())
         .await
         .map_err(|error| self.0.fail(error))?;
-        rows.iter().map(|row| self.ladder(row)).collect()
+        self.readable(&rows)
     }
 
     /// Those that wait or run: after a start, those of a server that died.
@@ -92,22 +94,25 @@ impl Rows {
             .fetch_all(self.0.readers())
             .await
             .map_err(|error| self.0.fail(error))?;
-        rows.iter().map(|row| self.ladder(row)).collect()
+        self.readable(&rows)
+    }
+
+    /// One that cannot be read hides no other: the log names it, and so does asking for it.
+    fn readable(&self, rows: &[SqliteRow]) -> Result<Vec<Ladder>, StoreError> {
+        let read = rows.iter().map(|row| self.ladder(row));
+        read.filter(|ladder| !matches!(ladder, Err(StoreError::Row { .. }))).collect()
     }
 
     fn json<T: serde::Serialize>(&self, id: u64, value: &T) -> Result<String, StoreError> {
-        serde_json::to_string(value).map_err(|error| self.unreadable(id, error))
+        serde_json::to_string(value).map_err(|error| self.0.unreadable(format!("ladder {id}"), error))
     }
 
     fn ladder(&self, row: &SqliteRow) -> Result<Ladder, StoreError> {
         let fail = |error| self.0.fail(error);
         let id = u64::try_from(row.try_get::<i64, _>("id").map_err(fail)?).unwrap_or_default();
         let json: String = row.try_get("ladder").map_err(fail)?;
-        let ladder: Ladder = serde_json::from_str(&json).map_err(|error| self.unreadable(id, error))?;
+        let ladder: Ladder =
+            serde_json::from_str(&json).map_err(|error| self.0.unreadable(format!("ladder {id}"), error))?;
         Ok(Ladder { id, ..ladder })
-    }
-
-    fn unreadable(&self, id: u64, error: serde_json::Error) -> StoreError {
-        StoreError::Row { path: self.0.path().to_owned(), what: format!("ladder {id}"), error }
     }
 }

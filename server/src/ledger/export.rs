@@ -60,16 +60,18 @@ const COLUMNS: [&str; 19] = [
     "created_ms",
 ];
 
-/// Writes attempts.
+/// Writes attempts, without what looks like a secret in their notes, prompts, texts and logs: a file goes elsewhere.
 ///
 /// # Errors
 /// None of them can be written as JSON.
 pub fn export(records: &[AttemptRecord], format: Format) -> Result<String, ErrorObject> {
     let internal = |error: &dyn std::fmt::Display| ErrorObject::new("internal", error.to_string());
+    let records = records.iter().map(redacted).collect::<Result<Vec<_>, _>>();
+    let records = records.map_err(|error| internal(&error))?;
     match format {
         Format::Jsonl => {
             let mut text = String::new();
-            for record in records {
+            for record in &records {
                 text.push_str(&serde_json::to_string(record).map_err(|error| internal(&error))?);
                 text.push('\n');
             }
@@ -78,15 +80,21 @@ pub fn export(records: &[AttemptRecord], format: Format) -> Result<String, Error
         Format::Csv => {
             let mut writer = csv::Writer::from_writer(Vec::new());
             writer.write_record(COLUMNS).map_err(|error| internal(&error))?;
-            for record in records {
+            for record in &records {
                 let row = cells(record).map(|cell| harmless(&cell));
                 writer.write_record(row).map_err(|error| internal(&error))?;
             }
             let bytes = writer.into_inner().map_err(|error| internal(&error))?;
             String::from_utf8(bytes).map_err(|error| internal(&error))
         }
-        Format::Markdown => Ok(markdown(records)),
+        Format::Markdown => Ok(markdown(&records)),
     }
+}
+
+fn redacted(record: &AttemptRecord) -> Result<AttemptRecord, serde_json::Error> {
+    let mut json = serde_json::to_value(record)?;
+    phi3::link::redact(&mut json);
+    serde_json::from_value(json)
 }
 
 fn cells(record: &AttemptRecord) -> [String; COLUMNS.len()] {

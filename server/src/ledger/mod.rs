@@ -9,12 +9,25 @@ pub use export::{Format, export};
 
 use std::sync::Arc;
 
-use phi3::api::{AttemptKind, AttemptRecord, AttemptState, ErrorObject};
+use phi3::api::{
+    Attempt, AttemptKind, AttemptRecord, AttemptState, Environment, ErrorObject, Evidence, ModelSource,
+};
 use phi3::load_config::OutcomeClass;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::store::{Store, StoreError};
+
+/// Rows of attempts as [`Ledger::record`] reads them.
+macro_rules! attempts {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, model, kind, parent, created_ms, state, outcome, record, note, worker_pid, worker_started \
+             FROM attempts ",
+            $which
+        )
+    };
+}
 
 /// Attempts on disk.
 #[derive(Debug, Clone)]
@@ -144,7 +157,7 @@ impl Ledger {
     /// # Errors
     /// It cannot be read.
     pub async fn get(&self, id: u64) -> Result<Option<AttemptRecord>, StoreError> {
-        let row = sqlx::query("SELECT id, state, record, note FROM attempts WHERE id = ?")
+        let row = sqlx::query(attempts!("WHERE id = ?"))
             .bind(as_i64(id))
             .fetch_optional(self.store.readers())
             .await
@@ -170,11 +183,10 @@ impl Ledger {
     /// # Errors
     /// They cannot be read.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<AttemptRecord>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, state, record, note FROM attempts \
-             WHERE (?1 IS NULL OR model = ?1) AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR state = ?3) \
-             AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR id < ?5) ORDER BY id DESC LIMIT ?6",
-        )
+        let rows = sqlx::query(attempts!(
+            "WHERE (?1 IS NULL OR model = ?1) AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR state = ?3) \
+             AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR id < ?5) ORDER BY id DESC LIMIT ?6"
+        ))
         .bind(filter.model.as_deref())
         .bind(filter.kind.map(AttemptKind::name))
         .bind(filter.state.map(AttemptState::name))
@@ -192,10 +204,9 @@ impl Ledger {
     /// # Errors
     /// It cannot be read.
     pub async fn failed_alike(&self, fingerprint: &str) -> Result<Option<AttemptRecord>, StoreError> {
-        let row = sqlx::query(
-            "SELECT id, state, record, note FROM attempts \
-             WHERE fingerprint = ? AND state IN ('failed', 'stopped') ORDER BY id DESC LIMIT 1",
-        )
+        let row = sqlx::query(attempts!(
+            "WHERE fingerprint = ? AND state IN ('failed', 'stopped') ORDER BY id DESC LIMIT 1"
+        ))
         .bind(fingerprint)
         .fetch_optional(self.store.readers())
         .await
@@ -212,10 +223,9 @@ impl Ledger {
     /// # Errors
     /// They cannot be read.
     pub async fn open_ones(&self) -> Result<Vec<Open>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, state, record, note, worker_pid, worker_started FROM attempts \
-             WHERE state NOT IN ('stopped', 'failed', 'cancelled', 'lost') ORDER BY id",
-        )
+        let rows = sqlx::query(attempts!(
+            "WHERE state NOT IN ('stopped', 'failed', 'cancelled', 'lost') ORDER BY id"
+        ))
         .fetch_all(self.store.readers())
         .await
         .map_err(|error| self.store.fail(error))?;
@@ -229,25 +239,77 @@ impl Ledger {
         rows.iter().map(open).collect()
     }
 
+    /// Ends an attempt whose record cannot be read, and leaves that record as it is.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub async fn lose(&self, id: u64) -> Result<(), StoreError> {
+        let mut writer = self.store.writer().await;
+        sqlx::query("UPDATE attempts SET state = 'lost' WHERE id = ?")
+            .bind(as_i64(id))
+            .execute(&mut *writer)
+            .await
+            .map_err(|error| self.store.fail(error))?;
+        Ok(())
+    }
+
     fn json(&self, record: &AttemptRecord) -> Result<String, StoreError> {
-        serde_json::to_string(record).map_err(|error| self.unreadable(record.attempt.id, error))
+        let what = || format!("attempt {}", record.attempt.id);
+        serde_json::to_string(record).map_err(|error| self.store.unreadable(what(), error))
     }
 
     /// A row; what stands in columns of its own counts.
     fn record(&self, row: &SqliteRow) -> Result<AttemptRecord, StoreError> {
         let fail = |error| self.store.fail(error);
         let id = u64::try_from(row.try_get::<i64, _>("id").map_err(fail)?).unwrap_or_default();
-        let json: String = row.try_get("record").map_err(fail)?;
-        let mut record: AttemptRecord =
-            serde_json::from_str(&json).map_err(|error| self.unreadable(id, error))?;
+        // As bytes: a disk that spoils them asks for no UTF-8.
+        let json: Vec<u8> = row.try_get_unchecked("record").map_err(fail)?;
+        let mut record: AttemptRecord = match serde_json::from_slice(&json) {
+            Ok(record) => record,
+            Err(error) => self.damaged(row, id, error)?,
+        };
         record.attempt.id = id;
         record.attempt.note = row.try_get("note").map_err(fail)?;
         Ok(record)
     }
 
-    fn unreadable(&self, id: u64, error: serde_json::Error) -> StoreError {
-        StoreError::Row { path: self.store.path().to_owned(), what: format!("attempt {id}"), error }
+    /// What the columns tell of an attempt whose record cannot be read: it hides no other, and it is named.
+    fn damaged(
+        &self,
+        row: &SqliteRow,
+        id: u64,
+        error: serde_json::Error,
+    ) -> Result<AttemptRecord, StoreError> {
+        let fail = |error| self.store.fail(error);
+        let text = |name: &str| row.try_get::<Option<String>, _>(name).map_err(fail);
+        let (kind, state, outcome) = (text("kind")?, text("state")?, text("outcome")?);
+        let named = |name: &Option<String>, known: &str| name.as_deref() == Some(known);
+        let kind = AttemptKind::ALL.into_iter().find(|known| named(&kind, known.name()));
+        let state = AttemptState::ALL.into_iter().find(|known| named(&state, known.name()));
+        let message = self.store.unreadable(format!("attempt {id}"), error).to_string();
+        let created_ms: i64 = row.try_get("created_ms").map_err(fail)?;
+        let parent: Option<i64> = row.try_get("parent").map_err(fail)?;
+        let attempt = Attempt {
+            state: state.unwrap_or(AttemptState::Lost),
+            outcome: OutcomeClass::ALL.into_iter().find(|known| named(&outcome, known.name())),
+            parent: parent.and_then(|id| u64::try_from(id).ok()),
+            error: Some(ErrorObject::new("attempt_unreadable", message)),
+            ..Attempt::queued(
+                text("model")?.unwrap_or_default(),
+                kind.unwrap_or(AttemptKind::Load),
+                "",
+                u64::try_from(created_ms).unwrap_or_default(),
+            )
+        };
+        let evidence = Evidence::new(ModelSource::Path(String::new()), Environment::default());
+        Ok(AttemptRecord { attempt, evidence })
     }
+}
+
+/// Whether all that was kept of an attempt could be read.
+#[must_use]
+pub fn is_readable(record: &AttemptRecord) -> bool {
+    record.attempt.error.as_ref().is_none_or(|error| error.code != "attempt_unreadable")
 }
 
 /// The error of an attempt that a dead server left open.

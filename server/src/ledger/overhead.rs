@@ -23,7 +23,7 @@ SELECT json_extract(record, '$.engine.device') AS device, \
         - json_extract(record, '$.unload.gpu_used_before_load_bytes') \
         - json_extract(record, '$.memory.measured.weights_bytes') \
         - json_extract(record, '$.memory.measured.activation_bytes') AS gpu \
-FROM attempts \
+FROM (SELECT id, CASE WHEN json_valid(record) THEN record END AS record FROM attempts) \
 WHERE json_extract(record, '$.environment.build') = ?1 AND json_extract(record, '$.environment.cpu') = ?2 \
     AND json_extract(record, '$.environment.driver') IS ?3 \
     AND json_extract(record, '$.memory.measured.overhead_bytes') IS NOT NULL \

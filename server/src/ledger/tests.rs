@@ -1,57 +1,21 @@
 use std::sync::Arc;
 
 use phi3::api::{
-    Attempt, AttemptKind, AttemptRecord, AttemptState, Environment, Evidence, ModelSource, Timings, Unload,
+    Attempt, AttemptKind, AttemptRecord, AttemptState, Environment, Evidence, ModelSource, Unload,
 };
 use phi3::dtype::DType;
 use phi3::engine::{EngineInfo, Memory};
 use phi3::estimate::{Backend, Calibration};
 use phi3::validate::PredictedMeasured;
-use serde_json::{Map, json};
+use serde_json::json;
 
-use super::{Filter, Ledger};
+use super::{Filter, Ledger, is_readable};
 use crate::store::{Store, StoreError};
 
 fn record() -> AttemptRecord {
     AttemptRecord {
-        attempt: Attempt {
-            id: 0,
-            model: "m".to_owned(),
-            kind: AttemptKind::Load,
-            state: AttemptState::Queued,
-            outcome: None,
-            parent: None,
-            changes: Vec::new(),
-            position: None,
-            device: "cpu".to_owned(),
-            load_config: Map::new(),
-            created_ms: 1,
-            started_ms: None,
-            finished_ms: None,
-            progress: None,
-            text: String::new(),
-            report: None,
-            error: None,
-            note: String::new(),
-            log: Vec::new(),
-        },
-        evidence: Evidence {
-            source: ModelSource::Path("m".to_owned()),
-            branch: false,
-            resolved: Vec::new(),
-            run: None,
-            seed: None,
-            files: Vec::new(),
-            environment: Environment::default(),
-            predicted: None,
-            engine: None,
-            context: None,
-            memory: None,
-            timings: Timings::default(),
-            unload: None,
-            next: Vec::new(),
-            advice: None,
-        },
+        attempt: Attempt::queued("m", AttemptKind::Load, "cpu", 1),
+        evidence: Evidence::new(ModelSource::Path("m".to_owned()), Environment::default()),
     }
 }
 
@@ -196,4 +160,45 @@ async fn measured_loads_calibrate_the_overhead_of_their_backend() {
     };
     let fitted = ledger.calibration(&here).await.expect("read");
     assert_eq!(fitted, [of(Backend::Cpu, -90, 3, 190), of(Backend::Cuda, 60, 1, 0)]);
+}
+
+/// A row that another build wrote, or that a disk has spoilt: it is named, and hides no other.
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_named_among_the_others() {
+    let (dir, ledger) = ledger().await;
+    for _ in 0..3 {
+        ledger.add(&record(), "f").await.expect("added");
+    }
+    let spoilt = [("2", "'{\"id\":2}'"), ("3", "cast(x'ff' AS TEXT)")];
+    for (id, value) in spoilt {
+        let mut writer = ledger.store().writer().await;
+        let sql = format!("UPDATE attempts SET record = {value}, worker_pid = 1 WHERE id = {id}");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *writer).await.expect("spoilt");
+    }
+    let listed = ledger.list(&Filter::default()).await.expect("read");
+    let told: Vec<_> = listed
+        .iter()
+        .map(|record| (record.attempt.id, record.attempt.error.as_ref().map(|e| e.code.as_str())))
+        .collect();
+    assert_eq!(told, [(3, Some("attempt_unreadable")), (2, Some("attempt_unreadable")), (1, None)]);
+    let second = &listed[1];
+    assert!(second.attempt.error.as_ref().is_some_and(|error| error.message.contains("attempt 2")));
+    assert_eq!(
+        (second.attempt.model.as_str(), second.attempt.created_ms),
+        ("m", 1),
+        "what columns hold is told"
+    );
+    assert_eq!((is_readable(second), is_readable(&listed[2])), (false, true));
+    assert_eq!(ledger.calibration(&Environment::default()).await.expect("the others count"), []);
+    // A server that starts brings it to its end, and leaves what cannot be read as it is.
+    let hub = Arc::new(crate::events::Hub::new());
+    let attempts = crate::attempts::Attempts::open(ledger.clone(), hub).await.expect("opened");
+    let states: Vec<_> = attempts.list(&Filter::default()).await.expect("read");
+    assert!(states.iter().all(|record| record.attempt.state == AttemptState::Lost), "{states:?}");
+    let kept: String = sqlx::query_scalar("SELECT record FROM attempts WHERE id = 2")
+        .fetch_one(ledger.store().readers())
+        .await
+        .expect("read");
+    assert_eq!(kept, "{\"id\":2}");
+    drop(dir);
 }

@@ -35,7 +35,7 @@ impl Folders {
     /// Roots and default, made absolute with links resolved.
     ///
     /// # Errors
-    /// A root or default that is not there.
+    /// A root or default that is not there, or a root that is no folder or cannot be read.
     pub fn new(roots: &[PathBuf], default: Option<&Path>) -> Result<Self, ErrorObject> {
         let resolve = |path: &Path| {
             path.canonicalize().map_err(|error| {
@@ -44,9 +44,15 @@ impl Folders {
             })
         };
         let roots = roots.iter().map(|root| resolve(root)).collect::<Result<Vec<_>, _>>()?;
+        for root in &roots {
+            root.read_dir().map_err(|error| {
+                let root = root.display().to_string();
+                ErrorObject::new("not_found", format!("--model-root {root}: {error}")).at(root)
+            })?;
+        }
         let default = match default {
             Some(path) => Some(resolve(path)?),
-            None => roots.iter().map(|root| root.join(DEFAULT_DIRECTORY)).find(|path| path.is_dir()),
+            None => default_model(&roots),
         };
         Ok(Self { roots, default })
     }
@@ -135,6 +141,12 @@ impl Folders {
         self.default.as_deref().ok_or_else(|| ErrorObject::new("no_such_model", message))
     }
 
+    /// Whether a folder is that of the default model.
+    #[must_use]
+    pub fn is_default(&self, path: &Path) -> bool {
+        self.default.is_some() && path.canonicalize().ok() == self.default
+    }
+
     /// The models that are found: the default first, then the folders of the roots that hold a config, by name.
     #[must_use]
     pub fn found(&self) -> Vec<Found> {
@@ -143,7 +155,14 @@ impl Folders {
             listed.push(Found { id: DEFAULT_ID.to_owned(), shown: self.shown(path), path: path.clone() });
         }
         for root in &self.roots {
-            let entries = root.read_dir().into_iter().flatten().take(MOST).filter_map(Result::ok);
+            let entries = match root.read_dir() {
+                Ok(entries) => entries.take(MOST).filter_map(Result::ok),
+                Err(error) => {
+                    // It could when the server started: what lies elsewhere is still told.
+                    tracing::warn!(root = %root.display(), %error, "a model root cannot be read");
+                    continue;
+                }
+            };
             // A link that leads out of the roots is not followed.
             let inside = |path: &PathBuf| path.canonicalize().is_ok_and(|path| self.holds(&path));
             let mut folders: Vec<_> = entries
@@ -168,6 +187,12 @@ impl Folders {
         let below = self.roots.iter().find_map(|root| path.strip_prefix(root).ok());
         below.map_or_else(|| file_name(path), |below| below.display().to_string())
     }
+}
+
+/// The default model where none is named: a folder of its name under a root.
+#[must_use]
+pub fn default_model(roots: &[PathBuf]) -> Option<PathBuf> {
+    roots.iter().map(|root| root.join(DEFAULT_DIRECTORY)).find(|path| path.is_dir())
 }
 
 /// Whether an entry of a folder, or one beside a file, is a link to what `holds` does not hold: opening the model would
@@ -255,5 +280,8 @@ mod tests {
         assert_eq!(linked.enclosed(&found.path).expect_err("a link out").code, "path_outside_roots");
         assert!(models.enclosed(models.default_model().expect("there")).is_ok());
         assert_eq!(models.found()[0].shown, "outside");
+        let no_folder = dir.path().join("root/b/config.json");
+        let refused = Folders::new(&[no_folder], None).expect_err("no folder");
+        assert!(refused.code == "not_found" && refused.message.starts_with("--model-root"), "{refused}");
     }
 }

@@ -1,5 +1,6 @@
 //! The load config that is known to be good, with its evidence.
 
+use phi3::api::worker::Validate;
 use phi3::api::{AttemptRecord, Certificate, ErrorObject};
 use phi3::validate::Verdict;
 use sqlx::Row as _;
@@ -73,11 +74,7 @@ pub async fn newest_certificate(store: &Store, model: &str) -> Result<Option<Cer
             .fetch_optional(store.readers())
             .await
             .map_err(|error| store.fail(error))?;
-    let unreadable = |error| StoreError::Row {
-        path: store.path().to_owned(),
-        what: format!("the certificate of `{model}`"),
-        error,
-    };
+    let unreadable = |error| store.unreadable(format!("the certificate of `{model}`"), error);
     json.map(|json| serde_json::from_str(&json)).transpose().map_err(unreadable)
 }
 
@@ -85,6 +82,9 @@ pub async fn newest_certificate(store: &Store, model: &str) -> Result<Option<Cer
 fn certificate(model: &str, name: &str, record: &AttemptRecord) -> Result<Certificate, ErrorObject> {
     let (attempt, evidence) = (&record.attempt, &record.evidence);
     let refuse = |message: String| ErrorObject::new("not_validated", message).at("attempt_id");
+    let json = |run: &Validate| {
+        serde_json::to_value(run).map_err(|error| ErrorObject::new("internal", error.to_string()))
+    };
     if attempt.model != model {
         return Err(refuse(format!(
             "attempt {} is of model `{}`, not of `{model}`",
@@ -100,6 +100,18 @@ fn certificate(model: &str, name: &str, record: &AttemptRecord) -> Result<Certif
     if report.verdict == Verdict::Fail {
         return Err(refuse(format!("the validation of attempt {} failed: {}", attempt.id, report.reason)));
     }
+    // It goes to other machines.
+    let mut note = serde_json::Value::from(attempt.note.as_str());
+    phi3::link::redact(&mut note);
+    let mut asked = json(run)?;
+    phi3::link::redact(&mut asked);
+    if asked != json(run)? {
+        let message = format!(
+            "the prompt of attempt {} holds what looks like a secret, which no certificate may carry: validate again without it",
+            attempt.id
+        );
+        return Err(refuse(message));
+    }
     Ok(Certificate {
         preflight_certificate: Certificate::VERSION,
         model: model.to_owned(),
@@ -111,7 +123,7 @@ fn certificate(model: &str, name: &str, record: &AttemptRecord) -> Result<Certif
         report: report.clone(),
         environment: evidence.environment.clone(),
         attempt: attempt.id,
-        note: attempt.note.clone(),
+        note: note.as_str().unwrap_or_default().to_owned(),
         finished_ms,
     })
 }

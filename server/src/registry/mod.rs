@@ -4,7 +4,7 @@ mod folders;
 mod known_good;
 mod rows;
 
-pub use folders::{DEFAULT_ID, Folders, Found};
+pub use folders::{DEFAULT_ID, Folders, Found, default_model};
 pub use known_good::newest_certificate;
 pub use rows::{Row, rows};
 
@@ -109,6 +109,10 @@ impl Registry {
         let mut entries: Vec<ModelEntry> = Vec::new();
         for found in self.folders.found() {
             let row = rows.iter().position(|row| row.id == found.id).map(|at| rows.swap_remove(at));
+            if row.is_none() && found.id != DEFAULT_ID && self.folders.is_default(&found.path) {
+                // Listed as the default already; its folder's name still leads to it.
+                continue;
+            }
             entries.push(match row {
                 // The server may have been started with another default since.
                 Some(row) if found.id == DEFAULT_ID => ModelEntry { path: found.shown, ..entry(row) },
@@ -433,10 +437,12 @@ pub(crate) fn check_size(load_config: &Map<String, Value>) -> Result<(), ErrorOb
 
 fn check_text(field: &str, text: &str, limit: usize) -> Result<(), ErrorObject> {
     if text.len() > limit {
-        return Err(ErrorObject::new("invalid_request", format!("longer than {limit} bytes")).at(field));
+        return Err(
+            ErrorObject::new("invalid_request", format!("`{field}` is longer than {limit} bytes")).at(field)
+        );
     }
     if text.contains('\0') {
-        return Err(ErrorObject::new("invalid_request", "holds a NUL").at(field));
+        return Err(ErrorObject::new("invalid_request", format!("`{field}` holds a NUL character")).at(field));
     }
     Ok(())
 }

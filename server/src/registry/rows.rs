@@ -95,8 +95,7 @@ fn parse(store: &Store, row: &SqliteRow) -> Result<Row, StoreError> {
         row.try_get::<i64, _>(name).map(|number| u64::try_from(number).unwrap_or_default()).map_err(fail)
     };
     let id = text("id")?;
-    let unreadable =
-        |error| StoreError::Row { path: store.path().to_owned(), what: format!("model `{id}`"), error };
+    let unreadable = |error| store.unreadable(format!("model `{id}`"), error);
     let card: Option<String> = row.try_get("card").map_err(fail)?;
     Ok(Row {
         name: text("name")?,

@@ -27,11 +27,11 @@ impl Runner {
             attempts.progress(id, LoadProgress { stage: LoadStage::Downloading, done_bytes, total_bytes });
             ControlFlow::Continue(())
         };
-        let name = taken.job.load.path.clone();
+        let (name, revision) = (taken.job.load.path.clone(), taken.job.revision.clone());
         let (sender, fetched) = oneshot::channel();
         // A thread of its own: one that waits for a Hub that says nothing holds up neither a cancel nor our end.
         let thread = std::thread::Builder::new().name("download".to_owned()).spawn(move || {
-            sender.send(fetch(&name, &mut watch)).ok();
+            sender.send(fetch(&name, revision.as_deref(), &mut watch)).ok();
         });
         let failed = |error: io::Error| ErrorObject::new("internal", format!("a thread: {error}"));
         thread.map_err(failed)?;
@@ -51,13 +51,19 @@ impl Runner {
     }
 }
 
+/// Brings what is pinned by its commit, and keeps the name that somebody asked for it by.
 fn fetch(
     name: &str,
+    revision: Option<&str>,
     watch: &mut dyn FnMut(DownloadProgress) -> ControlFlow<()>,
 ) -> Result<Snapshot, FilesError> {
     let settings = HubSettings::from_env()?;
     let hub = HubRef::parse(name, &settings.endpoint)?;
     let repo = RemoteRepo::ask(&settings, &hub)?;
     let needed = repo.needed()?;
-    Ok(repo.download(&needed, watch)?)
+    let snapshot = repo.download(&needed, watch)?;
+    if let Some(revision) = revision {
+        repo.refer(revision)?;
+    }
+    Ok(snapshot)
 }

@@ -14,12 +14,10 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// No room to write.
-    #[error("{}: the disk is full: {error}", path.display())]
+    #[error("{}: the disk is full: make room, then ask again", path.display())]
     Full {
         /// The database.
         path: PathBuf,
-        /// SQLite's words.
-        error: sqlx::Error,
     },
     /// Written by a newer build.
     #[error(
@@ -51,36 +49,73 @@ pub enum StoreError {
         reason: String,
     },
     /// A row that this build did not write.
-    #[error("{}: {what} cannot be read: {error}", path.display())]
+    #[error("{}: {what} cannot be read: another build wrote it, or the disk has spoilt it", path.display())]
     Row {
         /// The database.
         path: PathBuf,
         /// Which row.
         what: String,
-        /// What is wrong with it.
-        error: serde_json::Error,
     },
-    /// All else that SQLite says.
-    #[error("{}: {error}", path.display())]
-    Sqlite {
+    /// All else that keeps the database from being used.
+    #[error("{}: {reason}", path.display())]
+    Unusable {
         /// The database.
         path: PathBuf,
-        /// Its words.
-        error: sqlx::Error,
+        /// Why, and what to do.
+        reason: String,
     },
 }
 
-/// SQLite's primary code for a full disk.
-const SQLITE_FULL: &str = "13";
+// SQLite's primary result codes that say what a person can mend, from `sqlite3.h`.
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_LOCKED: u32 = 6;
+const SQLITE_READONLY: u32 = 8;
+const SQLITE_IOERR: u32 = 10;
+const SQLITE_CORRUPT: u32 = 11;
+const SQLITE_FULL: u32 = 13;
+const SQLITE_CANTOPEN: u32 = 14;
+const SQLITE_NOTADB: u32 = 26;
 
 impl StoreError {
+    /// What SQLite, or the way to it, says of the database at `path`; its own words go to the
+    /// log where nobody can mend it.
     pub(super) fn of(path: &Path, error: sqlx::Error) -> Self {
-        let path = path.to_owned();
-        let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
-        match code.as_deref() {
-            Some(SQLITE_FULL) => Self::Full { path, error },
-            _ => Self::Sqlite { path, error },
-        }
+        let log = || tracing::warn!(path = %path.display(), %error, "the database");
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        // The upper bits say more than anybody can use.
+        let reason = match code.map(|code| code & 0xff) {
+            Some(SQLITE_FULL) => return Self::Full { path: path.to_owned() },
+            Some(SQLITE_BUSY | SQLITE_LOCKED) => {
+                "another program keeps the database locked: end it, then try again".to_owned()
+            }
+            Some(SQLITE_READONLY | SQLITE_CANTOPEN) => {
+                "the database cannot be written: it, its folder or its disk \
+                 is read-only: change that, or give another --data-dir"
+                    .to_owned()
+            }
+            Some(SQLITE_IOERR) => {
+                "the disk fails to read or write the database: the system's log says more".to_owned()
+            }
+            Some(SQLITE_CORRUPT | SQLITE_NOTADB) => {
+                "the file is damaged, or no database: move it away, or restore a copy".to_owned()
+            }
+            // A fault of ours: what SQLite calls it helps whoever looks into it.
+            Some(code) => {
+                log();
+                format!("SQLite refuses with its code {code}; the server's log has more")
+            }
+            None => match &error {
+                sqlx::Error::Protocol(reason) => reason.clone(),
+                sqlx::Error::PoolTimedOut => {
+                    "all connections to the database are in use: try again".to_owned()
+                }
+                _ => {
+                    log();
+                    "the database does not answer; the server's log has more".to_owned()
+                }
+            },
+        };
+        Self::Unusable { path: path.to_owned(), reason }
     }
 
     /// The stable name.
@@ -90,7 +125,8 @@ impl StoreError {
             Self::Absent { .. } => "no_database",
             Self::Full { .. } => "storage_full",
             Self::Folder { .. } => "data_dir",
-            Self::Newer { .. } | Self::Damaged { .. } | Self::Row { .. } | Self::Sqlite { .. } => "database",
+            Self::Newer { .. } | Self::Damaged { .. } => "database",
+            Self::Row { .. } | Self::Unusable { .. } => "database",
         }
     }
 }

@@ -43,6 +43,12 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
     Ok(())
 }
 
+/// Writes the version once more: the smallest write that changes nothing.
+pub(super) async fn rewrite_version(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {KNOWN}"))).execute(connection).await?;
+    Ok(())
+}
+
 /// The version of a database, which must be known here.
 pub(super) async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<i64, StoreError> {
     let found: i64 = sqlx::query_scalar("PRAGMA user_version")

@@ -53,7 +53,10 @@ impl Store {
         check_soundness(&mut writer, &path).await?;
         migrate::migrate(&mut writer, &path).await?;
         let readers = readers(options.read_only(true)).await.map_err(fail)?;
-        Ok(Self { path, writer: Mutex::new(writer), readers })
+        let store = Self { path, writer: Mutex::new(writer), readers };
+        // Now, not at the first attempt that cannot be kept.
+        store.check().await?;
+        Ok(store)
     }
 
     /// Opens the database of a data folder for reading, beside a server that may run on it.
@@ -91,20 +94,24 @@ impl Store {
         &self.path
     }
 
+    /// The error of a row whose content is none that this build wrote; what is wrong with it goes to the log.
+    pub(crate) fn unreadable(&self, what: String, error: serde_json::Error) -> StoreError {
+        tracing::warn!(path = %self.path.display(), what, %error, "a row cannot be read");
+        StoreError::Row { path: self.path.clone(), what }
+    }
+
     /// An error of this database, with its name.
     pub(crate) fn fail(&self, error: sqlx::Error) -> StoreError {
         StoreError::of(&self.path, error)
     }
 
-    /// Asks whether the database can be read and written.
+    /// Writes what stands there already, as far as the disk: nothing less tells that it is full or read-only.
     ///
     /// # Errors
-    /// It cannot.
+    /// The database cannot be written.
     pub async fn check(&self) -> Result<(), StoreError> {
         let mut writer = self.writer().await;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *writer).await.map_err(|error| self.fail(error))?;
-        sqlx::query("ROLLBACK").execute(&mut *writer).await.map_err(|error| self.fail(error))?;
-        Ok(())
+        migrate::rewrite_version(&mut writer).await.map_err(|error| self.fail(error))
     }
 
     /// Every page read and compared: `ok`, or what is wrong.

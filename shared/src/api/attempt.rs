@@ -96,6 +96,9 @@ pub enum AttemptKind {
 }
 
 impl AttemptKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Load, Self::Validate, Self::Stage];
+
     /// The name in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -158,6 +161,39 @@ pub struct Attempt {
     pub log: Vec<String>,
 }
 
+impl Attempt {
+    /// One that waits, made at `created_ms` (milliseconds since 1970), with nothing said of it yet but what it is.
+    #[must_use]
+    pub fn queued(
+        model: impl Into<String>,
+        kind: AttemptKind,
+        device: impl Into<String>,
+        created_ms: u64,
+    ) -> Self {
+        Self {
+            id: 0,
+            model: model.into(),
+            kind,
+            state: AttemptState::Queued,
+            outcome: None,
+            parent: None,
+            changes: Vec::new(),
+            position: None,
+            device: device.into(),
+            load_config: Map::new(),
+            created_ms,
+            started_ms: None,
+            finished_ms: None,
+            progress: None,
+            text: String::new(),
+            report: None,
+            error: None,
+            note: String::new(),
+            log: Vec::new(),
+        }
+    }
+}
+
 /// Answer to a request that starts an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -175,7 +211,7 @@ mod tests {
         for state in AttemptState::ALL {
             assert_eq!(serde_json::to_value(state).expect("a name"), state.name());
         }
-        for kind in [AttemptKind::Load, AttemptKind::Validate, AttemptKind::Stage] {
+        for kind in AttemptKind::ALL {
             assert_eq!(serde_json::to_value(kind).expect("a name"), kind.name());
         }
     }

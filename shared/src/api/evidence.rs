@@ -64,6 +64,30 @@ pub struct Evidence {
     pub advice: Option<String>,
 }
 
+impl Evidence {
+    /// Of a model's files and a machine, with nothing measured yet.
+    #[must_use]
+    pub fn new(source: ModelSource, environment: Environment) -> Self {
+        Self {
+            source,
+            branch: false,
+            resolved: Vec::new(),
+            run: None,
+            seed: None,
+            files: Vec::new(),
+            environment,
+            predicted: None,
+            engine: None,
+            context: None,
+            memory: None,
+            timings: Timings::default(),
+            unload: None,
+            next: Vec::new(),
+            advice: None,
+        }
+    }
+}
+
 /// One of a model's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod generation;
 mod ladder;
+mod settings;
 pub mod worker;
 
 pub use attempt::{Attempt, AttemptKind, AttemptState, Started};
@@ -20,3 +21,4 @@ pub use evidence::{AttemptRecord, Comparison, Difference, Environment, Evidence,
 pub use generation::{FinishReason, Generate, PromptInput, StreamEvent, TokenLogprob, TokenLogprobs, Turn};
 pub use ladder::{Ladder, LadderRung, LadderStarted, LadderState, ProfileEntry, RungState};
 pub use model::{Certificate, ModelDetail, ModelEntry, ModelSource, Registered};
+pub use settings::{Setting, SettingOrigin, Settings};

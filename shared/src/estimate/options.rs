@@ -40,7 +40,7 @@ pub struct Options {
 pub struct Size(pub u64);
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number of bytes, or a text such as `16GiB`")]
 enum SizeText {
     Bytes(u64),
     Text(String),

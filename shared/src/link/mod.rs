@@ -17,9 +17,11 @@ mod envelope;
 mod error;
 mod model;
 mod private;
+mod secrets;
 mod state;
 
 pub use error::LinkError;
+pub use secrets::redact;
 pub use state::{Decoded, Device, LinkedModel, State};
 
 use serde_json::Value;

@@ -2,42 +2,7 @@
 
 use serde_json::Value;
 
-/// Beginnings of tokens that services hand out.
-const TOKENS: [&str; 16] = [
-    "hf_",
-    "api_org_",
-    "sk-",
-    "sk_live_",
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "ghu_",
-    "github_pat_",
-    "glpat-",
-    "xoxb-",
-    "xoxp-",
-    "AKIA",
-    "AIza",
-    "nvapi-",
-    "eyJ",
-];
-/// Keys whose text is a secret, whatever it looks like.
-const SECRET_KEYS: [&str; 14] = [
-    "token",
-    "auth_token",
-    "use_auth_token",
-    "hf_token",
-    "access_token",
-    "api_key",
-    "apikey",
-    "password",
-    "passwd",
-    "secret",
-    "client_secret",
-    "secret_key",
-    "private_key",
-    "authorization",
-];
+use super::secrets::{self, words};
 
 /// What a value looks like that must not be shared, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,8 +83,7 @@ fn find_at(value: &Value, path: &mut Vec<Step>) -> Option<Found> {
         }),
         Value::Object(map) => map.iter().find_map(|(key, item)| {
             path.push(Step::Key(key.clone()));
-            let is_secret = item.as_str().is_some_and(|text| !text.is_empty())
-                && SECRET_KEYS.contains(&key.to_ascii_lowercase().as_str());
+            let is_secret = item.as_str().is_some_and(|text| !text.is_empty()) && secrets::is_secret_key(key);
             let what = if is_secret { Some("a secret") } else { private(key) };
             let found = match what {
                 Some(what) => found(path, what),
@@ -139,22 +103,35 @@ fn private(text: &str) -> Option<&'static str> {
     if whole == "~" || (whole.starts_with('/') && whole.bytes().any(|b| b.is_ascii_alphanumeric())) {
         return Some(PATH);
     }
-    if text.contains("-----BEGIN") {
-        return Some("a private key");
+    if let Some((_, what)) = secrets::find(text) {
+        return Some(what);
     }
-    // Words as they stand in prose, in a template or in a list of paths.
-    let between = |c: char| c.is_whitespace() || "\"'`()[]{}<>,;=|".contains(c);
-    text.split(between).find_map(|word| {
-        if is_local_path(word) {
-            Some(PATH)
-        } else if is_token(word) {
-            Some("what looks like a token")
-        } else if has_password(word) {
-            Some("an address with a password")
-        } else {
-            None
+    (words(text).any(|(_, word)| is_local_path(word)) || is_below_variable(text)).then_some(PATH)
+}
+
+/// A path below what a variable of the environment names: `$HOME/x`, `${HF_HOME}/x`, `%USERPROFILE%\x`, `$env:TEMP\x`.
+fn is_below_variable(text: &str) -> bool {
+    let behind_name = |rest: &str| -> Option<usize> {
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        // Shells and services name theirs in capitals; a template's own begin otherwise.
+        rest[..end].starts_with(|c: char| c.is_ascii_uppercase()).then_some(end)
+    };
+    let is_path = |rest: &str| rest.starts_with(['/', '\\']);
+    let is_unix = |(at, _): (usize, &str)| {
+        let rest = &text[at + 1..];
+        let bare = rest.strip_prefix("env:").unwrap_or(rest);
+        match rest.strip_prefix('{') {
+            Some(rest) => {
+                behind_name(rest).and_then(|end| rest[end..].strip_prefix('}')).is_some_and(is_path)
+            }
+            None => behind_name(bare).is_some_and(|end| is_path(&bare[end..])),
         }
-    })
+    };
+    let is_windows = |(at, _): (usize, &str)| {
+        let rest = &text[at + 1..];
+        behind_name(rest).and_then(|end| rest[end..].strip_prefix('%')).is_some_and(is_path)
+    };
+    text.match_indices('$').any(is_unix) || text.match_indices('%').any(is_windows)
 }
 
 /// An absolute path of two names or more, one from this folder, one of a home, of a Windows drive or host, or a `file:` address.
@@ -178,27 +155,6 @@ fn is_local_path(word: &str) -> bool {
         word.strip_prefix(start).is_some_and(|rest| rest.bytes().any(|b| b.is_ascii_alphanumeric()))
     });
     is_file || of_root || of_home || of_drive || of_host || of_folder
-}
-
-/// One of the known beginnings, and after it what is too random for a name.
-fn is_token(word: &str) -> bool {
-    // `?token=hf_…`, `user:hf_…@host`: a token may follow any mark.
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    word.split(|c: char| !is_part(c)).any(|part| {
-        TOKENS.iter().any(|start| {
-            let Some(rest) = part.strip_prefix(start) else { return false };
-            let mixed = rest.bytes().any(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
-            rest.len() >= 16 && !rest.contains('_') || rest.len() >= 8 && mixed
-        })
-    })
-}
-
-/// `https://user:password@host`.
-fn has_password(word: &str) -> bool {
-    word.split_once("://").is_some_and(|(_, rest)| {
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        host.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
-    })
 }
 
 #[cfg(test)]
@@ -230,6 +186,12 @@ mod tests {
             "https://ann:secret@host/x",
             "ghp_0123456789abcdefghij",
             "-----BEGIN OPENSSH PRIVATE KEY-----",
+            "Authorization: Bearer abc",
+            "password=abc",
+            "weights in $HOME/x",
+            "${HF_HOME}/hub",
+            "%USERPROFILE%\\models",
+            "$env:TEMP\\x",
         ] {
             assert!(private(text).is_some(), "{text}");
         }
@@ -245,6 +207,8 @@ mod tests {
             "https://host.example/docs/a#b",
             "and/or, 1/2, ~3 GB, ≈ 7",
             "hf_device_map",
+            "set $HOME, or a price of $5/month",
+            "50%/50%",
             "hf_quantizer",
             "sk-learn-based",
             "{% if x %}'/no_think'{{ '</s>' }}<|end|>{% endif %}",

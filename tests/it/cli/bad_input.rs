@@ -55,6 +55,38 @@ fn configs_that_are_no_config() {
     refused(&ON_CONFIG, model.file("config.json").to_str().expect("UTF-8"), "not_found", &["no such file"]);
 }
 
+/// A config is named where weights are needed, with weights beside it or without: what to name is said.
+#[test]
+fn a_config_alone_is_no_model_to_load() {
+    let model = ModelDir::of_case("mha_plain");
+    let config = model.file("config.json");
+    let needs: [&[&str]; 3] = [&["load"], &["validate"], &["bench"]];
+    let says = ["config.json: holds no weights", "give the directory that it lies in"];
+    refused(&needs, config.to_str().expect("UTF-8"), "incomplete_model", &says);
+    std::fs::remove_file(model.file("model.safetensors")).expect("removed");
+    refused(&needs, config.to_str().expect("UTF-8"), "incomplete_model", &says);
+    refused(&needs, model.arg(), "incomplete_model", &["holds no weights (model.safetensors"]);
+}
+
+/// What no disk has room for is told before a byte is written.
+#[test]
+fn a_checkpoint_larger_than_the_disk_is_not_begun() {
+    let model = ModelDir::of_case("mha_plain");
+    model.set_config(&json!({
+        "hidden_size": 65_536, "intermediate_size": 262_144, "num_hidden_layers": 1000, "num_attention_heads": 512,
+        "num_key_value_heads": 512, "head_dim": 128,
+    }));
+    let out = model.file("out");
+    let config = model.file("config.json");
+    let args = ["synth", config.to_str().expect("UTF-8"), out.to_str().expect("UTF-8"), "--dtype", "f32"];
+    let ran = preflight(&args);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{ran:?}");
+    assert!(ran.stderr.contains("TiB are to be written") && ran.stderr.contains("free there"), "{ran:?}");
+    let left = model.path().read_dir().expect("a folder").flatten();
+    let names: Vec<_> = left.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    assert!(names.iter().all(|name| !name.starts_with("out")), "{names:?}");
+}
+
 /// With 160 MB of address space in all, a config of 200 MB can only be refused by its length.
 #[test]
 fn a_config_of_200_mb_is_not_read() {

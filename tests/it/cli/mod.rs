@@ -8,6 +8,7 @@ mod ladder;
 mod link;
 mod memory;
 mod config;
+mod profiles;
 mod runs;
 mod sentences;
 mod templates;

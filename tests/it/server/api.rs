@@ -53,7 +53,25 @@ fn every_route_wants_the_token() {
     let bearer = format!("authorization: Bearer {TOKEN}");
     let api = server.ask("GET", "/api-docs/openapi.json", &[&bearer], "").json();
     let routes = routes(&api);
-    assert!(routes.len() > 25, "{routes:?}");
+    assert!(routes.len() > 29, "{routes:?}");
+    for place in ["/v1/models", "/v1/models/1", "/v1/completions", "/v1/chat/completions", "/api/events"] {
+        assert!(routes.iter().any(|(_, path)| path == place), "{place}: {routes:?}");
+    }
+    // The description says of the same routes that they are open: all others have its two ways to show the token.
+    assert_eq!(api["security"], json!([{ "bearer": [] }, { "session": [] }]));
+    let schemes = api["components"]["securitySchemes"].as_object().expect("schemes");
+    assert_eq!(schemes["bearer"]["scheme"], "bearer");
+    assert_eq!(
+        (&schemes["session"]["in"], &schemes["session"]["name"]),
+        (&json!("cookie"), &json!("preflight_session"))
+    );
+    for (path, methods) in api["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let says_open = operation.get("security") == Some(&json!([{}]));
+            assert_eq!(says_open, ["/health", "/api/session"].contains(&path.as_str()), "{method} {path}");
+            assert!(says_open || operation.get("security").is_none(), "{method} {path}");
+        }
+    }
     let others = ["/api-docs/openapi.json", "/docs/", "/docs/swagger-ui.css"];
     let others = others.map(|path| ("GET".to_owned(), path.to_owned()));
     for (method, path) in routes.iter().chain(&others) {
@@ -207,6 +225,54 @@ fn counters_have_their_names() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
+}
+
+/// What the running server tells is what `config show` tells, with what was left open filled in, and no secret.
+#[test]
+fn a_server_tells_its_settings() {
+    let model = ModelDir::of_case("mha_plain");
+    let file = model.file("preflight.toml");
+    let text = "allowed_host = [\"models.example\"]\n[load_config]\ntorch_dtype = \"float32\"\n";
+    std::fs::write(&file, text).expect("written");
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(program("preflight"));
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--default-model", model.arg(), "--config"])
+        .arg(&file)
+        .env("PREFLIGHT_DATA_DIR", data.path())
+        .env("PREFLIGHT_WORKER", program("preflight-worker"))
+        .env("PREFLIGHT_TOKEN", TOKEN)
+        .env("RUST_LOG", "error");
+    let server = Server::spawn(command, None);
+    assert_eq!(server.get("/api/settings").status, 401);
+    let bearer = format!("authorization: Bearer {TOKEN}");
+    let answer = server.ask("GET", "/api/settings", &[&bearer], "");
+    assert!(!answer.body.contains(TOKEN), "{answer:?}");
+    let told = answer.json();
+    assert_eq!(told["file"], file.display().to_string());
+    let of = |key: &str| {
+        let list = told["settings"].as_array().expect("a list");
+        let setting = list.iter().find(|setting| setting["key"] == key).expect(key);
+        (setting["value"].clone(), setting["origin"].as_str().expect("an origin").to_owned())
+    };
+    let flag = |value: &str| (json!(value), "flag".to_owned());
+    assert_eq!(of("listen"), flag(server.address()));
+    assert_eq!(of("default_model"), flag(model.arg()));
+    assert_eq!(of("data_dir"), (json!(data.path().display().to_string()), "environment".to_owned()));
+    assert_eq!(of("allowed_host"), (json!(["models.example"]), "file".to_owned()));
+    assert_eq!(of("load_config"), (json!({ "torch_dtype": "float32" }), "file".to_owned()));
+    assert_eq!(of("token"), (json!("given, and not shown"), "environment".to_owned()));
+    assert_eq!(of("insecure_no_auth"), (json!(false), "default".to_owned()));
+    // For people, in words: what holds where nothing was said is told too.
+    let shown = preflight(&["config", "show", "--origin"]);
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(!shown.stdout.contains('–'), "{shown:?}");
+    let line = |key: &str| {
+        shown.stdout.lines().find(|line| line.trim_start().starts_with(key)).expect(key).to_owned()
+    };
+    assert!(line("listen").contains("127.0.0.1:8080"), "{shown:?}");
+    assert!(line("data_dir").contains("preflight"), "{shown:?}");
+    assert!(line("token_file").ends_with("none"), "{shown:?}");
 }
 
 #[test]

@@ -88,8 +88,8 @@ fn every_bad_body_has_its_code() {
     for (text, path) in [
         (config(&deep), "source.config"),
         (config("1e999"), "source.config"),
-        ("[]".to_owned(), "."),
-        ("{}".to_owned(), "."),
+        ("[]".to_owned(), ""),
+        ("{}".to_owned(), "source"),
         (r#"{"source":{"preset":5}}"#.to_owned(), "source.preset"),
         (r#"{"source":{"preset":"phi-4"},"option":{}}"#.to_owned(), "option"),
         (r#"{"source":{"nowhere":"phi-4"}}"#.to_owned(), "source"),
@@ -100,7 +100,7 @@ fn every_bad_body_has_its_code() {
     ] {
         let (status, error) = inspect(&server, &text);
         assert_eq!((status, &error["code"]), (422, &json!("invalid_request")), "{text:.100}: {error}");
-        let found = error["path"].as_str().expect("a path");
+        let found = error["path"].as_str().unwrap_or_default();
         assert!(found.starts_with(path), "{text:.100}: {error}");
     }
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
@@ -108,6 +108,147 @@ fn every_bad_body_has_its_code() {
         assert_eq!((answer.status, answer.error_code().as_str()), (415, "not_json"), "{kind}");
     }
     assert_eq!(server.get("/health").status, 200);
+}
+
+/// Words of the libraries that read for us.
+const LIBRARY_WORDS: [&str; 12] = [
+    "deserialize",
+    "missing field",
+    "unknown field",
+    "unknown variant",
+    "invalid type",
+    "invalid digit",
+    "untagged",
+    "struct ",
+    "expected value",
+    "EOF while",
+    "sqlx",
+    "error returned from database",
+];
+
+/// Whatever is wrong with a request, its message is one sentence that names the field and says what is expected.
+#[test]
+fn what_is_wrong_is_said_in_our_words() {
+    let model = ModelDir::of_case("mha_plain");
+    let server = Server::start(&["--default-model", model.arg()]);
+    let estimate = |options: &str| format!(r#"{{"source":{{"preset":"phi-4"}},"options":{options}}}"#);
+    let (attempts, ladders) = ("/api/attempts", "/api/ladders");
+    for (method, path, body, message) in [
+        (
+            "GET",
+            "/api/attempts?limit=abc",
+            "",
+            "`limit` is `abc`, expected a whole number from 0 to 4294967295",
+        ),
+        ("GET", "/api/attempts?limit=", "", "`limit` is empty, expected a whole number from 0 to 4294967295"),
+        ("GET", "/api/attempts?limit=0", "", "`limit` is 0, expected 1 to 1000"),
+        ("GET", "/api/attempts?limit=1&limit=2", "", "`limit` stands twice: give it once"),
+        ("GET", "/api/attempts?kind=x", "", "`kind` is `x`, expected one of `load`, `validate`, `stage`"),
+        ("GET", "/api/attempts?outcome=%00x", "", "`outcome` is ` x`, expected one of `passed`"),
+        ("GET", "/api/attempts?nothing=1", "", "`nothing` is not known, expected one of `model`, `kind`"),
+        ("GET", "/api/attempts/compare", "", "`ids` is missing, and must be given"),
+        (
+            "GET",
+            "/api/attempts/compare?ids=1",
+            "",
+            "`ids` names 1 attempts, expected 2 to 50, separated by commas",
+        ),
+        ("GET", "/api/attempts/export?format=x", "", "`format` is `x`, expected one of `jsonl`"),
+        ("GET", "/api/attempts/x%0Ay", "", "there is no attempt `xy`: expected its number"),
+        ("GET", "/api/ladders/-1", "", "there is no ladder `-1`: expected its number"),
+        (
+            "GET",
+            "/api/models/%ff",
+            "",
+            "the address holds bytes that are no text: percent-encode names in UTF-8",
+        ),
+        ("GET", "/ready?modle=x", "", "`modle` is not known, expected `model`"),
+        ("POST", "/api/inspect", "", "the body is not JSON: it is empty"),
+        (
+            "POST",
+            "/api/inspect",
+            "{\"source\":",
+            "the body is not JSON: it ends too early, at line 1, column 10",
+        ),
+        ("POST", "/api/inspect", "{\n\"source\":}", "the body is not JSON: look at line 2, column 10"),
+        ("POST", "/api/inspect", "[]", "the body is a list, expected an object"),
+        ("POST", "/api/inspect", "{}", "`source` is missing, and must be given"),
+        (
+            "POST",
+            "/api/inspect",
+            r#"{"source":{}}"#,
+            "`source` has 0 fields, expected exactly one of `config`",
+        ),
+        ("POST", "/api/inspect", r#"{"source":{"preset":5}}"#, "`source.preset` is 5, expected a string"),
+        (
+            "POST",
+            "/api/inspect",
+            r#"{"source":{"preset":"phi-4"},"options":{"x":1}}"#,
+            "`options.x` is not known",
+        ),
+        (
+            "POST",
+            "/api/estimate",
+            &estimate(r#"{"context":-1}"#),
+            "`options.context` is -1, expected a whole number",
+        ),
+        ("POST", "/api/estimate", &estimate(r#"{"dtype":"f8"}"#), "`options.dtype`: "),
+        (
+            "POST",
+            "/api/estimate",
+            &estimate(r#"{"attn":"x"}"#),
+            "`options.attn` is `x`, expected one of `eager`",
+        ),
+        (
+            "POST",
+            "/api/estimate",
+            &estimate(r#"{"device_memory":[]}"#),
+            "`options.device_memory`: expected a number",
+        ),
+        ("POST", "/api/estimate", &estimate(r#"{"device_memory":"16G"}"#), "`options.device_memory`: "),
+        ("POST", "/api/estimate", &estimate(r#"{"load_config":[]}"#), "`options.load_config` is a list"),
+        ("POST", "/api/models", r#"{"source":{"path":1}}"#, "`source.path` is 1, expected a string"),
+        ("POST", "/api/models", r#"{"source":"path"}"#, "`source"),
+        ("POST", "/api/models/default/load", r#"{"context":0}"#, "`context` is 0, expected at least 1"),
+        (
+            "POST",
+            "/api/models/default/load",
+            r#"{"load_config":5}"#,
+            "`load_config` is 5, expected an object",
+        ),
+        (
+            "POST",
+            "/api/models/default/validate",
+            r#"{"probe":"x"}"#,
+            "`probe` is `x`, expected one of `none`",
+        ),
+        ("POST", "/api/models/default/validate", r#"{"chat":1}"#, "`chat` is 1, expected a string"),
+        ("PATCH", "/api/attempts/1", r#"{"note":null}"#, "`note` is null, expected a string"),
+        (
+            "POST",
+            ladders,
+            r#"{"model":"default","profile":"a","toml":"b"}"#,
+            "`toml` stands beside `profile`",
+        ),
+        ("POST", "/v1/completions", "{", "The body is not JSON: it ends too early"),
+        ("POST", "/v1/completions", "[]", "The body is no JSON object."),
+    ] {
+        let answer = server.ask(method, path, &[JSON], body);
+        let error = answer.json()["error"].clone();
+        let found = error["message"].as_str().expect("a message");
+        assert!((400..500).contains(&answer.status), "{method} {path} {body}: {answer:?}");
+        assert!(found.starts_with(message), "{method} {path} {body}: {found}");
+        assert!(!found.contains('\n'), "{found}");
+        for words in LIBRARY_WORDS {
+            assert!(!found.contains(words), "{method} {path} {body}: {found}");
+        }
+        // The field that the sentence is about stands beside it, for programs.
+        if let Some(field) = found.strip_prefix('`').and_then(|rest| rest.split('`').next()) {
+            let path = if error["code"].is_null() { &error["param"] } else { &error["path"] };
+            assert_eq!(path, field, "{error}");
+        }
+    }
+    assert_eq!(server.get(attempts).status, 200);
 }
 
 #[test]

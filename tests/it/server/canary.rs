@@ -7,6 +7,7 @@ use crate::support::model_dir::ModelDir;
 use crate::support::program::{children, program};
 
 const CANARY: &str = "hf_CanaryCanaryCanaryCanaryCanary01";
+const NOTED: &str = "CanaryOfANote0123456789";
 const TOKEN: &str = "token-of-the-server-0123456789";
 
 #[test]
@@ -42,7 +43,23 @@ fn no_secret_is_kept_or_told() {
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    assert_eq!(ask("POST", "/api/models/default/known-good", "{}").status, 201);
+    // What somebody notes is kept as it is, and leaves this machine without what looks like a secret.
+    let note =
+        format!("try 3 with Authorization: Bearer {NOTED} and password={NOTED}, on https://a:{NOTED}@host/x");
+    let noted = ask("PATCH", "/api/attempts/1", &serde_json::json!({ "note": note }).to_string());
+    assert_eq!((noted.status, noted.json()["note"].as_str()), (200, Some(note.as_str())));
+    let committed = ask("POST", "/api/models/default/known-good", "{}");
+    assert_eq!(committed.status, 201);
+    for path in [
+        "/api/models/default/known-good",
+        "/api/attempts/export?format=jsonl",
+        "/api/attempts/export?format=csv",
+        "/api/attempts/export?format=markdown",
+    ] {
+        let answer = ask("GET", path, "");
+        assert!(!answer.body.contains(NOTED), "{path} holds a secret of a note: {}", answer.body);
+        assert!(answer.body.contains("try 3 with"), "{path}: {}", answer.body);
+    }
     for path in [
         "/api/models",
         "/api/models/default",

@@ -171,7 +171,7 @@ fn a_database_that_cannot_be_used_is_refused() {
             std::fs::write(dir.join("preflight.db"), "this is no database, however long it is, ".repeat(100))
                 .expect("written")
         },
-        "not a database",
+        "the file is damaged, or no database",
     );
     refused(&|dir| std::fs::create_dir(dir.join("preflight.db")).expect("made"), "preflight.db");
     refused(

@@ -99,11 +99,21 @@ fn what_nobody_tells_is_unknown_and_loads_still_work() {
     let host = devices["devices"].as_array().and_then(|list| list.last()).expect("the host").clone();
     assert_eq!(host["device"], "cpu");
     assert!(host["free_bytes"].as_u64() <= host["total_bytes"].as_u64(), "{host}");
+    let own = |host: &Value, name: &str| {
+        let holders = host["holders"].as_array().expect("a list");
+        holders.iter().find(|holder| holder["name"] == name).cloned()
+    };
+    let server_itself = own(&host, "preflight").expect("the server holds memory");
+    assert_eq!(server_itself["pid"], server.pid());
+    assert!(server_itself["bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{host}");
     for device in devices["devices"].as_array().expect("a list") {
         assert!(device.get("free_bytes").is_some() && device.get("driver").is_some(), "{device}");
     }
     let id = start(&server, "load", &json!({ "device": "cpu" }));
     server.until(id, |attempt| attempt["state"] == "ready");
+    let devices = server.get("/api/devices").json();
+    let host = devices["devices"].as_array().and_then(|list| list.last()).expect("the host").clone();
+    assert!(own(&host, "preflight-worker").is_some_and(|worker| worker["bytes"].is_u64()), "{host}");
     let doctor = preflight(&["doctor", "--data-dir", model.arg(), "--json"]);
     assert_eq!(doctor.code, 0, "{doctor:?}");
     let checks = doctor.json()["checks"].as_array().expect("checks").clone();

@@ -58,11 +58,14 @@ fn a_full_disk_is_told_and_outlived() {
         assert!(refused.json()["error"]["message"].as_str().is_some_and(|text| text.contains("full")));
     }
     assert_eq!(server.get("/health").status, 200);
+    let ready = server.get("/ready");
+    assert_eq!((ready.status, ready.error_code().as_str()), (507, "storage_full"), "{ready:?}");
     assert_eq!(server.get("/api/attempts").json().as_array().map(Vec::len), Some(1), "no half row");
     // The end of what goes on waits for room, the model is gone all the same.
     server.post("/api/models/default/unload", &json!({}));
     std::thread::sleep(Duration::from_millis(300));
     inject.off("full");
+    assert_eq!(server.get("/ready").status, 200);
     let ended = server.ended(loaded);
     assert!(["stopped", "failed"].iter().any(|state| ended["state"] == *state), "{ended}");
     assert_eq!(server.ended(start(&server, "validate", &json!({})))["state"], "stopped");
@@ -134,7 +137,11 @@ fn a_disk_that_cannot_hold_the_database_is_refused() {
     assert_eq!(Server::spawn(serve(&inject, &["--data-dir", dir]), None).stop(), Some(0));
     inject.on("readonly", dir);
     refused(run(serve(&inject, &["--data-dir", dir])), "Read-only file system");
+    // The database alone: found at the start, not by the first attempt that cannot be kept.
+    inject.on("readonly", data.path().join("preflight.db").to_str().expect("UTF-8"));
+    refused(run(serve(&inject, &["--data-dir", dir])), "the database cannot be written");
     inject.off("readonly");
+    assert_eq!(Server::spawn(serve(&inject, &["--data-dir", dir]), None).stop(), Some(0));
     inject.on("full", "");
     let other = tempfile::tempdir().expect("a temporary directory");
     refused(run(serve(&inject, &["--data-dir", other.path().to_str().expect("UTF-8")])), "No space left");
@@ -167,7 +174,7 @@ fn a_database_that_another_process_holds_is_refused() {
     drop(holder.stdin.take());
     holder.wait().expect("a child");
     assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{ran:?}");
-    assert!(ran.stderr.contains("locked"), "{ran:?}");
+    assert!(ran.stderr.contains("another program keeps the database locked"), "{ran:?}");
     assert_eq!(Server::start(&["--data-dir", dir]).stop(), Some(0));
 }
 

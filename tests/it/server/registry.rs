@@ -24,6 +24,31 @@ fn arg(dir: &tempfile::TempDir) -> &str {
     dir.path().to_str().expect("UTF-8")
 }
 
+/// The default model lies under a root: it is one model, by whichever name it is asked for.
+#[test]
+fn the_default_models_folder_is_listed_once() {
+    let root = root();
+    let tiny = root.path().join("tiny");
+    let server =
+        Server::start(&["--model-root", arg(&root), "--default-model", tiny.to_str().expect("UTF-8")]);
+    let ids = |server: &Server| -> Vec<String> {
+        let models = server.get("/api/models").json();
+        models
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|m| m["id"].as_str().expect("an id").to_owned())
+            .collect()
+    };
+    assert_eq!(ids(&server), ["default"]);
+    std::fs::create_dir(root.path().join("other")).expect("made");
+    std::fs::copy(tiny.join("config.json"), root.path().join("other/config.json")).expect("copied");
+    assert_eq!(ids(&server), ["default", "other"]);
+    // Registered by somebody, it is an entry of its own that can have notes and a load config.
+    assert_eq!(server.post("/api/models/offline", &json!({ "source": { "path": "tiny" } })).status, 201);
+    assert_eq!(ids(&server), ["default", "other", "tiny"]);
+}
+
 #[test]
 fn a_model_is_staged_without_being_loaded() {
     let root = root();

@@ -131,6 +131,7 @@ fn the_fields_of_answers_and_events_are_the_contract() {
         "/health",
         "/ready",
         "/api/devices",
+        "/api/settings",
         "/api/models",
         "/api/models/default",
         "/api/models/default/known-good",

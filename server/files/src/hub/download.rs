@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::client::PAUSES;
+use super::name::{check_revision, is_commit};
 use super::remote::BlobId;
 use super::{HubError, RemoteEntry, RemoteRepo, Snapshot};
+use crate::free_bytes;
 
 /// Read at once of what came before.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -123,13 +125,23 @@ impl RemoteRepo {
         for (path, blob) in here {
             link(&directory, path, blob)?;
         }
-        let revision = self.asked().revision();
-        if revision != self.commit {
-            let file = folder.join("refs").join(revision);
-            make_folder(file.parent().unwrap_or(&folder))?;
-            std::fs::write(&file, &self.commit).map_err(|error| disk(&file, error))?;
-        }
+        self.refer(self.asked().revision())?;
         Ok(Snapshot { directory, commit: self.commit.clone() })
+    }
+
+    /// Keeps in the cache that a branch or tag means this commit, as Hugging Face's tools do: offline, its snapshot is
+    /// then found by that name too.
+    ///
+    /// # Errors
+    /// A revision that is no name, or a disk that is full or cannot be written.
+    pub fn refer(&self, revision: &str) -> Result<(), HubError> {
+        if is_commit(revision) {
+            return Ok(());
+        }
+        check_revision(revision).map_err(|rule| HubError::name(revision, rule))?;
+        let file = self.settings().repo_folder(&self.repo).join("refs").join(revision);
+        make_folder(file.parent().unwrap_or(&file))?;
+        std::fs::write(&file, &self.commit).map_err(|error| disk(&file, error))
     }
 
     /// One file into `blobs`.
@@ -334,21 +346,6 @@ fn make_link(target: &Path, link: &Path) -> io::Result<()> {
     // Where links need a privilege, Hugging Face's tools copy too.
     let from = link.parent().unwrap_or(Path::new("")).join(target);
     std::fs::copy(from, link).map(|_bytes| ())
-}
-
-#[cfg(unix)]
-fn free_bytes(folder: &Path) -> Option<u64> {
-    // Systems count in 32 or in 64 bits.
-    fn wide(count: impl Into<u64>) -> u64 {
-        count.into()
-    }
-    let found = nix::sys::statvfs::statvfs(folder).ok()?;
-    Some(wide(found.blocks_available()).saturating_mul(wide(found.fragment_size())))
-}
-
-#[cfg(not(unix))]
-fn free_bytes(_folder: &Path) -> Option<u64> {
-    None
 }
 
 fn make_folder(path: &Path) -> Result<(), HubError> {

@@ -314,7 +314,7 @@ fn check_repo(repo: &str) -> Result<(), &'static str> {
 }
 
 /// Git's rule for a reference, narrowed to what the Hub's branches, tags and commits use.
-fn check_revision(revision: &str) -> Result<(), &'static str> {
+pub(super) fn check_revision(revision: &str) -> Result<(), &'static str> {
     let parts_are_good = revision.split('/').all(|part| {
         !part.is_empty() && !part.starts_with(['.', '-']) && !part.ends_with('.') && !part.ends_with(".lock")
     });

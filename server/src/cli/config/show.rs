@@ -21,22 +21,17 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
-    let settings = args.serve.settings()?;
+    let settings = args.serve.settings()?.told();
     if args.json {
-        output::print_json(&serde_json::json!({ "file": settings.file, "settings": settings.shown }))?;
+        output::print_json(&settings)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut page = Page::default();
     if let Some(file) = &settings.file {
-        page.line(DIM, &format!("config file {}", file.display()));
+        page.line(DIM, &format!("config file {file}"));
     }
-    let rows = settings.shown.iter().map(|setting| {
-        let value = match &setting.value {
-            serde_json::Value::Null => "–".to_owned(),
-            serde_json::Value::String(text) => text.clone(),
-            value => value.to_string(),
-        };
-        let mut row = vec![Cell::left(setting.key).styled(BOLD), Cell::left(value)];
+    let rows = settings.settings.iter().map(|setting| {
+        let mut row = vec![Cell::left(setting.key.clone()).styled(BOLD), Cell::left(setting.told())];
         if args.origin {
             row.insert(1, Cell::left(setting.origin.words()).styled(DIM));
         }

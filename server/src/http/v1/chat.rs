@@ -6,6 +6,7 @@ use axum::response::Response;
 use phi3::api::{PromptInput, TokenLogprob, TokenLogprobs, Turn};
 use serde_json::{Map, Value, json};
 
+use super::describe::{ApiErrorBody, ChatBody, CompletionAnswer};
 use super::error::ApiError;
 use super::request::{Common, Fields, wrong};
 use super::run::{Asked, Shape, run};
@@ -17,6 +18,14 @@ const MOST_LOGPROBS: u64 = 20;
 /// Most turns of a conversation.
 const MOST_MESSAGES: usize = 1024;
 
+/// `POST /v1/chat/completions`: goes on with a conversation, through the model's chat template.
+#[utoipa::path(
+    post,
+    path = "/chat/completions",
+    tag = "openai",
+    request_body = ChatBody,
+    responses((status = 200, description = "The answer; with `stream` as events", body = CompletionAnswer), (status = "default", description = "What was wrong", body = ApiErrorBody))
+)]
 pub(super) async fn post(State(state): State<AppState>, body: Bytes) -> Result<Response, ApiError> {
     let asked = read(&body)?;
     let name = &asked.common.model;

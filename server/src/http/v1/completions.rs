@@ -6,6 +6,7 @@ use axum::response::Response;
 use phi3::api::{PromptInput, TokenLogprobs};
 use serde_json::{Map, Value, json};
 
+use super::describe::{ApiErrorBody, CompletionAnswer, CompletionBody};
 use super::error::ApiError;
 use super::request::{Common, Fields, wrong};
 use super::run::{Asked, Shape, run};
@@ -20,6 +21,14 @@ const MOST_LOGPROBS: u64 = 5;
 /// Most prompts of one request.
 const MOST_PROMPTS: usize = 16;
 
+/// `POST /v1/completions`: goes on with a text or with ids, as they are.
+#[utoipa::path(
+    post,
+    path = "/completions",
+    tag = "openai",
+    request_body = CompletionBody,
+    responses((status = 200, description = "The answer; with `stream` as events", body = CompletionAnswer), (status = "default", description = "What was wrong", body = ApiErrorBody))
+)]
 pub(super) async fn post(State(state): State<AppState>, body: Bytes) -> Result<Response, ApiError> {
     let asked = read(&body)?;
     let name = &asked.common.model;

@@ -4,23 +4,27 @@
 
 mod chat;
 mod completions;
+mod describe;
 mod error;
 mod models;
 mod request;
 mod run;
 
 use axum::Router;
-use axum::routing::{get, post};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::state::AppState;
 
-/// Routes under `/v1`.
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/models", get(models::list))
-        .route("/models/{id}", get(models::one))
-        .route("/chat/completions", post(chat::post))
-        .route("/completions", post(completions::post))
-        .fallback(error::no_such_route)
-        .method_not_allowed_fallback(error::method_not_allowed)
+/// Routes under `/v1`, and their description.
+pub(super) fn routes() -> (Router<AppState>, OpenApi) {
+    let (routes, api) = OpenApiRouter::with_openapi(OpenApi::default())
+        .routes(routes!(models::list))
+        .routes(routes!(models::one))
+        .routes(routes!(chat::post))
+        .routes(routes!(completions::post))
+        .split_for_parts();
+    let routes = routes.fallback(error::no_such_route);
+    (routes.method_not_allowed_fallback(error::method_not_allowed), api)
 }

@@ -1,24 +1,41 @@
 //! `GET /v1/models`: what is loaded.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
+use super::super::error::HttpError;
+use super::super::extract::InPath;
+use super::describe::{ApiErrorBody, LoadedEntry, ModelList};
 use super::error::ApiError;
 use crate::loaded::LoadedModel;
 use crate::state::AppState;
 
-/// Every loaded model.
+/// `GET /v1/models`: every loaded model.
+#[utoipa::path(
+    get,
+    path = "/models",
+    tag = "openai",
+    responses((status = 200, description = "Every loaded model", body = ModelList), (status = "default", description = "What was wrong", body = ApiErrorBody))
+)]
 pub(super) async fn list(State(state): State<AppState>) -> Json<Value> {
     let data: Vec<Value> = state.loaded.all().iter().map(entry).collect();
     Json(json!({ "object": "list", "data": data }))
 }
 
-/// One loaded model.
+/// `GET /v1/models/{id}`: one loaded model.
+#[utoipa::path(
+    get,
+    path = "/models/{id}",
+    tag = "openai",
+    params(("id" = String, Path, description = "Id of the model")),
+    responses((status = 200, description = "The model", body = LoadedEntry), (status = "default", description = "What was wrong", body = ApiErrorBody))
+)]
 pub(super) async fn one(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    id: Result<InPath, HttpError>,
 ) -> Result<Json<Value>, ApiError> {
+    let InPath(id) = id.map_err(|HttpError(error)| ApiError::from(error))?;
     let model = state.loaded(&id).ok_or_else(|| ApiError::not_loaded(&id))?;
     Ok(Json(entry(&model)))
 }

@@ -1,10 +1,11 @@
 //! Requests, read field by field: each value in its range, and no field that is passed over in silence.
 
 use axum::body::Bytes;
-use phi3::config::{JsonLimits, parse_json};
+use phi3::config::{JsonError, JsonLimits, parse_json};
 use phi3::engine::Sampling;
 use serde_json::{Map, Value};
 
+use super::super::extract;
 use super::error::ApiError;
 
 /// Most choices of one request.
@@ -25,7 +26,12 @@ impl Fields {
         match parse_json(body, limits) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(ApiError::body("The body is no JSON object.".to_owned())),
-            Err(error) => Err(ApiError::body(format!("The body is not JSON: {error}"))),
+            Err(JsonError::Syntax(_)) => {
+                let number = "a number is out of range, or a text is no Unicode".to_owned();
+                let problem = extract::syntax(body).unwrap_or(number);
+                Err(ApiError::body(format!("The body is not JSON: {problem}")))
+            }
+            Err(error) => Err(ApiError::body(format!("The body is refused: {error}"))),
         }
     }
 
