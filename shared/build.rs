@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-const KERNELS: [&str; 5] = ["rows", "gemv", "few", "attention", "flash"];
+const KERNELS: [&str; 6] = ["rows", "gemv", "across", "few", "attention", "flash"];
 
 fn main() {
     println!("cargo::rerun-if-changed=src/cuda_engine/kernels");

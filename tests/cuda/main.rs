@@ -7,6 +7,7 @@ mod support;
 mod goldens;
 mod shapes;
 mod quantized;
+mod long_rows;
 mod faults;
 mod memory;
 mod text;

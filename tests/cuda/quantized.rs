@@ -52,6 +52,15 @@ fn through_fp8(row: &mut [f32]) {
     }
 }
 
+/// What a tensor is after a quantised format that matrices are held in.
+pub(crate) fn through(dtype: DType, shape: &[usize], values: &mut [f32]) {
+    match shape {
+        [_, columns] if dtype == DType::Fp8 => values.chunks_exact_mut(*columns).for_each(through_fp8),
+        [_, _] => through_blocks(dtype, values),
+        _ => {}
+    }
+}
+
 fn shapes() -> [(&'static str, Value); 2] {
     [
         (
@@ -79,13 +88,8 @@ fn logits_and_ids_of_quantised_weights() {
             let mut plain = Random::of(seed);
             let mut same = Random::of(seed);
             let stored = checkpoint(&config, &mut plain, 0.05, |_, _, _| {});
-            let rounded = checkpoint(&config, &mut same, 0.05, |_, shape, values| match shape {
-                [_, columns] if dtype == DType::Fp8 => {
-                    values.chunks_exact_mut(*columns).for_each(through_fp8)
-                }
-                [_, _] => through_blocks(dtype, values),
-                _ => {}
-            });
+            let rounded =
+                checkpoint(&config, &mut same, 0.05, |_, shape, values| through(dtype, shape, values));
             let tokens = random.tokens(90, config.vocab_size);
             let mut cpu = load::<CandleEngine>(&rounded, &plan(&config, DType::F32, Attention::Eager, 120));
             let expected = full(&mut cpu, &tokens);

@@ -2,12 +2,14 @@
 
 use std::ffi::c_void;
 
+use super::across::Across;
 use super::driver::{Gpu, Kernel, Module, Ptr, Shape, Stream};
 pub(super) use super::format::Format;
 use crate::engine::EngineError;
 
 const ROWS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin"));
 const GEMV: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gemv.fatbin"));
+const ACROSS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/across.fatbin"));
 const FEW: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/few.fatbin"));
 const ATTENTION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin"));
 const FLASH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/flash.fatbin"));
@@ -95,6 +97,18 @@ pub(super) enum Use {
 }
 
 impl Use {
+    const ALL: [Self; 4] = [Self::Qkv, Self::Add, Self::Gated, Self::Logits];
+
+    /// What kernels are called for it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Qkv => "qkv",
+            Self::Add => "add",
+            Self::Gated => "gated",
+            Self::Logits => "logits",
+        }
+    }
+
     /// Rows of a weight that a block of `gemv.cu` takes at a time.
     fn tile(self, weights: Format) -> usize {
         match (self, weights) {
@@ -196,7 +210,8 @@ pub(super) struct Kernels {
     convert_plain: Kernel,
     convert_fp8: Kernel,
     convert_blocks: Kernel,
-    gemv: [Kernel; 4],
+    gemv: Vec<Kernel>,
+    across: Vec<Across>,
     /// By use, for up to 8, 16 and 32 rows; only beside activations in 16 bits.
     few: Option<[[Kernel; 3]; 4]>,
     attend: Kernel,
@@ -218,7 +233,8 @@ impl Kernels {
                 reason: "this program was built without its kernels (PREFLIGHT_WITHOUT_NVCC)".to_owned(),
             });
         }
-        let [rows, gemv, attention] = [Module::load(ROWS)?, Module::load(GEMV)?, Module::load(ATTENTION)?];
+        let [rows, gemv, across, attention] =
+            [Module::load(ROWS)?, Module::load(GEMV)?, Module::load(ACROSS)?, Module::load(ATTENTION)?];
         let mut modules = Vec::new();
         let plain = |name: &str| rows.kernel(name, 0);
         let act = weights.activations();
@@ -246,9 +262,11 @@ impl Kernels {
         } else {
             None
         };
-        let of_gemv = |suffix: &str| {
-            gemv.kernel(&format!("gemv_{}_{suffix}", weights.word()), SHARED_BYTES - STATIC_BYTES)
+        let of_gemv = |purpose: Use| {
+            let name = format!("gemv_{}_{}", weights.word(), purpose.word());
+            gemv.kernel(&name, SHARED_BYTES - STATIC_BYTES)
         };
+        let of_across = |purpose: Use| Across::load(&across, purpose, weights);
         Ok(Self {
             processors: gpu.processors,
             embed: plain("embed")?,
@@ -261,13 +279,14 @@ impl Kernels {
             convert_plain: plain("convert_plain")?,
             convert_fp8: plain("convert_fp8")?,
             convert_blocks: plain("convert_blocks")?,
-            gemv: [of_gemv("qkv")?, of_gemv("add")?, of_gemv("gated")?, of_gemv("logits")?],
+            gemv: Use::ALL.map(of_gemv).into_iter().collect::<Result<_, _>>()?,
+            across: Use::ALL.map(of_across).into_iter().collect::<Result<_, _>>()?,
             few,
             attend: attention.kernel(&attend, 0)?,
             attend_eager: attention.kernel("attend_eager", 0)?,
             flash,
             _modules: {
-                modules.extend([rows, gemv, attention]);
+                modules.extend([rows, gemv, across, attention]);
                 modules
             },
         })
@@ -407,9 +426,13 @@ impl Kernels {
         }
     }
 
-    /// A product that reads the weight once for each row; see gemv.cu.
+    /// A product that reads the weight once for each row; see across.cu and gemv.cu.
     pub(super) fn gemv(&self, stream: &Stream, product: &Product<'_>) -> Result<(), EngineError> {
         let (args, weight) = (product.args(), product.weight);
+        if let Some((kernel, block, tile)) = self.across[product.purpose as usize].choose(weight) {
+            let grid = [product.tiles(tile), product.rows.count, 1];
+            return stream.launch(kernel, Shape { grid, block, ..Shape::OVERLAPPING }, args![args]);
+        }
         let columns = weight.columns as usize;
         let shared_bytes = match weight.format {
             Format::Q8_0 | Format::Q4_0 => columns * 2 + columns / 4,

@@ -4,6 +4,7 @@
 //! last id, which it reads one step late. Residual stream, norms, softmax and every sum are in f32; activations are in
 //! the format of the weights, beside quantised ones in bf16.
 
+mod across;
 mod driver;
 mod format;
 mod gemm;

@@ -30,11 +30,22 @@ struct Partial {
     float most, sum;
 };
 
+// What the blocks of a cluster send each other: each has a part of the head's values to bring together.
+struct Inbox {
+    Partial partial[MOST_SHARES];
+    float values[256 + MOST_SHARES];
+};
+// Says to the cluster that this block is there, so that others may write to its memory; `join` waits for all.
+__device__ __forceinline__ void arrive_in_cluster() {
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+
 // Joins the partial results of the warps of all blocks of a cluster and writes them out. `values` holds `dim` values of
-// each warp, not yet divided; the first warp's become those of the block.
-__device__ __forceinline__ void join(Partial* partial, float* values, int dim, void* out, int format, size_t at) {
+// each warp, not yet divided.
+__device__ __forceinline__ void join(const Partial* partial, const float* values, int dim, void* out, int format, size_t at) {
+    __shared__ Inbox inbox;
     auto cluster = cg::this_cluster();
-    const int rank = cluster.block_rank();
+    const int rank = cluster.block_rank(), shares = cluster.num_blocks(), part = (dim + shares - 1) / shares;
     __syncthreads();
     float most = partial[0].most;
 #pragma unroll
@@ -45,40 +56,29 @@ __device__ __forceinline__ void join(Partial* partial, float* values, int dim, v
         scale[w] = exp2_fast(partial[w].most - most);
         sum += partial[w].sum * scale[w];
     }
+    asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
     for (int i = threadIdx.x; i < dim; i += WARPS * 32) {
         float value = 0;
 #pragma unroll
         for (int w = 0; w < WARPS; w++) value += values[w * dim + i] * scale[w];
-        values[i] = value;
+        const int to = i / part;
+        *cluster.map_shared_rank(&inbox.values[rank * part + i - to * part], to) = value;
     }
-    __syncthreads();
-    if (threadIdx.x == 0) partial[0] = {most, sum};
+    if (threadIdx.x < shares) *cluster.map_shared_rank(&inbox.partial[rank], threadIdx.x) = {most, sum};
     cluster.sync();
-    // Each block writes its part of the head's values.
-    const int shares = cluster.num_blocks(), part = (dim + shares - 1) / shares;
     const int i = rank * part + threadIdx.x;
     if (threadIdx.x < part && i < dim) {
-        Partial theirs[MOST_SHARES];
-        float value[MOST_SHARES], most = -1e30f, sum = 0, total = 0;
-#pragma unroll
-        for (int s = 0; s < MOST_SHARES; s++) {
-            theirs[s] = {-1e30f, 0};
-            value[s] = 0;
-            if (s < shares) {
-                theirs[s] = *cluster.map_shared_rank(partial, s);
-                value[s] = *cluster.map_shared_rank(values + i, s);
-            }
-            most = fmaxf(most, theirs[s].most);
-        }
-#pragma unroll
-        for (int s = 0; s < MOST_SHARES; s++) {
-            const float scale = exp2_fast(theirs[s].most - most);
-            sum += theirs[s].sum * scale;
-            total += value[s] * scale;
+        most = -1e30f;
+        for (int s = 0; s < shares; s++) most = fmaxf(most, inbox.partial[s].most);
+        float total = 0;
+        sum = 0;
+        for (int s = 0; s < shares; s++) {
+            const float scale = exp2_fast(inbox.partial[s].most - most);
+            sum += inbox.partial[s].sum * scale;
+            total += inbox.values[s * part + threadIdx.x] * scale;
         }
         store_as(out, format, at + i, total / sum);
     }
-    cluster.sync();
 }
 
 // A head of a row on a cluster of blocks, each with an equal share of the visible keys; four lanes a key, each
@@ -91,7 +91,8 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, share = blockIdx.x, head = blockIdx.y;
     const int group = lane >> 2, part = lane & 3;
     let_next_start();
-    wait_for_earlier();
+    arrive_in_cluster();
+    // No kernel between a row's upload and `choose`, the last of a step, writes to it.
     const Row row = rows[blockIdx.z];
     const int first = first_visible(row, h), visible = row.position + 1 - first;
     const int each = (visible + (int)gridDim.x - 1) / (int)gridDim.x;
@@ -99,17 +100,20 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
     const int kv_head = head / (h.query / h.key_value);
     const KV* keys = (const KV*)cached(row, h, layer, 0, kv_head);
     const KV* vals = (const KV*)cached(row, h, layer, 1, kv_head);
+    wait_for_earlier();
 
     float q[CHUNKS * 8], acc[CHUNKS * 8];
     const size_t width = (size_t)(h.query + 2 * h.key_value) * DIM, q_at = blockIdx.z * width + (size_t)head * DIM;
     const float scale = LOG2E * rsqrtf((float)DIM);
 #pragma unroll
-    for (int c = 0; c < CHUNKS; c++)
+    for (int c = 0; c < CHUNKS; c++) {
+        const size_t from = q_at + c * 32 + part * 8;
+        if (format == F32) load8((const float*)qkv + from, q + c * 8);
+        else if (format == BF16) load8((const bf16*)qkv + from, q + c * 8);
+        else load8((const f16*)qkv + from, q + c * 8);
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            q[c * 8 + i] = load_as(qkv, format, q_at + c * 32 + part * 8 + i) * scale;
-            acc[c * 8 + i] = 0;
-        }
+        for (int i = 0; i < 8; i++) q[c * 8 + i] *= scale, acc[c * 8 + i] = 0;
+    }
     float most = -INFINITY, sum = 0;
     for (int key = start + warp * 8 + group; key - group < end; key += WARPS * 8) {
         const bool there = key < end;
@@ -180,7 +184,8 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
     __shared__ float values[WARPS * 256];
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, share = blockIdx.x, head = blockIdx.y;
     let_next_start();
-    wait_for_earlier();
+    arrive_in_cluster();
+    // No kernel between a row's upload and `choose`, the last of a step, writes to it.
     const Row row = rows[blockIdx.z];
     const int first = first_visible(row, h), visible = row.position + 1 - first;
     const int each = (visible + (int)gridDim.x - 1) / (int)gridDim.x;
@@ -188,6 +193,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
     const int kv_head = head / (h.query / h.key_value);
     const void* keys = cached(row, h, layer, 0, kv_head);
     const void* vals = cached(row, h, layer, 1, kv_head);
+    wait_for_earlier();
     const size_t width = (size_t)(h.query + 2 * h.key_value) * h.dim;
     const float scale = LOG2E * rsqrtf((float)h.dim);
     float q[8], acc[8] = {};

@@ -7,15 +7,20 @@
 
 constexpr int WARPS = 8;
 
-// How a lane's eight columns of a chunk are held: how many chunks are on their way, and how many neighbouring ones are a
-// warp's, a line of memory.
-template <int FORMAT> struct Held { typedef uint4 Eight; static constexpr int AHEAD = 6, TOGETHER = 2; };
-template <> struct Held<FP8> { typedef uint2 Eight; static constexpr int AHEAD = 8, TOGETHER = 4; };
-template <> struct Held<Q8_0> { typedef uint2 Eight; static constexpr int AHEAD = 8, TOGETHER = 4; };
-template <> struct Held<Q4_0> { typedef uint32_t Eight; static constexpr int AHEAD = 8, TOGETHER = 8; };
+// How a lane's eight columns of a chunk are held, and how many neighbouring chunks are a line of memory.
+template <int FORMAT> struct Held { typedef uint4 Eight; static constexpr int LINE = 2, BITS = 16; };
+template <> struct Held<FP8> { typedef uint2 Eight; static constexpr int LINE = 4, BITS = 8; };
+template <> struct Held<Q8_0> { typedef uint2 Eight; static constexpr int LINE = 4, BITS = 8; };
+template <> struct Held<Q4_0> { typedef uint32_t Eight; static constexpr int LINE = 8, BITS = 4; };
 
-template <int FORMAT> __device__ __forceinline__ int chunk_of(int warp, int u) {
-    constexpr int TOGETHER = Held<FORMAT>::TOGETHER;
+// How many chunks are on their way, and how many blocks a processor has, as measured on Phi-3-mini's shape: two blocks
+// with less on its way are faster than one with more, but for products with few rows of the weight and many of x.
+template <int USE, int COLUMNS> constexpr bool ALONE = USE == ADD && COLUMNS == 4;
+template <int BITS, int USE, int COLUMNS>
+constexpr int ON_THE_WAY = COLUMNS < 4 ? 4 : (BITS == 16 ? 2 : 4) * (ALONE<USE, COLUMNS> ? 2 : 1);
+
+// Which chunk a warp takes as its uth.
+template <int TOGETHER> __device__ __forceinline__ int chunk_of(int warp, int u) {
     return u / TOGETHER * TOGETHER * WARPS + warp * TOGETHER + u % TOGETHER;
 }
 
@@ -87,7 +92,8 @@ __device__ __forceinline__ void multiply(float (&d)[4], uint32_t a0, uint32_t a1
 template <int FORMAT, class T, int USE, int TILES, int COLUMNS>
 __device__ __forceinline__ void few(const GemvArgs& a, int batch) {
     extern __shared__ float partial[];  // [WARPS][TILES * 16][COLUMNS * 8 + 1]
-    constexpr int PITCH = COLUMNS * 8 + 1, AHEAD = Held<FORMAT>::AHEAD;
+    constexpr int PITCH = COLUMNS * 8 + 1, AHEAD = ON_THE_WAY<Held<FORMAT>::BITS, USE, COLUMNS>;
+    constexpr int TOGETHER = Held<FORMAT>::LINE < AHEAD ? Held<FORMAT>::LINE : AHEAD;
     constexpr bool BLOCKS = FORMAT == Q8_0 || FORMAT == Q4_0;
     typedef typename Held<FORMAT>::Eight Eight;
     const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
@@ -119,7 +125,7 @@ __device__ __forceinline__ void few(const GemvArgs& a, int batch) {
             }
     };
 #pragma unroll
-    for (int u = 0; u < AHEAD; u++) fetch(chunk_of<FORMAT>(warp, u), u);
+    for (int u = 0; u < AHEAD; u++) fetch(chunk_of<TOGETHER>(warp, u), u);
     wait_for_earlier();
 
     const T* x[COLUMNS];
@@ -135,7 +141,7 @@ __device__ __forceinline__ void few(const GemvArgs& a, int batch) {
             uint4 b[2][COLUMNS];
 #pragma unroll
             for (int u = 0; u < 2; u++) {
-                const int chunk = first + chunk_of<FORMAT>(warp, pair + u);
+                const int chunk = first + chunk_of<TOGETHER>(warp, pair + u);
 #pragma unroll
                 for (int n = 0; n < COLUMNS; n++) b[u][n] = inputs<FORMAT>(x[n] + (size_t)min(chunk, chunks - 1) * 32, t);
 #pragma unroll
@@ -217,19 +223,15 @@ __device__ __forceinline__ void few(const GemvArgs& a, int batch) {
     }
 }
 
-#define FEW(name, format, T, use, suffix)                                                              \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32) few_##name##_##suffix##_8(                \
-        const __grid_constant__ GemvArgs a, int batch) {                                               \
-        few<format, T, use, 1, 1>(a, batch);                                                           \
-    }                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32) few_##name##_##suffix##_16(               \
-        const __grid_constant__ GemvArgs a, int batch) {                                               \
-        few<format, T, use, 1, 2>(a, batch);                                                           \
-    }                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32) few_##name##_##suffix##_32(               \
-        const __grid_constant__ GemvArgs a, int batch) {                                               \
-        few<format, T, use, 2, 4>(a, batch);                                                           \
+#define FEW_ROWS(name, format, T, use, suffix, most, TILES, COLUMNS)                                        \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, ALONE<use, COLUMNS> ? 1 : 2)               \
+        few_##name##_##suffix##_##most(const __grid_constant__ GemvArgs a, int batch) {                    \
+        few<format, T, use, TILES, COLUMNS>(a, batch);                                                     \
     }
+#define FEW(name, format, T, use, suffix)                     \
+    FEW_ROWS(name, format, T, use, suffix, 8, 1, 1)           \
+    FEW_ROWS(name, format, T, use, suffix, 16, 1, 2)          \
+    FEW_ROWS(name, format, T, use, suffix, 32, 2, 4)
 #define USES(name, format, T)            \
     FEW(name, format, T, QKV, qkv)       \
     FEW(name, format, T, ADD, add)       \

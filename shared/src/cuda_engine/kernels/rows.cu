@@ -212,11 +212,20 @@ extern "C" __global__ void __launch_bounds__(512)
     float value = -INFINITY;
     int index = vocab;
     bool nan = false;
-    for (int i = rank * 512 + threadIdx.x; i < vocab; i += 8 * 512) {
-        float v = logits[i];
-        nan |= isnan(v);
-        if (inverse > 0) v = v * inverse + gumbel(seed, position, i);
-        if (v > value || (v == value && i < index)) value = v, index = i;
+    // Several loads are on their way together: one after the other would cost a trip to L2 each.
+    constexpr int TOGETHER = 8, STEP = 8 * 512;
+    for (int first = rank * 512 + threadIdx.x; first < vocab; first += TOGETHER * STEP) {
+        float loaded[TOGETHER];
+#pragma unroll
+        for (int u = 0; u < TOGETHER; u++) loaded[u] = first + u * STEP < vocab ? logits[first + u * STEP] : -INFINITY;
+#pragma unroll
+        for (int u = 0; u < TOGETHER; u++) {
+            const int i = first + u * STEP;
+            float v = loaded[u];
+            nan |= isnan(v);
+            if (inverse > 0 && i < vocab) v = v * inverse + gumbel(seed, position, i);
+            if (v > value || (v == value && i < index)) value = v, index = i;
+        }
     }
     if (nan) has_nan = 1;
     auto join = [&](float v, int i) {
