@@ -73,6 +73,7 @@ fn alone<'a>(
             return Err(ErrorObject::new("oom", message).at(format!("max_memory.{}", info.device)));
         }
     }
+    planned.let_in(&info.device);
     planned.plan.device = info.device;
     bind(planned);
     Ok(backend)

@@ -15,6 +15,9 @@ use preflight_files::{Model, WeightFile};
 /// From here on the workspace grows with each sequence.
 const LOGIT_ROWS: usize = activations::LOGIT_ROWS as usize;
 
+/// Streams that run at once on CUDA: as many as its kernels take through one reading of the weights.
+const CUDA_STREAMS: usize = 32;
+
 /// A load that is decided, and what the estimator and the planner say of it.
 pub(crate) struct Planned {
     pub(crate) plan: LoadPlan,
@@ -23,6 +26,8 @@ pub(crate) struct Planned {
     pub(crate) placement: Option<Placement>,
     /// What may lie on each device, everything counted.
     pub(crate) budgets: Budgets,
+    /// Streams that may run at once.
+    pub(crate) streams: usize,
 }
 
 /// The overrides of a request, and the config under them.
@@ -66,6 +71,7 @@ pub(crate) fn plan(
             use_cache: overrides.use_cache.unwrap_or(true),
             ..LoadPlan::new(config.clone(), dtype, resolved.context as usize)
         },
+        streams: resolved.batch as usize,
         resolved,
         placement: None,
         budgets: Budgets::new(),
@@ -73,6 +79,18 @@ pub(crate) fn plan(
 }
 
 impl Planned {
+    /// On CUDA, more streams than have a whole context predicted: a step of many takes hardly longer than one of a few,
+    /// and a stream's cache is allocated when it begins, so that one for which there is no memory yet waits. A stated
+    /// budget is for what was predicted alone.
+    pub(crate) fn let_in(&mut self, device: &DeviceId) {
+        let shares = self.streams > 1 && !self.budgets.contains_key(device);
+        if shares && matches!(device, DeviceId::Gpu { backend, .. } if backend == "cuda") {
+            let beside = self.plan.batch - self.streams;
+            self.streams = self.streams.max(CUDA_STREAMS);
+            self.plan.batch = self.streams + beside;
+        }
+    }
+
     /// What the estimator says of the load, term by term. Of a split, each device computes in memory of its own.
     pub(crate) fn predicted(&self, checkpoint: &Checkpoint<WeightFile>) -> Memory {
         if let Some(placement) = &self.placement {
@@ -117,5 +135,44 @@ impl Planned {
             })
         };
         measured.iter().filter_map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phi3::dtype::DType;
+
+    use super::*;
+
+    fn held_for(streams: u64) -> Planned {
+        let json = br#"{"model_type": "phi3", "hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 2,
+            "num_attention_heads": 6, "num_key_value_heads": 2, "vocab_size": 333, "max_position_embeddings": 64}"#;
+        let config = ModelConfig::parse(json).expect("a good config");
+        let options = Options { batch: Some(streams), ..Options::default() };
+        let resolved = Resolved::new(&config.decoder(), None, &options).expect("resolves");
+        Planned {
+            plan: LoadPlan { batch: streams as usize + 1, ..LoadPlan::new(config, DType::F32, 64) },
+            streams: streams as usize,
+            resolved,
+            placement: None,
+            budgets: Budgets::new(),
+        }
+    }
+
+    #[test]
+    fn cuda_lets_more_streams_in_than_were_predicted() {
+        let device = |name: &str| name.parse::<DeviceId>().expect("a device");
+        let after = |mut planned: Planned, name: &str| {
+            planned.let_in(&device(name));
+            (planned.streams, planned.plan.batch, planned.resolved.batch)
+        };
+        assert_eq!(after(held_for(2), "cuda:0"), (CUDA_STREAMS, CUDA_STREAMS + 1, 2));
+        assert_eq!(after(held_for(40), "cuda:0"), (40, 41, 40));
+        // Elsewhere, for one alone and within a stated budget it stays at what was predicted.
+        assert_eq!(after(held_for(2), "cpu"), (2, 3, 2));
+        assert_eq!(after(held_for(1), "cuda:0"), (1, 2, 1));
+        let mut bound = held_for(2);
+        bound.budgets.insert(device("cuda:0"), 1 << 30);
+        assert_eq!(after(bound, "cuda:0"), (2, 3, 2));
     }
 }

@@ -91,8 +91,7 @@ pub(crate) fn load<E: Engine + Diagnostics + 'static>(
     let predicted = planned.predicted(checkpoint);
     let context = planned.plan.context;
     // Every cache of the whole context, to know now that there is room.
-    let batch = planned.resolved.batch as usize;
-    let sequences = (0..batch as u64).map(SequenceId);
+    let sequences = (0..planned.resolved.batch).map(SequenceId);
     for sequence in sequences.clone() {
         block_on(engine.open(sequence, context, &Sampling::GREEDY)).map_err(|error| refused(&error))?;
     }
@@ -104,7 +103,7 @@ pub(crate) fn load<E: Engine + Diagnostics + 'static>(
         load_ms,
         params_total: checkpoint.parameter_count(),
         context,
-        batch,
+        batch: planned.streams,
         memory,
         host_peak_bytes,
         devices: planned.by_device(&devices),

@@ -64,7 +64,7 @@ pub struct Load {
     pub dtype: Option<DType>,
     /// Longest sequence; else the default of the estimator.
     pub context: Option<usize>,
-    /// Sequences at once; else one.
+    /// Sequences at once, each of a whole context; else one. On CUDA more run, as long as their caches find memory.
     #[serde(default)]
     pub batch: Option<usize>,
     /// The validation that will follow: the context is what it needs.
