@@ -1,13 +1,16 @@
 # `./dev bench`: our speed beside that of peers, on this machine, in one run.
 
+WLLAMA_VERSION=3.13.0
+
 bench() {
   local what=${1:-}
   [ $# -eq 0 ] || shift
   case $what in
     cpu) bench_cpu "$@" ;;
     cuda) bench_cuda "$@" ;;
+    browser) bench_browser ;;
     server) bench_server ;;
-    *) die "what is to be measured? There are: ./dev bench cpu, ./dev bench cuda, ./dev bench server" ;;
+    *) die "what is to be measured? There are: ./dev bench cpu, cuda, browser, server" ;;
   esac
 }
 
@@ -41,6 +44,37 @@ pack_cuda() {
   cp public/presets/phi-3-mini-4k-instruct.json "$1/config.json"
   cp tests/bench/cuda_peers.py "$1/peers.py"
   cp scripts/bench-cuda.sh "$1/"
+}
+
+# Our CPU engine in Chromium beside wllama, the same weights in each format that ours quantises to.
+bench_browser() {
+  setup_test
+  phase "default model" bench_model
+  phase "build dashboard" dashboard
+  phase "peer" bench_wllama
+  node tests/bench/browser/run.mjs dist "$MODEL_DIR" "$CACHE/bench-browser/gguf" \
+    "$CACHE/bench-browser/node_modules/@wllama/wllama" "$CHROMIUM"
+}
+
+# wllama from npm, and the default model's own file with what llama.cpp's tools make of it.
+bench_wllama() {
+  local folder=$CACHE/bench-browser name
+  mkdir -p "$folder/gguf"
+  if [ ! -d "$folder/node_modules/@wllama/wllama" ]; then
+    npm install --prefix "$folder" --ignore-scripts --no-audit --no-fund "@wllama/wllama@$WLLAMA_VERSION" >"$LOGS/npm-peer.log" 2>&1 ||
+      die "npm could not install wllama: see $LOGS/npm-peer.log"
+  fi
+  fetch_gguf
+  ln -f "$GGUF" "$folder/gguf/SmolLM2-135M.Q4_1.gguf" 2>/dev/null || cp "$GGUF" "$folder/gguf/SmolLM2-135M.Q4_1.gguf"
+  if [ ! -x "$folder/python/bin/python" ]; then
+    python3 -m venv "$folder/python" && "$folder/python/bin/pip" install --quiet -r tests/bench/browser/requirements.txt >"$LOGS/pip.log" 2>&1 ||
+      die "pip could not install llama.cpp's tools: see $LOGS/pip.log"
+  fi
+  for name in Q8_0 Q4_0; do
+    [ -f "$folder/gguf/SmolLM2-135M.$name.gguf" ] && continue
+    "$folder/python/bin/python" tests/bench/browser/requantize.py "$GGUF" "$folder/gguf/$name.part" "$name"
+    mv "$folder/gguf/$name.part" "$folder/gguf/SmolLM2-135M.$name.gguf"
+  done
 }
 
 bench_cpu() {

@@ -89,6 +89,13 @@ pub fn percent(part: u64, whole: u64) -> String {
     if part > 0 && share < 0.05 { "<0.1 %".to_owned() } else { format!("{share:.1} %") }
 }
 
+/// A share from 0 to 1: `100 %`, `97.5 %`.
+#[must_use]
+pub fn percent_of_one(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent.fract() == 0.0 { format!("{percent:.0} %") } else { format!("{percent:.1} %") }
+}
+
 /// Tokens on an axis: `512`, `4k`, `6.5k`, `128k`; k is 1,024, as in the names of models.
 #[must_use]
 pub fn axis_tokens(tokens: u64) -> String {

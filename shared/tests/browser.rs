@@ -165,3 +165,112 @@ async fn greedy<E: phi3::engine::Engine>(
     assert_eq!(run.ids, expected, "{device} {attention:?}");
     Ok(())
 }
+
+/// Quantized weights are multiplied in integers here, by activations in 16 bits: held against the engine in f32, which
+/// Hugging Face's goldens prove, on the very weights that the blocks stand for.
+#[cfg(feature = "candle")]
+#[wasm_bindgen_test]
+async fn products_in_integers_are_those_of_f32_on_the_same_weights() {
+    use phi3::dtype::DType;
+
+    /// Of the largest logit. Half a step of 16 bits is 1.5e-5 of a block's largest activation; six layers add theirs.
+    const BOUND: f32 = 5e-4;
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/goldens/tiny.json")).expect("JSON");
+    let ids = |path: &str| -> Vec<u32> {
+        let list = golden.pointer(path).and_then(serde_json::Value::as_array).expect("a list of ids");
+        list.iter().map(|id| id.as_u64().expect("an id") as u32).collect()
+    };
+    // Past the window, and past the length from which the long factors hold.
+    let tokens = [ids("/prompt/ids"), ids("/greedy/ids")].concat();
+    for dtype in [DType::Q8_0, DType::Q4_0] {
+        let representable = tiny::weights(|row| tiny::representable(dtype, row));
+        let expected = tiny::logits(&representable, DType::F32, &tokens).await;
+        let found = tiny::logits(&representable, dtype, &tokens).await;
+        let share = tiny::difference(&expected, &found);
+        wasm_bindgen_test::console_log!("{dtype}: {share:.1e} of the largest logit, bound {BOUND:.0e}");
+        assert!(share > 0.0 && share < BOUND, "{dtype}: {share:e}");
+        // The bound tells these weights from those that they stand for.
+        let others = tiny::logits(&tiny::weights(|_| {}), DType::F32, &tokens).await;
+        assert!(tiny::difference(&others, &found) > 10.0 * BOUND, "{dtype} is held against anything");
+    }
+}
+
+/// The model in `public/tiny`, with weights changed on their way.
+#[cfg(feature = "candle")]
+mod tiny {
+    use std::ops::ControlFlow;
+
+    use half::{bf16, f16};
+    use phi3::candle_engine::CandleEngine;
+    use phi3::config::ModelConfig;
+    use phi3::dtype::DType;
+    use phi3::engine::{Diagnostics as _, Engine as _, LoadPlan};
+    use phi3::weights::{BytesSource, Checkpoint};
+    use serde_json::{Value, json};
+
+    const FILE: &[u8] = include_bytes!("../../public/tiny/model.safetensors");
+    const CONFIG: &[u8] = include_bytes!("../../public/tiny/config.json");
+    const BLOCK: usize = 32;
+
+    /// A file in f32: `change` sees each block of 32 values of each matrix.
+    pub(super) fn weights(change: impl Fn(&mut [f32])) -> Vec<u8> {
+        let (length, rest) = FILE.split_at(8);
+        let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
+        let header: Value = serde_json::from_slice(&rest[..length]).expect("a header");
+        let stored = &rest[length..];
+        let (mut tensors, mut data) = (serde_json::Map::new(), Vec::new());
+        for (name, tensor) in
+            header.as_object().expect("an object").iter().filter(|(name, _)| *name != "__metadata__")
+        {
+            assert_eq!(tensor["dtype"], "BF16");
+            let offset = |at: usize| tensor["data_offsets"][at].as_u64().expect("an offset") as usize;
+            let narrow = stored[offset(0)..offset(1)].chunks_exact(2);
+            let mut values: Vec<f32> = narrow.map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
+            if tensor["shape"].as_array().is_some_and(|shape| shape.len() == 2) {
+                values.chunks_exact_mut(BLOCK).for_each(&change);
+            }
+            let start = data.len();
+            data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            let tensor =
+                json!({"dtype": "F32", "shape": tensor["shape"], "data_offsets": [start, data.len()]});
+            tensors.insert(name.clone(), tensor);
+        }
+        let header = Value::Object(tensors).to_string();
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()
+    }
+
+    /// A block as the format has it, by the format's own document: quantizing it anew changes nothing.
+    pub(super) fn representable(dtype: DType, block: &mut [f32]) {
+        let largest =
+            block.iter().fold(0.0f32, |most, value| if value.abs() > most.abs() { *value } else { most });
+        let (steps, most) = if dtype == DType::Q8_0 { (127.0, 127.0) } else { (-8.0, 7.0) };
+        let scale =
+            f16::from_f32(if dtype == DType::Q8_0 { largest.abs() } else { largest } / steps).to_f32();
+        for value in block {
+            let quant = if scale == 0.0 { 0.0 } else { (*value / scale).round() };
+            *value = quant.clamp(-steps.abs(), most) * scale;
+        }
+    }
+
+    /// Logits of every position, row by row.
+    pub(super) async fn logits(file: &[u8], dtype: DType, tokens: &[u32]) -> Vec<f32> {
+        let config = ModelConfig::parse(CONFIG).expect("a phi3 config");
+        let plan = LoadPlan { kv_dtype: DType::F32, ..LoadPlan::new(config, dtype, tokens.len()) };
+        let file = ("model.safetensors".to_owned(), BytesSource(file));
+        let checkpoint = Checkpoint::from_safetensors(vec![file]).await.expect("a checkpoint");
+        let mut engine =
+            CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(())).await.expect("loads");
+        let mut logits = Vec::new();
+        engine.logits(tokens, &mut |_, row| logits.extend_from_slice(row)).await.expect("logits");
+        logits
+    }
+
+    /// Largest difference, as a share of the largest logit.
+    pub(super) fn difference(expected: &[f32], found: &[f32]) -> f32 {
+        assert_eq!(expected.len(), found.len());
+        let most = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        let worst = expected.iter().zip(found).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+        worst / most
+    }
+}

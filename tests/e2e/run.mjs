@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { assert, expectValue, launchBrowser, openPage, poll, runAll, startServer, startStaticHost, value } from "./harness.mjs";
 import { PAGES, accessibility, go, pageTests } from "./pages.mjs";
+import { engineTests } from "./engine.mjs";
 import { serverTests } from "./server.mjs";
 import { speedTests } from "./speed.mjs";
 import { useTests } from "./use.mjs";
@@ -26,10 +27,13 @@ const serverArgs = ["--dashboard", dist, "--model-root", dirname(model), "--defa
 const server = await startServer(preflight, [...serverArgs, "--data-dir", join(scratch, "data")]);
 const host = await startStaticHost(dist);
 const browser = await launchBrowser(chromiumPath);
+let withGpu;
+/// A second browser, with a GPU that the processor plays; started when first needed.
+const gpuBrowser = () => (withGpu ??= launchBrowser(chromiumPath, { gpu: true }));
 
 /// Opens a page, runs the test on it; any complaint of the browser fails the test.
-const onPage = (test, { url = server.url, tolerated = () => false, ...options } = {}) => async () => {
-  const page = await openPage(browser, url, options);
+const onPage = (test, { url = server.url, tolerated = () => false, gpu = false, ...options } = {}) => async () => {
+  const page = await openPage(gpu ? await gpuBrowser() : browser, url, options);
   try {
     await test(page);
     const problems = page.problems.filter((problem) => !tolerated(problem));
@@ -192,8 +196,8 @@ const tests = [
     await openMini(page);
     await expectValue(page, "kv-per-token", MINI.kvPerToken);
     await go(page, "validate");
-    const validate = page.getByTestId("validate");
-    if (await validate.isEnabled()) await validate.click();
+    await page.locator("[data-place=server]").check();
+    await page.getByTestId("validate").click();
     await poll(() => page.locator("body").innerText(), (text) => /preflight serve/.test(text), "a word on `preflight serve`");
   }, withoutServer)],
 
@@ -213,11 +217,12 @@ const tests = [
   }],
 ];
 
-const parts = { onPage, browser, host, withoutServer, server, serverArgs, preflight, chromiumPath };
+const parts = { onPage, browser, gpuBrowser, host, withoutServer, server, serverArgs, preflight, scratch, screenshots };
 const wanted = process.env.E2E_ONLY;
-const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...workerTests(parts), ...speedTests(parts)];
+const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...workerTests(parts), ...engineTests(parts), ...speedTests(parts)];
 const failed = await runAll(wanted ? all.filter(([name]) => new RegExp(wanted).test(name)) : all);
 await browser.close();
+await (await withGpu)?.close();
 await host.stop();
 const code = await server.stop();
 rmSync(scratch, { recursive: true, force: true });

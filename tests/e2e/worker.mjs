@@ -3,34 +3,12 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { assert, launchBrowser, poll } from "./harness.mjs";
+import { GOLDEN, ask, before, lose, sameIds } from "./engines.mjs";
+import { assert, poll } from "./harness.mjs";
 
-const GOLDEN = JSON.parse(readFileSync("tests/goldens/tiny.json", "utf8"));
 const TINY = "public/tiny";
 const CYCLES = Number(process.env.E2E_CYCLES ?? 50);
 const EMBEDDED = { type: "fetched", base: "tiny" };
-
-/// Runs in a worker of its own; every event until the last, and how long after the start the first token came.
-const ask = (page, run, files = []) =>
-  page.evaluate(async ({ run, files }) => {
-    const worker = new Worker("engine-start.js", { type: "module" });
-    const start = performance.now();
-    const posted = await Promise.all(files.map(async ({ name, base64 }) => new File([await (await fetch(`data:;base64,${base64}`)).blob()], name)));
-    const events = [];
-    let first_ms;
-    await new Promise((resolve) => {
-      worker.onerror = (event) => resolve(events.push({ type: "failed", error: { code: "engine_stopped", message: event.message } }));
-      worker.onmessage = ({ data }) => {
-        if (data === "ready") return worker.postMessage({ run: JSON.stringify(run), files: posted });
-        const event = JSON.parse(data);
-        events.push(event);
-        if (event.type === "token") first_ms ??= performance.now() - start;
-        if (["failed", "finished"].includes(event.type)) resolve();
-      };
-    });
-    worker.terminate();
-    return { events, first_ms };
-  }, { run, files });
 
 async function reports(page, run, files) {
   const { events, first_ms } = await ask(page, run, files);
@@ -52,14 +30,6 @@ const files = (changed = {}) =>
     .filter((name) => changed[name] !== null)
     .map((name) => ({ name, base64: (changed[name] ?? readFileSync(join(TINY, name))).toString("base64") }));
 
-/// The ids are Hugging Face's, up to a stop id, which the golden run goes over.
-function sameIds(report, count) {
-  const found = report.generated_tokens;
-  assert(report.prompt_tokens.join() === GOLDEN.prompt.ids.join(), "the prompt's ids are others");
-  assert(found.join() === GOLDEN.greedy.ids.slice(0, found.length).join(), `${report.device}: ids ${found}`);
-  assert(found.length === count || report.stop_reason === "stop", `${report.device}: ${found.length} ids`);
-}
-
 /// Resident bytes of the browser's renderers, which are below this process.
 function residentBytes() {
   const lines = execFileSync("ps", ["-eo", "pid=,ppid=,rss=,args="], { encoding: "utf8" }).trim().split("\n");
@@ -72,19 +42,10 @@ function residentBytes() {
   return rows.filter(([, pid, , , args]) => /--type=renderer/.test(args) && isOurs(pid)).reduce((sum, [, , , rss]) => sum + Number(rss) * 1024, 0);
 }
 
-/// More in front of the start script: what a browser or a driver does meanwhile.
-const before = (page, script) =>
-  page.route(/engine-start\.js/, async (route) => {
-    const response = await route.fetch();
-    await route.fulfill({ response, body: `${script}\n${await response.text()}` });
-  });
-
-export function workerTests({ browser, host, chromiumPath }) {
+export function workerTests({ browser, host, gpuBrowser }) {
   const run = { devices: ["cpu"], source: EMBEDDED, max_new_tokens: 8 };
-  let withGpu;
   const on = (test, gpu = false) => async () => {
-    if (gpu) withGpu ??= await launchBrowser(chromiumPath, { gpu });
-    const page = await (gpu ? withGpu : browser).newPage();
+    const page = await (gpu ? await gpuBrowser() : browser).newPage();
     try {
       await page.goto(host.url);
       await test(page);
@@ -203,19 +164,9 @@ export function workerTests({ browser, host, chromiumPath }) {
       const small = await failure(page, { ...run, devices: ["wgpu:0"], prompt: "word ".repeat(200) });
       assert(/buffer of \d+ bytes.*binds 65536/.test(small.message), small.message);
       await page.unroute(/engine-start\.js/);
-      await before(page, `{
-        const request = GPUAdapter.prototype.requestDevice;
-        GPUAdapter.prototype.requestDevice = async function (...given) {
-          const device = await request.apply(this, given);
-          const submit = device.queue.submit.bind(device.queue);
-          let left = 60;
-          device.queue.submit = (list) => { submit(list); if (--left === 0) device.destroy(); };
-          return device;
-        };
-      }`);
+      await before(page, lose(60));
       const lost = await failure(page, { ...run, devices: ["wgpu:0"], max_new_tokens: 200 });
       assert(/lost|destroyed/i.test(lost.message), lost.message);
-      await withGpu.close();
     }, true)],
   ];
 }

@@ -103,6 +103,9 @@ impl Files {
         let absent = || {
             let message = match self {
                 Self::Below(base) => format!("{name} is not at {base}"),
+                Self::Chosen(files) if files.iter().any(|file| file.name().ends_with(".gguf")) => {
+                    "GGUF does not run in a tab: `preflight convert FILE.gguf FOLDER` makes a folder that does".to_owned()
+                }
                 Self::Chosen(_) => {
                     format!("{name} is not among the files that were chosen: choose the model's whole folder")
                 }

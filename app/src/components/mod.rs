@@ -21,6 +21,7 @@ pub mod plan;
 pub mod playground;
 pub mod plot;
 pub mod problem;
+pub mod proof;
 pub mod rail;
 pub mod report;
 pub mod rules;

@@ -6,6 +6,7 @@ use phi3::validate::{Probe, Report, Verdict};
 
 use super::bits::{badge, bytes};
 use super::numbers::numbers;
+use super::proof::proof;
 use crate::format::{Unit, duration, rate, signed_percent};
 use crate::text::{self, memory, validate as words};
 
@@ -18,7 +19,7 @@ pub(super) fn verdict(verdict: Verdict) -> impl IntoView {
     }
 }
 
-fn fact(name: &'static str, value: String) -> impl IntoView {
+pub(super) fn fact(name: &'static str, value: String) -> impl IntoView {
     view! { <div><dt>{name}</dt><dd>{value}</dd></div> }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn report(report: Report) -> impl IntoView {
     let rows = names.zip(terms(report.memory.predicted)).zip(terms(report.memory.measured));
     let rows =
         rows.map(|((name, predicted), measured)| memory_row(name, predicted, measured, unit)).collect_view();
-    let numbers = numbers(&report);
+    let (numbers, proof) = (numbers(&report), proof(&report));
     let ids = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     let probes = (!report.probes.is_empty()).then(|| {
         view! {
@@ -88,5 +89,6 @@ pub(super) fn report(report: Report) -> impl IntoView {
             </table>
         </div>
         {numbers}
+        {proof}
     }
 }

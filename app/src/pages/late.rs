@@ -16,7 +16,7 @@ use leptos::task::spawn_local;
 use crate::components::settings::Locked;
 use crate::components::{HandOff, Keys, NoServer, Notice, PageHead, Palette, Toast};
 use crate::platform::files;
-use crate::state::{Access, Ask, Page, Playground, Presence, Server, ServerWatch, Store, Validation, given};
+use crate::state::{Access, Ask, Page, Playground, Presence, ServerWatch, Store, Validation, given};
 
 /// The second program's part of the page.
 #[component]
@@ -27,7 +27,7 @@ pub fn Late() -> impl IntoView {
     provide_context(watch);
     let access = Access::follow(watch);
     provide_context(access);
-    let validation = Validation::new();
+    let validation = Validation::new(store);
     provide_context(validation);
     let playground = Playground::new(store);
     provide_context(playground);
@@ -42,15 +42,11 @@ pub fn Late() -> impl IntoView {
     // Asked for before it is known whether a server is there: the answer decides.
     let asked = RwSignal::new(false);
     let validate = window_event_listener_untyped(Ask::Validate.event(), move |_| asked.set(true));
-    Effect::new(move |_| match validation.server.get() {
-        Server::Checking => {}
-        server if asked.get() => {
+    Effect::new(move |_| {
+        if validation.place.get().is_some() && asked.get() {
             asked.set(false);
-            if matches!(server, Server::Present(Some(_))) && !untrack(|| validation.is_live()) {
-                validation.start();
-            }
+            validation.begin();
         }
-        _ => {}
     });
     on_cleanup(move || {
         escape.remove();
@@ -58,8 +54,12 @@ pub fn Late() -> impl IntoView {
     });
     let read = window_event_listener_untyped(Ask::Read.event(), move |_| {
         spawn_local(async move {
-            match given::read(&files::handed_over()).await {
-                Ok(given) => store.open_own(&given),
+            let picked = files::handed_over();
+            match given::read(&picked).await {
+                Ok(given) => {
+                    store.open_own(&given);
+                    validation.browser.take(&picked);
+                }
                 Err(problem) => store.problem.set(Some(problem)),
             }
         });

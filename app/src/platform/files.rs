@@ -37,6 +37,11 @@ impl Picked {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
+    /// The browser's own handle to it.
+    pub(super) fn handle(&self) -> &File {
+        &self.file
+    }
+
     /// The whole file.
     ///
     /// # Errors

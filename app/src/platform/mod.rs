@@ -1,6 +1,7 @@
 //! The only place that touches the browser's own objects.
 
 pub mod body;
+pub mod engine;
 pub mod files;
 pub mod gpu;
 pub mod late;

@@ -4,7 +4,7 @@
 pub use web_sys::Element;
 
 use gloo::storage::{LocalStorage, SessionStorage, Storage};
-use leptos::prelude::{document, request_animation_frame, window};
+use leptos::prelude::{document, request_animation_frame, set_timeout, window};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
@@ -192,6 +192,27 @@ pub async fn copy(text: String) -> bool {
         return false;
     }
     JsFuture::from(window().navigator().clipboard().write_text(&text)).await.is_ok()
+}
+
+/// Saves a text as a file, where the browser saves what is downloaded; false where it refuses.
+pub fn save(name: &str, kind: &str, text: &str) -> bool {
+    use wasm_bindgen::JsCast as _;
+    let parts = js_sys::Array::of1(&JsValue::from_str(text));
+    let options = web_sys::BlobPropertyBag::new();
+    options.set_type(kind);
+    let saved = || -> Result<(), JsValue> {
+        let blob = web_sys::Blob::new_with_str_sequence_and_options(&parts, &options)?;
+        let url = web_sys::Url::create_object_url_with_blob(&blob)?;
+        let link: web_sys::HtmlAnchorElement = document().create_element("a")?.unchecked_into();
+        link.set_href(&url);
+        link.set_download(name);
+        link.click();
+        // Browsers begin a download some time after the click.
+        let forget = move || drop(web_sys::Url::revoke_object_url(&url));
+        set_timeout(forget, std::time::Duration::from_secs(20));
+        Ok(())
+    };
+    saved().is_ok()
 }
 
 /// Keeps a text for this tab; it survives a reload.

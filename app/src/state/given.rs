@@ -57,6 +57,23 @@ pub fn places(paths: &[&str]) -> Places {
     }
 }
 
+/// Places of the files that a run of the model may read; none where there are no weights.
+#[must_use]
+pub fn model_files(paths: &[&str]) -> Vec<usize> {
+    let Places { config, shards, gguf, .. } = places(paths);
+    let Some(config) = config.filter(|_| !shards.is_empty()) else { return gguf.into_iter().collect() };
+    let folder = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    let home = folder(paths[config]);
+    (0..paths.len()).filter(|i| folder(paths[*i]) == home).collect()
+}
+
+/// Name of a model by the paths of its files: their folder's, else the first file's.
+pub fn folder_name<'a>(mut paths: impl Iterator<Item = &'a str>) -> String {
+    let first = paths.next().unwrap_or_default();
+    let named = first.rsplit_once('/').map_or(first, |(folder, _)| folder);
+    named.rsplit('/').next().unwrap_or(named).to_owned()
+}
+
 /// Reads what was given.
 ///
 /// # Errors
@@ -176,6 +193,17 @@ mod tests {
         assert_eq!(config(&["phi-4.json"]), Some(0));
         assert_eq!(config(&["a.json", "b.json"]), None);
         assert_eq!(config(&[]), None);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_run_gets_the_files_of_one_folder_and_none_without_weights() {
+        let paths =
+            ["m/config.json", "m/model.safetensors", "m/sub/model.safetensors", "m/tokenizer_config.json"];
+        assert_eq!(model_files(&paths), [0, 1, 3]);
+        assert_eq!(model_files(&["m/config.json", "m/tokenizer.json"]), [0; 0]);
+        assert_eq!(model_files(&["a.gguf"]), [0]);
+        assert_eq!(folder_name(["home/m/config.json", "x"].into_iter()), "m");
+        assert_eq!(folder_name(["a.gguf"].into_iter()), "a.gguf");
     }
 
     #[wasm_bindgen_test(unsupported = test)]

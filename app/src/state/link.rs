@@ -20,7 +20,8 @@ use super::page::Page;
 pub struct View {
     /// The page.
     pub page: Page,
-    /// What a page that is about the server points at: ids, a search. Stands behind the link and is not shared.
+    /// What a page points at: ids of the server, a search, where a validation runs. Stands behind the link and is not
+    /// shared.
     pub at: String,
     /// Name of a preset, or [`OWN`] for any other config; empty for the first preset.
     pub model: String,

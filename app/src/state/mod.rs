@@ -4,12 +4,14 @@
 pub mod access;
 pub mod answer;
 pub mod attempts;
+pub mod browser_run;
 pub mod carry;
 pub mod columns;
 pub mod derived;
 pub mod devices;
 pub mod given;
 pub mod hand_off;
+pub mod in_browser;
 pub mod inspection;
 pub mod late;
 pub mod ladders;
@@ -33,6 +35,7 @@ pub mod weights;
 
 pub use access::Access;
 pub use attempts::Attempts;
+pub use in_browser::{InBrowser, Place};
 pub use ladders::Ladders;
 pub use late::{Ask, Late};
 pub use model::{Model, Problem};

@@ -15,6 +15,30 @@ pub struct Loading {
     began_bytes: u64,
 }
 
+impl Loading {
+    /// A step that came at `now_ms`, after those before it.
+    #[must_use]
+    pub fn next(before: Option<Self>, progress: LoadProgress, now_ms: f64) -> Self {
+        let (began_ms, began_bytes) = match before {
+            Some(loading) if loading.progress.stage == progress.stage => {
+                (loading.began_ms, loading.began_bytes)
+            }
+            _ => (now_ms, progress.done_bytes),
+        };
+        let seconds = (now_ms - began_ms) / 1e3;
+        let bytes = progress.done_bytes.saturating_sub(began_bytes);
+        // A rate over a few milliseconds says nothing.
+        let bytes_per_s = (seconds > 0.05).then(|| bytes as f64 / seconds);
+        Self { progress, bytes_per_s, began_ms, began_bytes }
+    }
+
+    /// Share of the stage that is done, 0 to 1.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        (self.progress.done_bytes as f64 / self.progress.total_bytes.max(1) as f64).min(1.0)
+    }
+}
+
 /// What is known of a validation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Run {
@@ -104,17 +128,7 @@ impl Run {
     }
 
     fn load(&mut self, progress: LoadProgress, now_ms: f64) {
-        let (began_ms, began_bytes) = match &self.loading {
-            Some(loading) if loading.progress.stage == progress.stage => {
-                (loading.began_ms, loading.began_bytes)
-            }
-            _ => (now_ms, progress.done_bytes),
-        };
-        let seconds = (now_ms - began_ms) / 1e3;
-        let bytes = progress.done_bytes.saturating_sub(began_bytes);
-        // A rate over a few milliseconds says nothing.
-        let bytes_per_s = (seconds > 0.05).then(|| bytes as f64 / seconds);
-        self.loading = Some(Loading { progress, bytes_per_s, began_ms, began_bytes });
+        self.loading = Some(Loading::next(self.loading, progress, now_ms));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The server, if there is one, and the validation that runs on it.
+//! Validation: where it runs, the server if there is one, and the validation that runs on it.
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -6,6 +6,7 @@ use phi3::api::{ErrorObject, ModelEntry};
 use phi3::platform::Instant;
 
 use super::run::Run;
+use super::{InBrowser, Page, Place, Store};
 use crate::api::{self, ApiError, DEFAULT_MODEL, Events, Heard};
 
 /// Whether a server answers.
@@ -24,8 +25,14 @@ pub enum Server {
 pub struct Validation {
     /// The server.
     pub server: RwSignal<Server>,
-    /// The last validation.
+    /// The last validation on it.
     pub run: RwSignal<Option<Run>>,
+    /// Validation in this browser.
+    pub browser: InBrowser,
+    /// Where it runs: as the address says, else on a server that has a model, else here. `None` until it is known
+    /// whether there is a server.
+    pub place: Memo<Option<Place>>,
+    store: Store,
     events: StoredValue<Option<Events>, LocalStorage>,
     clock: StoredValue<Instant>,
 }
@@ -33,10 +40,22 @@ pub struct Validation {
 impl Validation {
     /// Looks for a server.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(store: Store) -> Self {
+        let server = RwSignal::new(Server::Checking);
+        let place = Memo::new(move |_| {
+            let said = store.at.with(|at| Place::find(at)).filter(|_| store.page.get() == Page::Validate);
+            said.or_else(|| match server.get() {
+                Server::Checking => None,
+                Server::Present(Some(_)) => Some(Place::Server),
+                Server::Present(None) | Server::Absent => Some(Place::Cpu),
+            })
+        });
         let validation = Self {
-            server: RwSignal::new(Server::Checking),
+            server,
             run: RwSignal::new(None),
+            browser: InBrowser::new(store),
+            place,
+            store,
             events: StoredValue::new_local(None),
             clock: StoredValue::new(Instant::now()),
         };
@@ -62,14 +81,43 @@ impl Validation {
         });
     }
 
-    /// Whether a validation goes on.
+    /// Whether a validation goes on, here or on the server.
     #[must_use]
     pub fn is_live(self) -> bool {
-        self.run.with(|run| run.as_ref().is_some_and(Run::is_live))
+        self.browser.is_live() || self.run.with(|run| run.as_ref().is_some_and(Run::is_live))
+    }
+
+    /// Chooses where it runs; the address keeps it.
+    pub fn choose(self, place: Place) {
+        self.store.go_to(Page::Validate, place.name().to_owned());
+    }
+
+    /// Runs it at its place, unless one goes on; looks for a server where that is the place and none was there.
+    pub fn begin(self) {
+        if untrack(|| self.is_live()) {
+            return;
+        }
+        match self.place.get_untracked() {
+            None => {}
+            Some(Place::Server) => match self.server.get_untracked() {
+                Server::Present(Some(_)) => self.start(),
+                _ => self.look(),
+            },
+            Some(place) => self.browser.start(place),
+        }
+    }
+
+    /// Asks for the end of what goes on.
+    pub fn cancel(self) {
+        if untrack(|| self.browser.is_live()) {
+            self.browser.cancel();
+        } else {
+            self.cancel_on_server();
+        }
     }
 
     /// Starts the ten-token prompt on the server's default model.
-    pub fn start(self) {
+    fn start(self) {
         self.run.set(Some(Run::default()));
         let mut asked = false;
         // Events are listened to before the run is asked for, so that none is missed.
@@ -99,8 +147,7 @@ impl Validation {
         self.events.set_value(events);
     }
 
-    /// Asks for the end of the run.
-    pub fn cancel(self) {
+    fn cancel_on_server(self) {
         let Some(id) = self.run.with_untracked(|run| run.as_ref()?.id) else { return };
         self.change(|run| run.cancelling = true);
         spawn_local(async move {
@@ -176,11 +223,5 @@ impl Validation {
         };
         self.change(|run| run.error = Some(error));
         self.end();
-    }
-}
-
-impl Default for Validation {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -11,6 +11,7 @@ mod llama_cpp;
 mod ollama;
 mod toml;
 mod markdown;
+mod validations;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -20,6 +21,8 @@ use crate::config::ModelConfig;
 use crate::dtype::DType;
 use crate::load_config::LoadConfig;
 use stated::Stated;
+
+pub use validations::validations;
 
 /// What to write for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

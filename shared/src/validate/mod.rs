@@ -5,7 +5,9 @@ mod report;
 mod run;
 
 pub use difference::Difference;
-pub use report::{LayerCheck, PredictedMeasured, Probe, ProbeKind, ProbeSet, Report, TopLogit, Verdict};
+pub use report::{
+    LayerCheck, PredictedMeasured, Probe, ProbeKind, ProbeSet, Report, TopLogit, Validations, Verdict,
+};
 pub use run::{Run, context, run};
 
 /// The default prompt is the beginning of this.

@@ -148,3 +148,15 @@ pub struct Report {
     /// Why, in words.
     pub reason: String,
 }
+
+/// Validations of one model, to be kept or shown: one for each device, in the order that they ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Validations {
+    /// Name of the model.
+    pub model: String,
+    /// A report for each device.
+    pub reports: Vec<Report>,
+    /// The second device's logits held against the first's, where there are two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Difference>,
+}

@@ -115,7 +115,13 @@ fn system_access(files: &[File]) -> Vec<String> {
 }
 
 /// Where code may depend on the target; a SIMD kernel is added here by its file.
-const TARGET_PLACES: [&str; 4] = ["shared/src/platform/", "app/src/platform", "server/", "tests/"];
+const TARGET_PLACES: [&str; 5] = [
+    "shared/src/platform/",
+    "shared/src/candle_engine/kernels/integer.rs",
+    "app/src/platform",
+    "server/",
+    "tests/",
+];
 const TARGET_WORDS: [&str; 7] = [
     "target_arch",
     "target_os",

@@ -1,14 +1,18 @@
 //! `out = x · weightᵀ`, where nearly all the time goes.
 //!
 //! A few rows: each weight is read once and multiplied into every row, which is as fast as memory delivers it.
-//! Many rows: a blocked product, on weights widened to f32 a panel at a time.
+//! Many rows: a blocked product, on weights widened to f32 a panel at a time. Quantized weights, where integers are
+//! faster than floats: in integers, however many rows.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
-use super::super::kernels::{BLOCK, Blocks, Float, Matrix, MatrixMut, Q4_0, Q8_0, dot, gemm, round, simd};
+use super::super::kernels::{
+    Activations, BLOCK, Blocks, Float, INTEGER_ROWS, INTEGERS_ARE_FAST, IntegerBlocks, Matrix, MatrixMut,
+    Q4_0, Q8_0, dot, gemm, round, simd,
+};
 use super::super::parallel::{blocks, for_each, threads};
 use super::super::weight::Weight;
 use super::{Values, ValuesMut, each_format, update1, update2};
@@ -16,6 +20,9 @@ use crate::dtype::DType;
 
 /// Most rows for which reading the weights dominates.
 const FEW_ROWS: usize = 8;
+
+/// Bytes of weights that are multiplied with every row of activations before the next are taken.
+const INTEGER_BYTES: usize = 8 << 10;
 
 /// Products that are not worth a second thread.
 const SMALL: usize = 1 << 14;
@@ -39,9 +46,11 @@ pub(in super::super) fn linear(
         Weight::Blocks(blocks) => update1("linear", out, x, |out, [x]| {
             let product = Product::new(out, x, rows, [columns, inner], dtype)?;
             let bytes = blocks.row_bytes(0..columns);
-            match blocks.dtype {
-                DType::Q8_0 => product.by(&Blocked::<Q8_0>::new(bytes, inner), inner, panel),
-                _ => product.by(&Blocked::<Q4_0>::new(bytes, inner), inner, panel),
+            match (blocks.dtype, INTEGERS_ARE_FAST) {
+                (DType::Q8_0, true) => product.by_integers::<Q8_0, 34>(bytes, inner, panel),
+                (_, true) => product.by_integers::<Q4_0, 18>(bytes, inner, panel),
+                (DType::Q8_0, false) => product.by(&Blocked::<Q8_0>::new(bytes, inner), inner, panel),
+                (_, false) => product.by(&Blocked::<Q4_0>::new(bytes, inner), inner, panel),
             }
             Ok(())
         }),
@@ -159,6 +168,35 @@ impl<'a> Product<'a> {
             self.few_rows(weight, inner, small);
         } else {
             self.many_rows(weight, inner, small, panel);
+        }
+    }
+
+    /// On one thread: where integers are fast there is one.
+    fn by_integers<B: IntegerBlocks<N>, const N: usize>(self, bytes: &[u8], inner: usize, panel: &mut [f32]) {
+        let Self { mut out, x, dtype } = self;
+        let columns = bytes.len() / N / (inner / BLOCK);
+        // Weights that stay in the fastest cache while rows of activations pass by.
+        let step = (INTEGER_BYTES * columns / bytes.len().max(1)).next_multiple_of(4);
+        let most = (panel.len() / Activations::room(inner)).max(1);
+        for rows in blocks(x.len() / inner, most) {
+            let x = Activations::quantize(&x[rows.start * inner..rows.end * inner], inner, panel);
+            for range in blocks(columns, step) {
+                let width = bytes.len() / columns;
+                let weights = &bytes[range.start * width..range.end * width];
+                let mut out = out.columns(range);
+                let whole = x.rows() - x.rows() % INTEGER_ROWS;
+                for first in (0..whole).step_by(INTEGER_ROWS) {
+                    x.multiply_rows::<B, N>(first, weights, |row, column, sum| {
+                        out.row(rows.start + row)[column] = sum;
+                    });
+                }
+                for row in whole..x.rows() {
+                    x.multiply::<B, N>(row, weights, out.row(rows.start + row));
+                }
+            }
+        }
+        for row in 0..x.len() / inner {
+            round(dtype, out.row(row));
         }
     }
 

@@ -1,0 +1,107 @@
+//! Validation: where it runs, what it runs, progress, tokens as they come, cancel, report.
+
+mod browser;
+mod export;
+mod places;
+mod server;
+
+pub use browser::Outcome;
+pub use export::Exports;
+pub use places::{Controls, Places};
+pub use server::Progress;
+
+use leptos::prelude::*;
+use phi3::api::ErrorObject;
+
+use crate::format::Unit;
+use crate::state::run::Loading;
+use crate::state::{Place, Server, Validation};
+use crate::text::{self, validate as words};
+
+/// The cards.
+#[component]
+pub fn Validate() -> impl IntoView {
+    let validation = Validation::here();
+    let live = Memo::new(move |_| validation.is_live());
+    let on_server = Memo::new(move |_| validation.place.get() == Some(Place::Server));
+    let cancelling = move || validation.run.with(|r| r.as_ref().is_some_and(|r| r.cancelling && r.is_live()));
+    // Whoever reaches for the button gets engines that run already.
+    let warm = move || {
+        if !on_server.get_untracked() && !live.get_untracked() {
+            validation.browser.warm();
+        }
+    };
+    on_cleanup(move || validation.browser.cool());
+    let verb = move || match (on_server.get(), validation.server.get()) {
+        (true, Server::Absent | Server::Present(None)) => words::LOOK_AGAIN,
+        _ => words::VALIDATE,
+    };
+    let body = move || match validation.place.get() {
+        None => view! { <p class="dim">{words::CHECKING}</p> }.into_any(),
+        Some(Place::Server) => view! {
+            <p class="dim">{server::intro(validation)}</p>
+            {move || validation.run.with(Option::is_some).then(|| view! { <Progress/> })}
+        }
+        .into_any(),
+        Some(_) => view! { <Controls/> }.into_any(),
+    };
+    view! {
+        <section class="card c12" id="validate-card" tabindex="-1">
+            <div class="card-head">
+                <h2>{words::HEADING}</h2>
+                <div class="row">
+                    <Show when=move || live.get()>
+                        <button
+                            type="button"
+                            class="btn"
+                            data-testid="validate-cancel"
+                            disabled=cancelling
+                            on:click=move |_| validation.cancel()
+                        >
+                            {move || if cancelling() { words::CANCELLING } else { words::CANCEL }}
+                            <kbd class="faint">{words::ESC}</kbd>
+                        </button>
+                    </Show>
+                    <button
+                        type="button"
+                        class="btn primary"
+                        data-testid="validate"
+                        disabled=move || live.get()
+                        on:pointerenter=move |_| warm()
+                        on:focus=move |_| warm()
+                        on:click=move |_| validation.begin()
+                    >
+                        {verb}
+                    </button>
+                </div>
+            </div>
+            <Places/>
+            {body}
+        </section>
+        <Show when=move || !on_server.get()><Outcome/></Show>
+    }
+}
+
+/// Why a run failed, in one line.
+fn notice(error: ErrorObject) -> impl IntoView {
+    let code = error.code.clone();
+    view! {
+        <div class="notice" role="alert" data-testid="validate-error" data-code=code>
+            <div>
+                <b>{error.code}</b>
+                {error.path.map(|path| view! { " " {text::problem::AT} " " <code>{path}</code> })}
+                <div>{error.message}</div>
+            </div>
+        </div>
+    }
+}
+
+/// How far a load is, in bytes.
+fn bytes_words(loading: Loading) -> String {
+    let unit = Unit::of(loading.progress.total_bytes);
+    let rate = loading
+        .bytes_per_s
+        .map_or_else(String::new, |rate| format!(" · {:.2} {}/s", rate / unit.bytes(), unit.name()));
+    let (done, total) = (unit.print(loading.progress.done_bytes), unit.print(loading.progress.total_bytes));
+    format!("{done} of {total} {}{rate}", unit.name())
+}

@@ -1,0 +1,201 @@
+//! Where a validation runs, and of what in this browser.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use phi3::dtype::DType;
+use phi3::inspect::Support;
+use phi3::validate::ProbeSet;
+
+use crate::components::Choice;
+use crate::platform::files::{self, Picked};
+use crate::platform::gpu::{self, Adapter};
+use crate::platform::page;
+use crate::state::in_browser::{Asked, MAX_NEW_TOKENS, Subject, TINY_PROMPT};
+use crate::state::{Ask, Place, Server, Store, Validation, given};
+use crate::text::{in_browser as words, validate};
+
+/// Formats that both engines of this browser hold weights in.
+const FORMATS: [DType; 5] = [DType::F32, DType::Bf16, DType::F16, DType::Q8_0, DType::Q4_0];
+const PROBES: [ProbeSet; 4] = [ProbeSet::None, ProbeSet::Window, ProbeSet::Long, ProbeSet::All];
+
+/// The choice of the place.
+#[component]
+pub fn Places() -> impl IntoView {
+    let validation = Validation::here();
+    let adapter = RwSignal::new(None::<Option<Adapter>>);
+    spawn_local(async move {
+        let found = gpu::adapter().await;
+        let _ = adapter.try_set(Some(found));
+    });
+    let gpu = move || match adapter.get() {
+        None => words::ASKING_GPU.to_owned(),
+        Some(None) => words::NO_GPU.to_owned(),
+        Some(Some(adapter)) => {
+            let name = if adapter.name.is_empty() { words::UNNAMED_GPU.to_owned() } else { adapter.name };
+            if adapter.is_software { format!("{name}, {}", words::SOFTWARE) } else { name }
+        }
+    };
+    let server = move || match validation.server.get() {
+        Server::Checking => validate::CHECKING.to_owned(),
+        Server::Absent => words::NO_SERVER.to_owned(),
+        Server::Present(None) => words::NO_MODEL.to_owned(),
+        Server::Present(Some(model)) => model.name,
+    };
+    let option = move |place: Place| {
+        let about = move || match place {
+            Place::Cpu => words::WASM.to_owned(),
+            Place::WebGpu => gpu(),
+            Place::Both => words::BOTH.to_owned(),
+            Place::Server => server(),
+        };
+        view! {
+            <label class="task">
+                <input
+                    type="radio"
+                    name="place"
+                    data-place=place.name()
+                    prop:checked=move || validation.place.get() == Some(place)
+                    disabled=move || validation.is_live()
+                    on:change=move |_| validation.choose(place)
+                />
+                <span><b>{words::place(place)}</b> <span class="sub">{about}</span></span>
+            </label>
+        }
+    };
+    view! {
+        <fieldset class="tasks places">
+            <legend class="sr">{words::PLACES}</legend>
+            {Place::ALL.into_iter().map(option).collect_view()}
+        </fieldset>
+    }
+}
+
+/// What is run in this browser.
+#[component]
+pub fn Controls() -> impl IntoView {
+    let (validation, store) = (Validation::here(), Store::here());
+    let browser = validation.browser;
+    let asked = browser.asked;
+    let change = move |change: &dyn Fn(&mut Asked)| asked.update(change);
+    let models = Signal::derive(move || {
+        let files = browser.chosen.with(|files| {
+            let bytes = files.iter().map(Picked::size).sum();
+            let name = given::folder_name(files.iter().map(|file| file.path.as_str()));
+            (!files.is_empty()).then(|| words::chosen(&name, bytes))
+        });
+        let runs = store.stranger.with(Option::is_none) && store.model.with(|m| m.support == Support::Run);
+        let name = |subject: Subject| match subject {
+            Subject::Tiny => Some(words::TINY.to_owned()),
+            Subject::Chosen => files.clone(),
+            Subject::MadeUp => runs.then(|| words::made_up(&store.title())),
+        };
+        let offered = |subject: Subject| Some((subject.key().to_owned(), name(subject)?));
+        Subject::ALL.into_iter().filter_map(offered).collect::<Vec<_>>()
+    });
+    let formats = std::iter::once((String::new(), words::AS_STORED.to_owned()))
+        .chain(FORMATS.map(|dtype| (dtype.to_string(), dtype.to_string())));
+    let formats: Vec<_> = formats.collect();
+    let probes: Vec<_> =
+        PROBES.iter().enumerate().map(|(at, set)| (at.to_string(), words::probes(*set).to_owned())).collect();
+    let references = vec![
+        ("true".to_owned(), words::REFERENCE_CPU.to_owned()),
+        ("false".to_owned(), words::REFERENCE_NONE.to_owned()),
+    ];
+    let subject = Memo::new(move |_| asked.with(|asked| asked.subject));
+    let hint = move || match subject.get() {
+        Subject::Tiny => TINY_PROMPT,
+        Subject::Chosen => phi3::validate::DEFAULT_PROMPT,
+        Subject::MadeUp => words::PROMPT_MADE_UP,
+    };
+    let count = move |ev| {
+        let typed = event_target_value(&ev).parse::<usize>().unwrap_or(1);
+        asked.update(|asked| asked.max_new_tokens = typed.clamp(1, MAX_NEW_TOKENS));
+    };
+    let choose_files = move |ev| {
+        files::hand_over(&files::from_input(&event_target(&ev)));
+        page::tell(Ask::Read.event());
+    };
+    view! {
+        <p class="dim prose">{move || words::subject_why(subject.get())}</p>
+        <fieldset class="plain-set" disabled=move || validation.is_live()>
+            <div class="controls">
+                <Choice
+                    label=words::MODEL
+                    testid="validate-model"
+                    width="w3"
+                    options=models
+                    value=Signal::derive(move || subject.get().key().to_owned())
+                    on_choose=move |key| {
+                        let found = Subject::ALL.into_iter().find(|subject| subject.key() == key);
+                        change(&|asked| asked.subject = found.unwrap_or_default());
+                    }
+                />
+                <Choice
+                    label=words::WEIGHTS
+                    testid="validate-dtype"
+                    width="w2"
+                    options=formats
+                    value=Signal::derive(move || asked.with(|a| a.dtype.map_or_else(String::new, |d| d.to_string())))
+                    on_choose=move |name| change(&|asked| asked.dtype = name.parse().ok())
+                />
+                <Choice
+                    label=words::REFERENCE
+                    testid="validate-reference"
+                    width="w3"
+                    options=references
+                    value=Signal::derive(move || asked.with(|asked| asked.reference.to_string()))
+                    on_choose=move |yes| change(&|asked| asked.reference = yes == "true")
+                />
+                <Choice
+                    label=words::PROBES
+                    testid="validate-probes"
+                    width="w2"
+                    options=probes
+                    value=Signal::derive(move || {
+                        let set = asked.with(|asked| asked.probe);
+                        PROBES.iter().position(|probe| *probe == set).unwrap_or_default().to_string()
+                    })
+                    on_choose=move |at| {
+                        let set = at.parse::<usize>().ok().and_then(|at| PROBES.get(at).copied());
+                        change(&|asked| asked.probe = set.unwrap_or_default());
+                    }
+                />
+                <div class="ctl w2">
+                    <label for="validate-count">{words::NEW_TOKENS}</label>
+                    <input
+                        id="validate-count"
+                        data-testid="validate-count"
+                        type="number"
+                        min="1"
+                        max=MAX_NEW_TOKENS.to_string()
+                        prop:value=move || asked.with(|asked| asked.max_new_tokens.to_string())
+                        on:change=count
+                    />
+                </div>
+                <div class="ctl wide-field">
+                    <label for="validate-prompt">{words::PROMPT}</label>
+                    <input
+                        id="validate-prompt"
+                        data-testid="validate-prompt"
+                        type="text"
+                        autocomplete="off"
+                        placeholder=hint
+                        disabled=move || subject.get() == Subject::MadeUp
+                        prop:value=move || asked.with(|asked| asked.prompt.clone())
+                        on:input=move |ev| {
+                            let text = event_target_value(&ev);
+                            asked.update(|asked| asked.prompt = text);
+                        }
+                    />
+                </div>
+            </div>
+            <div class="row">
+                <label class="btn small">
+                    {words::FOLDER}
+                    <input type="file" data-testid="validate-folder" prop:webkitdirectory=true on:change=choose_files/>
+                </label>
+                <span class="faint small-text">{words::DROP}</span>
+            </div>
+        </fieldset>
+    }
+}

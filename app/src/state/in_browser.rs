@@ -1,0 +1,290 @@
+//! Validation in this browser: what is asked for, and the run.
+
+use std::time::Duration;
+
+use leptos::prelude::*;
+use phi3::api::{BrowserEvent, BrowserRun, BrowserSource, ErrorObject};
+use phi3::config::Preset;
+use phi3::dtype::DType;
+use phi3::placement::DeviceId;
+use phi3::platform::Instant;
+use phi3::validate::ProbeSet;
+
+use super::browser_run::BrowserRuns;
+use super::{Store, given};
+use crate::platform::engine::Engines;
+use crate::platform::files::Picked;
+use crate::text::in_browser as words;
+
+/// Folder of the model that comes with the page.
+const TINY: &str = "tiny";
+/// What that continues where nothing else is asked: it knows stories.
+pub const TINY_PROMPT: &str = "Once upon a time there was a little bird who could not fly.";
+/// Most ids that a run here generates.
+pub const MAX_NEW_TOKENS: usize = 512;
+
+/// Where a validation runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the processor, in this tab.
+    Cpu,
+    /// On the GPU, in this tab.
+    WebGpu,
+    /// On both, and held against each other.
+    Both,
+    /// On the server.
+    Server,
+}
+
+impl Place {
+    /// In the order of the page.
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::WebGpu, Self::Both, Self::Server];
+
+    /// The name in an address.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::WebGpu => "webgpu",
+            Self::Both => "both",
+            Self::Server => "server",
+        }
+    }
+
+    /// The place of a name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|place| place.name() == name)
+    }
+
+    /// Its devices in this browser, the reference first; none where it is the server.
+    #[must_use]
+    pub fn devices(self) -> Vec<DeviceId> {
+        let gpu = DeviceId::Gpu { backend: "wgpu".to_owned(), index: 0 };
+        match self {
+            Self::Cpu => vec![DeviceId::Cpu],
+            Self::WebGpu => vec![gpu],
+            Self::Both => vec![DeviceId::Cpu, gpu],
+            Self::Server => Vec::new(),
+        }
+    }
+}
+
+/// Which model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Subject {
+    /// The one that comes with the page.
+    #[default]
+    Tiny,
+    /// Files that were chosen or dropped.
+    Chosen,
+    /// The config on the page, with weights that are made up.
+    MadeUp,
+}
+
+impl Subject {
+    /// In the order of the page.
+    pub const ALL: [Self; 3] = [Self::Tiny, Self::Chosen, Self::MadeUp];
+
+    /// Its key in a list.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Tiny => TINY,
+            Self::Chosen => "chosen",
+            Self::MadeUp => "made_up",
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// Which model.
+    pub subject: Subject,
+    /// Format of the weights; `None`: as stored.
+    pub dtype: Option<DType>,
+    /// What is to be continued; empty: the default.
+    pub prompt: String,
+    /// Most ids to generate.
+    pub max_new_tokens: usize,
+    /// Boundaries to cross.
+    pub probe: ProbeSet,
+    /// Whether logits are held against the CPU in f32.
+    pub reference: bool,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            subject: Subject::Tiny,
+            dtype: None,
+            prompt: String::new(),
+            max_new_tokens: 48,
+            probe: ProbeSet::None,
+            reference: true,
+        }
+    }
+}
+
+/// Handles to validation in this browser.
+#[derive(Clone, Copy)]
+pub struct InBrowser {
+    store: Store,
+    /// The last run.
+    pub runs: RwSignal<Option<BrowserRuns>>,
+    /// What the next one is to be.
+    pub asked: RwSignal<Asked>,
+    /// Files of a model that were chosen or dropped.
+    pub chosen: RwSignal<Vec<Picked>, LocalStorage>,
+    engines: StoredValue<Option<Engines>, LocalStorage>,
+    clock: StoredValue<Instant>,
+}
+
+impl InBrowser {
+    /// Nothing was asked for yet.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self {
+            store,
+            runs: RwSignal::new(None),
+            asked: RwSignal::new(Asked::default()),
+            chosen: RwSignal::new_local(Vec::new()),
+            engines: StoredValue::new_local(None),
+            clock: StoredValue::new(Instant::now()),
+        }
+    }
+
+    /// Takes files that were given to the page: where weights are among them, they are what is validated next.
+    pub fn take(self, picked: &[Picked]) {
+        let paths: Vec<&str> = picked.iter().map(|file| file.path.as_str()).collect();
+        let files: Vec<Picked> = given::model_files(&paths).into_iter().map(|i| picked[i].clone()).collect();
+        if !files.is_empty() {
+            self.chosen.set(files);
+            self.asked.update(|asked| asked.subject = Subject::Chosen);
+        }
+    }
+
+    /// Name of the model that is validated next.
+    pub fn model(self) -> String {
+        match self.asked.with(|asked| asked.subject) {
+            Subject::Tiny => words::TINY.to_owned(),
+            Subject::MadeUp => words::made_up(&self.store.title()),
+            Subject::Chosen => {
+                self.chosen.with(|files| given::folder_name(files.iter().map(|file| file.path.as_str())))
+            }
+        }
+    }
+
+    /// Whether a run goes on.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        self.runs.with(|runs| runs.as_ref().is_some_and(BrowserRuns::is_live))
+    }
+
+    /// Has the engines fetched and started, for the run that will most likely be asked for next.
+    pub fn warm(self) {
+        if self.engines.with_value(Option::is_none)
+            && let Ok(engines) = self.engines()
+        {
+            self.engines.set_value(Some(engines));
+        }
+    }
+
+    /// Ends engines that wait for a run.
+    pub fn cool(self) {
+        if !untrack(|| self.is_live()) {
+            self.engines.set_value(None);
+        }
+    }
+
+    /// Runs what is asked for.
+    pub fn start(self, place: Place) {
+        let devices = place.devices();
+        let mut runs = BrowserRuns::new(untrack(|| self.model()), &devices);
+        if let Err(error) = self.ask(devices) {
+            runs.fail(error);
+            self.end();
+        }
+        self.runs.set(Some(runs));
+    }
+
+    /// Ends the run, whatever it is doing.
+    pub fn cancel(self) {
+        self.engines.set_value(None);
+        self.runs.update(|runs| {
+            if let Some(runs) = runs {
+                runs.cancel();
+            }
+        });
+    }
+
+    fn engines(self) -> Result<Engines, ErrorObject> {
+        Engines::start(move |event| {
+            // Engines that fail while they wait for a run are of no use to it.
+            let is_last = matches!(event, BrowserEvent::Finished | BrowserEvent::Failed { .. });
+            let now = self.clock.with_value(Instant::elapsed_ms);
+            self.runs.update(|runs| {
+                if let Some(runs) = runs {
+                    runs.hear(event, now);
+                }
+            });
+            if is_last {
+                self.end();
+            }
+        })
+    }
+
+    fn ask(self, devices: Vec<DeviceId>) -> Result<(), ErrorObject> {
+        let asked = self.asked.get_untracked();
+        let prompt = Some(asked.prompt.trim()).filter(|prompt| !prompt.is_empty());
+        let prompt = prompt.or_else(|| (asked.subject == Subject::Tiny).then_some(TINY_PROMPT));
+        let run = BrowserRun {
+            devices,
+            source: match asked.subject {
+                Subject::Tiny => BrowserSource::Fetched { base: TINY.to_owned() },
+                Subject::Chosen => BrowserSource::Chosen,
+                Subject::MadeUp => BrowserSource::MadeUp { config: self.config_on_page()? },
+            },
+            dtype: asked.dtype,
+            prompt: prompt.map(str::to_owned),
+            max_new_tokens: asked.max_new_tokens,
+            probe: asked.probe,
+            skip_reference: !asked.reference,
+        };
+        self.warm();
+        let files = if asked.subject == Subject::Chosen { self.chosen.get_untracked() } else { Vec::new() };
+        self.engines.with_value(|engines| match engines {
+            Some(engines) => engines.run(&run, &files),
+            None => Err(ErrorObject::new("engine_stopped", words::NO_WORKER)),
+        })
+    }
+
+    fn config_on_page(self) -> Result<String, ErrorObject> {
+        let own = untrack(|| self.store.own_files()).map(|files| files.config);
+        let preset = || untrack(|| self.store.preset_shown()).and_then(Preset::find);
+        let config = own.or_else(|| preset().map(|preset| preset.config.to_owned()));
+        config.ok_or_else(|| ErrorObject::new("not_found", words::NO_CONFIG))
+    }
+
+    /// The engines have done their work: their worker ends and gives its memory back.
+    fn end(self) {
+        // They are what called us: they end when that call is over.
+        let engines = self.engines.try_update_value(Option::take);
+        set_timeout(move || drop(engines), Duration::ZERO);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn places_come_back_by_name_and_the_reference_runs_first() {
+        assert!(Place::ALL.into_iter().all(|place| Place::find(place.name()) == Some(place)));
+        assert_eq!(Place::find(""), None);
+        let names: Vec<String> = Place::Both.devices().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["cpu", "wgpu:0"]);
+    }
+}
