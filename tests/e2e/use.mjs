@@ -232,6 +232,22 @@ export function useTests({ onPage, browser, host, withoutServer, server, serverA
       assert((await ground()) === light, "the system's theme does not come back");
     }, withoutServer)],
 
+    ["the server's settings are shown with where they come from", onPage(async (page) => {
+      await go(page, "settings");
+      const card = page.getByTestId("server-settings");
+      await card.locator('[data-setting="listen"]').waitFor();
+      const told = await (await fetch(`${server.url}/api/settings`)).json();
+      for (const { key } of told.settings) assert((await card.locator(`[data-setting="${key}"]`).count()) === 1, `${key} is not shown`);
+      const listen = await card.locator('[data-setting="listen"]').innerText();
+      assert(listen.includes(new URL(server.url).host) && /a flag/.test(listen), listen);
+      assert(/the default/.test(await card.locator('[data-setting="insecure_no_auth"]').innerText()), await card.innerText());
+    })],
+
+    ["without a server the page of settings says so", onPage(async (page) => {
+      await go(page, "settings");
+      await page.getByTestId("no-settings").waitFor();
+    }, withoutServer)],
+
     ["without a server the hand-off says how to start one", async () => {
       const page = await openPage(browser, host.url);
       await page.getByTestId("run-on-server").click();

@@ -9,7 +9,7 @@ pub use events::{Events, Heard};
 use gloo::net::http::{Request, RequestBuilder, Response};
 use phi3::api::{
     Attempt, AttemptRecord, Certificate, Comparison, Devices, ErrorObject, Ladder, LadderStarted, ModelEntry,
-    ModelSource, ProfileEntry, Registered, Started,
+    ModelSource, ProfileEntry, Registered, Settings, Started,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -44,6 +44,14 @@ pub async fn health() -> bool {
 /// [`ApiError`]
 pub async fn devices() -> Result<Devices, ApiError> {
     answer(Request::get("api/devices").send().await).await
+}
+
+/// The server's settings, each with where it comes from.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn settings() -> Result<Settings, ApiError> {
+    answer(Request::get("api/settings").send().await).await
 }
 
 /// Shows the server a token; it answers with a cookie, and whether it asks for one at all.

@@ -1,5 +1,7 @@
 //! Settings.
 
+use phi3::api::SettingOrigin;
+
 use crate::state::theme::Theme;
 
 pub const THEME: &str = "Theme";
@@ -14,6 +16,26 @@ pub const LOCKED: &str = "This server asks for its token";
 pub const LOCKED_WHY: &str = "It answers nothing else until it has seen it. Whoever started it has it: --token-file, or PREFLIGHT_TOKEN.";
 pub const LET_IN: &str = "The server lets this page in.";
 pub const NO_TOKEN_ASKED: &str = "This server asks for no token.";
+
+pub const SERVER: &str = "Settings of the server";
+pub const SERVER_WHY: &str = "What holds while it runs: a flag, else a variable of its environment, else its config file, else the default. They are changed where it is started; preflight config show --origin tells the same there. A token is never shown.";
+pub const SERVER_NONE: &str = "No server answers these pages, or it has not let them in.";
+pub const SETTING: &str = "Setting";
+pub const VALUE: &str = "Value";
+pub const ORIGIN: &str = "From";
+
+pub fn origin(origin: SettingOrigin) -> &'static str {
+    match origin {
+        SettingOrigin::Flag => "a flag",
+        SettingOrigin::Environment => "the environment",
+        SettingOrigin::File => "the config file",
+        SettingOrigin::Default => "the default",
+    }
+}
+
+pub fn file(path: Option<&str>) -> String {
+    path.map_or_else(|| "No config file was read.".to_owned(), |path| format!("Config file: {path}"))
+}
 
 pub fn theme(theme: Theme) -> &'static str {
     match theme {

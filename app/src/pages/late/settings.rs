@@ -1,8 +1,8 @@
-//! Settings: theme, units, the server's token.
+//! Settings: theme, units, the server's token and its own settings.
 
 use leptos::prelude::*;
 
-use crate::components::settings::{Look, Token};
+use crate::components::settings::{Look, OfServer, Token};
 use crate::components::{Notice, PageHead};
 use crate::state::Page;
 
@@ -12,6 +12,6 @@ pub fn Settings() -> impl IntoView {
     view! {
         <PageHead page=Page::Settings/>
         <Notice/>
-        <div class="grid"><Look/> <Token/></div>
+        <div class="grid"><Look/> <Token/> <OfServer/></div>
     }
 }
