@@ -45,7 +45,7 @@ fn Table(settings: Settings) -> impl IntoView {
         let value = setting.told();
         view! {
             <tr data-setting=setting.key.clone()>
-                <th scope="row"><code>{setting.key}</code></th>
+                <th scope="row"><code>{setting.key.clone()}</code></th>
                 <td>{value}</td>
                 <td class="dim">{words::origin(setting.origin)}</td>
             </tr>
