@@ -65,7 +65,7 @@ fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoVie
     })
 }
 
-fn warning(sentence: &String) -> impl IntoView + use<> {
+fn warning(sentence: &str) -> impl IntoView + use<> {
     view! { <div data-testid="fit-warning">{format!("{}.", text::capitalised(sentence))}</div> }
 }
 
@@ -126,7 +126,7 @@ pub fn Verdict() -> impl IntoView {
             <div>
                 <div>{first}</div>
                 <div class="dim">{second}</div>
-                {move || fit.with(|f| f.warnings.iter().map(warning).collect_view())}
+                {move || fit.with(|f| f.warnings.iter().map(|it| warning(it)).collect_view())}
             </div>
             {move || levers(store, fit.with(|f| f.suggestions.clone()))}
         </section>

@@ -147,7 +147,10 @@ fn headers(checkpoint: &Checkpoint<Picked>, config: &str) -> Weights {
         Err(_) => checkpoint.tensors().clone(),
     };
     let (files, bytes) = (checkpoint.file_names().count(), checkpoint.stored_bytes());
-    Weights { findings, contradiction, ..Weights::new(&stored, files, bytes) }
+    let mut weights = Weights::new(&stored, files, bytes);
+    weights.findings = findings;
+    weights.contradiction = contradiction;
+    weights
 }
 
 async fn bytes(file: &Picked) -> Result<Vec<u8>, Problem> {

@@ -152,14 +152,14 @@ fn Reports() -> impl IntoView {
             </button>
         }
     };
-    let body = move || {
+    move || {
         let all = all.get()?;
         let at = shown.get().min(all.reports.len().saturating_sub(1));
         let devices: Vec<String> = all.reports.iter().map(|report| report.device.clone()).collect();
         let tabs = (devices.len() > 1).then(|| view! {
             <div class="tabs" role="tablist" aria-label=words::REPORT>{devices.into_iter().enumerate().map(tab).collect_view()}</div>
         });
-        let chosen = all.reports[at].clone();
+        let chosen = all.reports.get(at)?.clone();
         Some(view! {
             <section class="card c12 detail" data-testid="browser-report" aria-labelledby="browser-report">
                 <div class="card-head">
@@ -170,6 +170,5 @@ fn Reports() -> impl IntoView {
                 {report(chosen)}
             </section>
         })
-    };
-    body
+    }
 }

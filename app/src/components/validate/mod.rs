@@ -1,9 +1,9 @@
 //! Validation: where it runs, what it runs, progress, tokens as they come, cancel, report.
 
-mod browser;
-mod export;
-mod places;
-mod server;
+pub mod browser;
+pub mod export;
+pub mod places;
+pub mod server;
 
 pub use browser::Outcome;
 pub use export::Exports;
