@@ -41,14 +41,14 @@ setup_rust() {
     die "Rust $minimum or newer is needed, this is $have_version: run rustup update"
 }
 
-# cargo_tool COMMAND VERSION PATTERN [CARGO FLAGS…]: into our own folder, never over the user's.
+# cargo_tool COMMAND VERSION [CARGO FLAGS…]: into our own folder, never over the user's. TOOL_OPTIMISED=1 for what computes.
 cargo_tool() {
   local name=$1 version=$2 found
   shift 2
   found=$("$name" --version 2>/dev/null | head -1) || found=""
   case $found in *"$version"*) return 0 ;; esac
   say "installing $name $version with cargo (minutes, once)"
-  env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+  env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_OPT_LEVEL=${TOOL_OPTIMISED:-0} CARGO_PROFILE_RELEASE_LTO=off \
     CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false \
     ${TOOL_TOOLCHAIN:+RUSTUP_TOOLCHAIN="$TOOL_TOOLCHAIN"} \
     cargo install --quiet --force --root "$CACHE/tools" "$@" >"$LOGS/$name.log" 2>&1 ||
@@ -82,7 +82,7 @@ setup_build_steps() {
   TOOL_TOOLCHAIN=$WASM_TOOLCHAIN cargo_tool trunk "$TRUNK_VERSION" \
     --locked --ignore-rust-version --no-default-features --features rustls "trunk@$TRUNK_VERSION"
   # Not --locked: its lock file names a crate version that is no longer to be had.
-  cargo_tool wasm-bindgen "$WASM_BINDGEN_VERSION" --no-default-features "wasm-bindgen-cli@$WASM_BINDGEN_VERSION"
+  TOOL_OPTIMISED=1 cargo_tool wasm-bindgen "$WASM_BINDGEN_VERSION" --no-default-features "wasm-bindgen-cli@$WASM_BINDGEN_VERSION"
   setup_npm
 }
 

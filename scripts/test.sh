@@ -60,11 +60,8 @@ test_fmt() { cargo fmt --all --check; }
 # Warnings are errors here and not in ordinary builds.
 lint() { "${1}" cargo clippy --quiet --locked "${@:2}" -- -D warnings; }
 
+# The features of phi3 one by one are `./dev soak`'s: each costs a compilation of its own.
 test_clippy() {
-  local features
-  for features in "" tokenizer candle wgpu candle,tokenizer,wgpu; do
-    lint env -p phi3 --all-targets --features "$features"
-  done
   # With the CUDA engine, its worker, tests and bench: their Rust side needs no nvcc.
   PREFLIGHT_WITHOUT_NVCC=1 lint env --workspace --exclude app --exclude engine --all-targets \
     --features preflight-worker/cuda,tests/cuda
@@ -144,8 +141,12 @@ test_e2e() {
     counted e2e node tests/e2e/run.mjs "$CARGO_TARGET_DIR/debug/preflight" dist "$MODEL_DIR" "$CHROMIUM"
 }
 
-# What `./dev test` runs with 20,000 cases each.
 soak() {
+  local features
+  for features in "" tokenizer candle wgpu; do
+    lint env -p phi3 --all-targets --features "$features"
+  done
+  # What `./dev test` runs with 20,000 cases each.
   PROPTEST_CASES=${PROPTEST_CASES:-200000} \
     counted soak cargo nextest run --locked --profile soak -p phi3 -E 'binary(hostile)'
   # Servers killed, models loaded and unloaded, as often as it takes to see a leak.

@@ -3,7 +3,7 @@
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { GOLDEN, before, lose, sameIds } from "./engines.mjs";
-import { assert, poll } from "./harness.mjs";
+import { ALONE, BESIDE, assert, poll } from "./harness.mjs";
 import { accessibility, go } from "./pages.mjs";
 
 /// Promised from the click to the first token of the tiny model, with engines that are warm.
@@ -92,7 +92,7 @@ export function engineTests({ onPage, withoutServer, host, scratch, screenshots 
       await poll(() => page.url(), (url) => /at=both/.test(url), "the place in the address");
       await page.reload();
       await poll(() => page.locator("[data-place=both]").isChecked(), Boolean, "the place after a reload");
-    }, withoutServer)],
+    }, withoutServer), ALONE],
 
     ["both engines side by side: verdicts, logits against each other, proof, the report to take along", onPage(async (page) => {
       await go(page, "validate");
@@ -114,13 +114,18 @@ export function engineTests({ onPage, withoutServer, host, scratch, screenshots 
       const { text: json } = await saved(page, "save-json");
       const all = JSON.parse(json);
       all.reports.forEach((one) => sameIds(one, 16));
-      assert(all.reports.map((one) => one.device).join() === "cpu,wgpu:0" && all.compared.verdict === "pass", json.slice(0, 300));
+      assert(all.reports.map((one) => one.device).join() === "cpu,wgpu:0", json.slice(0, 300));
+      const { compared: difference, reports: [, gpu] } = all;
+      assert(difference.verdict === "pass" && difference.top1_agreement === 1 && difference.top5_overlap > 0.99, JSON.stringify(difference));
+      assert(gpu.facts.buffer_bytes > gpu.memory.measured.weights_bytes, JSON.stringify(gpu.facts));
+      assert(gpu.facts.is_software, `a GPU played by the processor is called hardware: ${gpu.facts.name}`);
+      console.log(`     ${gpu.facts.name}: ${gpu.facts.features}; largest difference ${difference.max.toExponential(1)} of ${difference.scale.toFixed(1)}`);
       const { name, text } = await saved(page, "save-markdown");
       assert(name.endsWith(".md") && text.startsWith("# Validation of Tiny\n") && text.includes("| cpu | wgpu:0 |"), text.slice(0, 300));
       const grave = await accessibility(page);
       assert(grave.length === 0, grave.join("\n"));
       await screenshots(page, "both");
-    }, { ...withoutServer, gpu: true })],
+    }, { ...withoutServer, gpu: true }), BESIDE],
 
     ["files of a person run in this browser; bad ones, a cancelled run and no WebGPU leave the page alive", onPage(async (page) => {
       await go(page, "validate");
@@ -165,6 +170,6 @@ export function engineTests({ onPage, withoutServer, host, scratch, screenshots 
       const lost = await error(page);
       assert(/lost|destroyed/i.test(lost.words), lost.words);
       await runsStill(page);
-    }, { ...withoutServer, gpu: true })],
+    }, { ...withoutServer, gpu: true }), BESIDE],
   ];
 }

@@ -99,19 +99,28 @@ export function assert(condition, message) {
   if (!condition) throw new Error(message);
 }
 
-/// Runs tests one by one; the closing line is the tally that `./dev test` adds up.
+/// Where a test stands among the others: tests for the GPU that the processor plays wait for its compiler most of the time,
+/// so they run beside the rest; what measures runs after both.
+export const BESIDE = "beside";
+export const ALONE = "alone";
+
+/// Runs tests, `[name, test, where?]`; the closing line is the tally that `./dev test` adds up.
 export async function runAll(tests) {
   let failed = 0;
-  for (const [name, test] of tests) {
-    const start = Date.now();
-    try {
-      await test();
-      console.log(`ok   ${name} (${Date.now() - start} ms)`);
-    } catch (error) {
-      failed += 1;
-      console.log(`FAIL ${name} (${Date.now() - start} ms)\n     ${String(error.stack ?? error).replaceAll("\n", "\n     ")}`);
+  const run = async (lane) => {
+    for (const [name, test] of tests.filter(([, , where]) => where === lane)) {
+      const start = Date.now();
+      try {
+        await test();
+        console.log(`ok   ${name} (${Date.now() - start} ms)`);
+      } catch (error) {
+        failed += 1;
+        console.log(`FAIL ${name} (${Date.now() - start} ms)\n     ${String(error.stack ?? error).replaceAll("\n", "\n     ")}`);
+      }
     }
-  }
+  };
+  await Promise.all([run(undefined), run(BESIDE)]);
+  await run(ALONE);
   console.log(`${tests.length - failed} passed, ${failed} failed`);
   return failed;
 }

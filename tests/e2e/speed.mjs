@@ -1,6 +1,6 @@
 // What the page costs: paint, interaction, layout. Limits are three times the goal: CI shares its machine.
 
-import { assert, openPage, poll } from "./harness.mjs";
+import { ALONE, assert, openPage, poll } from "./harness.mjs";
 
 export const SLACK = 3;
 export const GOALS = { paint_ms: 1000, interactive_ms: 1500, slider_ms: 16, task_ms: 16 };
@@ -20,7 +20,7 @@ export function speedTests({ browser, host }) {
       assert(paint < GOALS.paint_ms * SLACK, `first paint after ${paint} ms`);
       assert(answer < GOALS.interactive_ms * SLACK, `first answer after ${answer} ms`);
       await page.context().close();
-    }],
+    }, ALONE],
 
     ["a step of the slider is cheap", async () => {
       const page = await openPage(browser, host.url);
@@ -44,7 +44,7 @@ export function speedTests({ browser, host }) {
       console.log(`     slider: median ${half.toFixed(1)} ms, p95 ${most.toFixed(1)} ms`);
       assert(most <= GOALS.slider_ms * SLACK, `p95 ${most} ms`);
       await page.context().close();
-    }],
+    }, ALONE],
 
     ["a slow network shows the frame first and nothing jumps", async () => {
       const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
@@ -66,6 +66,6 @@ export function speedTests({ browser, host }) {
       console.log(`     layout shift ${shift.toFixed(3)}`);
       assert(shift < 0.1, `layout shift ${shift}`);
       await context.close();
-    }],
+    }, ALONE],
   ];
 }

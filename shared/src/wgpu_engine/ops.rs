@@ -63,7 +63,8 @@ struct LinearPart {
     rows: usize,
     one: Op,
     few: Op,
-    many: Op,
+    /// Where that many rows ever come: its shader takes the longest to compile.
+    many: Option<Op>,
 }
 
 /// Where a product reads and writes.
@@ -105,13 +106,16 @@ impl Linear {
             };
             let one = kernels::gemv(dtype, columns, one_into, out_stride, shape);
             let few = kernels::gemm(dtype, columns, into, out_stride, FEW);
-            let many = kernels::gemm(dtype, columns, into, out_stride, MANY);
-            parts.push(LinearPart {
-                rows: part.rows,
-                one: Op::new(kernels, &one, &with(one_x, one_out, None)).await?,
-                few: Op::new(kernels, &few, &with(x, (3, out), Some(&space.step))).await?,
-                many: Op::new(kernels, &many, &with(x, (3, out), Some(&space.step))).await?,
-            });
+            let one = Op::new(kernels, &one, &with(one_x, one_out, None)).await?;
+            let buffers = with(x, (3, out), Some(&space.step));
+            let few = Op::new(kernels, &few, &buffers).await?;
+            let many = if space.rows > FEW_ROWS {
+                let many = kernels::gemm(dtype, columns, into, out_stride, MANY);
+                Some(Op::new(kernels, &many, &buffers).await?)
+            } else {
+                None
+            };
+            parts.push(LinearPart { rows: part.rows, one, few, many });
         }
         let quantize = if matrix.is_quantized() && !is_quantized {
             let buffers = [(2, x), (6, x_q8)];
@@ -134,7 +138,10 @@ impl Linear {
                 let across = groups.min(MAX_GROUPS);
                 part.one.run(pass, &[], [across, groups.div_ceil(across), 1]);
             } else {
-                let (op, tile) = if rows <= FEW_ROWS { (&part.few, FEW) } else { (&part.many, MANY) };
+                let (op, tile) = match &part.many {
+                    Some(many) if rows > FEW_ROWS => (many, MANY),
+                    _ => (&part.few, FEW),
+                };
                 let groups = [part.rows.div_ceil(tile.columns) as u32, rows.div_ceil(tile.rows) as u32, 1];
                 op.run(pass, &[], groups);
             }
