@@ -316,8 +316,9 @@ fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
             parts.extend(projection(Role::DownProj, [hidden, width], has_bias));
         }
         Mlp::Experts { count, width, shared_width, .. } => {
-            parts.extend(projection(Role::Router, [count, hidden], has_bias));
             let stacked = decoder.family.experts.is_some_and(|e| e.names == ExpertNames::Stacked);
+            // `mlp_bias` is a key of dense and shared MLPs; experts that have one have it always.
+            parts.extend(projection(Role::Router, [count, hidden], has_bias && stacked));
             if stacked {
                 for (role, reads, gives) in
                     [(Role::ExpertsGateUpProj, hidden, 2 * width), (Role::ExpertsDownProj, width, hidden)]
@@ -333,7 +334,7 @@ fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
                 (Role::ExpertUpProj, [width, hidden]),
                 (Role::ExpertDownProj, [hidden, width]),
             ] {
-                parts.extend(projection(role, shape, has_bias).map(|part| Part { copies: count, ..part }));
+                parts.push(Part { copies: count, ..weight(role, shape.to_vec()) });
             }
             if shared_width > 0 {
                 parts.extend(projection(Role::SharedGateProj, [shared_width, hidden], has_bias));

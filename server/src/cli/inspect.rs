@@ -142,9 +142,11 @@ fn card_rows(card: &Card) -> Vec<Vec<Cell>> {
     if !card.base_model.is_empty() {
         rows.push(row("made from", card.base_model.join(", ")));
     }
-    for (origin, name) in
-        [(Origin::GenerationConfig, "authors' defaults"), (Origin::CardExample, "example in the card")]
-    {
+    for (origin, name) in [
+        (Origin::GenerationConfig, "authors' defaults"),
+        (Origin::CardExample, "example in the card"),
+        (Origin::CardInference, "the Hub's page"),
+    ] {
         let of_origin = card.recommended.iter().filter(|value| value.origin == origin);
         let values: Vec<String> = of_origin.map(|value| format!("{} = {}", value.key, value.value)).collect();
         if !values.is_empty() {

@@ -35,8 +35,8 @@ impl Decoder {
             }
             None => None,
         };
-        let mut decoder =
-            Reader { family, fields: nested.as_ref().unwrap_or(fields), defaulted: Vec::new() }.read()?;
+        let text = nested.as_ref().unwrap_or(fields).respelled(family.spellings)?;
+        let mut decoder = Reader { family, fields: &text, defaulted: Vec::new() }.read()?;
         decoder.apart = apart::apart(fields);
         if nested.is_some() {
             decoder.tie_word_embeddings =

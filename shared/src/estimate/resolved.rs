@@ -30,7 +30,7 @@ pub(super) fn named_device(options: &Options) -> Result<Option<&'static Device>,
     devices::find(name).map(Some).map_err(|unknown| OptionsError {
         option: "device",
         found: format!("`{}`", one_line(&unknown.name)),
-        expected: format!("a GPU of the table; did you mean {}?", unknown.nearest_words()),
+        expected: format!("a GPU of the table; {}", unknown.hint()),
     })
 }
 

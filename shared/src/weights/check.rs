@@ -1,10 +1,12 @@
 //! A checkpoint held against a config: every difference, not only the first.
 
+use std::collections::HashSet;
+
 use super::checkpoint::is_buffer;
 use super::differences::Differences;
 use super::{Checkpoint, WeightSource, WeightsError, WeightsProblem, floats};
 use crate::decoder::Decoder;
-use crate::tensors::{self, Role, TensorSpec};
+use crate::tensors::{self, Role};
 use crate::units::format_counted;
 
 /// Bytes compared at a time.
@@ -27,16 +29,19 @@ impl<S: WeightSource> Checkpoint<S> {
     /// What is missing, misshapen or unexpected, a line each; and what is in no float format, if `floats_wanted`.
     #[must_use]
     pub fn differences(&self, decoder: &Decoder, floats_wanted: bool) -> Vec<String> {
-        let mut expected: Vec<TensorSpec> = tensors::list(decoder).collect();
-        if decoder.tie_word_embeddings {
-            let head = tensors::spec(decoder, Role::LmHead, 0);
-            expected.extend(self.tensors.contains_key(&head.name).then_some(head));
-        }
+        let tied_head = decoder.tie_word_embeddings.then(|| tensors::spec(decoder, Role::LmHead, 0));
+        let tied_head = tied_head.filter(|head| self.tensors.contains_key(&head.name));
         let mut differences = Differences::default();
-        for spec in &expected {
-            match self.tensors.get(&spec.name) {
+        let mut wanted = HashSet::new();
+        // One after the other: a few hundred bytes of config describe millions of tensors.
+        for spec in tensors::list(decoder).chain(tied_head) {
+            if differences.is_full() {
+                return differences.lines();
+            }
+            match self.tensors.get_key_value(&spec.name) {
                 None => differences.push(&spec.name, format!("is missing, expected {:?}", spec.shape)),
-                Some(found) => {
+                Some((name, found)) => {
+                    wanted.insert(name.as_str());
                     if found.shape != spec.shape {
                         differences
                             .push(&spec.name, format!("is {:?}, expected {:?}", found.shape, spec.shape));
@@ -47,9 +52,8 @@ impl<S: WeightSource> Checkpoint<S> {
                 }
             }
         }
-        let names: std::collections::HashSet<&str> = expected.iter().map(|spec| spec.name.as_str()).collect();
         for (name, found) in &self.tensors {
-            if !names.contains(name.as_str()) && !is_buffer(name) && !tensors::is_apart(decoder, name) {
+            if !wanted.contains(name.as_str()) && !is_buffer(name) && !tensors::is_apart(decoder, name) {
                 differences.push(name, format!("{:?} is not in the config", found.shape));
             }
         }

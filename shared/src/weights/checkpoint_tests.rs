@@ -177,3 +177,14 @@ fn conversion_to_f32_takes_every_float_format_across_pieces() {
         assert_eq!(block_on(checkpoint.read_as_f32("a")).expect("there"), values, "{dtype}");
     }
 }
+
+/// A few hundred bytes of config describe hundreds of millions of tensors: no list of them is made.
+#[test]
+fn a_config_of_countless_tensors_is_told_briefly() {
+    let json = br#"{"model_type":"qwen3_moe","num_hidden_layers":4096,"num_experts":65536}"#;
+    let decoder = Decoder::parse(json).expect("within the limits of a config");
+    let lines = open(&whole(true)).named_differences(&decoder);
+    let text = lines.join("\n");
+    assert!(text.len() < 10_000, "{} bytes", text.len());
+    assert!(text.contains("experts.{0..") && text.contains("and more"), "{text}");
+}

@@ -76,7 +76,7 @@ fn another_load_config_takes_the_place_of_the_first() {
     let third = start(
         &server,
         "load",
-        &json!({ "load_config": { "rope_scaling": { "type": "linear", "factor": -1.0 } }, "branch": true }),
+        &json!({ "load_config": { "rope_scaling": { "type": "longrope", "short_factor": [1.0], "long_factor": [1.0] } }, "branch": true }),
     );
     assert_eq!(server.ended(third)["state"], "failed");
     ready(&server, second);

@@ -73,8 +73,11 @@ fn parse_header(json: &[u8], file_len: u64) -> Result<Vec<TensorEntry>, WeightsP
     let mut end = data_start;
     for entry in &entries {
         if entry.offset != end {
-            let kind =
-                if entry.offset < end { "overlaps the tensor before it" } else { "leaves a hole before it" };
+            let kind = match entry.offset {
+                start if start < end => "overlaps the tensor before it",
+                start if start >= file_len => "lies past the end of the file",
+                _ => "leaves a hole before it",
+            };
             return Err(WeightsProblem::Corrupt(format!(
                 "tensor `{}` {kind}: it starts at byte {}, the tensor before it ends at {end}",
                 entry.name, entry.offset
