@@ -190,8 +190,7 @@ fn one_row_as_int8_is_near_the_way_of_many() {
             [(DType::Q8_0, DType::F16), (DType::Q4_0, DType::Bf16), (DType::F16, DType::F16)]
         {
             for attention in [Attention::Fused, Attention::Eager] {
-                let plan = LoadPlan { dtype, kv_dtype, context: count, ..plan(&config, attention) };
-                let mut engine: WgpuEngine = load(&plan);
+                let mut engine: WgpuEngine = load(&LoadPlan { dtype, kv_dtype, ..plan(&config, attention) });
                 let ids = tokens(count);
                 open(&mut engine, 1, &Sampling::GREEDY);
                 prefill(&mut engine, 1, &ids[..count - 1]).expect("prefills");
