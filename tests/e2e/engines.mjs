@@ -9,9 +9,10 @@ export const GOLDEN = JSON.parse(readFileSync(new URL("../goldens/tiny.json", im
 /// Runs in a worker of its own; every event until the last, and how long after the start the first token came.
 export const ask = (page, run, files = []) =>
   page.evaluate(async ({ run, files }) => {
+    const posted = await Promise.all(files.map(async ({ name, base64 }) => new File([await (await fetch(`data:;base64,${base64}`)).blob()], name)));
+    // Nothing is awaited from here on until somebody listens: the worker says once that it is ready.
     const worker = new Worker("engine-start.js", { type: "module" });
     const start = performance.now();
-    const posted = await Promise.all(files.map(async ({ name, base64 }) => new File([await (await fetch(`data:;base64,${base64}`)).blob()], name)));
     const events = [];
     let first_ms;
     await new Promise((resolve) => {

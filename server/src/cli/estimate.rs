@@ -148,7 +148,7 @@ fn page(name: &str, estimated: &Estimated) -> Page {
     if let Some(batch) = fit.max_batch.filter(|batch| *batch > 0) {
         rows.push(vec![Cell::left("most sequences at this context"), Cell::left(format_count(batch))]);
     }
-    if let Some(batch) = fit.max_batch_at_4096.filter(|batch| *batch > 0 && report.context != 4096) {
+    if let Some(batch) = fit.max_batch_at_4096.filter(|batch| *batch > 0 && Some(*batch) != fit.max_batch) {
         rows.push(vec![Cell::left("most sequences at 4,096 tokens"), Cell::left(format_count(batch))]);
     }
     let by_batch: Vec<_> = fit
