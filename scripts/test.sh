@@ -121,8 +121,7 @@ test_wasm_tests() {
   # Compiling shaders for a GPU in software takes most of it.
   export WASM_BINDGEN_TEST_TIMEOUT=${WASM_BINDGEN_TEST_TIMEOUT:-600}
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
-  # As the page's engines are compiled: they are compiled already, and what is timed is what people get.
-  counted wasm-phi3 wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-engine -p phi3 --features candle,tokenizer,wgpu --test browser
+  counted wasm-phi3 wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer,wgpu --test browser
   counted wasm-app wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p app
 }
 
