@@ -185,8 +185,9 @@ pub fn predictor_parts(decoder: &Decoder) -> impl Iterator<Item = Part> + '_ {
 #[must_use]
 pub fn is_apart(decoder: &Decoder, name: &str) -> bool {
     let predictor = (0..decoder.predictors.len()).any(|index| {
-        let layers = format!("{}model.layers.{}.", decoder.family.prefix, decoder.layers.len() + index);
-        name.starts_with(&layers)
+        let layer = decoder.layers.len() + index;
+        let within = [format!("{}model.layers.{layer}.", decoder.family.prefix), format!("blk.{layer}.")];
+        within.iter().any(|within| name.starts_with(within))
     });
     predictor
         || decoder.apart.iter().any(|part| apart_names(part.key).iter().any(|within| name.contains(within)))
@@ -353,6 +354,16 @@ pub fn module(decoder: &Decoder, role: Role, layer: Option<usize>) -> String {
     }
     let mut name = name(decoder, &weight(role, Vec::new()), 0);
     name.truncate(name.rfind('.').unwrap_or(name.len()));
+    name
+}
+
+/// The module that alone holds a part: `model.layers.3.mlp.experts.0` and its projection, the first of several copies.
+#[must_use]
+pub fn own_module(decoder: &Decoder, part: &Part) -> String {
+    let mut name = name(decoder, part, 0);
+    for suffix in [".weight", ".bias"] {
+        name.truncate(name.strip_suffix(suffix).map_or(name.len(), str::len));
+    }
     name
 }
 

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 
 use super::checkpoint::is_buffer;
 use super::differences::Differences;
-use super::{Checkpoint, WeightSource, WeightsError, WeightsProblem, floats};
+use super::{Checkpoint, WeightSource, WeightsError, WeightsFinding, WeightsProblem, floats, gguf, packed};
 use crate::decoder::Decoder;
 use crate::tensors::{self, Role};
-use crate::units::format_counted;
 
 /// Bytes compared at a time.
 const PIECE_BYTES: usize = 1 << 20;
@@ -60,37 +59,26 @@ impl<S: WeightSource> Checkpoint<S> {
         differences.lines()
     }
 
-    /// As [`Checkpoint::differences`]; none where the files have names of their own, which cannot be held against the
-    /// list: GGUF and packed formats.
+    /// As [`Checkpoint::differences`], whatever the files' names and formats: those of GGUF, and of weights that somebody
+    /// packed, are held against the list by theirs.
     #[must_use]
     pub fn named_differences(&self, decoder: &Decoder) -> Vec<String> {
-        if decoder.quantization.is_some() || self.is_gguf() {
-            return Vec::new();
+        match () {
+            () if decoder.is_packed() => packed::differences(&self.tensors, decoder),
+            // The list's names, in formats that an engine may not take: that is for who loads it to say.
+            () if self.is_gguf && decoder.family.runs() => self.differences(decoder, false),
+            () if self.is_gguf => gguf::differences(&self.tensors, decoder),
+            () => self.differences(decoder, decoder.family.runs()),
         }
-        self.differences(decoder, decoder.family.runs())
     }
 
-    /// What the files say against the config, in a sentence's words; of a GGUF only the number of its layers.
+    /// What the files say against the config, in a sentence's words.
     #[must_use]
     pub fn contradiction(&self, decoder: &Decoder) -> Option<String> {
-        if !self.is_gguf() {
-            let lines = self.named_differences(decoder);
-            return (!lines.is_empty()).then(|| lines.join("; "));
-        }
-        // Other names than the list's, all with the number of their layer.
-        let layer = |name: &String| {
-            let mut parts = name.split('.').skip_while(|part| !["blk", "layers"].contains(part));
-            parts.nth(1)?.parse::<usize>().ok()
-        };
-        let stored = self.tensors.keys().filter_map(layer).max().map_or(0, |last| last + 1);
-        let layers = decoder.layers.len();
-        // More may be heads that predict several tokens.
-        (stored < layers)
-            .then(|| format!("{} of {layers} in the file", format_counted(stored as u64, "layer")))
-    }
-
-    fn is_gguf(&self) -> bool {
-        self.name.ends_with(".gguf")
+        let missing = self.findings.iter().find(|f| matches!(f, WeightsFinding::MissingParts(_)));
+        let mut lines: Vec<String> = missing.map(ToString::to_string).into_iter().collect();
+        lines.extend(self.named_differences(decoder));
+        (!lines.is_empty()).then(|| lines.join("; "))
     }
 
     /// Checks that a head stored beside a tied embedding holds the same bytes.
