@@ -131,6 +131,7 @@ mod tests {
             used_bytes: used,
             holders: holders.iter().map(holder).collect(),
             source: "nvml".to_owned(),
+            fault: None,
         }
     }
 

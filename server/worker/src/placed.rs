@@ -93,7 +93,7 @@ fn apart<'a>(
         let (backend, info) = choose(backends, &id.to_string())?;
         if let Some(other) = engine.filter(|other| !other.is(backend)) {
             let message = format!(
-                "layers on {} and on {} devices: no engine of this build computes on both",
+                "layers on {} and on {}: no engine of this build computes on both",
                 other.name(),
                 backend.name()
             );

@@ -146,4 +146,10 @@ fn a_worker_killed_at_rest_fails_its_attempt() {
     // It may be tried again at once: a process that was killed says nothing about the next.
     let again = start(&server, "load", &json!({}));
     ready(&server, again);
+    let counters = server.get("/metrics").body;
+    for line in
+        ["preflight_worker_restarts_total 1", "preflight_worker_deaths_total{reason=\"worker_lost\"} 1"]
+    {
+        assert!(counters.lines().any(|found| found == line), "{line}: {counters}");
+    }
 }

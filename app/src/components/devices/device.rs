@@ -60,6 +60,9 @@ pub fn DeviceCard(
         <section class="card c6" data-device-now=device.clone()>
             <div class="card-head"><h2>{title} " " {badge("", device.clone())}</h2></div>
             {move || shared.get().map(|s| gauge(&s, unit.get()))}
+            {move || now.with(|d| d.as_ref().and_then(|d| d.fault.clone())).map(|fault| view! {
+                <p style="color:var(--bad)" data-testid="device-fault">{fault}</p>
+            })}
             <dl class="facts">
                 {amount(words::USED, "device-used", |d| d.used_bytes)}
                 {amount(words::FREE, "device-free", |d| d.free_bytes)}
