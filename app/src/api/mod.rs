@@ -80,6 +80,12 @@ pub async fn attempts(limit: u32, cursor: Option<u64>) -> Result<Vec<Attempt>, A
     answer(Request::get(&format!("api/attempts?limit={limit}{cursor}")).send().await).await
 }
 
+/// Where the server writes all attempts as a file: as `csv`, `jsonl` or `markdown`.
+#[must_use]
+pub fn exported(format: &str) -> String {
+    format!("api/attempts/export?format={format}")
+}
+
 /// All that is kept of an attempt.
 ///
 /// # Errors

@@ -10,11 +10,13 @@ use phi3::estimate::Resolved;
 use phi3::fit::Verdict;
 use phi3::units::format_count;
 
-use super::bits::{badge, fit_badge};
-use crate::format::{Unit, exact_bytes};
+use super::bits::{badge, bytes, fit_badge};
+use super::controls::choose_live;
+use crate::format::Unit;
 use crate::platform::gpu::{self, Adapter};
-use crate::state::Store;
-use crate::state::devices::{self, FitRow, WASM_BYTES};
+use crate::state::devices::{self, FitRow, Held, WASM_BYTES};
+use crate::state::live::Place;
+use crate::state::{Live, Store};
 use crate::text::{self, fits as words};
 
 /// The table follows the choices this much later: ninety searches are not for every step of a drag.
@@ -84,9 +86,10 @@ pub fn Fits() -> impl IntoView {
                     <thead>
                         <tr>
                             <th>{words::GPU}</th><th class="num">{words::USABLE}</th><th class="hide-narrow">{words::SHARE}</th>
-                            <th class="num">{words::NEED}</th><th>{words::VERDICT}</th><th class="num">{words::MAX_CONTEXT}</th>
+                            <th class="num">{words::NEED}</th><th>{words::VERDICT}</th><th class="num hide-narrow">{words::MAX_CONTEXT}</th>
                         </tr>
                     </thead>
+                    <OfServer needle/>
                     <tbody>{body}</tbody>
                     <Browser/>
                 </table>
@@ -107,12 +110,6 @@ fn bar(need: u64, have: u64, verdict: Verdict) -> impl IntoView {
 
 fn row(store: Store, row: &FitRow, positions: u64) -> impl IntoView + use<> {
     let name = row.device.name;
-    let usable = row.device.usable_bytes();
-    let context = match row.max_context {
-        0 => "–".to_owned(),
-        max if max >= positions => text::all_positions(max),
-        max => format_count(max),
-    };
     let computed = row.device.sureness() == Sureness::Computed;
     let current = move || store.device.with(|d| d.as_deref() == Some(name)).to_string();
     view! {
@@ -121,15 +118,65 @@ fn row(store: Store, row: &FitRow, positions: u64) -> impl IntoView + use<> {
                 <button type="button" class="link" on:click=move |_| store.choose_device(Some(name.to_owned()))>{name}</button>
                 {(!row.device.has_bf16()).then(|| view! { " " {badge("", words::NO_BF16)} })}
             </td>
-            <td class="num" title=format!("{}: {}", exact_bytes(usable), row.device.source)>
-                {if computed { "≈ " } else { "" }}{Unit::GiB.print(usable)}
+            <td class="num" title=row.device.source>
+                {if computed { "≈ " } else { "" }}{bytes(row.held.available_bytes, Unit::GiB, "")}
             </td>
-            <td class="wide hide-narrow">{bar(row.total_bytes, usable, row.verdict)}</td>
-            <td class="num">{Unit::GiB.print(row.total_bytes)}</td>
-            <td>{fit_badge(row.verdict)}</td>
-            <td class="num">{context}</td>
+            {held(&row.held, positions)}
         </tr>
     }
+}
+
+/// What comes of a load on a device, in the columns of the table.
+fn held(held: &Held, positions: u64) -> impl IntoView + use<> {
+    let Held { total_bytes, available_bytes, verdict, max_context } = *held;
+    let context = match max_context {
+        0 => "–".to_owned(),
+        max if max >= positions => text::all_positions(max),
+        max => format_count(max),
+    };
+    view! {
+        <td class="wide hide-narrow">{bar(total_bytes, available_bytes, verdict)}</td>
+        <td class="num">{bytes(total_bytes, Unit::GiB, "")}</td>
+        <td>{fit_badge(verdict)}</td>
+        <td class="num hide-narrow">{context}</td>
+    }
+}
+
+/// The devices of the server, as far as they are free now.
+#[component]
+fn OfServer(
+    /// What is searched for.
+    needle: RwSignal<String>,
+) -> impl IntoView {
+    let (store, live) = (Store::here(), Live::here());
+    let row = move |place: Place| {
+        let Place { device, name, backend, free_bytes, source } = place.clone();
+        let weights = store.report.with(|r| r.weights_bytes);
+        let (found, positions) = store.model.with(|m| {
+            let found = store.resolved.with(|r| devices::hold(&m.decoder, weights, r, backend, free_bytes));
+            (found, m.decoder.max_position_embeddings as u64)
+        });
+        let own = device.clone();
+        let current =
+            move || (store.memory_text.with(|text| live.shown(text)).as_ref() == Some(&own)).to_string();
+        view! {
+            <tr aria-current=current data-live=device.clone()>
+                <td>
+                    <button type="button" class="link" on:click=move |_| choose_live(store, live, &place)>{device}</button>
+                    " " <span class="faint">{name}</span>
+                </td>
+                <td class="num" title=source>{bytes(free_bytes, Unit::GiB, "live-free")} " " {badge("acc", words::FREE_NOW)}</td>
+                {held(&found, positions)}
+            </tr>
+        }
+    };
+    let rows = move || {
+        let needle = needle.with(|n| n.trim().to_ascii_lowercase());
+        let is_found =
+            |place: &Place| format!("{} {}", place.device, place.name).to_ascii_lowercase().contains(&needle);
+        live.places.get().into_iter().filter(is_found).map(row).collect_view()
+    };
+    view! { <tbody class="live" data-testid="fits-live">{rows}</tbody> }
 }
 
 /// This browser: the memory of a page, and what its WebGPU grants.
@@ -170,16 +217,16 @@ fn Browser() -> impl IntoView {
                         {words::BROWSER_CPU}
                     </button>
                 </td>
-                <td class="num" title=words::WASM_WHY>{Unit::GiB.print(WASM_BYTES)}</td>
+                <td class="num" title=words::WASM_WHY>{bytes(WASM_BYTES, Unit::GiB, "")}</td>
                 <td class="wide hide-narrow">{move || bar(need.get(), WASM_BYTES, verdict())}</td>
-                <td class="num">{move || Unit::GiB.print(need.get())}</td>
+                <td class="num">{move || bytes(need.get(), Unit::GiB, "")}</td>
                 <td>{move || fit_badge(verdict())}</td>
-                <td class="num faint">{words::WASM}</td>
+                <td class="num faint hide-narrow">{words::WASM}</td>
             </tr>
             <tr data-device="webgpu">
                 <td>{words::BROWSER_GPU}</td>
                 <td class="num faint">{words::NOT_TOLD}</td>
-                <td colspan="3" class="dim">{move || gpu_words().1}</td>
+                <td colspan="3" class="dim hide-narrow">{move || gpu_words().1}</td>
                 <td class="num">{move || gpu_words().0}</td>
             </tr>
         </tbody>

@@ -2,13 +2,15 @@
 
 use leptos::prelude::*;
 
+use phi3::estimate::Options;
 use phi3::inspect::Support;
+use serde_json::{Value, json};
 
-use super::bits::badge;
+use super::bits::{Menu, badge};
 use crate::format::short_count;
 use crate::platform::page;
 use crate::state::link::{self, View};
-use crate::state::{Ask, Late, Page, Store, devices};
+use crate::state::{Ask, Late, Page, Presence, ServerWatch, Store, devices};
 use crate::text;
 
 /// The command that gives this page's answer in a terminal.
@@ -26,6 +28,7 @@ fn command(view: &View, memory: Option<u64>) -> String {
         ("kv-policy", options.kv_policy.map(|p| p.name().to_owned())),
         ("device", named.cloned().map(|name| if name.contains(' ') { format!("'{name}'") } else { name })),
         ("device-memory", memory.filter(|_| named.is_none()).map(|bytes| bytes.to_string())),
+        ("backend", options.backend.map(|b| b.name().to_owned())),
     ];
     let flags = flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
     format!("preflight estimate {path}{}", flags.collect::<String>())
@@ -71,9 +74,40 @@ pub fn Header() -> impl IntoView {
     }
 }
 
+/// A word of a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The request that has a server give this page's answer; `server` is where its pages lie.
+fn curl(server: &str, view: &View, asked: &Options) -> String {
+    let config = || {
+        let files = view.own.as_ref()?;
+        serde_json::from_str::<Value>(&files.config).ok()
+    };
+    let source = match config() {
+        Some(config) => json!({ "config": config }),
+        None => json!({ "preset": view.model }),
+    };
+    let mut options = serde_json::to_value(asked).unwrap_or_default();
+    if let Some(map) = options.as_object_mut() {
+        map.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+    }
+    let address = format!(
+        "{}api/estimate",
+        server.rsplit_once('/').map_or(server, |(folder, _)| &server[..folder.len() + 1])
+    );
+    let body = json!({ "source": source, "options": options });
+    format!(
+        "curl -s {} -H 'content-type: application/json' -d {}",
+        quoted(&address),
+        quoted(&body.to_string())
+    )
+}
+
 #[component]
 fn Copies() -> impl IntoView {
-    let store = Store::here();
+    let (store, watch) = (Store::here(), ServerWatch::here());
     let copy_json = move |_| {
         if let Ok(json) = store.report.with_untracked(|r| serde_json::to_string_pretty(&**r)) {
             store.copy(json, text::header::WHAT_JSON);
@@ -83,9 +117,21 @@ fn Copies() -> impl IntoView {
         let view = untrack(|| store.view());
         store.copy(command(&view, store.memory.get_untracked()), text::header::WHAT_CLI);
     };
+    let copy_curl = move |_| {
+        let (view, asked) = untrack(|| (store.view(), store.asked.get()));
+        let server = if watch.presence.get_untracked() == Presence::Present {
+            page::address()
+        } else {
+            text::header::LOCAL.to_owned()
+        };
+        store.copy(curl(&server, &view, &asked), text::header::WHAT_CURL);
+    };
     view! {
-        <button type="button" class="btn" on:click=copy_command>{text::header::COPY_CLI}</button>
-        <button type="button" class="btn" on:click=copy_json>{text::header::COPY_JSON}</button>
+        <Menu label=text::header::EXPORT testid="export" class="btn">
+            <button type="button" class="quiet" data-testid="copy-command" on:click=copy_command>{text::header::COPY_CLI}</button>
+            <button type="button" class="quiet" data-testid="copy-curl" on:click=copy_curl>{text::header::COPY_CURL}</button>
+            <button type="button" class="quiet" data-testid="copy-estimate" on:click=copy_json>{text::header::COPY_JSON}</button>
+        </Menu>
     }
 }
 
@@ -103,14 +149,40 @@ fn Known() -> impl IntoView {
         </div>
         <div class="dim">
             {identity} " · "
-            <span
-                class="num"
+            <button
+                type="button"
+                class="value"
                 data-testid="params-total"
                 data-value=move || params().to_string()
                 title=move || text::plural(params(), "parameter")
+                on:click=move |_| store.copy(params().to_string(), &text::plural(params(), "parameter"))
             >
                 {move || text::header::parameters(&short_count(params()))}
-            </span>
+            </button>
         </div>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::model::OwnFiles;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_request_goes_to_the_folder_of_the_page_and_says_what_was_chosen() {
+        let view = View { model: "phi-4".to_owned(), ..View::default() };
+        let asked = Options { context: Some(7), ..Options::default() };
+        let line = curl("http://host:1/sub/index.html", &view, &asked);
+        assert!(line.starts_with("curl -s 'http://host:1/sub/api/estimate' "), "{line}");
+        assert!(line.ends_with(r#"-d '{"source":{"preset":"phi-4"},"options":{"context":7}}'"#), "{line}");
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_quote_in_a_config_does_not_end_the_word() {
+        let files = OwnFiles::config_only(r#"{"model_type":"it's"}"#.to_owned());
+        let view = View { model: link::OWN.to_owned(), own: Some(files), ..View::default() };
+        let line = curl("http://host/", &view, &Options::default());
+        assert!(line.contains(r#""model_type":"it'\''s""#), "{line}");
     }
 }

@@ -83,12 +83,16 @@ pub fn Plot() -> impl IntoView {
             })
         };
         store.memory.get().map(|device| {
-            let device = device as f64;
-            [
-                mark(device, "", "var(--bad)", text::device_line(device as u64)),
-                mark(device / 1.2, "dashed", "var(--warn)", text::memory::MARGIN_LINE.to_owned()),
-            ]
-            .collect_view()
+            let above = (device as f64 > top).then(|| {
+                view! {
+                    <div class="level edge"><span>{text::device_above(device)}</span></div>
+                }
+            });
+            let lines = [
+                mark(device as f64, "", "var(--bad)", text::device_line(device)),
+                mark(device as f64 / 1.2, "dashed", "var(--warn)", text::memory::MARGIN_LINE.to_owned()),
+            ];
+            view! { {above} {lines.collect_view()} }
         })
     };
     let ticks_y = move || {
