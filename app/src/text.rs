@@ -253,6 +253,11 @@ pub fn per_token(bytes: u64) -> String {
     format!("{} a token", format_bytes(bytes).replace(".00 ", " "))
 }
 
+/// Where a pointer is on the plot: `6,144 tokens: 9.87 GiB`.
+pub fn pointed(tokens: u64, total: u64) -> String {
+    format!("{}: {}", plural(tokens, "token"), format_bytes(total))
+}
+
 /// What a plot shows, for those who do not see it.
 pub fn plot_words(from: u64, to: u64, end: u64, here: u64, total: u64) -> String {
     format!(

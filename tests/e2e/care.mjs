@@ -58,7 +58,7 @@ async function missedByTab(page) {
   return page.evaluate(() => [...[...window.walk].filter((element) => element.isConnected).map((element) => `missed ${element.outerHTML.slice(0, 80)}`), ...window.dull.map((html) => `no outline: ${html}`)]);
 }
 
-export function careTests({ onPage, browser, host, withoutServer, server, preflight }) {
+export function careTests({ onPage, browser, host, withoutServer, server, preflight, screenshots }) {
   return [
     ["a finding is answered by one click, and the answer counts", onPage(async (page) => {
       await page.getByTestId("context").fill("4096");
@@ -89,6 +89,19 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       await poll(() => page.getByTestId("verdict").getAttribute("data-value"), (v) => v === "does_not_fit", "a verdict");
       const words = await page.getByTestId("fit-advice").innerText();
       assert(/(change|help).*(GiB|MiB)/.test(words), words);
+    }, withoutServer)],
+
+    ["the plot says what a click on it would choose", onPage(async (page) => {
+      const box = await page.getByTestId("plot").boundingBox();
+      await page.mouse.move(box.x + box.width * 0.3, box.y + box.height / 2);
+      const told = await page.getByTestId("plot-pointed").innerText();
+      await page.mouse.down();
+      await page.mouse.up();
+      const [, tokens, need] = told.match(/^([\d,]+) tokens: (.*)$/);
+      await poll(() => page.getByTestId("context").inputValue(), (context) => context === tokens.replaceAll(",", ""), `a context of ${tokens}`);
+      assert((await page.locator(".plot .here-label").innerText()) === need, `${told}, and then ${await page.locator(".plot .here-label").innerText()}`);
+      await page.mouse.move(box.x + box.width / 2, box.y - 60);
+      await poll(() => page.getByTestId("plot-pointed").count(), (n) => n === 0, "the label to go");
     }, withoutServer)],
 
     ["weights that contradict their config take away what was called exact", onPage(async (page) => {
@@ -131,6 +144,7 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       assert((await page.getByTestId("verdict").getAttribute("data-value")) === "fits", "the choice has changed by itself");
       await row.getByRole("button", { name: "cuda:0" }).click();
       await poll(() => page.getByTestId("verdict").getAttribute("data-value"), (v) => v === "does_not_fit", "2 GiB to be too few");
+      await screenshots(page, "live");
       await page.waitForTimeout(500);
       await page.reload();
       await poll(() => page.getByTestId("verdict").getAttribute("data-value"), (v) => v === "does_not_fit", "the verdict after a reload");
@@ -234,6 +248,7 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       // 1 has two children: 2, from which 4 goes on, and 3.
       const wanted = [["1", "node below"], ["2", "tee,node below"], ["4", "pass,node above"], ["3", "end,node"]];
       assert(JSON.stringify(drawn) === JSON.stringify(wanted), JSON.stringify(drawn));
+      await screenshots(page, "tree");
       await tree.getByRole("button", { name: "#3" }).click();
       await poll(() => page.getByTestId("attempt").getAttribute("data-id"), (id) => id === "3", "the other attempt");
     })],

@@ -66,9 +66,11 @@ async function screenshots(page, name) {
       await page.evaluate(() => window.scrollTo(0, 0));
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       await page.screenshot({ path: `artifacts/${name}-${colorScheme}-${width}.png`, fullPage: true });
-      assert(overflow <= 0, `${overflow} px wider than a window of ${width}`);
+      assert(overflow <= 0, `${name}: ${overflow} px wider than a window of ${width}`);
     }
   }
+  await page.emulateMedia({ colorScheme: null });
+  await page.setViewportSize({ width: 1280, height: 900 });
 }
 
 function cli(...args) {

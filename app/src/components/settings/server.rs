@@ -53,7 +53,7 @@ fn Table(settings: Settings) -> impl IntoView {
         }
     };
     view! {
-        <table class="about">
+        <table class="about rows pairs">
             <thead><tr><th scope="col">{words::SETTING}</th><th scope="col">{words::VALUE}</th><th scope="col">{words::ORIGIN}</th></tr></thead>
             <tbody>{settings.into_iter().map(row).collect_view()}</tbody>
         </table>
