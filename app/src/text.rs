@@ -538,3 +538,17 @@ pub fn capitalised(words: &str) -> String {
         .next()
         .map_or_else(String::new, |first| std::iter::once(first.to_ascii_uppercase()).chain(chars).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn json_may_break_between_its_values_and_reads_as_before() {
+        let value = serde_json::json!({"a": [1, 2.5, "x, y"], "b": {"c": null, "d": []}});
+        let text = json(&value);
+        assert_eq!(text, r#"{"a": [1, 2.5, "x, y"], "b": {"c": null, "d": []}}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).ok(), Some(value));
+    }
+}
