@@ -162,7 +162,7 @@ fn OfServer(
         view! {
             <tr aria-current=current data-live=device.clone()>
                 <td>
-                    <button type="button" class="link" on:click=move |_| choose_live(store, live, &place)>{device}</button>
+                    <button type="button" class="link" on:click=move |_| choose_live(store, live, &place)>{device.clone()}</button>
                     " " <span class="faint">{name}</span>
                 </td>
                 <td class="num" title=source>{bytes(free_bytes, Unit::GiB, "live-free")} " " {badge("acc", words::FREE_NOW)}</td>

@@ -36,7 +36,7 @@ pub fn Compare(
                     .iter()
                     .map(|value| {
                         let words = shown(value);
-                        view! { <td class="mono clip" title=words.clone()>{copies(words)}</td> }
+                        view! { <td class="mono clip" title=words.clone()>{copies(words.clone())}</td> }
                     })
                     .collect_view();
                 view! { <tr><th scope="row" class="mono">{difference.path.clone()}</th>{values}</tr> }

@@ -38,7 +38,7 @@ pub fn Detail(
     };
     let files = |file: &phi3::api::FileFact| {
         let hash = file.sha256.clone().unwrap_or_default();
-        view! { <tr><td class="mono">{file.name.clone()}</td><td class="num">{bytes(file.bytes, Unit::of(file.bytes), "")}</td><td class="mono clip" title=hash.clone()>{copies(hash)}</td></tr> }
+        view! { <tr><td class="mono">{file.name.clone()}</td><td class="num">{bytes(file.bytes, Unit::of(file.bytes), "")}</td><td class="mono clip" title=hash.clone()>{copies(hash.clone())}</td></tr> }
     };
     let measured = evidence.memory.filter(|_| attempt.report.is_none()).map(|pair| {
         let unit = Unit::of(pair.predicted.total_bytes.max(pair.measured.total_bytes));
