@@ -3,7 +3,7 @@
 
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { assert, expectValue, openPage, poll, value } from "./harness.mjs";
+import { assert, expectValue, poll, value } from "./harness.mjs";
 import { PAGES, go } from "./pages.mjs";
 
 const CLIPBOARD = { permissions: ["clipboard-read", "clipboard-write"] };
@@ -140,7 +140,7 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       assert((await page.getByTestId("verdict").getAttribute("data-value")) === "fits", "20 GiB are enough");
       // What is free changes, and what was chosen stays what it was until it is chosen again.
       free = 2 * GIB;
-      await poll(() => row.getByTestId("live-free").getAttribute("data-value"), (bytes) => Number(bytes) === free, "what is free now");
+      await poll(() => row.getByTestId("available").getAttribute("data-value"), (bytes) => Number(bytes) === free, "what is free now");
       assert((await page.getByTestId("verdict").getAttribute("data-value")) === "fits", "the choice has changed by itself");
       await row.getByRole("button", { name: "cuda:0" }).click();
       await poll(() => page.getByTestId("verdict").getAttribute("data-value"), (v) => v === "does_not_fit", "2 GiB to be too few");
@@ -210,9 +210,11 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       await page.waitForTimeout(500);
       await page.getByTestId("share").click();
       const link = await poll(() => copied(page), (text) => /at=/.test(text), "a link with the search");
-      const fresh = await openPage(browser, link);
+      const context = await browser.newContext();
+      const fresh = await context.newPage();
+      await fresh.goto(link);
       await poll(() => fresh.getByTestId("attempts-search").inputValue(), (text) => text === "tiny", "the search in a fresh profile");
-      await fresh.context().close();
+      await context.close();
     }, CLIPBOARD)],
 
     ["what the server refuses says what, why and what next, and is asked for again", onPage(async (page) => {
@@ -246,7 +248,7 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       await tree.waitFor();
       const drawn = await tree.locator("li").evaluateAll((rows) => rows.map((row) => [row.dataset.attempt, [...row.querySelectorAll(".guides i")].map((i) => i.className).join(",")]));
       // 1 has two children: 2, from which 4 goes on, and 3.
-      const wanted = [["1", "node below"], ["2", "tee,node below"], ["4", "pass,node above"], ["3", "end,node"]];
+      const wanted = [["1", "node on"], ["2", "tee,node on"], ["4", "pass,node from"], ["3", "end,node"]];
       assert(JSON.stringify(drawn) === JSON.stringify(wanted), JSON.stringify(drawn));
       await screenshots(page, "tree");
       await tree.getByRole("button", { name: "#3" }).click();
@@ -293,6 +295,14 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       }
       assert(missed.length === 0, missed.join("\n"));
     })],
+
+    ["a click that takes the keyboard from the config hits what it aimed at", onPage(async (page) => {
+      await page.getByTestId("config-input").focus();
+      await poll(() => page.getByTestId("config-input").evaluate((e) => e.offsetHeight), (height) => height > 100, "room to write");
+      await page.getByTestId("nav-plan").click();
+      await page.locator("nav [aria-current=page][data-testid=nav-plan]").waitFor();
+      await poll(() => page.getByTestId("config-input").evaluate((e) => e.offsetHeight), (height) => height < 50, "the field to shrink");
+    }, withoutServer)],
 
     ["tabs are walked by arrows", onPage(async (page) => {
       await go(page, "plan");

@@ -53,7 +53,7 @@ pub fn Tree(
             <li aria-current=(other == id).then_some("true") data-attempt=other.to_string()>
                 <span class="guides" aria-hidden="true">
                     {guides.into_iter().map(guide).collect_view()}
-                    <i class="node" class:above=above class:below=below></i>
+                    <i class="node" class:from=above class:on=below></i>
                 </span>
                 <span class="leaf">
                     <button type="button" class="link" on:click=move |_| attempts.choose(other)>{format!("#{other}")}</button>
