@@ -46,6 +46,15 @@ pub async fn devices() -> Result<Devices, ApiError> {
     answer(Request::get("api/devices").send().await).await
 }
 
+/// The same devices as the server writes them, for the first program, which reads few of their fields.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn device_list() -> Result<Vec<Value>, ApiError> {
+    let mut told: Value = answer(Request::get("api/devices").send().await).await?;
+    Ok(told.get_mut("devices").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
+}
+
 /// The server's settings, each with where it comes from.
 ///
 /// # Errors

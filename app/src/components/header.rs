@@ -4,34 +4,69 @@ use leptos::prelude::*;
 
 use phi3::estimate::Options;
 use phi3::inspect::Support;
-use serde_json::{Value, json};
 
 use super::bits::{Menu, badge};
 use crate::format::short_count;
 use crate::platform::page;
 use crate::state::link::{self, View};
-use crate::state::{Ask, Late, Page, Presence, ServerWatch, Store, devices};
+use crate::state::{Ask, Late, Page, Presence, ServerWatch, Store};
 use crate::text;
 
+/// What was chosen, by the names of the command line.
+fn choices(asked: &Options) -> Vec<(&'static str, String)> {
+    // A device of the table brings its memory along.
+    let memory = asked.device_memory.filter(|_| asked.device.is_none());
+    let choices = [
+        ("dtype", asked.dtype.map(|d| d.name().to_owned())),
+        ("kv-dtype", asked.kv_dtype.map(|d| d.name().to_owned())),
+        ("context", asked.context.map(|n| n.to_string())),
+        ("batch", asked.batch.map(|n| n.to_string())),
+        ("attn", asked.attn.map(|a| link::attn_name(a).to_owned())),
+        ("kv-policy", asked.kv_policy.map(|p| p.name().to_owned())),
+        ("device", asked.device.clone()),
+        ("device-memory", memory.map(|size| size.0.to_string())),
+        ("backend", asked.backend.map(|b| b.name().to_owned())),
+    ];
+    choices.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// A word of a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// The command that gives this page's answer in a terminal.
-fn command(view: &View, memory: Option<u64>) -> String {
+fn command(view: &View, asked: &Options) -> String {
     let path =
         if view.model == link::OWN { "config.json".to_owned() } else { format!("preset:{}", view.model) };
-    let options = &view.options;
-    let named = view.device.as_ref().filter(|name| *name != devices::BROWSER);
-    let flags = [
-        ("dtype", options.dtype.map(|d| d.name().to_owned())),
-        ("kv-dtype", options.kv_dtype.map(|d| d.name().to_owned())),
-        ("context", options.context.map(|n| n.to_string())),
-        ("batch", options.batch.map(|n| n.to_string())),
-        ("attn", options.attn.map(|a| link::attn_name(a).to_owned())),
-        ("kv-policy", options.kv_policy.map(|p| p.name().to_owned())),
-        ("device", named.cloned().map(|name| if name.contains(' ') { format!("'{name}'") } else { name })),
-        ("device-memory", memory.filter(|_| named.is_none()).map(|bytes| bytes.to_string())),
-        ("backend", options.backend.map(|b| b.name().to_owned())),
-    ];
-    let flags = flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
-    format!("preflight estimate {path}{}", flags.collect::<String>())
+    let mut line = format!("preflight estimate {path}");
+    for (name, value) in choices(asked) {
+        let value = if value.contains(' ') { quoted(&value) } else { value };
+        line.push_str(&format!(" --{name} {value}"));
+    }
+    line
+}
+
+/// The request that has a server give this page's answer; `server` is where its pages lie.
+fn curl(server: &str, view: &View, asked: &Options) -> String {
+    let source = match &view.own {
+        Some(files) => format!(r#""config":{}"#, files.config),
+        None => format!(r#""preset":"{}""#, view.model),
+    };
+    // Names of the table and numbers: nothing in them is to be escaped.
+    let option = |(name, value): (&str, String)| {
+        let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+        let value = if is_number { value } else { format!(r#""{value}""#) };
+        format!(r#""{}":{value}"#, name.replace('-', "_"))
+    };
+    let options = choices(asked).into_iter().map(option).collect::<Vec<_>>().join(",");
+    let folder = server.rsplit_once('/').map_or(server, |(folder, _)| folder);
+    let body = format!(r#"{{"source":{{{source}}},"options":{{{options}}}}}"#);
+    format!(
+        "curl -s {} -H 'content-type: application/json' -d {}",
+        quoted(&format!("{folder}/api/estimate")),
+        quoted(&body)
+    )
 }
 
 /// Name, shape, support; what can be taken away.
@@ -74,37 +109,6 @@ pub fn Header() -> impl IntoView {
     }
 }
 
-/// A word of a shell, whatever is in it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// The request that has a server give this page's answer; `server` is where its pages lie.
-fn curl(server: &str, view: &View, asked: &Options) -> String {
-    let config = || {
-        let files = view.own.as_ref()?;
-        serde_json::from_str::<Value>(&files.config).ok()
-    };
-    let source = match config() {
-        Some(config) => json!({ "config": config }),
-        None => json!({ "preset": view.model }),
-    };
-    let mut options = serde_json::to_value(asked).unwrap_or_default();
-    if let Some(map) = options.as_object_mut() {
-        map.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
-    }
-    let address = format!(
-        "{}api/estimate",
-        server.rsplit_once('/').map_or(server, |(folder, _)| &server[..folder.len() + 1])
-    );
-    let body = json!({ "source": source, "options": options });
-    format!(
-        "curl -s {} -H 'content-type: application/json' -d {}",
-        quoted(&address),
-        quoted(&body.to_string())
-    )
-}
-
 #[component]
 fn Copies() -> impl IntoView {
     let (store, watch) = (Store::here(), ServerWatch::here());
@@ -114,8 +118,8 @@ fn Copies() -> impl IntoView {
         }
     };
     let copy_command = move |_| {
-        let view = untrack(|| store.view());
-        store.copy(command(&view, store.memory.get_untracked()), text::header::WHAT_CLI);
+        let (view, asked) = untrack(|| (store.view(), store.asked.get()));
+        store.copy(command(&view, &asked), text::header::WHAT_CLI);
     };
     let copy_curl = move |_| {
         let (view, asked) = untrack(|| (store.view(), store.asked.get()));

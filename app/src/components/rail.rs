@@ -56,6 +56,8 @@ fn Pages() -> impl IntoView {
         store.page.track();
         request_animation_frame(page::show_current_page);
     });
+    let resized = window_event_listener_untyped("resize", move |_| page::show_current_page());
+    on_cleanup(move || resized.remove());
     let (about_model, others): (Vec<_>, Vec<_>) =
         Page::ALL.into_iter().enumerate().partition(|(_, page)| page.is_about_model());
     view! {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use phi3::api::DeviceNow;
 use phi3::estimate::Backend;
+use serde_json::Value;
 
 use super::{Presence, ServerWatch};
 use crate::api;
@@ -32,11 +32,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// A device whose free memory somebody tells and whose backend is known.
-    fn new(now: DeviceNow) -> Option<Self> {
-        let backend = now.device.split(':').next()?.parse().ok()?;
-        let DeviceNow { device, name, free_bytes, source, .. } = now;
-        Some(Self { device, name, backend, free_bytes: free_bytes?, source })
+    /// Of a [`phi3::api::DeviceNow`] as it is told, one whose free memory somebody tells and whose backend is known. Five
+    /// fields are all that the first program asks of it: reading the whole would be a hundredth of that program.
+    fn new(now: &Value) -> Option<Self> {
+        let text = |key: &str| now[key].as_str().map(str::to_owned);
+        let device = text("device")?;
+        let backend = device.split(':').next()?.parse().ok()?;
+        let free_bytes = now["free_bytes"].as_u64()?;
+        Some(Self { device, backend, free_bytes, name: text("name")?, source: text("source")? })
     }
 
     /// Its free memory as it stands in the field: in hundredths of a GiB, rounded down to what there is.
@@ -48,8 +51,8 @@ impl Place {
 }
 
 /// Devices that a load can be held against: GPUs first, as the server orders them.
-fn places(devices: Vec<DeviceNow>) -> Vec<Place> {
-    let mut places: Vec<_> = devices.into_iter().filter_map(Place::new).collect();
+fn places(devices: &[Value]) -> Vec<Place> {
+    let mut places: Vec<_> = devices.iter().filter_map(Place::new).collect();
     places.sort_by_key(|place| place.backend == Backend::Cpu);
     places
 }
@@ -110,10 +113,13 @@ impl Live {
             let mut pause = PAUSE;
             if !page::is_hidden() {
                 // A server that asks for a token tells nothing, and the page goes without.
-                let told = api::devices().await.map(|told| places(told.devices)).unwrap_or_else(|_refused| {
-                    pause = WHILE_REFUSED;
-                    Vec::new()
-                });
+                let told = match api::device_list().await {
+                    Ok(devices) => places(&devices),
+                    Err(_refused) => {
+                        pause = WHILE_REFUSED;
+                        Vec::new()
+                    }
+                };
                 match self.places.try_with_untracked(|before| is_news(before, &told)) {
                     None => return,
                     Some(true) => self.places.set(told),
@@ -143,14 +149,22 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phi3::api::DeviceNow;
     use wasm_bindgen_test::wasm_bindgen_test;
 
-    fn told(device: &str, free_bytes: Option<u64>) -> DeviceNow {
-        let device = serde_json::json!({
-            "device": device, "name": "A device", "driver": null, "total_bytes": null, "free_bytes": free_bytes,
-            "used_bytes": null, "holders": [], "source": "nvml",
-        });
-        serde_json::from_value(device).expect("the server's words")
+    /// As the server writes it.
+    fn told(device: &str, free_bytes: Option<u64>) -> Value {
+        let now = DeviceNow {
+            device: device.to_owned(),
+            name: "A device".to_owned(),
+            driver: None,
+            total_bytes: None,
+            free_bytes,
+            used_bytes: None,
+            holders: Vec::new(),
+            source: "nvml".to_owned(),
+        };
+        serde_json::to_value(now).expect("JSON")
     }
 
     #[wasm_bindgen_test(unsupported = test)]
@@ -161,13 +175,13 @@ mod tests {
             told("cuda:0", Some(0)),
             told("npu:0", Some(1)),
         ];
-        let found: Vec<_> = places(devices).into_iter().map(|place| (place.device, place.backend)).collect();
+        let found: Vec<_> = places(&devices).into_iter().map(|place| (place.device, place.backend)).collect();
         assert_eq!(found, [("cuda:0".to_owned(), Backend::Cuda), ("cpu".to_owned(), Backend::Cpu)]);
     }
 
     #[wasm_bindgen_test(unsupported = test)]
     fn what_trembles_is_no_news() {
-        let at = |free| places(vec![told("cpu", Some(free))]);
+        let at = |free| places(&[told("cpu", Some(free))]);
         assert!(
             !is_news(&at(1000), &at(1010)) && is_news(&at(1000), &at(1011)) && is_news(&at(1000), &at(900))
         );
@@ -178,7 +192,7 @@ mod tests {
     #[wasm_bindgen_test(unsupported = test)]
     fn memory_is_rounded_down_and_can_be_read() {
         for free in [0, 1, (1 << 30) - 1, 75_289_874_432, u64::MAX >> 1] {
-            let place = Place::new(told("cuda:1", Some(free))).expect("a place");
+            let place = Place::new(&told("cuda:1", Some(free))).expect("a place");
             let read = phi3::units::parse_size(&place.memory()).expect("a size");
             assert!(read <= free && free - read < 1 << 24, "{free}: {}", place.memory());
         }
