@@ -7,6 +7,7 @@ use phi3::estimate::{self, KvPolicy, Options, Size};
 use phi3::inspect::{self, Subject};
 use phi3::link::{self, LinkError, MAX_STATE_BYTES};
 use phi3::load_config::LoadConfig;
+use phi3::placement;
 use phi3::weights::gguf::{Gguf, can_dequantize, dequantize as dequantize_blocks};
 use phi3::weights::safetensors::ShardIndex;
 use phi3::weights::{BytesSource, Checkpoint, StoredTensor, WeightSource, convert};
@@ -151,7 +152,11 @@ pub fn gguf(data: &[u8]) {
     match block_on(Checkpoint::from_gguf("m.gguf", BytesSource(data))) {
         Ok((config, checkpoint)) => {
             exercise(&checkpoint, &[data.len()]);
-            drop(ModelConfig::from_fields(&Fields::from_map(config)));
+            let fields = Fields::from_map(config);
+            drop(ModelConfig::from_fields(&fields));
+            if let Ok(decoder) = Decoder::from_fields(&fields) {
+                hold(&checkpoint, &decoder);
+            }
         }
         Err(error) => is_message(&error),
     }
@@ -203,6 +208,19 @@ pub fn link(data: &[u8]) {
     });
 }
 
+/// A checkpoint held against a config of any family and sized: whatever lies in it, no byte is lost between modules.
+fn hold<S: WeightSource>(checkpoint: &Checkpoint<S>, decoder: &Decoder) {
+    let words = checkpoint.contradiction(decoder);
+    assert!(words.is_none_or(|words| !words.contains('\n')), "several lines");
+    let stored = checkpoint.language_model(decoder);
+    let options = Options::default();
+    let report = estimate::estimate(decoder, Some(&stored), &options).expect("defaults are in range");
+    let resolved = estimate::Resolved::new(decoder, Some(&stored), &options).expect("the same");
+    let modules = placement::workload(decoder, Some(&stored), &resolved).modules;
+    let placed = modules.iter().fold(0u64, |sum, module| sum.saturating_add(module.weight_bytes));
+    assert_eq!(placed, report.weights_bytes, "modules hold what the checkpoint does");
+}
+
 /// Every tensor lies in its file, and reading it neither panics nor fails for another reason than its format.
 pub(crate) fn exercise<S: WeightSource>(checkpoint: &Checkpoint<S>, file_bytes: &[usize]) {
     for (name, StoredTensor { file, offset, len, .. }) in checkpoint.tensors() {
@@ -214,6 +232,12 @@ pub(crate) fn exercise<S: WeightSource>(checkpoint: &Checkpoint<S>, file_bytes: 
     let config = ModelConfig::parse(br#"{"model_type":"phi3","num_hidden_layers":2}"#).expect("valid");
     if let Err(error) = checkpoint.check(&config.decoder()) {
         is_message(&error);
+    }
+    for family in [
+        r#"{"model_type":"qwen3_moe","num_hidden_layers":2,"num_experts":4,"num_experts_per_tok":2}"#,
+        r#"{"model_type":"llama","num_hidden_layers":2,"quantization_config":{"quant_method":"awq"}}"#,
+    ] {
+        hold(checkpoint, &Decoder::parse(family.as_bytes()).expect("valid"));
     }
     let _ = (checkpoint.parameter_count(), checkpoint.stored_dtype());
 }

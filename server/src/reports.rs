@@ -51,13 +51,12 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     });
     let mut stored = None;
     if let Some(checkpoint) = &model.checkpoint {
-        for finding in checkpoint.findings() {
-            beside.push(Finding::new(finding.code(), Severity::Info, finding.to_string()));
-        }
+        beside.extend(checkpoint.findings().iter().map(Finding::from));
         // Tensors can be held against a config only where it is understood.
         stored = Some(match Decoder::from_fields(&fields) {
             Ok(decoder) => {
-                if decoder.family.runs() {
+                beside.extend(checkpoint.tied_head(&decoder).as_ref().map(Finding::from));
+                if decoder.runs() {
                     match model.checked_weights(&decoder) {
                         Ok(_) => beside.extend(unread_head(model, &decoder)),
                         Err(error) => {
@@ -77,6 +76,7 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
             Err(_) => checkpoint.tensors().clone(),
         });
     }
+    beside.extend(model.no_weights().map(|why| Finding::new(why.code, Severity::Warning, why.message)));
     let card = card(model, readme.as_deref(), generation.as_ref());
     let subject = Subject {
         fields: &fields,
@@ -182,7 +182,7 @@ pub fn estimate(
 ) -> Result<Estimated, ErrorObject> {
     let (decoder, load_config) = overridden(model, overrides)?;
     let stored = match &model.checkpoint {
-        Some(_) if decoder.family.runs() => Some(model.checked_weights(&decoder)?.language_model(&decoder)),
+        Some(_) if decoder.runs() => Some(model.checked_weights(&decoder)?.language_model(&decoder)),
         Some(checkpoint) => Some(checkpoint.language_model(&decoder)),
         None => None,
     };
@@ -200,6 +200,9 @@ pub fn estimate(
     }
     if let Some(contradiction) = model.checkpoint.as_ref().and_then(|it| it.contradiction(&decoder)) {
         report.doubt(&contradiction);
+    }
+    if let Some(why) = model.no_weights() {
+        report.without_weights(&why.message);
     }
     let placement_error = placement_error.map(|error| placement_object(&error).at("max_memory"));
     Ok(Estimated { report, placement, placement_error })

@@ -3,6 +3,7 @@
 use phi3::config::{ConfigError, MAX_CONFIG_BYTES, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
 use phi3::inspect::{Finding, Severity};
+use phi3::weights::gguf::part_names;
 use phi3::weights::{Checkpoint, ShardIndex, WeightsError};
 use serde_json::Value;
 
@@ -67,6 +68,21 @@ pub fn model_files(paths: &[&str]) -> Vec<usize> {
     (0..paths.len()).filter(|i| folder(paths[*i]) == home).collect()
 }
 
+/// Places of the other parts of a split GGUF file that lie beside it.
+fn other_parts(paths: &[&str], gguf: usize) -> Vec<usize> {
+    let split = |path: &str| {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        (folder.to_owned(), name.to_owned())
+    };
+    let (folder, name) = split(paths[gguf]);
+    let names = part_names(&name).unwrap_or_default();
+    let is_part = |i: &usize| {
+        let (within, name) = split(paths[*i]);
+        *i != gguf && within == folder && names.contains(&name)
+    };
+    (0..paths.len()).filter(is_part).collect()
+}
+
 /// Name of a model by the paths of its files: their folder's, else the first file's.
 pub fn folder_name<'a>(mut paths: impl Iterator<Item = &'a str>) -> String {
     let first = paths.next().unwrap_or_default();
@@ -82,7 +98,9 @@ pub async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
     let paths: Vec<&str> = picked.iter().map(|p| p.path.as_str()).collect();
     let places = places(&paths);
     if let Some(gguf) = places.gguf {
-        return read_gguf(&picked[gguf]).await;
+        let others = other_parts(&paths, gguf);
+        let files = std::iter::once(gguf).chain(others).map(|i| &picked[i]);
+        return read_gguf(files.collect()).await;
     }
     let config = places.config.ok_or_else(|| text::problem::no_config(paths.len()))?;
     let name = match paths[config].rsplit_once('/') {
@@ -102,12 +120,15 @@ pub async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
     Ok(OwnFiles { name: name.to_owned(), config, generation, tokenizer_vocab, weights })
 }
 
-async fn read_gguf(file: &Picked) -> Result<OwnFiles, Problem> {
-    let (config, checkpoint) =
-        Checkpoint::from_gguf(file.name(), file.clone()).await.map_err(|e| text::problem::weights(&e))?;
+/// Reads a GGUF file, the first of the list, with the other parts of its model.
+async fn read_gguf(files: Vec<&Picked>) -> Result<OwnFiles, Problem> {
+    let name = files.first().map_or("", |file| file.name()).to_owned();
+    let files = files.into_iter().map(|file| (file.name().to_owned(), file.clone()));
+    let opened = Checkpoint::from_gguf_parts(&name, files.collect()).await;
+    let (config, checkpoint) = opened.map_err(|e| text::problem::weights(&e))?;
     let config = Value::Object(config).to_string();
     let weights = Some(headers(&checkpoint, &config));
-    Ok(OwnFiles { name: file.name().to_owned(), config, weights, ..OwnFiles::default() })
+    Ok(OwnFiles { name, config, weights, ..OwnFiles::default() })
 }
 
 async fn read_weights(picked: &[Picked], places: &Places, config: &str) -> Result<Option<Weights>, Problem> {
@@ -129,11 +150,7 @@ async fn read_weights(picked: &[Picked], places: &Places, config: &str) -> Resul
 
 /// What the headers say, held against the config where that is understood.
 fn headers(checkpoint: &Checkpoint<Picked>, config: &str) -> Weights {
-    let mut findings: Vec<Finding> = checkpoint
-        .findings()
-        .iter()
-        .map(|finding| Finding::new(finding.code(), Severity::Info, finding.to_string()))
-        .collect();
+    let mut findings: Vec<Finding> = checkpoint.findings().iter().map(Finding::from).collect();
     let mut contradiction = None;
     let stored = match Decoder::parse(config.as_bytes()) {
         Ok(decoder) => {
@@ -141,6 +158,7 @@ fn headers(checkpoint: &Checkpoint<Picked>, config: &str) -> Weights {
             if !lines.is_empty() {
                 findings.push(Finding::new("tensors_differ", Severity::Error, lines.join("; ")));
             }
+            findings.extend(checkpoint.tied_head(&decoder).as_ref().map(Finding::from));
             contradiction = checkpoint.contradiction(&decoder);
             checkpoint.language_model(&decoder)
         }
@@ -214,5 +232,9 @@ mod tests {
         assert_eq!(places(&["a.gguf"]).gguf, Some(0));
         assert_eq!(places(&["m/config.json", "m/a.gguf"]).gguf, None);
         assert_eq!(places(&["model.safetensors"]), Places::default());
+        let parts =
+            ["m/a-00001-of-00002.gguf", "m/b.gguf", "a-00002-of-00002.gguf", "m/a-00002-of-00002.gguf"];
+        assert_eq!(other_parts(&parts, 0), [3]);
+        assert_eq!(other_parts(&parts, 1), [0; 0]);
     }
 }

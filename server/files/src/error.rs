@@ -63,6 +63,17 @@ pub enum FilesError {
         /// What is not there.
         what: &'static str,
     },
+    /// Weights in a directory that nothing says to be the model's.
+    #[error(
+        "{name}: holds {}, but no model.safetensors and no model.safetensors.index.json that says which tensors lie where; name one file, or add the index",
+        first_of(files)
+    )]
+    NoIndex {
+        /// The directory or repository, as it was given.
+        name: String,
+        /// The files of weights in it.
+        files: Vec<String>,
+    },
     /// A small file that is too large.
     #[error("{}: has {bytes} bytes, more than the {limit} that are read", path.display())]
     TooLarge {
@@ -107,6 +118,15 @@ pub enum FilesError {
     Hub(#[from] HubError),
 }
 
+/// Names in a list, the first of many with their number.
+fn first_of(names: &[String]) -> String {
+    const MOST: usize = 8;
+    match names.len() {
+        0..=MOST => names.join(", "),
+        many => format!("{} and {} more", names[..MOST].join(", "), many - MOST),
+    }
+}
+
 impl FilesError {
     /// A failed read of `path`; absence is told as such.
     #[must_use]
@@ -138,7 +158,7 @@ impl FilesError {
             Self::UnknownPreset { .. } => "unknown_preset",
             Self::NotAFile { .. } => "not_a_file",
             Self::UnknownKind { .. } => "unknown_file_kind",
-            Self::Lacks { .. } => "incomplete_model",
+            Self::Lacks { .. } | Self::NoIndex { .. } => "incomplete_model",
             Self::TooLarge { .. } => "too_large",
             Self::Io { .. } => "io_error",
             Self::Config { error, .. } => error.code(),
@@ -153,6 +173,7 @@ impl FilesError {
     pub fn path(&self) -> String {
         match self {
             Self::NotFound { path, .. } | Self::UnknownPreset { path, .. } => path.clone(),
+            Self::NoIndex { name, .. } => name.clone(),
             Self::NotAFile { path, .. }
             | Self::BrokenLink { path, .. }
             | Self::UnknownKind { path, .. }

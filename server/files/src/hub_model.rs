@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use phi3::config::MAX_CONFIG_BYTES;
 use phi3::weights::Checkpoint;
+use phi3::weights::gguf::part_names;
 use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
 
 use crate::hub::{HubError, HubFile, HubRef, HubSettings, RemoteRepo, Snapshot};
@@ -86,7 +87,7 @@ fn open_remote(repo: RemoteRepo) -> Result<Model, FilesError> {
         () if has(INDEX) => Some(open_shards(&repo, &folder, INDEX)?),
         () => None,
     };
-    with_config(repo, folder, CONFIG, checkpoint)
+    with_config(repo, folder, CONFIG, checkpoint)?.with_its_weights()
 }
 
 /// Opens one file of a repository, by its kind; its config lies beside it.
@@ -98,8 +99,15 @@ fn open_file(repo: RemoteRepo, path: &str) -> Result<Model, FilesError> {
     };
     let checkpoint = match kind {
         Source::Gguf(_) => {
-            let file = WeightFile::Hub(repo.open(path)?);
-            let model = Model::from_gguf(repo.name_of(path), file)?;
+            let named = repo.name_of(path);
+            let mut files = vec![(named.clone(), WeightFile::Hub(repo.open(path)?))];
+            let others = part_names(name).unwrap_or_default().into_iter().filter(|part| part != name);
+            for part in others.map(|part| format!("{folder}{part}")) {
+                if repo.find(&part).is_some() {
+                    files.push((repo.name_of(&part), WeightFile::Hub(repo.open(&part)?)));
+                }
+            }
+            let model = Model::from_gguf(named, files)?;
             let companions = Companions::Hub(Box::new(repo), folder.to_owned());
             return Ok(Model { companions, ..model });
         }
@@ -176,10 +184,16 @@ fn fetch_headers(files: &[(String, HubFile)]) -> Result<(), HubError> {
 
 /// The one GGUF file of a folder; several are one model each, in several formats, and nobody can guess which.
 fn only_gguf<'a>(hub: &HubRef, names: &'a [String]) -> Result<Option<&'a str>, HubError> {
-    let mut files = names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".gguf"));
-    match (files.next(), files.next()) {
+    let files = names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".gguf"));
+    let parts_of_one = |first: &String| {
+        let parts = part_names(first).unwrap_or_default();
+        files.clone().all(|name| parts.contains(name))
+    };
+    match (files.clone().next(), files.clone().nth(1)) {
         (None, _) => Ok(None),
         (Some(only), None) => Ok(Some(only)),
+        // All are parts of one model, which is opened by any of them.
+        (Some(first), Some(_)) if parts_of_one(first) => Ok(Some(first)),
         _ => {
             let all = names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".gguf"));
             let files = all.map(|name| hub.file(name).to_string()).collect();

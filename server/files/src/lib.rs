@@ -18,7 +18,7 @@ pub use companions::{Companions, ListedFile};
 pub use disk::free_bytes;
 pub use error::FilesError;
 pub use file_source::FileSource;
-pub use model::Model;
+pub use model::{Model, NoWeights};
 pub use small_file::read_small;
 pub use source::Source;
 pub use weight_file::WeightFile;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use phi3::config::{ConfigError, Fields, MAX_CONFIG_BYTES};
 use phi3::decoder::{Decoder, Family};
 use phi3::weights::Checkpoint;
+use phi3::weights::gguf::part_names;
 use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
 use serde_json::{Map, Value};
 
@@ -55,13 +56,21 @@ impl Model {
                     _ if exists(&path.join(INDEX)) => Some(open_shards(&path.join(INDEX))?),
                     _ => None,
                 };
-                Self::with_weights(path, &path.join(CONFIG), Some(path), checkpoint)
+                let model = Self::with_weights(path, &path.join(CONFIG), Some(path), checkpoint)?;
+                model.with_its_weights()
             }
             Source::Safetensors(path) => Self::beside(path, open_single(path)?),
             Source::Index(path) => Self::beside(path, open_shards(path)?),
             Source::Gguf(path) => {
                 let name = path.display().to_string();
-                Self::from_gguf(name, WeightFile::Local(FileSource::open(path)?))
+                let mut files = vec![(name.clone(), WeightFile::Local(FileSource::open(path)?))];
+                for part in other_parts(path) {
+                    if exists(&part) {
+                        let file = WeightFile::Local(FileSource::open(&part)?);
+                        files.push((part.display().to_string(), file));
+                    }
+                }
+                Self::from_gguf(name, files)
             }
         }
     }
@@ -86,9 +95,9 @@ impl Model {
         }
     }
 
-    /// A model that is one GGUF file: its config and tensors are in its header.
-    pub(crate) fn from_gguf(name: String, file: WeightFile) -> Result<Self, FilesError> {
-        let (config, checkpoint) = pollster::block_on(Checkpoint::from_gguf(&name, file))?;
+    /// A model that is one GGUF file, or the parts of one: its config and tensors are in the headers.
+    pub(crate) fn from_gguf(name: String, files: Vec<(String, WeightFile)>) -> Result<Self, FilesError> {
+        let (config, checkpoint) = pollster::block_on(Checkpoint::from_gguf_parts(&name, files))?;
         Ok(Self {
             config_file: name.clone(),
             name,
@@ -132,6 +141,54 @@ impl Model {
             pollster::block_on(checkpoint.check_tied_head(decoder))?;
         }
         Ok(checkpoint)
+    }
+
+    /// Why a model that could have weights has none: what is said of it rests on its config alone. `None` where there are
+    /// some, and where no more than a config was asked for.
+    #[must_use]
+    pub fn no_weights(&self) -> Option<NoWeights> {
+        // A config that was named, wherever it lies, is all that was asked for.
+        let is_config = self.name.to_ascii_lowercase().ends_with(".json");
+        if self.checkpoint.is_some() || is_config || matches!(self.companions, Companions::None) {
+            return None;
+        }
+        let named = |is_it: fn(&str) -> bool| -> Vec<String> {
+            let files = self.companions.list().into_iter().map(|file| file.name);
+            files.filter(|name| is_it(&name.to_ascii_lowercase())).collect()
+        };
+        let (pickled, gguf) = (named(is_pickled), named(|name| name.ends_with(".gguf")));
+        let (code, why) = match (pickled.as_slice(), gguf.as_slice()) {
+            ([], []) => ("no_weights", "there are no weights here".to_owned()),
+            ([], gguf) => (
+                "no_weights",
+                format!("{} lies beside the config and is not read: name it instead", gguf.join(", ")),
+            ),
+            (pickled, _) => {
+                let files = pickled.join(", ");
+                let why = format!(
+                    "{files} is pickled, which is never read, since it can run code: take safetensors"
+                );
+                ("pickle_not_read", why)
+            }
+        };
+        Some(NoWeights { code, message: format!("{why}; sized from {CONFIG} alone") })
+    }
+
+    /// Refuses weights that nothing names: nobody could say which tensors of which file are the model's.
+    pub(crate) fn with_its_weights(self) -> Result<Self, FilesError> {
+        if self.checkpoint.is_some() {
+            return Ok(self);
+        }
+        let is_weights = |name: &String| {
+            let name = name.to_ascii_lowercase();
+            name.ends_with(".safetensors") && !name.starts_with("adapter_")
+        };
+        let files = self.companions.list().into_iter().map(|file| file.name);
+        let files: Vec<String> = files.filter(is_weights).collect();
+        if files.is_empty() {
+            return Ok(self);
+        }
+        Err(FilesError::NoIndex { name: self.name, files })
     }
 
     /// A small file beside the config, such as `tokenizer.json`; `None` where there is none.
@@ -180,6 +237,29 @@ impl Model {
         let companions = directory.map_or(Companions::None, |path| Companions::Directory(path.to_owned()));
         Ok(Self { name, config_file, config_json, checkpoint, companions })
     }
+}
+
+/// Why nothing of a model's weights was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoWeights {
+    /// A stable name for programs.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// Whether a file holds weights that somebody pickled, by its lower-case name.
+fn is_pickled(name: &str) -> bool {
+    let is_weights =
+        !["training_args", "optimizer", "scheduler", "rng_state"].iter().any(|o| name.starts_with(o));
+    is_weights && [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end))
+}
+
+/// The other parts of a split GGUF file, there or not.
+fn other_parts(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let names = part_names(name).unwrap_or_default().into_iter().filter(|part| part != name);
+    names.map(|part| path.with_file_name(part)).collect()
 }
 
 /// Whether a name is taken, by a working link or not: what cannot be opened is told, not passed over.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod contract;
 mod convert;
+mod directories;
 mod knobs;
 mod ladder;
 mod link;

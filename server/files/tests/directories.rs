@@ -1,0 +1,167 @@
+//! What lies in a directory besides a model's own files: weights that nothing names, pickles, parts of a split GGUF.
+
+use std::path::Path;
+
+use phi3::decoder::Decoder;
+use phi3::dtype::DType;
+use phi3::tensors;
+use phi3::weights::safetensors::{NewTensor, lay_out};
+use preflight_files::{Model, Source};
+
+const CONFIG: &str = r#"{"model_type":"llama","hidden_size":8,"intermediate_size":16,"num_hidden_layers":1,
+    "num_attention_heads":2,"num_key_value_heads":1,"vocab_size":10,"max_position_embeddings":64}"#;
+
+fn folder(files: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(folder.path().join("config.json"), CONFIG).expect("written");
+    for name in files {
+        std::fs::write(folder.path().join(name), "x").expect("written");
+    }
+    folder
+}
+
+fn write_weights(path: &Path) {
+    let decoder = Decoder::parse(CONFIG.as_bytes()).expect("a known family");
+    let tensors = tensors::list(&decoder)
+        .map(|spec| NewTensor { name: spec.name, dtype: DType::Bf16, shape: spec.shape })
+        .collect();
+    let layout = lay_out(tensors, u64::MAX).remove(0);
+    let mut bytes = layout.header.clone();
+    bytes.resize(layout.file_bytes() as usize, 0);
+    std::fs::write(path, bytes).expect("written");
+}
+
+fn open(folder: &Path) -> Result<Model, preflight_files::FilesError> {
+    Model::open(&Source::Directory(folder.to_owned()))
+}
+
+#[test]
+fn weights_without_an_index_are_named_and_not_passed_over() {
+    for names in [&["a.safetensors", "b.safetensors"][..], &["model-00001-of-00002.safetensors"]] {
+        let folder = folder(names);
+        for name in names {
+            write_weights(&folder.path().join(name));
+        }
+        let error = open(folder.path()).expect_err("ambiguous");
+        let text = error.to_string();
+        assert_eq!(error.code(), "incomplete_model");
+        assert!(names.iter().all(|name| text.contains(name)), "{text}");
+        assert!(text.contains("no model.safetensors.index.json") && text.contains("name one file"), "{text}");
+        // As it says.
+        let named = Model::open(&Source::Safetensors(folder.path().join(names[0]))).expect("one file");
+        assert!(named.checkpoint.is_some() && named.no_weights().is_none());
+    }
+    // An adapter is no model's weights.
+    assert!(open(folder(&["adapter_model.safetensors"]).path()).is_ok());
+}
+
+#[test]
+fn a_directory_without_weights_says_so_and_why() {
+    for (files, code, says) in [
+        (&[][..], "no_weights", "no weights here"),
+        (&["training_args.bin", "optimizer.pt"][..], "no_weights", "no weights here"),
+        (&["m-Q4_K.gguf"][..], "no_weights", "m-Q4_K.gguf"),
+        (
+            &["pytorch_model.bin", "m.gguf"][..],
+            "pickle_not_read",
+            "pytorch_model.bin is pickled, which is never read",
+        ),
+        (&["consolidated.00.pth"][..], "pickle_not_read", "consolidated.00.pth"),
+    ] {
+        let folder = folder(files);
+        let why = open(folder.path()).expect("a config").no_weights().expect("none");
+        assert_eq!(why.code, code, "{files:?}");
+        let text = why.message;
+        assert!(text.contains(says) && text.ends_with("sized from config.json alone"), "{text}");
+        // Of a config that was asked for nothing is missing.
+        let config = Model::open(&Source::Config(folder.path().join("config.json"))).expect("a config");
+        assert_eq!(config.no_weights(), None);
+    }
+    let whole = folder(&["pytorch_model.bin"]);
+    write_weights(&whole.path().join("model.safetensors"));
+    assert_eq!(open(whole.path()).expect("a model").no_weights(), None);
+}
+
+/// A part of a GGUF file: keys with whole numbers, f32 tensors of zeros.
+fn gguf(numbers: &[(&str, u32)], tensors: &[(&str, &[u64])]) -> Vec<u8> {
+    fn text(bytes: &mut Vec<u8>, text: &str) {
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    bytes.extend((tensors.len() as u64).to_le_bytes());
+    bytes.extend((numbers.len() as u64 + 1).to_le_bytes());
+    text(&mut bytes, "general.architecture");
+    bytes.extend(8_u32.to_le_bytes());
+    text(&mut bytes, "llama");
+    for (key, value) in numbers {
+        text(&mut bytes, key);
+        bytes.extend(4_u32.to_le_bytes());
+        bytes.extend(value.to_le_bytes());
+    }
+    let mut end = 0_u64;
+    for (name, dims) in tensors {
+        text(&mut bytes, name);
+        bytes.extend((dims.len() as u32).to_le_bytes());
+        dims.iter().for_each(|dim| bytes.extend(dim.to_le_bytes()));
+        bytes.extend(0_u32.to_le_bytes());
+        let start = end.next_multiple_of(32);
+        bytes.extend(start.to_le_bytes());
+        end = start + 4 * dims.iter().product::<u64>();
+    }
+    bytes.resize(bytes.len().next_multiple_of(32) + end as usize, 0);
+    bytes
+}
+
+#[test]
+fn parts_of_a_split_gguf_are_found_beside_each_other() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"].map(|name| folder.path().join(name));
+    let first = gguf(
+        &[
+            ("split.no", 0),
+            ("split.count", 2),
+            ("llama.embedding_length", 8),
+            ("llama.feed_forward_length", 16),
+            ("llama.block_count", 1),
+            ("llama.attention.head_count", 2),
+            ("llama.attention.head_count_kv", 1),
+            ("llama.context_length", 64),
+        ],
+        &[
+            ("token_embd.weight", &[8, 10]),
+            ("blk.0.attn_norm.weight", &[8]),
+            ("blk.0.attn_q.weight", &[8, 8]),
+            ("blk.0.attn_k.weight", &[8, 4]),
+            ("blk.0.attn_v.weight", &[8, 4]),
+            ("blk.0.attn_output.weight", &[8, 8]),
+        ],
+    );
+    let second = gguf(
+        &[("split.no", 1), ("split.count", 2)],
+        &[
+            ("blk.0.ffn_norm.weight", &[8]),
+            ("blk.0.ffn_gate.weight", &[8, 16]),
+            ("blk.0.ffn_up.weight", &[8, 16]),
+            ("blk.0.ffn_down.weight", &[16, 8]),
+            ("output_norm.weight", &[8]),
+            ("output.weight", &[8, 10]),
+        ],
+    );
+    std::fs::write(&names[0], first).expect("written");
+    let opened = |path: &Path| {
+        let model = Model::open(&Source::Gguf(path.to_owned())).expect("opens");
+        let decoder = Decoder::parse(&model.config_json).expect("a known family");
+        let checkpoint = model.checkpoint.expect("weights");
+        (checkpoint.parameter_count(), checkpoint.contradiction(&decoder))
+    };
+    let (count, words) = opened(&names[0]);
+    assert!(count < 760 && words.is_some_and(|words| words.contains("only part 1 of 2")), "{count}");
+    std::fs::write(&names[1], second).expect("written");
+    for name in &names {
+        assert_eq!(opened(name), (760, None));
+    }
+    std::fs::remove_file(&names[0]).expect("removed");
+    let error = Model::open(&Source::Gguf(names[1].clone())).expect_err("no sizes").to_string();
+    assert!(error.contains("the first part, which has the sizes, is not beside it"), "{error}");
+}

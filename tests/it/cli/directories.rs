@@ -1,0 +1,113 @@
+//! Directories that hold less than a model, or more: what is said of them rests on what was read.
+
+use serde_json::{Value, json};
+
+use crate::support::model_dir::ModelDir;
+use crate::support::program::preflight;
+
+fn told(args: &[&str]) -> Value {
+    let ran = preflight(&[args, &["--json"]].concat());
+    assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
+    ran.json()
+}
+
+fn finding(report: &Value, code: &str) -> Option<String> {
+    let findings = report["findings"].as_array().expect("a list");
+    let found = findings.iter().find(|finding| finding["code"] == code)?;
+    Some(found["message"].as_str().expect("words").to_owned())
+}
+
+#[test]
+fn a_directory_without_weights_is_no_exact_answer() {
+    let model = ModelDir::of_case("mha_plain");
+    let whole = told(&["estimate", model.arg()]);
+    assert_eq!(whole["terms"][0]["badge"], "exact");
+    std::fs::remove_file(model.file("model.safetensors")).expect("removed");
+    for (file, code, says) in [
+        (None, "no_weights", "there are no weights here; sized from config.json alone"),
+        (Some("pytorch_model.bin"), "pickle_not_read", "pytorch_model.bin is pickled, which is never read"),
+    ] {
+        if let Some(name) = file {
+            model.write(name, "x");
+        }
+        let message = finding(&told(&["inspect", model.arg()]), code).expect(code);
+        assert!(message.contains(says), "{message}");
+        let report = told(&["estimate", model.arg()]);
+        assert_eq!(
+            (&report["terms"][0]["name"], &report["terms"][0]["badge"]),
+            (&"weights".into(), &"formula".into())
+        );
+        let assumptions = report["assumptions"].as_array().expect("a list");
+        let about = assumptions.iter().find(|assumption| assumption["name"] == "checkpoint").expect("said");
+        assert!(about["value"].as_str().is_some_and(|value| value.contains(says)), "{about}");
+    }
+    // A config that is named is what was asked for.
+    let config = model.file("config.json");
+    let config = config.to_str().expect("UTF-8");
+    assert_eq!(told(&["estimate", config])["terms"][0]["badge"], "exact");
+    assert_eq!(finding(&told(&["inspect", config]), "no_weights"), None);
+}
+
+#[test]
+fn weights_that_nothing_names_are_an_error() {
+    let model = ModelDir::of_case("mha_plain");
+    let name = "model-00001-of-00001.safetensors";
+    std::fs::rename(model.file("model.safetensors"), model.file(name)).expect("renamed");
+    for command in ["inspect", "estimate", "load"] {
+        let ran = preflight(&[command, model.arg()]);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{command}: {ran:?}");
+        assert!(ran.stderr.contains(name) && ran.stderr.contains("name one file"), "{ran:?}");
+    }
+}
+
+/// A checkpoint of the family that runs, which somebody packed: sized, and refused only where it would be loaded.
+#[test]
+fn a_packed_checkpoint_is_sized_and_not_loaded() {
+    let model = ModelDir::of_case("mha_plain");
+    model.set_config(&json!({
+        "hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "vocab_size": 10, "torch_dtype": "bfloat16", "sliding_window": null,
+        "tie_word_embeddings": false, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1,
+        "quantization_config": { "quant_method": "awq", "bits": 4, "group_size": 128 },
+    }));
+    let (mut header, mut end) = (serde_json::Map::new(), 0_u64);
+    let mut add = |name: &str, dtype: &str, width: u64, shape: &[u64]| {
+        let bytes = width * shape.iter().product::<u64>();
+        let entry = json!({ "dtype": dtype, "shape": shape, "data_offsets": [end, end + bytes] });
+        header.insert(name.to_owned(), entry);
+        end += bytes;
+    };
+    add("model.embed_tokens.weight", "F16", 2, &[10, 128]);
+    add("lm_head.weight", "F16", 2, &[10, 128]);
+    add("model.norm.weight", "F16", 2, &[128]);
+    for norm in ["input_layernorm", "post_attention_layernorm"] {
+        add(&format!("model.layers.0.{norm}.weight"), "F16", 2, &[128]);
+    }
+    let projections = [
+        ("self_attn.qkv_proj", 384),
+        ("self_attn.o_proj", 128),
+        ("mlp.gate_up_proj", 256),
+        ("mlp.down_proj", 128),
+    ];
+    for (name, rows) in projections {
+        let name = format!("model.layers.0.{name}");
+        add(&format!("{name}.qweight"), "I32", 4, &[128, rows / 8]);
+        add(&format!("{name}.scales"), "F16", 2, &[1, rows]);
+        add(&format!("{name}.qzeros"), "I32", 4, &[1, rows / 8]);
+    }
+    let header = Value::Object(header).to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.resize(file.len() + end as usize, 0);
+    std::fs::write(model.file("model.safetensors"), file).expect("written");
+
+    let params: u64 = 2 * 10 * 128 + 3 * 128 + 128 * projections.iter().map(|(_, rows)| rows).sum::<u64>();
+    let report = told(&["estimate", model.arg()]);
+    assert_eq!((&report["weights_bytes"], &report["params_total"]), (&end.into(), &params.into()));
+    assert_eq!(told(&["estimate", model.arg(), "--dtype", "bf16"])["weights_bytes"], 2 * params);
+    let inspected = told(&["inspect", model.arg()]);
+    assert_eq!((&inspected["params"]["total"], &inspected["support"]), (&params.into(), &"estimate".into()));
+    assert_eq!(finding(&inspected, "tensors_differ"), None);
+    let loaded = preflight(&["load", model.arg()]);
+    assert_eq!((loaded.code, loaded.stderr.lines().count()), (2, 1), "{loaded:?}");
+}
