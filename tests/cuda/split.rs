@@ -70,7 +70,7 @@ fn follows(engine: &mut Mixed, rope: &Rope, prompts: &[Vec<u32>], steps: usize, 
         // A pass rotates all of its keys by the factors of its length, as the sequence did when it had that length.
         for long in [false, true] {
             let lengths = (prompt.len()..whole.len()).filter(|length| rope.is_long(*length) == long);
-            let Some(last) = lengths.clone().last() else { continue };
+            let Some(last) = lengths.clone().next_back() else { continue };
             let rows = full(engine, &whole[..last]);
             for length in lengths {
                 let (row, id) = (&rows[length - 1], whole[length]);
@@ -117,13 +117,13 @@ fn any_split_computes_the_same(devices: &[DeviceId]) {
         let peak = expected.iter().flatten().fold(0.0f32, |peak, value| peak.max(value.abs()));
         for (dtype, bound) in BOUNDS {
             // Either, by chance: on the CPU all of them take minutes.
-            let attention = if random.next() % 2 == 0 { Attention::Eager } else { Attention::Fused };
+            let attention = if random.next().is_multiple_of(2) { Attention::Eager } else { Attention::Fused };
             let split = any_split(&config, devices, &mut random);
             let what = format!("{name}, {dtype}, {attention:?}, {}", told(&split));
             let plan = LoadPlan { split: Some(split), ..plan(&config, dtype, attention, 220) };
             let mut engine = load::<Mixed>(&stored, &plan);
             let found = relative(&full(&mut engine, &prompts[2]), &expected);
-            println!("{what}: {found:.1e} of the largest logit, bound {bound:.0e}");
+            eprintln!("{what}: {found:.1e} of the largest logit, bound {bound:.0e}");
             assert!(found <= bound, "{what}: {found:e}");
             follows(&mut engine, &rope, &prompts, 7, 2.0 * bound as f32 * peak, &what);
         }
