@@ -158,7 +158,7 @@ soak() {
   test_build
   test_model
   dashboard
-  E2E_ONLY='leave no memory behind' E2E_CYCLES=${PREFLIGHT_CYCLES:-1000} test_e2e
+  E2E_ONLY='leave no memory behind' E2E_TEST_MS=7200000 E2E_CYCLES=${PREFLIGHT_CYCLES:-1000} test_e2e
 }
 
 # The fuzz targets in $1, with the coverage that libFuzzer steers by and the address sanitizer that comes with every

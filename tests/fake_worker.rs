@@ -1,9 +1,11 @@
 //! A worker that obeys a script instead of loading models: how the server takes hangs, deaths and lies.
 //! Its one argument names the fault. `good` has none: it says all that a worker says, and loads nothing; `deaf` does so
-//! until it has loaded, `starved` until it has generated three tokens.
+//! until it has loaded, `starved` until it has generated three tokens; `full` finds no memory for weights. `steady` has a
+//! token every tenth of a second, and says in its log how many there were when it was told to stop.
 
 use std::io::{self, Write as _};
 use std::process;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ fn main() {
         "future" => say(&Message::Hello { protocol: PROTOCOL_VERSION + 1, build: "9.9.9".to_owned() }),
         _ => say(&Message::Hello { protocol: PROTOCOL_VERSION, build: "fake".to_owned() }),
     }
-    if ["good", "deaf", "starved"].contains(&fault.as_str()) {
+    if ["good", "deaf", "starved", "full", "steady"].contains(&fault.as_str()) {
         return pretend(&fault);
     }
     let Ok(Some(_load)) = worker::read::<Request>(&mut io::stdin().lock()) else { return };
@@ -55,12 +57,25 @@ fn main() {
 
 /// Answers as a worker does.
 fn pretend(fault: &str) {
+    // Heard while a stream goes on.
+    let (sender, requests) = channel();
+    std::thread::spawn(move || {
+        while let Ok(Some(request)) = worker::read::<Request>(&mut io::stdin().lock()) {
+            if sender.send(request).is_err() {
+                return;
+            }
+        }
+    });
     let memory = json!({
         "weights_bytes": 1, "kv_cache_bytes": 2, "activation_bytes": 3, "overhead_bytes": 4, "total_bytes": 10,
     });
     let memory = json!({ "predicted": memory, "measured": memory });
-    while let Ok(Some(request)) = worker::read::<Request>(&mut io::stdin().lock()) {
+    while let Ok(request) = requests.recv() {
         match request {
+            Request::Load(_) if fault == "full" => {
+                let message = "needs 4 GiB for weights, 1 GiB free";
+                tell(&json!({ "type": "error", "code": "oom", "message": message, "path": "weights" }));
+            }
             Request::Load(_) => {
                 for done in 1..=3 {
                     tell(
@@ -92,6 +107,16 @@ fn pretend(fault: &str) {
             Request::Generate(asked) => {
                 let say = |event: Value| tell(&json!({ "type": "stream", "id": asked.id, "event": event }));
                 say(json!({ "kind": "started", "prompt_tokens": 1 }));
+                if fault == "steady" {
+                    let told = until_stopped(&requests, || {
+                        say(json!({ "kind": "token", "token": 1, "text": "a", "logprobs": null }));
+                    });
+                    writeln!(io::stderr(), "stopped after {told} tokens").ok();
+                    say(
+                        json!({ "kind": "finished", "reason": "cancelled", "text": "", "completion_tokens": told }),
+                    );
+                    continue;
+                }
                 for token in 1..=3 {
                     say(json!({ "kind": "token", "token": token, "text": "a", "logprobs": null }));
                 }
@@ -107,6 +132,19 @@ fn pretend(fault: &str) {
             }
             Request::Shutdown => return,
             _ => say(&Message::Done),
+        }
+    }
+}
+
+/// Has tokens until it is told to stop; their number.
+fn until_stopped(requests: &Receiver<Request>, mut token: impl FnMut()) -> usize {
+    let mut told = 0;
+    loop {
+        token();
+        told += 1;
+        match requests.recv_timeout(Duration::from_millis(100)) {
+            Ok(Request::Stop { .. }) | Err(RecvTimeoutError::Disconnected) => return told,
+            _ => {}
         }
     }
 }

@@ -44,6 +44,7 @@ impl Host {
                         used_bytes: used,
                         holders: Vec::new(),
                         source: "worker".to_owned(),
+                        fault: None,
                     },
                 );
             }

@@ -16,6 +16,25 @@ const RING_BYTES: usize = 8 << 20;
 /// Events that a reader may be behind before it is dropped; the publisher never waits.
 const READER_BUFFER: usize = 1024;
 
+/// An event with its JSON, which is written once, however many read it.
+#[derive(Debug)]
+pub struct Published {
+    /// The event.
+    pub event: Event,
+    /// The same as it goes over the wire.
+    pub json: String,
+}
+
+impl Published {
+    /// Writes an event.
+    #[must_use]
+    pub fn new(id: u64, kind: EventKind) -> Arc<Self> {
+        let event = Event { id, kind };
+        let json = serde_json::to_string(&event).unwrap_or_default();
+        Arc::new(Self { event, json })
+    }
+}
+
 /// Publishes events to any number of readers.
 #[derive(Debug)]
 pub struct Hub {
@@ -25,20 +44,19 @@ pub struct Hub {
 #[derive(Debug)]
 struct Inner {
     next_id: u64,
-    /// Each with its bytes.
-    ring: VecDeque<(Arc<Event>, usize)>,
+    ring: VecDeque<Arc<Published>>,
     ring_bytes: usize,
     /// `None` after the shutdown event: streams end.
-    sender: Option<broadcast::Sender<Arc<Event>>>,
+    sender: Option<broadcast::Sender<Arc<Published>>>,
 }
 
 /// What a reader gets: first what it missed, then what comes.
 #[derive(Debug)]
 pub struct Subscription {
     /// Events to send at once; a single `reset` where those missed are not kept any more.
-    pub missed: Vec<Arc<Event>>,
+    pub missed: Vec<Arc<Published>>,
     /// Events to come; closed after `shutdown`.
-    pub live: broadcast::Receiver<Arc<Event>>,
+    pub live: broadcast::Receiver<Arc<Published>>,
 }
 
 impl Hub {
@@ -63,13 +81,12 @@ impl Hub {
         let mut inner = self.lock();
         let Some(sender) = inner.sender.clone() else { return };
         let is_last = matches!(kind, EventKind::Shutdown);
-        let event = Arc::new(Event { id: inner.next_id, kind });
+        let event = Published::new(inner.next_id, kind);
         inner.next_id += 1;
-        let bytes = serde_json::to_string(&event).map_or(0, |text| text.len());
-        inner.ring.push_back((Arc::clone(&event), bytes));
-        inner.ring_bytes += bytes;
+        inner.ring_bytes += event.json.len();
+        inner.ring.push_back(Arc::clone(&event));
         while inner.ring.len() > RING || (inner.ring_bytes > RING_BYTES && inner.ring.len() > 1) {
-            let dropped = inner.ring.pop_front().map_or(0, |(_, bytes)| bytes);
+            let dropped = inner.ring.pop_front().map_or(0, |event| event.json.len());
             inner.ring_bytes -= dropped;
         }
         // Nobody listening is no error.
@@ -92,8 +109,7 @@ impl Hub {
         let missed = match last_id {
             None => Vec::new(),
             Some(last) if (first_kept..=inner.next_id).contains(&last.saturating_add(1)) => {
-                let events = inner.ring.iter().map(|(event, _)| event);
-                events.filter(|event| event.id > last).cloned().collect()
+                inner.ring.iter().filter(|published| published.event.id > last).cloned().collect()
             }
             Some(_) => vec![inner.reset()],
         };
@@ -108,7 +124,7 @@ impl Hub {
 
     /// The event that tells a reader to fetch everything anew; resuming after it misses nothing.
     #[must_use]
-    pub fn reset(&self) -> Arc<Event> {
+    pub fn reset(&self) -> Arc<Published> {
         self.lock().reset()
     }
 
@@ -119,8 +135,8 @@ impl Hub {
 }
 
 impl Inner {
-    fn reset(&self) -> Arc<Event> {
-        Arc::new(Event { id: self.next_id - 1, kind: EventKind::Reset })
+    fn reset(&self) -> Arc<Published> {
+        Published::new(self.next_id - 1, EventKind::Reset)
     }
 }
 
@@ -139,7 +155,7 @@ mod tests {
     }
 
     fn ids(subscription: &Subscription) -> Vec<u64> {
-        subscription.missed.iter().map(|event| event.id).collect()
+        subscription.missed.iter().map(|published| published.event.id).collect()
     }
 
     #[test]
@@ -154,7 +170,7 @@ mod tests {
         assert!(hub.subscribe(None).missed.is_empty());
         let mut subscription = hub.subscribe(Some(104));
         hub.publish(token(9));
-        assert_eq!(subscription.live.try_recv().expect("published").id, 105);
+        assert_eq!(subscription.live.try_recv().expect("published").event.id, 105);
     }
 
     #[test]
@@ -166,9 +182,9 @@ mod tests {
         for foreign in [0, 50, 108, 1_000_000, u64::MAX - 1] {
             let subscription = hub.subscribe(Some(foreign));
             assert_eq!(subscription.missed.len(), 1, "{foreign}");
-            assert_eq!(subscription.missed[0].kind, EventKind::Reset);
+            assert_eq!(subscription.missed[0].event.kind, EventKind::Reset);
             // Resuming after the reset continues without another.
-            assert!(hub.subscribe(Some(subscription.missed[0].id)).missed.is_empty());
+            assert!(hub.subscribe(Some(subscription.missed[0].event.id)).missed.is_empty());
         }
         assert_eq!(hub.subscribe(Some(109)).missed.len(), RING);
     }
@@ -183,7 +199,7 @@ mod tests {
         let kept = hub.lock().ring.len();
         assert_eq!(kept, 3);
         assert_eq!(ids(&hub.subscribe(Some(7))), [8, 9, 10]);
-        assert_eq!(hub.subscribe(Some(5)).missed[0].kind, EventKind::Reset);
+        assert_eq!(hub.subscribe(Some(5)).missed[0].event.kind, EventKind::Reset);
     }
 
     #[test]
@@ -202,7 +218,7 @@ mod tests {
         let mut live = hub.subscribe(None).live;
         hub.publish(EventKind::Shutdown);
         hub.publish(token(1));
-        assert_eq!(live.try_recv().expect("published").kind, EventKind::Shutdown);
+        assert_eq!(live.try_recv().expect("published").event.kind, EventKind::Shutdown);
         assert!(matches!(live.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
         let mut late = hub.subscribe(None).live;
         assert!(matches!(late.try_recv(), Err(broadcast::error::TryRecvError::Closed)));

@@ -1,6 +1,6 @@
 //! The `preflight` command line and server.
 //!
-//! Reading order: [`cli`] takes the command; [`reports`] answers what CLI and HTTP share; [`import`] reads rows of load
+//! Reading order: `values` reads what people write and says what is wrong with it; [`cli`] takes the command; [`reports`] answers what CLI and HTTP share; [`import`] reads rows of load
 //! configs. [`launcher`] starts a worker and [`worker_client`] talks to it; [`climb`] runs the steps of a
 //! ladder. [`serve`] is the server's life and [`http`]
 //! its routes: [`registry`] knows models, [`ask`] makes a request an attempt, [`attempts`] are what goes on, [`runner`]
@@ -8,6 +8,8 @@
 //!
 //! It opens models through `preflight-files` only, and never computes one: a model lives in a worker process.
 
+mod values;
+mod toml_text;
 pub mod settings;
 pub mod cli;
 pub mod reports;

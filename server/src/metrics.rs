@@ -1,8 +1,8 @@
 //! What `/metrics` tells. Names are vLLM's nouns with a prefix of our own, so that dashboards can be carried over.
 //! Labels hold names of ours alone, never a user's text.
 
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -23,6 +23,7 @@ const REQUEST_SUCCESS: &str = "preflight_request_success_total";
 const LOAD_SECONDS: &str = "preflight_model_load_seconds";
 const ATTEMPTS: &str = "preflight_model_load_attempts_total";
 const WORKER_DEATHS: &str = "preflight_worker_deaths_total";
+const WORKER_RESTARTS: &str = "preflight_worker_restarts_total";
 const GPU_USED: &str = "preflight_gpu_memory_used_bytes";
 const SUBSCRIBERS: &str = "preflight_sse_subscribers";
 const QUEUE_DEPTH: &str = "preflight_queue_depth";
@@ -63,6 +64,7 @@ fn describe() {
     describe_histogram!(LOAD_SECONDS, "Time to load a model, by how the attempt ended");
     describe_counter!(ATTEMPTS, "Attempts that have ended, by how");
     describe_counter!(WORKER_DEATHS, "Workers that died or had to be killed");
+    describe_counter!(WORKER_RESTARTS, "Workers started for a model whose last worker had died");
     describe_gauge!(GPU_USED, "Memory used on a GPU");
     describe_gauge!(SUBSCRIBERS, "Readers of /api/events");
     describe_gauge!(QUEUE_DEPTH, "Attempts that wait");
@@ -70,6 +72,7 @@ fn describe() {
     // Counted from the start, so that a rate can be taken before the first request.
     counter!(PROMPT_TOKENS).absolute(0);
     counter!(GENERATION_TOKENS).absolute(0);
+    counter!(WORKER_RESTARTS).absolute(0);
     gauge!(REQUESTS_RUNNING).set(0.0);
     gauge!(REQUESTS_WAITING).set(0.0);
 }
@@ -133,6 +136,20 @@ impl Drop for RequestWatch {
     }
 }
 
+/// Models whose last worker died.
+static BEREFT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn bereft() -> MutexGuard<'static, BTreeSet<String>> {
+    BEREFT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts a worker that takes the place of one that died.
+pub(crate) fn worker_started(model: &str) {
+    if bereft().remove(model) {
+        counter!(WORKER_RESTARTS).increment(1);
+    }
+}
+
 /// Counts an attempt that has ended.
 pub(crate) fn attempt_ended(record: &AttemptRecord) {
     if record.attempt.kind == AttemptKind::Stage {
@@ -148,6 +165,7 @@ pub(crate) fn attempt_ended(record: &AttemptRecord) {
     let code = record.attempt.error.as_ref().map(|error| error.code.as_str());
     if matches!(code, Some("worker_killed" | "worker_stalled" | "protocol_error")) {
         counter!(WORKER_DEATHS, "reason" => reason).increment(1);
+        bereft().insert(record.attempt.model.clone());
     }
 }
 

@@ -5,9 +5,9 @@ use phi3::load_config::{Facts, LoadConfig, OutcomeClass, advice, next_changes};
 use phi3::placement::DeviceId;
 use phi3::validate::Report;
 
-/// The class of an error.
-pub(crate) fn of_error(error: &ErrorObject, record: &AttemptRecord) -> Option<OutcomeClass> {
-    let on_host = device(record).is_none_or(|device| device == DeviceId::Cpu);
+/// The class of an error of an attempt that waited in the queue of a device.
+pub(crate) fn of_error(error: &ErrorObject, record: &AttemptRecord, lane: &str) -> Option<OutcomeClass> {
+    let on_host = device(record, lane).is_none_or(|device| device == DeviceId::Cpu);
     OutcomeClass::of_error(&error.code, error.path.as_deref(), on_host)
 }
 
@@ -17,7 +17,7 @@ pub(crate) fn of_report(report: &Report) -> OutcomeClass {
 }
 
 /// Says what to try next, where an attempt failed.
-pub(crate) fn advise(record: &mut AttemptRecord) {
+pub(crate) fn advise(record: &mut AttemptRecord, lane: &str) {
     if record.attempt.kind == AttemptKind::Stage {
         // No load config brings files.
         return;
@@ -26,7 +26,7 @@ pub(crate) fn advise(record: &mut AttemptRecord) {
     let current = LoadConfig::from_map(&record.attempt.load_config).unwrap_or_default();
     let run = record.evidence.run.as_ref();
     let facts = Facts {
-        device: device(record),
+        device: device(record, lane),
         dtype: record.evidence.engine.as_ref().map(|engine| engine.dtype).or(current.dtype),
         context: record.evidence.context.map(|tokens| tokens as u64),
         prompt_tokens: record.attempt.report.as_ref().map(|report| report.prompt_tokens.len() as u64),
@@ -40,7 +40,9 @@ pub(crate) fn advise(record: &mut AttemptRecord) {
     }
 }
 
-fn device(record: &AttemptRecord) -> Option<DeviceId> {
-    let named = record.evidence.engine.as_ref().map(|engine| engine.device.as_str());
-    named.unwrap_or(&record.attempt.device).parse().ok()
+/// Where it computed: what the engine says, else what was asked for, else what `auto` came to.
+fn device(record: &AttemptRecord, lane: &str) -> Option<DeviceId> {
+    let engine = record.evidence.engine.as_ref().map(|engine| engine.device.as_str());
+    let names = engine.into_iter().chain([record.attempt.device.as_str(), lane]);
+    names.filter_map(|name| name.parse().ok()).next()
 }

@@ -1,7 +1,7 @@
 //! What the CLI and HTTP answer alike, from an opened model.
 
 use phi3::api::ErrorObject;
-use phi3::config::{GenerationConfig, tokenizer_vocab_size};
+use phi3::config::{ConfigError, GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
 use phi3::estimate;
 use phi3::inspect::card::{Card, CardSubject};
@@ -9,6 +9,7 @@ use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
 use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
+use phi3::units::{format_bytes, format_count};
 use preflight_files::Model;
 use preflight_files::hub::Endpoint;
 use serde::Serialize;
@@ -212,6 +213,22 @@ fn placement_object(error: &PlacementError) -> ErrorObject {
 fn overridden(model: &Model, overrides: &Map<String, Value>) -> Result<(Decoder, LoadConfig), ErrorObject> {
     let load_config = LoadConfig::from_map(overrides).map_err(|error| ErrorObject::from(&error))?;
     let fields = load_config.overridden(&model.fields()?);
-    let decoder = Decoder::from_fields(&fields).map_err(|error| model.refuse(error))?;
+    let decoder = Decoder::from_fields(&fields).map_err(|error| unknown(model, error))?;
     Ok((decoder, load_config))
+}
+
+/// A refusal; of an unknown architecture with what its files still say.
+fn unknown(model: &Model, error: ConfigError) -> ErrorObject {
+    let held = match (&error, &model.checkpoint) {
+        (ConfigError::UnknownArchitecture { .. }, Some(checkpoint)) => {
+            let tensors = checkpoint.tensors().values();
+            let (count, bytes) = tensors.fold((0u64, 0u64), |(count, bytes), tensor| {
+                (count.saturating_add(tensor.count()), bytes.saturating_add(tensor.len))
+            });
+            format!("; its files hold {} parameters in {}", format_count(count), format_bytes(bytes))
+        }
+        _ => String::new(),
+    };
+    let error = ErrorObject::from(model.refuse(error));
+    ErrorObject { message: error.message + &held, ..error }
 }

@@ -10,6 +10,7 @@ use phi3::api::{ErrorObject, EventKind, Settings};
 use tokio::net::TcpListener;
 
 use crate::attempts::Attempts;
+use crate::devices::xid;
 use crate::environment::Host;
 use crate::events::Hub;
 use crate::http::{self, Token};
@@ -114,6 +115,7 @@ impl Server {
             }
         }
         metrics::install();
+        xid::watch();
         let hub = Arc::new(Hub::new());
         let attempts = Attempts::open(Ledger::new(Arc::clone(&store)), Arc::clone(&hub)).await?;
         let ladders = Ladders::open(Arc::clone(&store), Arc::clone(&hub)).await?;

@@ -6,17 +6,20 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use phi3::api::{ErrorObject, Setting, SettingOrigin};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::registry::default_model;
 use crate::store::default_path;
+use crate::toml_text::{self, Document};
 
 /// What one layer says; the keys of the config file, and as `--flags` with dashes the command line's.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Layer {
     /// Address to listen on.
+    #[serde(deserialize_with = "listen")]
     pub listen: Option<SocketAddr>,
     /// Folder for the server's own files.
     pub data_dir: Option<PathBuf>,
@@ -160,9 +163,8 @@ fn environment(var: &impl Fn(&str) -> Option<OsString>) -> Result<Layer, ErrorOb
         value.into_string().map(Some).map_err(refuse)
     };
     let path = |name: &str| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let listen = text("PREFLIGHT_LISTEN")?.map(|value| {
-        value.parse().map_err(|error| refused("PREFLIGHT_LISTEN", &format!("`{value}`: {error}")))
-    });
+    let listen = text("PREFLIGHT_LISTEN")?
+        .map(|value| address(&value).map_err(|error| refused("PREFLIGHT_LISTEN", &error)));
     let insecure = text("PREFLIGHT_INSECURE_NO_AUTH")?.map(|value| match value.as_str() {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
@@ -182,6 +184,16 @@ fn environment(var: &impl Fn(&str) -> Option<OsString>) -> Result<Layer, ErrorOb
     })
 }
 
+fn listen<'de, D: Deserializer<'de>>(value: D) -> Result<Option<SocketAddr>, D::Error> {
+    address(&String::deserialize(value)?).map(Some).map_err(D::Error::custom)
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_no_address| {
+        format!("`{text}` is no address with a port: write 127.0.0.1:8080, or [::1]:8080")
+    })
+}
+
 fn refused(what: &str, why: &str) -> ErrorObject {
     ErrorObject::new("config_refused", format!("{what}: {why}")).at(what)
 }
@@ -198,11 +210,8 @@ fn read_file(path: &Path) -> Result<Layer, ErrorObject> {
     let refuse =
         |why: String| ErrorObject::new("config_refused", format!("{shown}: {why}")).at(shown.clone());
     let bytes = preflight_files::read_small(path, FILE_BYTES).map_err(ErrorObject::from)?;
-    let text = String::from_utf8(bytes).map_err(|error| refuse(error.to_string()))?;
-    let mut layer: Layer = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        refuse(format!("line {line}: {}", error.message()))
-    })?;
+    let text = toml_text::utf8(bytes).map_err(refuse)?;
+    let mut layer: Layer = Document::parse(&text).and_then(|document| document.read()).map_err(refuse)?;
     // Paths in a file are meant from where the file is.
     let base = path.parent().unwrap_or_else(|| Path::new("."));
     let place = |path: &mut PathBuf| *path = base.join(&*path);
@@ -242,6 +251,10 @@ mod tests {
         std::fs::write(&file, "\nlisten_on = 1\n").expect("written");
         let error = Settings::read(Layer::default(), Some(&file), |_| None).expect_err("an unknown key");
         assert!(error.message.contains("line 2") && error.message.contains("listen_on"), "{error}");
+        assert!(error.message.contains("is not known, expected one of `listen`, `data_dir`"), "{error}");
+        std::fs::write(&file, "listen = \"nowhere\"\n").expect("written");
+        let error = Settings::read(Layer::default(), Some(&file), |_| None).expect_err("no address");
+        assert!(error.message.contains("line 1, column 1: `listen`: `nowhere` is no address"), "{error}");
         let var = |name: &str| (name == "PREFLIGHT_LISTEN").then(|| OsString::from("nowhere"));
         let error = Settings::read(Layer::default(), None, var).expect_err("no address");
         assert!(error.message.starts_with("PREFLIGHT_LISTEN"), "{error}");

@@ -185,8 +185,9 @@ pub fn predictor_parts(decoder: &Decoder) -> impl Iterator<Item = Part> + '_ {
 #[must_use]
 pub fn is_apart(decoder: &Decoder, name: &str) -> bool {
     let predictor = (0..decoder.predictors.len()).any(|index| {
-        let layers = format!("{}model.layers.{}.", decoder.family.prefix, decoder.layers.len() + index);
-        name.starts_with(&layers)
+        let layer = decoder.layers.len() + index;
+        let within = [format!("{}model.layers.{layer}.", decoder.family.prefix), format!("blk.{layer}.")];
+        within.iter().any(|within| name.starts_with(within))
     });
     predictor
         || decoder.apart.iter().any(|part| apart_names(part.key).iter().any(|within| name.contains(within)))
@@ -316,8 +317,9 @@ fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
             parts.extend(projection(Role::DownProj, [hidden, width], has_bias));
         }
         Mlp::Experts { count, width, shared_width, .. } => {
-            parts.extend(projection(Role::Router, [count, hidden], has_bias));
             let stacked = decoder.family.experts.is_some_and(|e| e.names == ExpertNames::Stacked);
+            // `mlp_bias` is a key of dense and shared MLPs; experts that have one have it always.
+            parts.extend(projection(Role::Router, [count, hidden], has_bias && stacked));
             if stacked {
                 for (role, reads, gives) in
                     [(Role::ExpertsGateUpProj, hidden, 2 * width), (Role::ExpertsDownProj, width, hidden)]
@@ -333,7 +335,7 @@ fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
                 (Role::ExpertUpProj, [width, hidden]),
                 (Role::ExpertDownProj, [hidden, width]),
             ] {
-                parts.extend(projection(role, shape, has_bias).map(|part| Part { copies: count, ..part }));
+                parts.push(Part { copies: count, ..weight(role, shape.to_vec()) });
             }
             if shared_width > 0 {
                 parts.extend(projection(Role::SharedGateProj, [shared_width, hidden], has_bias));
@@ -352,6 +354,16 @@ pub fn module(decoder: &Decoder, role: Role, layer: Option<usize>) -> String {
     }
     let mut name = name(decoder, &weight(role, Vec::new()), 0);
     name.truncate(name.rfind('.').unwrap_or(name.len()));
+    name
+}
+
+/// The module that alone holds a part: `model.layers.3.mlp.experts.0` and its projection, the first of several copies.
+#[must_use]
+pub fn own_module(decoder: &Decoder, part: &Part) -> String {
+    let mut name = name(decoder, part, 0);
+    for suffix in [".weight", ".bias"] {
+        name.truncate(name.strip_suffix(suffix).map_or(name.len(), str::len));
+    }
     name
 }
 

@@ -163,6 +163,20 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
+/// Whether a name of `length` bytes that is so many edits away is likely a slip of the same word.
+pub(crate) fn is_near(distance: usize, length: usize) -> bool {
+    2 * distance <= length
+}
+
+/// The known name that somebody meant, if one is near.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, known)| is_near(*distance, name.len().max(known.len())))
+        .map(|(_, known)| known)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +194,15 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_meant_is_near() {
+        let known = ["dtype", "quantization", "sliding_window"];
+        assert_eq!(nearest("dtpye", known.into_iter()), Some("dtype"));
+        assert_eq!(nearest("sliding-windows", known.into_iter()), Some("sliding_window"));
+        assert_eq!(nearest("gpu_memory_utilization", known.into_iter()), None);
+        assert_eq!(nearest("", known.into_iter()), None);
     }
 
     #[test]

@@ -58,6 +58,50 @@ fn counts() -> Vec<Truth> {
     .into()
 }
 
+/// Models with experts or a latent, from the sizes that their papers and pages state.
+const QWEN3_MOE: &str = r#"{"model_type":"qwen3_moe","hidden_size":2048,"intermediate_size":6144,"num_hidden_layers":48,
+    "num_attention_heads":32,"num_key_value_heads":4,"head_dim":128,"vocab_size":151936,"moe_intermediate_size":768,
+    "num_experts":128,"num_experts_per_tok":8,"decoder_sparse_step":1,"mlp_only_layers":[]}"#;
+const MIXTRAL: &str = r#"{"model_type":"mixtral","hidden_size":4096,"intermediate_size":14336,"num_hidden_layers":32,
+    "num_attention_heads":32,"num_key_value_heads":8,"vocab_size":32000,"num_local_experts":8,"num_experts_per_tok":2}"#;
+const DEEPSEEK_LITE: &str = r#"{"model_type":"deepseek_v2","hidden_size":2048,"intermediate_size":10944,
+    "num_hidden_layers":27,"num_attention_heads":16,"num_key_value_heads":16,"vocab_size":102400,
+    "moe_intermediate_size":1408,"n_routed_experts":64,"n_shared_experts":2,"num_experts_per_tok":6,
+    "first_k_dense_replace":1,"kv_lora_rank":512,"q_lora_rank":null,"qk_nope_head_dim":128,"qk_rope_head_dim":64,
+    "v_head_dim":128}"#;
+const GPT_OSS: &str = r#"{"model_type":"gpt_oss","hidden_size":2880,"intermediate_size":2880,"num_hidden_layers":24,
+    "num_attention_heads":64,"num_key_value_heads":8,"head_dim":64,"vocab_size":201088,"num_local_experts":32,
+    "num_experts_per_tok":4,"sliding_window":128,"torch_dtype":"bfloat16",
+    "quantization_config":{"quant_method":"mxfp4"}}"#;
+
+fn experts() -> Vec<Truth> {
+    let of = |config: &str| Decoder::parse(config.as_bytes()).expect(config);
+    let oss = of(GPT_OSS);
+    let truth = |model, what, predicted, truth, source| Truth {
+        model,
+        what,
+        predicted,
+        truth,
+        tolerance: EXACT,
+        source,
+    };
+    let params = |model, config, count| {
+        truth(model, "parameters", estimate::params(&of(config)).total, count, "published parameter count")
+    };
+    vec![
+        params("Qwen/Qwen3-30B-A3B", QWEN3_MOE, 30_532_122_624),
+        params("mistralai/Mixtral-8x7B-v0.1", MIXTRAL, 46_702_792_704),
+        params("deepseek-ai/DeepSeek-V2-Lite", DEEPSEEK_LITE, 15_706_484_224),
+        truth(
+            "openai/gpt-oss-20b",
+            "weights in mxfp4 as published, bytes",
+            estimate::weights_bytes(&oss, estimate::stored_format(&oss)),
+            13_761_264_768,
+            "total_size of model.safetensors.index.json",
+        ),
+    ]
+}
+
 fn weights() -> Vec<Truth> {
     let bytes = |model: &str, format: Format| estimate::weights_bytes(&decoder(model), format);
     vec![
@@ -166,7 +210,8 @@ fn error(row: &Truth) -> f64 {
 
 #[test]
 fn predictions_are_as_accurate_as_the_page_says() {
-    let mut rows: Vec<Truth> = counts().into_iter().chain(weights()).chain(caches()).collect();
+    let mut rows: Vec<Truth> =
+        counts().into_iter().chain(experts()).chain(weights()).chain(caches()).collect();
     for row in &rows {
         let off = error(row).abs();
         assert!(off <= row.tolerance, "{} {}: off by {off}", row.model, row.what);

@@ -7,6 +7,8 @@ import { extname, join, normalize } from "node:path";
 import { chromium } from "playwright-core";
 
 export const WAIT_MS = 20_000;
+/// A test that takes longer hangs: it fails by name, and the others go on.
+const TEST_MS = Number(process.env.E2E_TEST_MS ?? 300_000);
 
 /// Starts `preflight serve`, on a free port unless one is given; resolves once it says where it listens.
 export function startServer(binary, args, listen = "127.0.0.1:0") {
@@ -110,12 +112,16 @@ export async function runAll(tests) {
   const run = async (lane) => {
     for (const [name, test] of tests.filter(([, , where]) => where === lane)) {
       const start = Date.now();
+      let timer;
+      const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`it did not end within ${TEST_MS / 1000} s`)), TEST_MS)));
       try {
-        await test();
+        await Promise.race([test(), late]);
         console.log(`ok   ${name} (${Date.now() - start} ms)`);
       } catch (error) {
         failed += 1;
         console.log(`FAIL ${name} (${Date.now() - start} ms)\n     ${String(error.stack ?? error).replaceAll("\n", "\n     ")}`);
+      } finally {
+        clearTimeout(timer);
       }
     }
   };

@@ -5,7 +5,7 @@
 Models are built on the meta device, so that sizes cost nothing. Each case leaves some keys out, so that the config
 class's defaults are held against ours too. Counts are of distinct parameters: a tied head counts once, buffers not
 at all. Where a model has parts beside the language model, `total` is the language model's alone. `windows` is the
-window of each layer as the class works it out (null for none), `head_dim` the width of a head where it has one.
+window of each layer as the class works it out (null for none); `saved` is the same config as transformers writes it.
 """
 
 import json
@@ -72,6 +72,8 @@ def latent(rng, config):
     config["num_key_value_heads"] = config["num_attention_heads"]
     experts(rng, config, "n_routed_experts")
     maybe(rng, config, "attention_bias", [True, False])
+    if config["model_type"] == "deepseek_v2":
+        maybe(rng, config, "mlp_bias", [True, False])
 
 
 def llama(rng, config):
@@ -212,7 +214,9 @@ def case(config):
         model = model_class.from_config(built)
     model.tie_weights()
     own = {name: p.numel() for name, p in model.named_parameters() if not any(part in name for part in APART)}
-    return {"config": config, "total": sum(own.values()), "windows": windows(built)}
+    # As `save_pretrained` writes it: some keys under another name than a person gives them.
+    saved = json.loads(built.to_json_string(use_diff=True))
+    return {"config": config, "saved": saved, "total": sum(own.values()), "windows": windows(built)}
 
 
 def main():

@@ -109,7 +109,7 @@ const FAULTS: [(u32, &str, At); 58] = [
         Tests(&["what_does_not_fit_is_refused_with_numbers_unless_forced"]),
     ),
     (22, "out of memory at a later token", Tests(&["out_of_memory_at_a_token_ends_its_stream_alone"])),
-    (23, "another process takes the memory", Gpu),
+    (23, "another process takes the memory", Tests(&["out_of_memory_on_a_gpu_names_who_holds_it"])),
     (24, "an id beyond the vocabulary on CUDA", Gpu),
     (
         25,
@@ -128,8 +128,19 @@ const FAULTS: [(u32, &str, At); 58] = [
     ),
     (28, "frames that are none", Tests(&["every_fault_has_its_name", "lies_are_refused"])),
     (29, "no GPU, no driver", Tests(&["a_device_that_is_not_there_is_told_in_words"])),
-    (30, "no management library", Tests(&["what_nobody_tells_is_unknown_and_loads_still_work"])),
-    (31, "a GPU that falls off the bus", Gpu),
+    (
+        30,
+        "no management library, or one that fails",
+        Tests(&[
+            "what_nobody_tells_is_unknown_and_loads_still_work",
+            "a_driver_that_tells_nothing_any_more_hides_nothing",
+        ]),
+    ),
+    (
+        31,
+        "a GPU that falls off the bus",
+        Tests(&["a_gpu_that_falls_off_the_bus_is_told_and_not_tried_again"]),
+    ),
     (32, "a thousand loads and unloads", Tests(&["loads_and_unloads_leave_nothing_behind"])),
     (33, "fifty who load and unload one model at once", Tests(&["many_who_ask_for_one_model_get_one_load"])),
     (
@@ -205,6 +216,8 @@ const FAULTS: [(u32, &str, At); 58] = [
         Tests(&[
             "a_body_is_taken_up_to_its_limit",
             "a_body_of_unknown_length_is_taken_up_to_its_limit",
+            "a_body_in_tiny_pieces_costs_no_more_than_its_bytes",
+            "a_body_that_stops_is_not_waited_for",
             "headers_have_a_size_and_a_time",
         ]),
     ),
@@ -253,7 +266,14 @@ const FAULTS: [(u32, &str, At); 58] = [
         "readers that never read, five hundred readers",
         Tests(&["a_slow_reader_lags_and_the_publisher_does_not_wait", "many_who_read_and_many_who_generate"]),
     ),
-    (56, "a client of /v1 that leaves", Tests(&["requests_are_batched_and_end_with_their_clients"])),
+    (
+        56,
+        "a client of /v1 that leaves",
+        Tests(&[
+            "a_client_that_leaves_ends_its_stream_within_a_token",
+            "requests_are_batched_and_end_with_their_clients",
+        ]),
+    ),
     (
         57,
         "links that are none",

@@ -237,6 +237,7 @@ mod tests {
             used_bytes: None,
             holders: Vec::new(),
             source: "nvml".to_owned(),
+            fault: None,
         };
         let live = [device("NVIDIA GeForce RTX 4090")];
         assert!(same_device(&live, "RTX 4090").is_some());

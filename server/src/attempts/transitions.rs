@@ -88,7 +88,7 @@ impl Attempts {
 
     /// It has ended as planned: it failed if its report says so.
     pub(crate) async fn stopped(&self, id: u64) {
-        self.end(id, |record| {
+        self.end(id, |record, _lane| {
             let failed = record.attempt.report.as_ref().filter(|report| report.verdict == Verdict::Fail);
             let error = failed.map(|report| ErrorObject::new("validation_failed", &report.reason));
             record.attempt.outcome = Some(match record.attempt.report.as_ref() {
@@ -104,8 +104,8 @@ impl Attempts {
 
     /// It has ended with an error; `cancelled` is a state of its own.
     pub(crate) async fn failed(&self, id: u64, error: ErrorObject) {
-        self.end(id, |record| {
-            record.attempt.outcome = outcome::of_error(&error, record);
+        self.end(id, |record, lane| {
+            record.attempt.outcome = outcome::of_error(&error, record, lane);
             let cancelled = error.code == "cancelled";
             record.attempt.error = Some(error);
             if cancelled { AttemptState::Cancelled } else { AttemptState::Failed }
@@ -113,16 +113,16 @@ impl Attempts {
         .await;
     }
 
-    async fn end(&self, id: u64, change: impl FnOnce(&mut AttemptRecord) -> AttemptState) {
+    async fn end(&self, id: u64, change: impl FnOnce(&mut AttemptRecord, &str) -> AttemptState) {
         let ended = self.change(id, |entry| {
             entry.ending = Some(entry.record.attempt.state);
-            let state = change(&mut entry.record);
+            let state = change(&mut entry.record, &entry.job.lane);
             entry.leave(state);
             let attempt = &mut entry.record.attempt;
             attempt.position = None;
             attempt.progress = None;
             attempt.finished_ms = Some(now_ms());
-            outcome::advise(&mut entry.record);
+            outcome::advise(&mut entry.record, &entry.job.lane);
         });
         let Some((record, log, worker)) = ended else { return };
         // The end must be kept: a full disk may have room again.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use phi3::api::worker::{Load, Loaded, Message, Request};
 use phi3::api::{ErrorObject, Generate, PromptInput, StreamEvent};
 use phi3::engine::{EngineInfo, Sampling};
-use phi3::units::{format_count, format_counted};
+use phi3::units::format_counted;
 use phi3::validate::PredictedMeasured;
 use serde::Serialize;
 
@@ -163,7 +163,7 @@ fn page(path: &str, report: &Report) -> Page {
         vec![Cell::left(name), Cell::right(value), Cell::left(range).styled(DIM)]
     };
     let decode = report.decode_tokens_per_s.map_or("–".to_owned(), |speed| format!("{speed:.1} tok/s"));
-    let prompt = format!("{} tokens", format_count(u64::from(report.prompt_tokens)));
+    let prompt = format_counted(u64::from(report.prompt_tokens), "token");
     page.table(&[
         row("load", format!("{:.0} ms", report.load_ms), String::new()),
         row("prompt", prompt, String::new()),

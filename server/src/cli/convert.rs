@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use phi3::units::{format_bytes, format_count};
+use phi3::units::{format_bytes, format_count, format_counted};
 use phi3::weights::{self, Written};
 use preflight_files::{FileSource, FilesError};
 
@@ -38,9 +38,9 @@ pub(super) fn summary(out_dir: &str, written: &Written) -> String {
     let out_dir = plain(out_dir);
     let bytes: u64 = written.files.iter().map(|file| file.bytes).sum();
     format!(
-        "{out_dir}: {} parameters, {} files, {}\n",
+        "{out_dir}: {} parameters, {}, {}\n",
         format_count(written.params_total),
-        written.files.len(),
+        format_counted(written.files.len() as u64, "file"),
         format_bytes(bytes)
     )
 }

@@ -58,7 +58,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
             _ => "memory unknown".to_owned(),
         };
         let driver = device.driver.map_or_else(String::new, |driver| format!(", {driver}"));
-        checks.push(check(&device.device, Health::Good, format!("{}{driver}, {memory}", device.name)));
+        let detail = format!("{}{driver}, {memory}", device.name);
+        checks.push(match device.fault {
+            Some(fault) => check(&device.device, Health::Bad, format!("{detail}; {fault}")),
+            None => check(&device.device, Health::Good, detail),
+        });
     }
     if environment.gpus.is_empty() {
         let detail = "no GPU tells of itself here: models run on the CPU".to_owned();

@@ -9,7 +9,7 @@ use phi3::engine::Attention;
 use phi3::estimate::fit::{Fit, Verdict};
 use phi3::estimate::{Backend, Calibration, Format, KvPolicy, Options, Size, Term};
 use phi3::placement::Placement;
-use phi3::units::{format_bytes, format_count};
+use phi3::units::{format_bytes, format_count, format_counted};
 use preflight_files::{Model, Source};
 
 use super::ledger::DataArgs;
@@ -141,12 +141,15 @@ fn page(name: &str, estimated: &Estimated) -> Page {
     if let Some(context) = fit.max_context {
         let text = match context {
             0 => "no context fits".to_owned(),
-            tokens => format!("{} tokens", format_count(tokens)),
+            tokens => format_counted(tokens, "token"),
         };
         rows.push(vec![Cell::left("longest context"), Cell::left(text)]);
     }
     if let Some(batch) = fit.max_batch.filter(|batch| *batch > 0) {
         rows.push(vec![Cell::left("most sequences at this context"), Cell::left(format_count(batch))]);
+    }
+    if let Some(batch) = fit.max_batch_at_4096.filter(|batch| *batch > 0 && Some(*batch) != fit.max_batch) {
+        rows.push(vec![Cell::left("most sequences at 4,096 tokens"), Cell::left(format_count(batch))]);
     }
     let by_batch: Vec<_> = fit
         .max_contexts
@@ -240,10 +243,10 @@ fn margin_rules(fit: &Fit) -> Vec<Vec<Cell>> {
         None => "",
     };
     let weights_only = format!(
-        "{}{} (the usual rule, which forgets the cache: wrong beyond {} tokens)",
+        "{}{} (the usual rule, which forgets the cache: wrong beyond {})",
         format_bytes(rule.weights_only_bytes),
         verdict(rule.weights_only_bytes),
-        format_count(rule.break_even_context)
+        format_counted(rule.break_even_context, "token")
     );
     let everything = format!("{}{}", format_bytes(rule.everything_bytes), verdict(rule.everything_bytes));
     vec![

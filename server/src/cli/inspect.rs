@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use phi3::inspect::card::{Card, Origin};
 use phi3::inspect::{InspectReport, Severity, Status, Support};
-use phi3::units::format_count;
+use phi3::units::{format_count, format_counted};
 use preflight_files::{Model, Source};
 use serde_json::Value;
 
@@ -142,9 +142,11 @@ fn card_rows(card: &Card) -> Vec<Vec<Cell>> {
     if !card.base_model.is_empty() {
         rows.push(row("made from", card.base_model.join(", ")));
     }
-    for (origin, name) in
-        [(Origin::GenerationConfig, "authors' defaults"), (Origin::CardExample, "example in the card")]
-    {
+    for (origin, name) in [
+        (Origin::GenerationConfig, "authors' defaults"),
+        (Origin::CardExample, "example in the card"),
+        (Origin::CardInference, "the Hub's page"),
+    ] {
         let of_origin = card.recommended.iter().filter(|value| value.origin == origin);
         let values: Vec<String> = of_origin.map(|value| format!("{} = {}", value.key, value.value)).collect();
         if !values.is_empty() {
@@ -159,8 +161,8 @@ fn shown(value: &Value) -> String {
     const MOST: usize = 24;
     let text = match value {
         Value::String(text) => text.clone(),
-        Value::Object(map) => format!("{{{} keys}}", map.len()),
-        Value::Array(list) if list.len() > 3 => format!("[{} values]", list.len()),
+        Value::Object(map) => format!("{{{}}}", format_counted(map.len() as u64, "key")),
+        Value::Array(list) if list.len() > 3 => format!("[{}]", format_counted(list.len() as u64, "value")),
         other => other.to_string(),
     };
     if text.chars().count() <= MOST {

@@ -13,10 +13,9 @@ use super::page::{BAD, BOLD, DIM, GOOD, Page};
 use super::{output, run};
 use crate::climb::{Climber, Ground};
 use crate::error::{CliError, Exit};
+use crate::ladders::{PROFILE_BYTES, Profiles};
+use crate::toml_text;
 use crate::worker_client::Limits;
-
-/// Longest profile that is read.
-const MAX_PROFILE_BYTES: u64 = 256 << 10;
 
 /// Climb the ladder: inspect, dry run, GPU, what mends it, validate, known-good.
 #[derive(Debug, clap::Args)]
@@ -34,7 +33,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let profile = match &args.profile {
         Some(file) => read(file)?,
-        None => Profile::standard(),
+        None => Profiles::standard(),
     };
     let path = Source::on_this_machine(&args.path)?;
     let report = run::on_runtime(async |cancel| climb(&profile, path, args.json, cancel).await)?;
@@ -70,9 +69,8 @@ fn read(file: &Path) -> Result<Profile, CliError> {
         let name = file.display().to_string();
         ErrorObject::new("profile_invalid", format!("{name}: {reason}")).at(name)
     };
-    let bytes = read_small(file, MAX_PROFILE_BYTES)?;
-    let text = String::from_utf8(bytes).map_err(|error| refuse(format!("is no UTF-8 text: {error}")))?;
-    Ok(Profile::parse(&text).map_err(|error| refuse(error.to_string()))?)
+    let text = toml_text::utf8(read_small(file, PROFILE_BYTES as u64)?).map_err(refuse)?;
+    Ok(Profiles::parse(&text).map_err(|error| refuse(error.message))?)
 }
 
 async fn climb(

@@ -50,7 +50,7 @@ fn page(path: &str, loaded: &Loaded) -> Page {
         ),
         row("dtype", engine.dtype.to_string()),
         row("parameters", format_count(loaded.params_total)),
-        row("context", format!("{} tokens", format_count(loaded.context as u64))),
+        row("context", format_counted(loaded.context as u64, "token")),
         row("host peak", format_bytes(loaded.host_peak_bytes)),
     ]);
     memory(&mut page, &loaded.memory);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use phi3::api::ErrorObject;
 use phi3::api::worker::{Load, Message, Request};
 use phi3::dtype::DType;
+use phi3::units::format_counted;
 use preflight_files::read_small;
 
 use super::page::plain;
@@ -65,7 +66,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
             .await
     })?;
     let out = plain(&args.out.display().to_string());
-    output::print(&format!("{out}: logits of {count} tokens\n"))?;
+    output::print(&format!("{out}: logits of {}\n", format_counted(count as u64, "token")))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::ledger::DataArgs;
 use super::output;
-use super::page::{BOLD, Cell, DIM, Page};
+use super::page::{BAD, BOLD, Cell, DIM, Page};
 use crate::error::CliError;
 use crate::registry::{self, Row};
 
@@ -52,7 +52,10 @@ fn list(rows: &[Row]) -> Page {
             Cell::left(row.name.clone()),
             Cell::left(row.source.to_string()),
             Cell::left(if row.load_config.is_empty() { String::new() } else { load_config }),
-            Cell::left(row.notes.lines().next().unwrap_or_default().to_owned()),
+            match &row.error {
+                Some(error) => Cell::left(error.message.clone()).styled(BAD),
+                None => Cell::left(row.notes.lines().next().unwrap_or_default().to_owned()),
+            },
         ]
     };
     page.table(&rows.iter().map(cells).collect::<Vec<_>>());

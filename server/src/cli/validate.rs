@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use phi3::api::worker::{Load, Message, PromptSource, Request, Validate};
+use phi3::units::format_counted;
 use phi3::validate::{ProbeKind, ProbeSet, Report, Verdict};
 
 use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
@@ -114,7 +115,11 @@ fn page(path: &str, report: &Report) -> Page {
             row("mean", format!("{:.3e}", difference.mean)),
             row(
                 "same first id",
-                format!("{:.0} % of {} rows", difference.top1_agreement * 100.0, difference.rows),
+                format!(
+                    "{:.0} % of {}",
+                    difference.top1_agreement * 100.0,
+                    format_counted(difference.rows as u64, "row")
+                ),
             ),
         ]);
     }

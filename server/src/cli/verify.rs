@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use phi3::api::worker::{Load, Message, Request};
 use phi3::api::{Certificate, ErrorObject, FileFact, ModelSource};
-use phi3::units::format_bytes;
+use phi3::units::{format_bytes, format_counted};
 use phi3::validate::{Report, Verdict};
 use preflight_files::{Source, read_small};
 use serde::Serialize;
@@ -146,7 +146,11 @@ fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Ver
 }
 
 fn tokens(same: bool, here: &[u32]) -> String {
-    if same { format!("{} ids, the same", here.len()) } else { format!("others here: {here:?}") }
+    if same {
+        format!("{}, the same", format_counted(here.len() as u64, "id"))
+    } else {
+        format!("others here: {here:?}")
+    }
 }
 
 fn files_are_the_same(certified: &[FileFact], here: &[FileFact]) -> Check {
@@ -165,7 +169,8 @@ fn files_are_the_same(certified: &[FileFact], here: &[FileFact]) -> Check {
         }
     }
     let passed = differ.is_empty();
-    let detail = if passed { format!("{} files, the same", certified.len()) } else { differ.join("; ") };
+    let same = || format!("{}, the same", format_counted(certified.len() as u64, "file"));
+    let detail = if passed { same() } else { differ.join("; ") };
     Check { name: "files", passed, detail }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn devices(drm: &Path) -> Vec<DeviceNow> {
             used_bytes: used,
             holders: Vec::new(),
             source: "amdgpu sysfs".to_owned(),
+            fault: None,
         }
     };
     let amd = cards

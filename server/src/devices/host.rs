@@ -56,6 +56,7 @@ pub(super) fn device() -> DeviceNow {
         used_bytes: free.map(|free| total.saturating_sub(free)),
         holders: holders(),
         source: "system".to_owned(),
+        fault: None,
     }
 }
 

@@ -15,6 +15,20 @@ pub struct MemoryNow {
     pub gpu_free_bytes: Option<u64>,
     /// Who holds memory of the GPU, in words.
     pub holders: Vec<String>,
+    /// Why the GPU computes nothing, where its driver says so.
+    pub fault: Option<String>,
+}
+
+impl MemoryNow {
+    /// Who holds memory of the GPU, as the end of a sentence; empty where nobody is told.
+    #[must_use]
+    pub fn others(&self) -> String {
+        if self.holders.is_empty() {
+            String::new()
+        } else {
+            format!(", others hold {}", self.holders.join(", "))
+        }
+    }
 }
 
 /// Memory of the host, and of the GPU that a queue is for.
@@ -30,6 +44,7 @@ pub async fn memory(lane: &str) -> MemoryNow {
     if let Some(gpu) = gpus.into_iter().find(|gpu| gpu.device == device) {
         now.gpu_used_bytes = gpu.used_bytes;
         now.gpu_free_bytes = gpu.free_bytes;
+        now.fault = gpu.fault;
         let words = |holder: phi3::api::Holder| {
             let bytes = holder.bytes.map_or_else(|| "an unknown amount".to_owned(), format_bytes);
             format!("{bytes} by {} (process {})", holder.name, holder.pid)

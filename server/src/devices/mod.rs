@@ -5,6 +5,7 @@ mod amd;
 mod host;
 mod memory;
 mod nvidia;
+pub(crate) mod xid;
 
 pub use host::environment;
 pub use memory::{MemoryNow, memory};

@@ -5,14 +5,15 @@ use std::sync::OnceLock;
 
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::error::NvmlError;
 use phi3::api::{DeviceNow, Holder};
 
-use super::host;
+use super::{host, xid};
 
 /// Its name where only the driver is installed, as in containers; the plain name comes with the toolkit.
 const LIBRARY: &str = "libnvidia-ml.so.1";
 
-fn library() -> Option<&'static Nvml> {
+pub(super) fn library() -> Option<&'static Nvml> {
     static NVML: OnceLock<Option<Nvml>> = OnceLock::new();
     let found = NVML.get_or_init(|| match Nvml::builder().lib_path(OsStr::new(LIBRARY)).init() {
         Ok(nvml) => Some(nvml),
@@ -39,8 +40,17 @@ pub(super) fn devices() -> Vec<DeviceNow> {
     let driver = driver();
     let count = nvml.device_count().unwrap_or(0);
     let device = |index| {
-        let gpu = nvml.device_by_index(index).ok()?;
-        let memory = gpu.memory_info().ok();
+        let name = format!("cuda:{index}");
+        let gpu = match nvml.device_by_index(index) {
+            Ok(gpu) => gpu,
+            Err(NvmlError::GpuLost) => return Some(lost(name, driver.clone())),
+            Err(_unknown) => return None,
+        };
+        let memory = match gpu.memory_info() {
+            Ok(memory) => Some(memory),
+            Err(NvmlError::GpuLost) => return Some(lost(name, driver.clone())),
+            Err(_unknown) => None,
+        };
         let processes = gpu.running_compute_processes().unwrap_or_default();
         let holders = processes.into_iter().map(|process| Holder {
             pid: process.pid,
@@ -51,7 +61,8 @@ pub(super) fn devices() -> Vec<DeviceNow> {
             },
         });
         Some(DeviceNow {
-            device: format!("cuda:{index}"),
+            fault: xid::fault(&name),
+            device: name,
             name: gpu.name().unwrap_or_else(|_unknown| "NVIDIA GPU".to_owned()),
             driver: driver.clone(),
             total_bytes: memory.as_ref().map(|memory| memory.total),
@@ -62,4 +73,19 @@ pub(super) fn devices() -> Vec<DeviceNow> {
         })
     };
     (0..count).filter_map(device).collect()
+}
+
+/// A GPU that is there no more: all that is known of it is that it was.
+fn lost(device: String, driver: Option<String>) -> DeviceNow {
+    DeviceNow {
+        fault: Some(xid::fault(&device).unwrap_or_else(xid::lost)),
+        device,
+        name: "NVIDIA GPU".to_owned(),
+        driver,
+        total_bytes: None,
+        free_bytes: None,
+        used_bytes: None,
+        holders: Vec::new(),
+        source: "nvml".to_owned(),
+    }
 }

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use phi3::api::ErrorBody;
 use phi3::api::{Attempt, AttemptKind, AttemptRecord, AttemptState, Comparison};
 use phi3::load_config::OutcomeClass;
+use phi3::units::format_counted;
 use serde::Deserialize;
 
 use super::error::HttpError;
@@ -82,6 +83,7 @@ pub(super) struct NoteBody {
 #[utoipa::path(
     get,
     path = "/api/attempts",
+    operation_id = "list_attempts",
     tag = "attempts",
     params(ListQuery),
     responses((status = 200, description = "Newest first; the header `link` has the next page", body = [Attempt]), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -136,6 +138,7 @@ fn next_page(filter: &Filter, limit: u32, last: u64) -> String {
 #[utoipa::path(
     get,
     path = "/api/attempts/{id}",
+    operation_id = "get_attempt",
     tag = "attempts",
     params(("id" = u64, Path, description = "Id of the attempt")),
     responses((status = 200, description = "The answer", body = AttemptRecord), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -151,6 +154,7 @@ pub(super) async fn one(
 #[utoipa::path(
     patch,
     path = "/api/attempts/{id}",
+    operation_id = "note_attempt",
     tag = "attempts",
     request_body = NoteBody,
     params(("id" = u64, Path, description = "Id of the attempt")),
@@ -174,6 +178,7 @@ pub(super) async fn note(
 #[utoipa::path(
     get,
     path = "/api/attempts/{id}/log",
+    operation_id = "get_attempt_log",
     tag = "attempts",
     params(("id" = u64, Path, description = "Id of the attempt")),
     responses((status = 200, description = "The last lines of the worker's log", content_type = "text/plain", body = String), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -191,6 +196,7 @@ pub(super) async fn log(State(state): State<AppState>, InPath(id): InPath) -> Re
 #[utoipa::path(
     delete,
     path = "/api/attempts/{id}",
+    operation_id = "cancel_attempt_by_delete",
     tag = "attempts",
     params(("id" = u64, Path, description = "Id of the attempt")),
     responses((status = 200, description = "As it is now; its end comes as an event", body = Attempt), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -206,6 +212,7 @@ pub(super) async fn cancel(
 #[utoipa::path(
     post,
     path = "/api/attempts/{id}/cancel",
+    operation_id = "cancel_attempt",
     tag = "attempts",
     params(("id" = u64, Path, description = "Id of the attempt")),
     responses((status = 200, description = "As it is now; its end comes as an event", body = Attempt), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -218,6 +225,7 @@ pub(super) async fn cancel_by_post(state: State<AppState>, id: InPath) -> Result
 #[utoipa::path(
     get,
     path = "/api/attempts/compare",
+    operation_id = "compare_attempts",
     tag = "attempts",
     params(CompareQuery),
     responses((status = 200, description = "The answer", body = Comparison), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -228,8 +236,8 @@ pub(super) async fn compare(
 ) -> Result<Json<Comparison>, HttpError> {
     let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
     if !(2..=MOST_COMPARED).contains(&ids.len()) {
-        let rest =
-            format!("names {} attempts, expected 2 to {MOST_COMPARED}, separated by commas", ids.len());
+        let named = format_counted(ids.len() as u64, "attempt");
+        let rest = format!("names {named}, expected 2 to {MOST_COMPARED}, separated by commas");
         return Err(HttpError::field("ids", rest));
     }
     let mut records = Vec::new();
@@ -243,6 +251,7 @@ pub(super) async fn compare(
 #[utoipa::path(
     get,
     path = "/api/attempts/export",
+    operation_id = "export_attempts",
     tag = "attempts",
     params(ExportQuery),
     responses((status = 200, description = "A file", body = String), (status = "default", description = "What was wrong", body = ErrorBody))

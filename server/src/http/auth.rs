@@ -91,6 +91,7 @@ pub(super) struct SessionBody {
 #[utoipa::path(
     post,
     path = "/api/session",
+    operation_id = "open_session",
     tag = "operations",
     security(()),
     request_body = SessionBody,

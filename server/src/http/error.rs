@@ -4,6 +4,7 @@ use std::any::Any;
 
 use axum::Json;
 use axum::extract::OriginalUri;
+use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use phi3::api::{ErrorBody, ErrorObject};
@@ -71,14 +72,26 @@ pub(super) fn status(code: &str) -> StatusCode {
         "hub_rate_limited" | "model_not_ready" | "shutting_down" | "worker_not_started" => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        "internal" | "database" => StatusCode::INTERNAL_SERVER_ERROR,
+        "internal" | "database" | "model_unreadable" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 
+/// Seconds after which a client that was turned away may try again.
+const RETRY_AFTER_S: &str = "1";
+
+/// An answer of that status; one that turns a client away for now says when to come back.
+pub(super) fn answer(status: StatusCode, body: impl serde::Serialize) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    }
+    response
+}
+
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        (status(&self.0.code), Json(ErrorBody { error: self.0 })).into_response()
+        answer(status(&self.0.code), ErrorBody { error: self.0 })
     }
 }
 
@@ -160,7 +173,7 @@ impl IntoResponse for Refusal {
         let mut body = Map::new();
         body.insert("error".to_owned(), json!(error));
         body.extend(self.facts);
-        (status, Json(body)).into_response()
+        answer(status, body)
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) struct EstimateBody {
 #[utoipa::path(
     post,
     path = "/api/estimate",
+    operation_id = "estimate",
     tag = "answers",
     request_body = EstimateBody,
     responses((status = 200, description = "What `preflight estimate --json` prints", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt as _};
 
 use super::error::HttpError;
-use crate::events::Subscription;
+use crate::events::{Published, Subscription};
 use crate::state::AppState;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -26,6 +26,7 @@ const READERS: usize = 512;
 #[utoipa::path(
     get,
     path = "/api/events",
+    operation_id = "stream_events",
     tag = "events",
     responses((status = 200, description = "Events as they come, resumed by `last-event-id`", content_type = "text/event-stream", body = Event), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
@@ -60,20 +61,19 @@ pub(super) async fn stream(
 
 /// A reader that is told to begin anew gets what goes on. What is published meanwhile comes after it, and the newest of
 /// an attempt last.
-fn with_snapshot(state: &AppState, mut missed: Vec<Arc<Event>>) -> Vec<Arc<Event>> {
+fn with_snapshot(state: &AppState, mut missed: Vec<Arc<Published>>) -> Vec<Arc<Published>> {
     if let [only] = missed.as_slice()
-        && only.kind == EventKind::Reset
+        && only.event.kind == EventKind::Reset
     {
-        let id = only.id;
-        let event = |attempt| Arc::new(Event { id, kind: EventKind::Attempt { attempt: Box::new(attempt) } });
+        let id = only.event.id;
+        let event = |attempt| Published::new(id, EventKind::Attempt { attempt: Box::new(attempt) });
         missed.extend(state.attempts.going_on().into_iter().map(event));
-        let event = |ladder| Arc::new(Event { id, kind: EventKind::Ladder { ladder: Box::new(ladder) } });
+        let event = |ladder| Published::new(id, EventKind::Ladder { ladder: Box::new(ladder) });
         missed.extend(state.ladders.going_on().into_iter().map(event));
     }
     missed
 }
 
-fn write(event: &Event) -> SseEvent {
-    let data = serde_json::to_string(event).unwrap_or_default();
-    SseEvent::default().id(event.id.to_string()).event(event.kind.name()).data(data)
+fn write(Published { event, json }: &Published) -> SseEvent {
+    SseEvent::default().id(event.id.to_string()).event(event.kind.name()).data(json)
 }

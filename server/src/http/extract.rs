@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::error::HttpError;
-use super::values::{self, Wrong};
+use crate::values::{self, Wrong};
 
 /// A body of `application/json`; no other type, so that a form of another page cannot send one.
 pub(super) struct JsonBody<T>(pub(super) T);

@@ -15,6 +15,7 @@ use crate::state::AppState;
 #[utoipa::path(
     get,
     path = "/health",
+    operation_id = "get_health",
     tag = "operations",
     security(()),
     responses((status = 200, description = "The process lives", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -36,6 +37,7 @@ pub(super) struct ReadyQuery {
 #[utoipa::path(
     get,
     path = "/ready",
+    operation_id = "get_readiness",
     params(ReadyQuery),
     tag = "operations",
     responses((status = 200, description = "Work is taken", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))

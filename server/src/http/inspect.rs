@@ -31,6 +31,7 @@ struct NoOptions {}
 #[utoipa::path(
     post,
     path = "/api/inspect",
+    operation_id = "inspect",
     tag = "answers",
     request_body = InspectBody,
     responses((status = 200, description = "What `preflight inspect --json` prints", body = Object), (status = "default", description = "What was wrong", body = ErrorBody))

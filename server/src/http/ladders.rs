@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use phi3::api::{ErrorBody, Ladder, LadderStarted};
-use phi3::ladder::Profile;
 use serde::Deserialize;
 
 use super::attempts::{MOST, PAGE};
@@ -41,6 +40,7 @@ pub(super) struct StartBody {
 #[utoipa::path(
     get,
     path = "/api/ladders",
+    operation_id = "list_ladders",
     tag = "ladders",
     params(ListQuery),
     responses((status = 200, description = "Newest first", body = [Ladder]), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -61,6 +61,7 @@ pub(super) async fn list(
 #[utoipa::path(
     post,
     path = "/api/ladders",
+    operation_id = "start_ladder",
     tag = "ladders",
     request_body = StartBody,
     responses((status = 202, description = "The ladder waits; its course comes as events", body = LadderStarted), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -74,7 +75,7 @@ pub(super) async fn start(
         return Err(HttpError::field("note", format_args!("is longer than {NOTE_BYTES} bytes")));
     }
     let profile = match (profile, toml) {
-        (None, None) => Profile::standard(),
+        (None, None) => Profiles::standard(),
         (Some(name), None) => Profiles::parse(&state.profiles.get(&name).await?.toml)?,
         (None, Some(toml)) => Profiles::parse(&toml)?,
         (Some(_), Some(_)) => {
@@ -90,6 +91,7 @@ pub(super) async fn start(
 #[utoipa::path(
     get,
     path = "/api/ladders/{id}",
+    operation_id = "get_ladder",
     tag = "ladders",
     params(("id" = u64, Path, description = "Id of the ladder")),
     responses((status = 200, description = "As it is now", body = Ladder), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -105,6 +107,7 @@ pub(super) async fn one(
 #[utoipa::path(
     post,
     path = "/api/ladders/{id}/cancel",
+    operation_id = "cancel_ladder",
     tag = "ladders",
     params(("id" = u64, Path, description = "Id of the ladder")),
     responses((status = 200, description = "As it is now; its end comes as an event", body = Ladder), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -120,6 +123,7 @@ pub(super) async fn cancel(
 #[utoipa::path(
     delete,
     path = "/api/ladders/{id}",
+    operation_id = "cancel_ladder_by_delete",
     tag = "ladders",
     params(("id" = u64, Path, description = "Id of the ladder")),
     responses((status = 200, description = "As it is now; its end comes as an event", body = Ladder), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -132,6 +136,7 @@ pub(super) async fn cancel_by_delete(state: State<AppState>, id: InPath) -> Resu
 #[utoipa::path(
     post,
     path = "/api/ladders/{id}/resume",
+    operation_id = "resume_ladder",
     tag = "ladders",
     params(("id" = u64, Path, description = "Id of the ladder")),
     responses((status = 202, description = "It waits for its turn", body = Ladder), (status = "default", description = "What was wrong", body = ErrorBody))

@@ -32,6 +32,7 @@ pub(super) struct LoadBody {
 #[utoipa::path(
     post,
     path = "/api/models/{id}/load",
+    operation_id = "load_model",
     tag = "models",
     request_body = LoadBody,
     params(("id" = String, Path, description = "Id of the model")),
@@ -58,6 +59,7 @@ pub(super) async fn load(
 #[utoipa::path(
     post,
     path = "/api/models/{id}/unload",
+    operation_id = "unload_model",
     tag = "models",
     params(("id" = String, Path, description = "Id of the model")),
     responses((status = 202, description = "The attempt that ends", body = Started), (status = "default", description = "What was wrong", body = ErrorBody))

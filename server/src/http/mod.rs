@@ -22,7 +22,6 @@ mod source;
 mod trace;
 mod v1;
 mod validate;
-mod values;
 
 pub use auth::Token;
 pub(crate) use listen::serve;

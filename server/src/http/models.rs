@@ -53,6 +53,7 @@ pub(super) struct CommitBody {
 #[utoipa::path(
     get,
     path = "/api/models",
+    operation_id = "list_models",
     tag = "models",
     responses((status = 200, description = "The answer", body = [ModelEntry]), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
@@ -68,6 +69,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Vec<Model
 #[utoipa::path(
     post,
     path = "/api/models",
+    operation_id = "register_model",
     tag = "models",
     request_body = RegisterBody,
     responses((status = 201, description = "A new model", body = Registered), (status = 200, description = "It was registered already", body = Registered), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -84,6 +86,7 @@ pub(super) async fn register(
 #[utoipa::path(
     post,
     path = "/api/models/offline",
+    operation_id = "stage_model",
     tag = "models",
     request_body = RegisterBody,
     responses((status = 201, description = "A new model", body = Registered), (status = 200, description = "It was registered already", body = Registered), (status = 202, description = "Registered; its files are on their way", body = Registered), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -120,6 +123,7 @@ async fn add(
 #[utoipa::path(
     get,
     path = "/api/models/{id}",
+    operation_id = "get_model",
     tag = "models",
     params(("id" = String, Path, description = "Id of the model")),
     responses((status = 200, description = "The answer", body = ModelDetail), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -135,6 +139,7 @@ pub(super) async fn one(
 #[utoipa::path(
     patch,
     path = "/api/models/{id}",
+    operation_id = "change_model",
     tag = "models",
     request_body = PatchBody,
     params(("id" = String, Path, description = "Id of the model")),
@@ -153,6 +158,7 @@ pub(super) async fn patch(
 #[utoipa::path(
     delete,
     path = "/api/models/{id}",
+    operation_id = "remove_model",
     tag = "models",
     params(("id" = String, Path, description = "Id of the model")),
     responses((status = 204, description = "Its row is gone; files and attempts stay"), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -173,6 +179,7 @@ pub(super) async fn remove(
 #[utoipa::path(
     get,
     path = "/api/models/{id}/known-good",
+    operation_id = "get_known_good",
     tag = "models",
     params(("id" = String, Path, description = "Id of the model")),
     responses((status = 200, description = "The answer", body = Certificate), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -188,6 +195,7 @@ pub(super) async fn certificate(
 #[utoipa::path(
     post,
     path = "/api/models/{id}/known-good",
+    operation_id = "commit_known_good",
     tag = "models",
     request_body = CommitBody,
     params(("id" = String, Path, description = "Id of the model")),

@@ -16,6 +16,7 @@ use crate::state::AppState;
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "get_metrics",
     tag = "operations",
     responses((status = 200, description = "Counters in the text format of Prometheus", content_type = "text/plain", body = String), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
@@ -28,6 +29,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
 #[utoipa::path(
     get,
     path = "/api/devices",
+    operation_id = "list_devices",
     tag = "operations",
     responses((status = 200, description = "The answer", body = Devices), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
@@ -43,6 +45,7 @@ pub(super) async fn devices(State(state): State<AppState>) -> Result<Json<Device
 #[utoipa::path(
     get,
     path = "/api/settings",
+    operation_id = "get_settings",
     tag = "operations",
     responses((status = 200, description = "The answer", body = Settings), (status = "default", description = "What was wrong", body = ErrorBody))
 )]

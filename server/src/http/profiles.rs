@@ -21,6 +21,7 @@ pub(super) struct SaveBody {
 #[utoipa::path(
     get,
     path = "/api/profiles",
+    operation_id = "list_profiles",
     tag = "ladders",
     responses((status = 200, description = "The answer", body = [ProfileEntry]), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
@@ -32,6 +33,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Vec<Profi
 #[utoipa::path(
     post,
     path = "/api/profiles",
+    operation_id = "save_profile",
     tag = "ladders",
     request_body = SaveBody,
     responses((status = 201, description = "A new profile", body = ProfileEntry), (status = 200, description = "One of that name was replaced", body = ProfileEntry), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -48,6 +50,7 @@ pub(super) async fn save(
 #[utoipa::path(
     get,
     path = "/api/profiles/{name}",
+    operation_id = "get_profile",
     tag = "ladders",
     params(("name" = String, Path, description = "Name of the profile")),
     responses((status = 200, description = "The answer", body = ProfileEntry), (status = "default", description = "What was wrong", body = ErrorBody))
@@ -63,6 +66,7 @@ pub(super) async fn one(
 #[utoipa::path(
     delete,
     path = "/api/profiles/{name}",
+    operation_id = "remove_profile",
     tag = "ladders",
     params(("name" = String, Path, description = "Name of the profile")),
     responses((status = 204, description = "It is gone"), (status = "default", description = "What was wrong", body = ErrorBody))

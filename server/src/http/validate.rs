@@ -45,6 +45,7 @@ pub(super) struct ValidateBody {
 #[utoipa::path(
     post,
     path = "/api/models/{id}/validate",
+    operation_id = "validate_model",
     tag = "models",
     request_body = ValidateBody,
     params(("id" = String, Path, description = "Id of the model")),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder};
 use phi3::api::ErrorObject;
+use phi3::units::format_counted;
 use serde_json::{Map, Value};
 
 use super::{COLUMN, Imported, unreadable};
@@ -38,9 +39,9 @@ fn add(imported: &mut Imported, row: u64, headers: &[String], position: usize, r
         Ok(cells) if cells.len() == headers.len() => cells,
         Ok(cells) => {
             let message = format!(
-                "has {} cells, the header has {}: a cell with commas or quotes must stand in quotes, \
+                "has {}, the header has {}: a cell with commas or quotes must stand in quotes, \
                  with its own quotes doubled",
-                cells.len(),
+                format_counted(cells.len() as u64, "cell"),
                 headers.len()
             );
             imported.add_error(row, &Map::new(), refuse(message), &shown());

@@ -8,6 +8,7 @@ use sqlx::Row as _;
 
 use crate::attempts::now_ms;
 use crate::store::Store;
+use crate::toml_text::Document;
 
 /// Longest text of a profile, in bytes.
 pub const PROFILE_BYTES: usize = 256 << 10;
@@ -31,13 +32,26 @@ impl Profiles {
     /// Reads a profile's text and checks all of it.
     ///
     /// # Errors
-    /// `profile_invalid`: what is wrong, and where.
+    /// `profile_invalid`: what is wrong, in which line, and what is allowed there.
     pub fn parse(toml: &str) -> Result<Profile, ErrorObject> {
         let refuse = |reason: String| ErrorObject::new("profile_invalid", reason).at("toml");
         if toml.len() > PROFILE_BYTES {
             return Err(refuse(format!("longer than {PROFILE_BYTES} bytes")));
         }
-        Profile::parse(toml).map_err(|error| refuse(error.to_string()))
+        let document = Document::parse(toml).map_err(refuse)?;
+        let profile: Profile = document.read().map_err(refuse)?;
+        profile.check().map_err(|error| refuse(document.at(&error.path, &error.to_string())))?;
+        Ok(profile)
+    }
+
+    /// The product's own.
+    ///
+    /// # Panics
+    /// Never: a test reads it.
+    #[must_use]
+    pub fn standard() -> Profile {
+        #[expect(clippy::expect_used, reason = "a file of ours, read by a test")]
+        Self::parse(Profile::STANDARD).expect("the product's own profile is a good one")
     }
 
     /// Every profile: the product's own first, then by name.
@@ -128,7 +142,7 @@ impl Profiles {
 }
 
 fn standard() -> ProfileEntry {
-    entry(Profile::standard(), Profile::STANDARD.to_owned(), true)
+    entry(Profiles::standard(), Profile::STANDARD.to_owned(), true)
 }
 
 fn entry(profile: Profile, toml: String, built_in: bool) -> ProfileEntry {
@@ -138,4 +152,53 @@ fn entry(profile: Profile, toml: String, built_in: bool) -> ProfileEntry {
 
 fn unknown(name: &str) -> ErrorObject {
     ErrorObject::new("no_such_profile", format!("there is no profile `{name}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_told_with_their_line_and_what_is_allowed() {
+        let step = "[[steps]]\nid = \"a\"\naction = \"load\"\n";
+        for (text, says) in [
+            ("name = 3", "line 1, column 1: `name` is 3, expected a string"),
+            ("steps = []", "`name` is missing, and must be given"),
+            ("name = \"x\"\nsteps = []", "line 2, column 1: steps: has 0, expected 1 to 100"),
+            (
+                &format!("name = \"x\"\n{step}overides = {{}}"),
+                "line 5, column 1: `steps[0].overides` is not known, expected one of `id`",
+            ),
+            (
+                &format!("name = \"x\"\n{step}device = \"fpga\""),
+                "line 5, column 1: `steps[0].device`: `fpga` is no device: write gpu, auto",
+            ),
+            (&format!("name = \"x\"\n{step}action = \"fly\""), "line 5, column 1: `action` stands twice"),
+            (
+                &format!("name = \"x\"\n{step}after = [\"bored\"]"),
+                "line 5, column 10: `steps[0].after[0]` is `bored`, expected one of `passed`",
+            ),
+            (
+                &format!("name = \"x\"\n{step}branch = \"yes\""),
+                "line 5, column 1: `steps[0].branch` is `yes`, expected true or false",
+            ),
+            (
+                &format!("name = \"x\"\n{step}overrides = {{ dtyp = \"f16\" }}"),
+                "line 2, column 1: steps[0] (a): ",
+            ),
+            (
+                &format!("name = \"x\"\n\n{step}\n{step}"),
+                "line 7, column 1: steps[1] (a): the id stands twice",
+            ),
+            (
+                "name = \"x\"\n[[steps]]\naction = \"load\"",
+                "line 2, column 1: `steps[0].id` is missing, and must be given",
+            ),
+        ] {
+            let error = Profiles::parse(text).expect_err(text);
+            assert_eq!((error.code.as_str(), error.path.as_deref()), ("profile_invalid", Some("toml")));
+            assert!(error.message.contains(says) && !error.message.contains('\n'), "{text}\n{error}");
+        }
+        assert_eq!(Profiles::standard().steps.len(), 8);
+    }
 }

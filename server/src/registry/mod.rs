@@ -156,7 +156,7 @@ impl Registry {
     /// # Errors
     /// No such model, or its files are not on this machine.
     pub async fn locate(&self, id: &str) -> Result<Located, ErrorObject> {
-        let row = self.row(id).await?;
+        let row = self.row(id).await?.map(Row::readable).transpose()?;
         let found = || self.folders.found().into_iter().find(|found| found.id == id);
         let (source, path) = match &row {
             _ if id == DEFAULT_ID => {
@@ -195,7 +195,7 @@ impl Registry {
         let (source, name, card) = examined.map_err(|error| self.folders.told(error))?;
         let _changing = self.changing.lock().await;
         let rows = self.rows().await?;
-        if let Some(row) = rows.iter().find(|row| row.source == source)
+        if let Some(row) = rows.iter().find(|row| row.error.is_none() && row.source == source)
             && asked.id.as_ref().is_none_or(|id| *id == row.id)
         {
             return Ok((row.id.clone(), false));
@@ -236,6 +236,7 @@ impl Registry {
             card,
             created_ms: now,
             updated_ms: now,
+            error: None,
         };
         self.write(&row).await?;
         Ok((id, true))
@@ -268,7 +269,7 @@ impl Registry {
     /// # Errors
     /// No such model, or the registry cannot be read.
     pub async fn repository(&self, id: &str) -> Result<Option<String>, ErrorObject> {
-        match self.row(id).await?.ok_or_else(|| self.unknown(id))?.source {
+        match self.row(id).await?.ok_or_else(|| self.unknown(id))?.readable()?.source {
             ModelSource::Hub(hub) => Ok(Some(hub)),
             ModelSource::Path(_) => Ok(None),
         }
@@ -308,7 +309,7 @@ impl Registry {
     /// The row of a model; one that was only found gets the row that it would have.
     async fn row_or_found(&self, id: &str) -> Result<Row, ErrorObject> {
         if let Some(row) = self.row(id).await? {
-            return Ok(row);
+            return row.readable();
         }
         let found = self.folders.found().into_iter().find(|found| found.id == id);
         let found = found.ok_or_else(|| self.unknown(id))?;
@@ -327,6 +328,7 @@ impl Registry {
             card: card.await?,
             created_ms: now,
             updated_ms: now,
+            error: None,
         })
     }
 
@@ -396,6 +398,7 @@ fn entry(row: Row) -> ModelEntry {
         registered: true,
         loaded_by: None,
         known_good: None,
+        error: row.error,
     }
 }
 
@@ -410,6 +413,7 @@ fn unregistered(found: Found) -> ModelEntry {
         registered: false,
         loaded_by: None,
         known_good: None,
+        error: None,
     }
 }
 

@@ -70,21 +70,21 @@ fn check(load: &Load, lane: &str) -> Result<Map<String, Value>, ErrorObject> {
     Ok(report)
 }
 
-/// Refuses what is known not to fit. A validation's context is known to the worker alone: its weights count.
+/// Refuses what is known not to fit, and a device that is known to be broken. A validation's context is known to the worker alone: its weights count.
 async fn fits(job: &Job, predicted: &Map<String, Value>) -> Result<(), ErrorObject> {
+    let memory = devices::memory(&job.lane).await;
+    if let Some(fault) = &memory.fault {
+        let message = format!("{} computes nothing: {fault}; `force: true` tries it all the same", job.lane);
+        return Err(ErrorObject::new("device_unhealthy", message).at("device"));
+    }
     let key = if job.kind == AttemptKind::Load { "total_bytes" } else { "weights_bytes" };
     let Some(needed) = predicted.get(key).and_then(Value::as_u64) else { return Ok(()) };
-    let memory = devices::memory(&job.lane).await;
     let (free, place) = match job.lane.as_str() {
         "cpu" => (memory.host_available_bytes, "this machine"),
         lane => (memory.gpu_free_bytes, lane),
     };
     let Some(free) = free.filter(|free| needed > *free) else { return Ok(()) };
-    let others = if memory.holders.is_empty() {
-        String::new()
-    } else {
-        format!(", others hold {}", memory.holders.join(", "))
-    };
+    let others = memory.others();
     let message = format!(
         "needs {}, {} free on {place}{others}; `force: true` loads it all the same",
         format_bytes(needed),

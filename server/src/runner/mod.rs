@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::attempts::{Attempts, Job, Taken};
-use crate::devices;
+use crate::devices::{self, xid};
 use crate::evidence;
 use crate::kernel_log::KernelLog;
 use crate::launcher::Launchers;
 use crate::loaded::{LoadedModel, LoadedModels};
+use crate::metrics;
 use crate::processes;
 use crate::registry::Registry;
 use crate::store::StoreError;
@@ -101,16 +102,24 @@ impl Runner {
     async fn attempt(self: Arc<Self>, taken: Taken) {
         let id = taken.id;
         let kernel = KernelLog::from_now_on();
+        xid::listen(&taken.job.lane, &taken.log);
         let ran = match taken.job.kind {
             AttemptKind::Load => self.load(&taken).await,
             AttemptKind::Validate => self.validate(&taken).await,
             AttemptKind::Stage => self.bring(&taken).await,
         };
+        if ran.is_err() {
+            xid::last_words(&taken.job.lane).await;
+        }
         kernel.tell(&taken.log);
         match ran {
             Ok(()) => self.attempts.stopped(id).await,
             Err(error) => {
-                let error = self.registry.folders().told(error.into());
+                let mut error = self.registry.folders().told(error.into());
+                if error.code == "oom" {
+                    // Somebody else may have come after the look at what is free.
+                    error.message.push_str(&devices::memory(&taken.job.lane).await.others());
+                }
                 // In quotes, with escapes: parts of it come from requests and files.
                 tracing::warn!(attempt = id, code = error.code, error = ?error.message, "attempt ended early");
                 self.attempts.failed(id, error).await;
@@ -237,6 +246,7 @@ impl Runner {
         let launcher = launcher.map_err(std::io::Error::other).and_then(|found| found);
         let launcher = launcher.map_err(WorkerError::Launch)?;
         let worker = Worker::start(&*launcher, self.limits, Arc::clone(&taken.log), token).await?;
+        metrics::worker_started(&taken.job.model);
         let build = worker.build().to_owned();
         self.attempts.learn(taken.id, |record| record.evidence.environment.worker_build = Some(build));
         self.attempts.started(taken.id, worker.pid().and_then(processes::mark)).await?;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use phi3::api::{ErrorObject, FinishReason, Generate, StreamEvent, TokenLogprob, TokenLogprobs};
 use phi3::engine::{Diagnostics, Engine, EngineError, Prompt, Sampled, SequenceId};
+use phi3::units::format_counted;
 use pollster::block_on;
 
 use crate::refused::refused;
@@ -74,8 +75,8 @@ impl Batch {
             let wanted =
                 asked.max_new_tokens.map_or(String::new(), |tokens| format!(" and {tokens} new ones"));
             let message = format!(
-                "{} prompt tokens{wanted} exceed the context of {context} that the model was loaded for",
-                prompt.len()
+                "{}{wanted} exceed the context of {context} that the model was loaded for",
+                format_counted(prompt.len() as u64, "prompt token")
             );
             return Err(ErrorObject::new("context_too_long", message).at("max_tokens"));
         }

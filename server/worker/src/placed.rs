@@ -98,7 +98,7 @@ fn apart<'a>(
             None => backend,
             Some(other) => other.with(backend).ok_or_else(|| {
                 let message = format!(
-                    "layers on {} and on {} devices: no engine of this build computes on both",
+                    "layers on {} and on {}: no engine of this build computes on both",
                     other.name(),
                     backend.name()
                 );

@@ -6,6 +6,7 @@ use phi3::api::worker::{Load, Message, Request, Validate};
 use phi3::api::{ErrorObject, StreamEvent};
 use phi3::config::ModelConfig;
 use phi3::platform::Instant;
+use phi3::units::format_counted;
 use phi3::validate;
 use preflight_files::{Model, Source};
 
@@ -104,7 +105,8 @@ fn open(backends: &[Backend], link: &Link, load: &Load) -> Result<Box<dyn Loaded
     let text = Text::open(&model, &config, &overrides)?;
     let positions = config.max_position_embeddings;
     if let Some(tokens) = load.context.filter(|tokens| *tokens > positions) {
-        let message = format!("{tokens} tokens exceed the model's {positions} positions: give fewer");
+        let tokens = format_counted(tokens as u64, "token");
+        let message = format!("{tokens} exceed the model's {positions} positions: give fewer");
         return Err(ErrorObject::new("context_too_long", message));
     }
     let context = match (load.context, &load.validate) {
@@ -122,7 +124,8 @@ fn context(config: &ModelConfig, prompt: usize, spec: &Validate) -> Result<usize
     let positions = config.max_position_embeddings;
     if prompt + spec.max_new_tokens > positions {
         let message = format!(
-            "{prompt} prompt tokens and {} new ones exceed the model's {positions} positions",
+            "{} and {} new ones exceed the model's {positions} positions",
+            format_counted(prompt as u64, "prompt token"),
             spec.max_new_tokens
         );
         return Err(ErrorObject::new("context_too_long", message));

@@ -5,6 +5,7 @@ use phi3::api::{ErrorObject, Generate, StreamEvent};
 use phi3::config::ModelConfig;
 use phi3::engine::{Diagnostics, Engine, LoadProgress, Memory, Sampling, SequenceId};
 use phi3::platform::Instant;
+use phi3::units::format_counted;
 use phi3::validate::{self, PredictedMeasured, Run};
 use pollster::block_on;
 use preflight_files::Model;
@@ -120,8 +121,9 @@ impl<E: Engine + Diagnostics> Loaded for Session<E> {
         let prompt = self.text.prompt(&spec.prompt)?;
         let needed = validate::context(&self.config, prompt.len(), spec.max_new_tokens, spec.probe);
         if needed > self.told.context {
+            let needed = format_counted(needed as u64, "token");
             let message =
-                format!("needs a context of {needed} tokens, the model was loaded for {}", self.told.context);
+                format!("needs a context of {needed}, the model was loaded for {}", self.told.context);
             return Err(ErrorObject::new("sequence_full", message));
         }
         let filler = self.text.filler()?;

@@ -34,6 +34,9 @@ pub struct DeviceNow {
     pub holders: Vec<Holder>,
     /// Who told: `nvml`, `amdgpu sysfs`, `system`, `worker`.
     pub source: String,
+    /// Why it computes nothing, where its driver says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// A process that holds memory of a device.

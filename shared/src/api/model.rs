@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::FileFact;
+use super::{ErrorObject, FileFact};
 use crate::inspect::card::Card;
 use crate::validate::Report;
 
@@ -38,6 +38,9 @@ pub struct ModelEntry {
     /// The attempt whose load config is known to be good.
     #[serde(default)]
     pub known_good: Option<u64>,
+    /// What of its row cannot be read, where that is so; all else is told as it stands there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorObject>,
 }
 
 /// Where a model's files are from.

@@ -45,6 +45,23 @@ impl Fields {
         Self { prefix: String::new(), map }
     }
 
+    /// With values under the names that are read, where the file has another spelling, `(other, read)`.
+    ///
+    /// # Errors
+    /// Both spellings are there and differ.
+    pub fn respelled(&self, spellings: &[(&str, &str)]) -> Result<Self, ConfigError> {
+        let mut fields = self.clone();
+        for (other, read) in spellings {
+            let Some(value) = self.get(other) else { continue };
+            if self.get(read).is_some_and(|found| found != value) {
+                let rule = format!("it is another spelling of {}, and the two differ", self.path(read));
+                return Err(ConfigError::Contradiction { field: self.path(other), rule });
+            }
+            fields.map.insert((*read).to_owned(), value.clone());
+        }
+        Ok(fields)
+    }
+
     /// The whole object, in the file's order.
     #[must_use]
     pub fn map(&self) -> &Map<String, Value> {

@@ -9,7 +9,7 @@ use super::Role;
 pub enum Oracle {
     /// Held against Hugging Face transformers: see `tests/goldens/families.json`.
     HuggingFace,
-    /// Computed from the authors' code; transformers has no such class.
+    /// Computed from the authors' code: transformers has no such class, or one of more parts than the language model.
     Computed,
 }
 
@@ -164,6 +164,9 @@ pub struct Family {
     pub prefix: &'static str,
     /// Key of the MLP's width.
     pub width_key: &'static str,
+    /// Other spellings of keys, each with the one that is read: `attribute_map` of transformers' class, which writes
+    /// some keys under one name and reads both.
+    pub spellings: &'static [(&'static str, &'static str)],
     /// Defaults of the config class.
     pub defaults: Defaults,
 }
@@ -233,6 +236,7 @@ const LLAMA: Family = Family {
     nested: None,
     prefix: "",
     width_key: "intermediate_size",
+    spellings: &[],
     defaults: sizes([4096, 11008, 32, 32], KvHeads::Same, HeadDim::Quotient, [32000, 2048]),
 };
 
@@ -347,6 +351,7 @@ pub static FAMILIES: [Family; 19] = [
     Family {
         model_types: &["mixtral"],
         experts: Some(MIXTRAL_EXPERTS),
+        spellings: &[("num_experts", "num_local_experts")],
         window: Window::Every(None),
         defaults: sizes([4096, 14336, 32, 32], KvHeads::Fixed(8), HeadDim::Quotient, [32000, 131_072]),
         ..PLAIN
@@ -370,6 +375,7 @@ pub static FAMILIES: [Family; 19] = [
             sparse_step: true,
             names: ExpertNames::Named,
         }),
+        spellings: &[("num_local_experts", "num_experts")],
         window: Window::Switched(4096),
         defaults: sizes([2048, 6144, 24, 32], KvHeads::Fixed(4), HeadDim::Quotient, [151_936, 32_768]),
         ..QWEN3
@@ -381,6 +387,7 @@ pub static FAMILIES: [Family; 19] = [
         model_types: &["deepseek_v2"],
         latent: Some(Latent { q_rank: 1536, kv_rank: 512, nope_dim: 128, rope_dim: 64, value_dim: 128 }),
         experts: Some(DEEPSEEK_EXPERTS),
+        spellings: &[("num_experts", "n_routed_experts")],
         defaults: sizes([4096, 11008, 32, 32], KvHeads::Same, HeadDim::Quotient, [102_400, 2048]),
         ..LLAMA
     },
@@ -396,6 +403,10 @@ pub static FAMILIES: [Family; 19] = [
             dense_layers: Some(("first_k_dense_replace", 3)),
             ..DEEPSEEK_EXPERTS
         }),
+        spellings: &[
+            ("num_local_experts", "n_routed_experts"),
+            ("num_mtp_layers", "num_nextn_predict_layers"),
+        ],
         defaults: sizes([7168, 18432, 61, 128], KvHeads::Fixed(128), HeadDim::Quotient, [129_280, 4096]),
         ..LLAMA
     },
@@ -429,6 +440,7 @@ pub static FAMILIES: [Family; 19] = [
             names: ExpertNames::Stacked,
             ..MIXTRAL_EXPERTS
         }),
+        spellings: &[("num_experts", "num_local_experts")],
         window: Window::AllButEvery { window: 128, period: 2, key: None },
         defaults: sizes([2880, 2880, 36, 64], KvHeads::Fixed(8), HeadDim::Fixed(64), [201_088, 131_072]),
         ..LLAMA
@@ -451,6 +463,12 @@ impl Family {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.model_types[0]
+    }
+
+    /// The spelling of a key that is read.
+    #[must_use]
+    pub fn spelled<'a>(&self, key: &'a str) -> &'a str {
+        self.spellings.iter().find(|(other, _)| *other == key).map_or(key, |(_, read)| read)
     }
 
     /// Whether this build loads and runs it.

@@ -14,7 +14,7 @@ pub use apart::Apart;
 pub use family::{
     Bias, ExpertNames, Experts, FAMILIES, Family, HeadDim, KvHeads, Latent, Oracle, QkNorm, Window,
 };
-pub use quantization::{Quantization, SCALE_BLOCK, Scales};
+pub use quantization::{Exempt, Quantization, SCALE_BLOCK, Scales, WHOLE_ROW};
 pub use role::Role;
 
 use crate::config::{Defaulted, ModelConfig};
@@ -47,6 +47,8 @@ pub struct Decoder {
     pub quantization: Option<Quantization>,
     /// The method where its layout is not known here.
     pub unknown_quantization: Option<String>,
+    /// What that quantisation leaves as it was.
+    pub exempt: Exempt,
     /// Parts of the model beside the language model: named, not counted.
     pub apart: Vec<Apart>,
     /// Keys that the file left out.
@@ -190,6 +192,19 @@ impl Decoder {
         self.layers.iter().filter_map(|layer| layer.window).find(|window| (*window as u64) < tokens)
     }
 
+    /// Whether somebody packed the weights, in a layout that is known or not: the numbers in a checkpoint's tensors are no
+    /// parameters then.
+    #[must_use]
+    pub fn is_packed(&self) -> bool {
+        self.quantization.is_some() || self.unknown_quantization.is_some()
+    }
+
+    /// Whether this build loads and runs such a model: its engines read plain weights of one family.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.family.runs() && !self.is_packed()
+    }
+
     /// The first layer, which stands for all where they are alike.
     #[must_use]
     pub fn first(&self) -> Layer {
@@ -225,6 +240,7 @@ impl ModelConfig {
             dtype: self.dtype,
             quantization: None,
             unknown_quantization: None,
+            exempt: Exempt::default(),
             apart: Vec::new(),
             defaulted: self.defaulted.clone(),
         }

@@ -1,7 +1,7 @@
 //! A config of any known family, read and validated.
 
 use super::family::{Bias, Family, HeadDim, KvHeads, Latent};
-use super::{Attention, Biases, Decoder, Quantization, apart, layers};
+use super::{Attention, Biases, Decoder, Exempt, Quantization, apart, layers};
 use crate::config::{ConfigError, Defaulted, Fields, ModelConfig, limits};
 use crate::units::one_line;
 
@@ -35,8 +35,8 @@ impl Decoder {
             }
             None => None,
         };
-        let mut decoder =
-            Reader { family, fields: nested.as_ref().unwrap_or(fields), defaulted: Vec::new() }.read()?;
+        let text = nested.as_ref().unwrap_or(fields).respelled(family.spellings)?;
+        let mut decoder = Reader { family, fields: &text, defaulted: Vec::new() }.read()?;
         decoder.apart = apart::apart(fields);
         if nested.is_some() {
             decoder.tie_word_embeddings =
@@ -56,7 +56,8 @@ impl Decoder {
             one_line(method.unwrap_or("quantization_config"))
         });
         let unknown_quantization = method.filter(|_| quantization.is_none());
-        Ok(Self { quantization, unknown_quantization, ..self })
+        let exempt = Exempt::read(fields)?;
+        Ok(Self { quantization, unknown_quantization, exempt, ..self })
     }
 }
 
@@ -107,6 +108,7 @@ impl Reader<'_> {
             dtype: fields.dtype()?,
             quantization: None,
             unknown_quantization: None,
+            exempt: Exempt::default(),
             apart: Vec::new(),
             defaulted: self.defaulted,
         })

@@ -1,6 +1,9 @@
 //! How a checkpoint's weights were quantised by those who published it: `quantization_config`.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::{ConfigError, Fields};
 
@@ -19,6 +22,9 @@ pub enum Scales {
 /// Rows and columns of a block under [`Scales::Block`]; what DeepSeek-V3 publishes.
 pub const SCALE_BLOCK: usize = 128;
 
+/// The group of a quantisation whose rows have one scale each; `group_size: -1` in configs.
+pub const WHOLE_ROW: usize = usize::MAX;
+
 /// A published quantisation whose layout is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Quantization {
@@ -30,8 +36,10 @@ pub enum Quantization {
         /// Inputs that share a scale.
         group: usize,
     },
-    /// The same packed along inputs, with the group of each input beside.
+    /// Whole numbers of a few bits packed along inputs, with zeros and scales alike and the group of each input beside.
     Gptq {
+        /// Bits of a number: 2, 3, 4 or 8.
+        bits: usize,
         /// Inputs that share a scale.
         group: usize,
     },
@@ -46,8 +54,16 @@ impl Quantization {
     /// A value of the wrong type.
     pub fn read(fields: &Fields) -> Result<Option<Self>, ConfigError> {
         let Some(config) = fields.object("quantization_config")? else { return Ok(None) };
-        let group = || config.count("group_size", 1, 1 << 20).map(|group| group.unwrap_or(128));
-        let four_bits = config.count("bits", 1, 64)?.is_none_or(|bits| bits == 4);
+        let group = || -> Result<usize, ConfigError> {
+            let key = "group_size";
+            match config.get(key).and_then(Value::as_i64) {
+                Some(-1) => Ok(WHOLE_ROW),
+                _ => Ok(config.count(key, 1, 1 << 20)?.unwrap_or(128)),
+            }
+        };
+        let bits = config.count("bits", 1, 64)?.unwrap_or(4);
+        // The others pack and pad in ways of their own.
+        let is_gemm = config.text("version")?.is_none_or(|version| version.eq_ignore_ascii_case("gemm"));
         Ok(match config.text("quant_method")? {
             Some("fp8" | "fbgemm_fp8") => {
                 let key = "weight_block_size";
@@ -63,10 +79,180 @@ impl Quantization {
                 };
                 Some(Self::Fp8(scales))
             }
-            Some("awq") if four_bits => Some(Self::Awq { group: group()? }),
-            Some("gptq") if four_bits => Some(Self::Gptq { group: group()? }),
+            Some("awq") if bits == 4 && is_gemm => Some(Self::Awq { group: group()? }),
+            Some("gptq") if matches!(bits, 2 | 3 | 4 | 8) => Some(Self::Gptq { bits, group: group()? }),
             Some("mxfp4") => Some(Self::MxFp4),
             _ => None,
         })
+    }
+}
+
+/// What a published quantisation leaves in 16 bit, and what it stores beside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exempt {
+    /// Modules by their names, or by the start or the end of these, as the config lists them.
+    pub modules: BTreeSet<String>,
+    /// The same with gaps: the texts around each `.*` of an entry.
+    pub patterns: Vec<Vec<String>>,
+    /// A key that changes what is quantised in a way that is not known here.
+    pub unknown: Option<&'static str>,
+    /// Whether each quantised matrix has a scale for what it is multiplied with.
+    pub static_activations: bool,
+}
+
+/// Entries with gaps that are followed; more are as good as not understood.
+const MOST_PATTERNS: usize = 64;
+
+/// Whether an entry is a pattern beyond gaps.
+fn is_pattern(entry: &str) -> bool {
+    entry.contains(['*', '+', '?', '[', '(', '|', '^', '$', ':', '\\'])
+}
+
+/// Whether a name starts with the texts around gaps, one after the other, up to the end of a module's name.
+fn matches(pattern: &[String], module: &str) -> bool {
+    let [first, others @ ..] = pattern else { return false };
+    let Some(mut rest) = module.strip_prefix(first.as_str()) else { return false };
+    for text in others {
+        let Some(at) = rest.find(text.as_str()) else { return false };
+        rest = &rest[at + text.len()..];
+    }
+    rest.is_empty() || rest.starts_with('.')
+}
+
+impl Exempt {
+    /// Reads it from `quantization_config`.
+    ///
+    /// # Errors
+    /// A value of the wrong type.
+    pub fn read(fields: &Fields) -> Result<Self, ConfigError> {
+        let Some(config) = fields.object("quantization_config")? else { return Ok(Self::default()) };
+        let mut modules = BTreeSet::new();
+        for key in ["modules_to_not_convert", "ignored_layers"] {
+            match config.get(key) {
+                None => {}
+                Some(Value::Array(list)) => {
+                    let names: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+                    let names = names.ok_or_else(|| config.invalid(key, "a list of module names"))?;
+                    modules.extend(names.into_iter().filter(|name| !name.is_empty()).map(str::to_owned));
+                }
+                Some(_) => return Err(config.invalid(key, "a list of module names")),
+            }
+        }
+        let with_gaps = |entry: &String| entry.contains(".*") && !is_pattern(&entry.replace(".*", ""));
+        let patterns: Vec<Vec<String>> =
+            (modules.iter().filter(|entry| with_gaps(entry)).take(MOST_PATTERNS))
+                .map(|entry| entry.split(".*").map(str::to_owned).collect())
+                .collect();
+        if patterns.len() < MOST_PATTERNS {
+            modules.retain(|entry| !with_gaps(entry));
+        }
+        let is_set = |key: &&str| match config.get(key) {
+            None | Some(Value::Bool(false)) => false,
+            Some(Value::Object(map)) => !map.is_empty(),
+            Some(_) => true,
+        };
+        Ok(Self {
+            modules,
+            patterns,
+            unknown: ["dynamic", "modules_in_block_to_quantize", "lm_head"]
+                .into_iter()
+                .find(|key| is_set(key)),
+            static_activations: config.get("activation_scheme").and_then(Value::as_str) == Some("static"),
+        })
+    }
+
+    /// Whether a module is one of them, as transformers 5.23.0 decides it: listed by its name, by that of a module that
+    /// it lies in, or by the end of its name.
+    #[must_use]
+    pub fn leaves(&self, module: &str) -> bool {
+        // Ends in the middle of a word are told by `is_unsure`.
+        let dots = || module.match_indices('.').map(|(at, _)| at);
+        self.patterns.iter().any(|pattern| matches(pattern, module))
+            || self.modules.contains(module)
+            || dots()
+                .any(|at| self.modules.contains(&module[..at]) || self.modules.contains(&module[at + 1..]))
+    }
+
+    /// Whether tools differ on what the list says of these modules, or it says what is not understood here: a pattern, a
+    /// part of a name, single experts.
+    #[must_use]
+    pub fn is_unsure(&self, modules: &[String]) -> bool {
+        let is_one_expert = |entry: &str| {
+            let after = entry.rsplit_once("experts.").map(|(_, after)| after);
+            after.is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        let is_part = |entry: &str| {
+            let alone = Self { modules: BTreeSet::from([entry.to_owned()]), ..Self::default() };
+            modules.iter().any(|module| module.contains(entry) && !alone.leaves(module))
+        };
+        self.unknown.is_some()
+            || self.modules.iter().any(|entry| is_pattern(entry) || is_one_expert(entry) || is_part(entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<(Option<Quantization>, Exempt), ConfigError> {
+        let fields = Fields::parse(format!(r#"{{"quantization_config":{json}}}"#).as_bytes())?;
+        Ok((Quantization::read(&fields)?, Exempt::read(&fields)?))
+    }
+
+    #[test]
+    fn groups_of_a_row_and_all_widths_of_gptq_are_known() {
+        for (json, expected) in [
+            (r#"{"quant_method":"awq","bits":4,"group_size":-1}"#, Quantization::Awq { group: WHOLE_ROW }),
+            (r#"{"quant_method":"awq","version":"GEMM"}"#, Quantization::Awq { group: 128 }),
+            (
+                r#"{"quant_method":"gptq","bits":8,"group_size":32}"#,
+                Quantization::Gptq { bits: 8, group: 32 },
+            ),
+            (r#"{"quant_method":"gptq","bits":3}"#, Quantization::Gptq { bits: 3, group: 128 }),
+        ] {
+            assert_eq!(read(json).expect("good").0, Some(expected), "{json}");
+        }
+        for unknown in [
+            r#"{"quant_method":"awq","version":"gemv"}"#,
+            r#"{"quant_method":"awq","bits":8}"#,
+            r#"{"quant_method":"gptq","bits":5}"#,
+        ] {
+            assert_eq!(read(unknown).expect("good").0, None, "{unknown}");
+        }
+        assert!(read(r#"{"quant_method":"awq","group_size":-2}"#).is_err());
+        assert!(read(r#"{"quant_method":"awq","modules_to_not_convert":[1]}"#).is_err());
+    }
+
+    #[test]
+    fn modules_are_left_out_as_transformers_does_it() {
+        let q = "model.layers.0.self_attn.q_proj".to_owned();
+        for (entry, leaves, unsure) in [
+            ("q_proj", true, false),
+            ("self_attn.q_proj", true, false),
+            ("model.layers.0", true, false),
+            ("model.layers.0.self_attn.q_proj", true, false),
+            ("lm_head", false, false),
+            ("model.layers.1", false, false),
+            // AutoAWQ looks for a part of the name, transformers does not.
+            ("self_attn", false, true),
+            ("_proj", false, true),
+            ("re:.*q_proj", false, true),
+            ("model.layers.*.self_attn", true, false),
+            ("model.layers.*.mlp", false, false),
+            ("model.layers.[0-9].self_attn", false, true),
+            ("mlp.experts.3", false, true),
+        ] {
+            let json = format!(r#"{{"quant_method":"awq","modules_to_not_convert":["{entry}"]}}"#);
+            let (_, exempt) = read(&json).expect("good");
+            assert_eq!(
+                (exempt.leaves(&q), exempt.is_unsure(std::slice::from_ref(&q))),
+                (leaves, unsure),
+                "{entry}"
+            );
+        }
+        let (_, exempt) = read(r#"{"quant_method":"gptq","dynamic":{"-:x":{}}}"#).expect("good");
+        assert_eq!((exempt.unknown, exempt.is_unsure(&[])), (Some("dynamic"), true));
+        let (_, exempt) = read(r#"{"quant_method":"gptq","dynamic":{},"lm_head":false}"#).expect("good");
+        assert!(!exempt.is_unsure(&[]));
     }
 }

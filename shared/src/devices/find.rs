@@ -3,24 +3,26 @@
 use thiserror::Error;
 
 use super::{Device, all};
+use crate::units::is_near;
 
 /// A name that no row has, or that several have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("no GPU in the table is called `{name}`; did you mean {}?", self.nearest_words())]
+#[error("no GPU in the table is called `{name}`; {}", self.hint())]
 pub struct UnknownGpu {
     /// What was asked for.
     pub name: String,
-    /// Names in the table nearest to it, at most five.
+    /// Names in the table near to it, at most five.
     pub nearest: Vec<&'static str>,
 }
 
 impl UnknownGpu {
-    /// The nearest names in a row: `RTX 4090, RTX 4080 or RTX 4070`.
-    #[must_use]
-    pub fn nearest_words(&self) -> String {
+    /// What is meant, most likely: `did you mean RTX 4090, RTX 4080 or RTX 4070?`.
+    pub(crate) fn hint(&self) -> String {
         match &self.nearest[..] {
-            [most @ .., last] if !most.is_empty() => format!("{} or {last}", most.join(", ")),
-            names => names.concat(),
+            [] => "names are like RTX 4090, H100 SXM, RX 7900 XTX or M3 Max, or give the memory itself."
+                .to_owned(),
+            [one] => format!("did you mean {one}?"),
+            [most @ .., last] => format!("did you mean {} or {last}?", most.join(", ")),
         }
     }
 }
@@ -88,6 +90,7 @@ pub fn find(name: &str) -> Result<&'static Device, UnknownGpu> {
             let bare = strsim::damerau_levenshtein(&wanted, &without_series(device).unwrap_or_default());
             (!begins, strsim::damerau_levenshtein(&wanted, &own).min(bare), device.name)
         })
+        .filter(|(other, distance, _)| !other || is_near(*distance, wanted.len()))
         .collect();
     nearest.sort_unstable();
     let nearest = nearest.into_iter().take(5).map(|(.., name)| name).collect();

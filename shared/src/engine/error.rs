@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::{SamplingError, SequenceId};
+use crate::units::format_counted;
 use crate::weights::WeightsError;
 
 /// A failed load or step; the sequence stays as it was before the call.
@@ -52,7 +53,7 @@ pub enum EngineError {
     #[error("the prompt is empty: at least one token is needed")]
     EmptyPrompt,
     /// The sequence would outgrow its capacity.
-    #[error("{tokens} tokens do not fit the sequence's {capacity}")]
+    #[error("a sequence of {} is longer than its capacity of {capacity}", format_counted(*tokens as u64, "token"))]
     SequenceFull {
         /// Length asked for.
         tokens: usize,

@@ -23,7 +23,11 @@ pub(super) fn list(
         (None, None, true) => " (the config's)",
         (None, None, false) => " (the config names none)",
     };
-    assume("dtype", format!("{}{source}", resolved.format), options.dtype.is_none());
+    let format = match (options.dtype, stored, &decoder.unknown_quantization) {
+        (None, Some(_), Some(method)) => method.clone(),
+        _ => resolved.format.to_string(),
+    };
+    assume("dtype", format!("{format}{source}"), options.dtype.is_none());
     assume("kv_dtype", resolved.kv_dtype.to_string(), options.kv_dtype.is_none());
     assume("context", format!("{} tokens", format_count(resolved.context)), options.context.is_none());
     assume("batch", resolved.batch.to_string(), options.batch.is_none());

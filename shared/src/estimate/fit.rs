@@ -116,6 +116,8 @@ pub struct Fit {
     pub max_context: Option<u64>,
     /// Most sequences that still load at the asked context, capped at [`MOST_SEQUENCES`]; 0 where not one does.
     pub max_batch: Option<u64>,
+    /// The same at a context of 4,096 tokens, or at the model's positions where those are fewer.
+    pub max_batch_at_4096: Option<u64>,
     /// The longest context for each of some batches.
     pub max_contexts: Vec<BatchLimit>,
     /// Why, with the numbers.
@@ -216,6 +218,7 @@ pub(crate) fn against(case: &Case<'_>) -> Fit {
     let longest = |batch| largest(decoder.max_position_embeddings as u64, |context| loads(batch, context));
     let max_contexts =
         BATCHES.into_iter().map(|batch| BatchLimit { batch, max_context: longest(batch) }).collect();
+    let most = |context| largest(MOST_SEQUENCES, |batch| loads(batch, context));
     let levers = Levers { decoder, resolved, need, now: verdict };
     let suggestions = match verdict {
         Verdict::Fits => Vec::new(),
@@ -226,7 +229,8 @@ pub(crate) fn against(case: &Case<'_>) -> Fit {
         verdict: Some(verdict),
         available_bytes: Some(available),
         max_context: Some(longest(resolved.batch)),
-        max_batch: Some(largest(MOST_SEQUENCES, |batch| loads(batch, resolved.context))),
+        max_batch: Some(most(resolved.context)),
+        max_batch_at_4096: Some(most(decoder.max_position_embeddings.min(4096) as u64)),
         max_contexts,
         suggestions,
         advice: (!helped).then(|| levers.advice()),

@@ -40,7 +40,7 @@ impl Format {
         Self::Plain(DType::I8),
         Self::Plain(DType::Q6K),
         Self::Q4KM,
-        Self::Quantized(Quantization::Gptq { group: GROUP }),
+        Self::Quantized(Quantization::Gptq { bits: 4, group: GROUP }),
         Self::Quantized(Quantization::Awq { group: GROUP }),
         Self::Plain(DType::Q4K),
         Self::Plain(DType::Q4_0),

@@ -27,8 +27,8 @@ impl Levers<'_> {
         found.extend(self.batch());
         found.extend(self.attention());
         found.extend(self.context());
-        found.extend(self.window());
         found.extend(self.kv_dtypes());
+        found.extend(self.window());
         found.extend(self.formats());
         found.extend(further(self));
         found.retain(|suggestion| suggestion.verdict < self.now);

@@ -35,23 +35,26 @@ pub fn load_peaks(
     format: Format,
 ) -> Vec<LoadPeak> {
     let on_disk = super::stored_format(decoder);
+    let listed = || {
+        let sizes = tensors::parts(decoder).map(|part| {
+            let one = tensors::Part { copies: 1, ..part };
+            (part_bytes(decoder, &one, on_disk), one.count())
+        });
+        sizes.max().unwrap_or((0, 0))
+    };
     let (file_bytes, largest, converts) = match stored {
+        // The tensors' numbers are words: weights are as many as the list says.
+        Some(stored) if decoder.is_packed() => {
+            let file_bytes = super::stored_bytes(stored, None);
+            let largest = stored.values().map(|tensor| tensor.len).max().unwrap_or(0);
+            (file_bytes, (largest, listed().1), file_bytes != weights_bytes)
+        }
         Some(stored) => (
             super::stored_bytes(stored, None),
             stored.values().map(|tensor| (tensor.len, tensor.count())).max().unwrap_or((0, 0)),
             stored.values().any(|tensor| Format::Plain(tensor.dtype) != format),
         ),
-        None => (
-            super::weights_bytes(decoder, on_disk),
-            tensors::parts(decoder)
-                .map(|part| {
-                    let one = tensors::Part { copies: 1, ..part };
-                    (part_bytes(decoder, &one, on_disk), one.count())
-                })
-                .max()
-                .unwrap_or((0, 0)),
-            on_disk != format,
-        ),
+        None => (super::weights_bytes(decoder, on_disk), listed(), on_disk != format),
     };
     // Into f32 a piece at a time; into anything narrower by way of an f32 copy of the tensor.
     let conversion = match (converts, format) {

@@ -38,6 +38,7 @@ pub use options::{Options, Size};
 pub use params::{GroupCount, Params, active_params, params, predictor_params, rule_of_thumb};
 pub use report::{Assumption, Badge, Report, Term};
 pub use resolved::{OptionsError, Resolved};
+pub(crate) use weights::tensor_bytes;
 pub use weights::{
     StoredTensors, held_as, part_bytes, stored_bytes, stored_count, stored_dtype, weights_bytes,
 };
@@ -89,8 +90,8 @@ pub fn stored_format(decoder: &Decoder) -> Format {
 /// Parameters: a checkpoint's own count where there is one. Packed formats tell no count, so the config's stands there.
 #[must_use]
 pub fn params_total(decoder: &Decoder, stored: Option<&StoredTensors>) -> u64 {
-    match (stored, decoder.quantization) {
-        (Some(stored), None) => stored_count(stored),
+    match stored {
+        Some(stored) if !decoder.is_packed() => stored_count(stored),
         _ => params(decoder).total,
     }
 }
@@ -100,7 +101,10 @@ pub fn params_total(decoder: &Decoder, stored: Option<&StoredTensors>) -> u64 {
 pub fn resolved_weights_bytes(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Resolved) -> u64 {
     match (stored, resolved.convert_to) {
         (Some(stored), None) => stored_bytes(stored, None),
-        (Some(stored), Some(Format::Plain(dtype))) => stored_bytes(stored, Some(dtype)),
+        // Packed numbers are no weights that could be converted one by one.
+        (Some(stored), Some(Format::Plain(dtype))) if !decoder.is_packed() => {
+            stored_bytes(stored, Some(dtype))
+        }
         _ => weights_bytes(decoder, resolved.format),
     }
 }
@@ -155,6 +159,14 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
             Badge::Formula,
             format!("{weights_formula}; the layout of {method} is not known here: stored, it will be less"),
         ),
+        (None, None)
+            if decoder.quantization.map(Format::Quantized) == Some(format) && weights::is_unsure(decoder) =>
+        {
+            (
+                Badge::Formula,
+                format!("{weights_formula}; which modules the quantization_config leaves out is not certain"),
+            )
+        }
         _ => (Badge::Exact, weights_formula),
     };
     let terms = vec![

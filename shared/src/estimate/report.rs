@@ -79,6 +79,18 @@ pub struct Report {
 }
 
 impl Report {
+    /// Takes back that the weights' bytes are exact: there are none to count, for the reason given.
+    pub fn without_weights(&mut self, why: &str) {
+        for term in self.terms.iter_mut().filter(|term| term.name == "weights") {
+            term.badge = Badge::Formula;
+        }
+        self.assumptions.push(Assumption {
+            name: "checkpoint".to_owned(),
+            value: why.to_owned(),
+            is_default: true,
+        });
+    }
+
     /// Takes back what was called exact: the weights say otherwise than the config (`Checkpoint::contradiction`), so that
     /// no byte is certain.
     pub fn doubt(&mut self, contradiction: &str) {

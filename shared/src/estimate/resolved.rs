@@ -30,7 +30,7 @@ pub(super) fn named_device(options: &Options) -> Result<Option<&'static Device>,
     devices::find(name).map(Some).map_err(|unknown| OptionsError {
         option: "device",
         found: format!("`{}`", one_line(&unknown.name)),
-        expected: format!("a GPU of the table; did you mean {}?", unknown.nearest_words()),
+        expected: format!("a GPU of the table; {}", unknown.hint()),
     })
 }
 
@@ -69,8 +69,16 @@ impl Resolved {
         stored: Option<&StoredTensors>,
         options: &Options,
     ) -> Result<Self, OptionsError> {
-        let as_stored = stored.and_then(stored_dtype).map(Format::Plain);
-        let format = options.dtype.or(as_stored).unwrap_or_else(|| stored_format(decoder));
+        let as_stored = match stored {
+            Some(_) if decoder.quantization.is_some() => Some(stored_format(decoder)),
+            // Of a layout that is not known, what its words are in is no format of weights.
+            Some(_) if decoder.unknown_quantization.is_some() => None,
+            stored => stored.and_then(stored_dtype).map(Format::Plain),
+        };
+        // A name means the config's own groups and bits where it is the config's format.
+        let own = decoder.quantization.map(Format::Quantized);
+        let asked = options.dtype.map(|asked| own.filter(|own| own.name() == asked.name()).unwrap_or(asked));
+        let format = asked.or(as_stored).unwrap_or_else(|| stored_format(decoder));
         let refuse = |option, found: String, names: Vec<&str>| OptionsError {
             option,
             found,
@@ -101,7 +109,7 @@ impl Resolved {
         let positions = decoder.max_position_embeddings as u64;
         let of_device = named_device(options)?.map(|device| Backend::of(device.vendor()));
         Ok(Self {
-            convert_to: options.dtype.filter(|format| Some(*format) != as_stored),
+            convert_to: asked.filter(|format| Some(*format) != as_stored),
             format,
             kv_dtype,
             context: in_range("context", options.context, DEFAULT_CONTEXT.min(positions), 1 << 30)?,

@@ -1,9 +1,9 @@
 //! Bytes of weights in a format, from the list of tensors or from a checkpoint's headers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::format::Format;
-use crate::decoder::{Decoder, Mlp, Quantization, SCALE_BLOCK, Scales};
+use crate::decoder::{Decoder, Exempt, Mlp, Quantization, SCALE_BLOCK, Scales};
 use crate::dtype::DType;
 use crate::tensors::{self, Group, Part, Role};
 use crate::weights::StoredTensor;
@@ -38,7 +38,7 @@ pub fn part_bytes(decoder: &Decoder, part: &Part, format: Format) -> u64 {
     let one = match format {
         Format::Plain(dtype) => held_as(dtype, &part.shape).tensor_bytes(&part.shape),
         Format::Q4KM => held_as_q4_k_m(decoder, part).tensor_bytes(&part.shape),
-        Format::Quantized(quantization) => quantized_bytes(part, quantization),
+        Format::Quantized(quantization) => quantized_bytes(decoder, part, quantization),
     };
     one.saturating_mul(part.copies as u64)
 }
@@ -51,9 +51,15 @@ fn is_projection(part: &Part) -> bool {
 
 /// One tensor as its quantisation stores it, scales and zeros included; source: the tensor names and shapes that
 /// AutoAWQ, GPTQModel, DeepSeek-V3 and gpt-oss publish.
-fn quantized_bytes(part: &Part, quantization: Quantization) -> u64 {
+fn quantized_bytes(decoder: &Decoder, part: &Part, quantization: Quantization) -> u64 {
     let half = || DType::Bf16.tensor_bytes(&part.shape);
-    if !is_projection(part) {
+    // What the config leaves out says nothing of another format that is asked for.
+    let exempt = Some(&decoder.exempt).filter(|_| decoder.quantization == Some(quantization));
+    let is_left = |exempt: &Exempt| {
+        let lists_any = !exempt.modules.is_empty() || !exempt.patterns.is_empty();
+        lists_any && exempt.leaves(&tensors::own_module(decoder, part))
+    };
+    if !is_projection(part) || exempt.is_some_and(is_left) {
         return half();
     }
     let [rows, columns] = match *part.shape.as_slice() {
@@ -70,19 +76,36 @@ fn quantized_bytes(part: &Part, quantization: Quantization) -> u64 {
                 Scales::Channel => rows,
                 Scales::Block => rows.div_ceil(side) * columns.div_ceil(side),
             };
-            rows * columns + 4 * scales
+            let of_inputs = u64::from(exempt.is_some_and(|exempt| exempt.static_activations));
+            rows * columns + 4 * (scales + of_inputs)
         }
-        Quantization::Awq { group } | Quantization::Gptq { group } => {
+        Quantization::Awq { group } => {
             let groups = columns.div_ceil(group as u64);
-            let packed = (rows * columns).div_ceil(2);
             let zeros = groups * rows.div_ceil(8) * 4;
-            let group_of_each =
-                if matches!(quantization, Quantization::Gptq { .. }) { 4 * columns } else { 0 };
-            packed + zeros + 2 * groups * rows + group_of_each
+            (rows * columns).div_ceil(2) + zeros + 2 * groups * rows
+        }
+        Quantization::Gptq { bits, group } => {
+            let (bits, groups) = (bits as u64, columns.div_ceil(group as u64));
+            let words = |numbers: u64| (numbers * bits).div_ceil(32);
+            let zeros = groups * words(rows) * 4;
+            words(columns) * rows * 4 + zeros + 2 * groups * rows + 4 * columns
         }
         Quantization::MxFp4 if part.role.group() == Group::Experts => DType::MxFp4.row_bytes(columns) * rows,
         Quantization::MxFp4 => half(),
     }
+}
+
+/// Whether it is not certain what a published quantisation leaves as it was: then a size from the config is no exact one.
+pub(super) fn is_unsure(decoder: &Decoder) -> bool {
+    if decoder.exempt == Exempt::default() {
+        return false;
+    }
+    let mut roles = BTreeSet::new();
+    let only_experts = decoder.quantization == Some(Quantization::MxFp4);
+    let touched = |part: &Part| is_projection(part) && (!only_experts || part.role.group() == Group::Experts);
+    let firsts = tensors::parts(decoder).filter(|part| touched(part) && roles.insert(part.role));
+    let modules: Vec<String> = firsts.map(|part| tensors::own_module(decoder, &part)).collect();
+    decoder.exempt.is_unsure(&modules)
 }
 
 /// What llama.cpp's `Q4_K_M` makes of a tensor: source, `llama_tensor_get_type` in its `llama-quant.cpp`.
@@ -121,11 +144,15 @@ fn more_bits(decoder: &Decoder, part: &Part) -> bool {
 /// Bytes of a checkpoint's tensors: as stored, or converted to `dtype`.
 #[must_use]
 pub fn stored_bytes(stored: &StoredTensors, dtype: Option<DType>) -> u64 {
-    let bytes = |tensor: &StoredTensor| match dtype {
+    stored.values().map(|tensor| tensor_bytes(tensor, dtype)).fold(0, u64::saturating_add)
+}
+
+/// Bytes of one of them.
+pub(crate) fn tensor_bytes(tensor: &StoredTensor, dtype: Option<DType>) -> u64 {
+    match dtype {
         None => tensor.len,
         Some(dtype) => held_as(dtype, &tensor.shape).tensor_bytes(&tensor.shape),
-    };
-    stored.values().map(bytes).fold(0, u64::saturating_add)
+    }
 }
 
 /// Parameters of a checkpoint: the product of each shape, summed.

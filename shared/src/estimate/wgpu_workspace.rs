@@ -43,9 +43,9 @@ pub struct WgpuWorkspace {
     pub residual: u64,
     /// `[rows, hidden]`.
     pub normed: u64,
-    /// One normed row, or one row of mixed values, as int8 blocks.
+    /// Normed rows, or rows of mixed values, as int8 blocks.
     pub quantized: u64,
-    /// One row of the gated MLP as int8 blocks.
+    /// Rows of the gated MLP as int8 blocks.
     pub gated_q8: u64,
     /// `[rows, q + 2·kv]`.
     pub qkv: u64,
@@ -91,8 +91,8 @@ impl WgpuWorkspace {
             ids: floats(&[rows]),
             residual: floats(&[rows, hidden]),
             normed: floats(&[rows, hidden]),
-            quantized: floats(&[hidden.max(query) / BLOCK, Q8_WORDS]),
-            gated_q8: floats(&[intermediate / BLOCK, Q8_WORDS]),
+            quantized: floats(&[rows, hidden.max(query) / BLOCK, Q8_WORDS]),
+            gated_q8: floats(&[rows, intermediate / BLOCK, Q8_WORDS]),
             qkv: floats(&[rows, qkv]),
             query: floats(&[rows, heads, head_dim]),
             mixed: floats(&[rows, query.max(intermediate)]),
@@ -139,7 +139,7 @@ impl WgpuWorkspace {
             ),
             (format!("scores, {score_rows} rows at once"), scores),
             (format!("keys of one row in {MAX_SPLITS} parts"), parts),
-            ("one row as int8 blocks".to_owned(), sum(&[quantized, gated_q8])),
+            (format!("{rows} rows as int8 blocks"), sum(&[quantized, gated_q8])),
             (format!("logits {logit_rows} × vocab {} × 4 B", format_count(logits / logit_rows / 4)), logits),
         ]
     }
@@ -154,8 +154,8 @@ mod tests {
         let decoder = Decoder::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
         let fused = WgpuWorkspace::new(&decoder, Attention::Fused, 4096, 1);
         let rows = 512 * (2 * 3072 + 3 * 3072 + 3072 + 8192 + 96 + 1) * 4;
-        let one_row = (3072 / 32 + 8192 / 32) * 12 * 4 + 32 * 32 * 100 * 4;
-        assert_eq!(fused.bytes(), rows + one_row + 16 * 32064 * 4);
+        let blocks = 512 * (3072 / 32 + 8192 / 32) * 12 * 4;
+        assert_eq!(fused.bytes(), rows + blocks + 32 * 32 * 100 * 4 + 16 * 32064 * 4);
         let eager = WgpuWorkspace::new(&decoder, Attention::Eager, 4096, 1);
         // 256 rows of one head each are 8 of all 32.
         assert_eq!((eager.score_rows, eager.bytes() - fused.bytes()), (8, 8 * 32 * 4096 * 4));

@@ -84,7 +84,7 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
     let kv_token = estimate::bytes_per_token(decoder, DType::Bf16);
     let kv = || format!("KV cache {} a token in 16 bit", format_bytes(kv_token));
     let positions = decoder.max_position_embeddings as u64;
-    match name {
+    match decoder.family.spelled(name) {
         "model_type" if decoder.family.runs() => "Native here: no remote code is needed".to_owned(),
         "model_type" => "Sized here, not run".to_owned(),
         "auto_map" if decoder.family.runs() => {

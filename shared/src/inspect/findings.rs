@@ -1,6 +1,6 @@
 //! Contradictions, traps and things worth knowing about a phi3 config and what lies beside it.
 
-use super::{Finding, Known, Severity, Status, Subject, explain};
+use super::{Finding, Known, Severity, Status, Subject, explain, scaling};
 use crate::config::RopeScaling;
 use crate::decoder::{Attention, Decoder, Oracle};
 use crate::dtype::DType;
@@ -96,6 +96,10 @@ fn positions(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
         let message = "sliding_window has a value, but use_sliding_window is false: no layer has a window";
         found.push(Finding::new("window_switched_off", Severity::Info, message));
     }
+    if scaling::kinds(subject.fields).any(|kind| kind == "su") {
+        let message = "`su` is the spelling of April 2024; the longrope files of July 2024 came with other factors and other weights: check that config and weights are of one revision";
+        found.push(Finding::new("su_revision", Severity::Warning, message));
+    }
     let Some(config) = known.config else { return };
     match &config.rope_scaling {
         RopeScaling::LongRope { short_factor, long_factor, .. } => {
@@ -126,11 +130,6 @@ fn positions(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
             config.original_max_position_embeddings
         );
         found.push(Finding::new("original_length_not_read", Severity::Warning, message));
-    }
-    let rope = subject.fields.get("rope_scaling").and_then(|rope| rope.get("type"));
-    if rope.is_some_and(|kind| kind == "su") {
-        let message = "`su` is the spelling of April 2024; the longrope files of July 2024 came with other factors and other weights: check that config and weights are of one revision";
-        found.push(Finding::new("su_revision", Severity::Warning, message));
     }
 }
 
@@ -202,7 +201,7 @@ fn cache(decoder: &Decoder, found: &mut Vec<Finding>) {
 fn parts(decoder: &Decoder, found: &mut Vec<Finding>) {
     if decoder.family.oracle == Oracle::Computed {
         let message = format!(
-            "{}: counted from the authors' code; Hugging Face has no such class to hold it against",
+            "{}: counted from the authors' code, not held against a class of Hugging Face's",
             decoder.family.name()
         );
         found.push(Finding::new("computed_family", Severity::Info, message));

@@ -42,6 +42,7 @@ pub(super) struct Key {
 impl Key {
     /// The key of a family's config by that name.
     pub(super) fn find(family: &Family, name: &str) -> Option<&'static Self> {
+        let name = family.spelled(name);
         KEYS.iter().find(|key| key.names.contains(&name) && key.scope.holds(family))
     }
 }
@@ -78,12 +79,13 @@ const NATIVE: &str = "trust_remote_code stays false";
 const CONTEXT: &str = "plan a shorter context";
 const DTYPE: &str = "dtype: bf16, else f16 where bf16 is not supported; quantize where neither fits";
 const KV: &str = "a shorter context or a narrower KV cache";
+const EXPERTS: &str = "Experts of a layer; all are held in memory";
 const MOE: &[&str] = &["mixtral", "phimoe", "qwen3_moe", "gpt_oss", "deepseek_v2", "deepseek_v3"];
 const SMALL: &[&str] = &["phi3small"];
 const VISION: &[&str] = &["phi3_v", "phi4_multimodal", "gemma3"];
 
 /// Every key that is known, grouped by what it is about.
-static KEYS: [Key; 77] = [
+static KEYS: [Key; 79] = [
     key(&["model_type"], All, Honoured, "Architecture family", ""),
     key(&["architectures"], All, NoEffect, "Class that transformers instantiates", ""),
     key(&["auto_map"], All, NoEffect, "Python classes in the repository, for trust_remote_code", NATIVE),
@@ -179,13 +181,9 @@ static KEYS: [Key; 77] = [
         "",
     ),
     key(&["_partial"], All, EstimateOnly, "Marks a file with values missing", ""),
-    key(
-        &["num_local_experts", "num_experts", "n_routed_experts"],
-        Experts,
-        Honoured,
-        "Experts of a layer; all are held in memory",
-        "",
-    ),
+    key(&["num_local_experts"], Only(&["mixtral", "phimoe", "gpt_oss"]), Honoured, EXPERTS, ""),
+    key(&["num_experts"], Only(&["qwen3_moe"]), Honoured, EXPERTS, ""),
+    key(&["n_routed_experts"], Latent, Honoured, EXPERTS, ""),
     key(
         &["num_experts_per_tok", "experts_per_token"],
         Experts,
@@ -250,7 +248,7 @@ static KEYS: [Key; 77] = [
     key(&["v_head_dim"], Latent, Honoured, "Width of a head's values", ""),
     key(&["qk_head_dim", "rope_interleave"], Latent, NoEffect, "Follows from other keys, or order alone", ""),
     key(
-        &["num_nextn_predict_layers", "num_mtp_layers"],
+        &["num_nextn_predict_layers"],
         Latent,
         Honoured,
         "Layers that predict tokens further ahead; not loaded for generation",

@@ -96,10 +96,8 @@ pub fn find(subject: Subject<'_>) -> Result<(Support, Vec<Finding>), ConfigError
     }
 }
 
-/// The engines read plain weights: a family that runs does not where its weights are packed.
 fn support(decoder: &Decoder) -> Support {
-    let is_packed = decoder.quantization.is_some() || decoder.unknown_quantization.is_some();
-    if decoder.family.runs() && !is_packed { Support::Run } else { Support::Estimate }
+    if decoder.runs() { Support::Run } else { Support::Estimate }
 }
 
 fn unknown_architecture(model_type: &str) -> Finding {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::card::Card;
 use crate::estimate::GroupCount;
+use crate::weights::WeightsFinding;
 
 /// What this build can do with an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +87,16 @@ pub struct Finding {
     pub severity: Severity,
     /// What, with the numbers, and what to do.
     pub message: String,
+}
+
+impl From<&WeightsFinding> for Finding {
+    fn from(finding: &WeightsFinding) -> Self {
+        let severity = match finding {
+            WeightsFinding::MissingParts(_) => Severity::Error,
+            _ => Severity::Info,
+        };
+        Self::new(finding.code(), severity, finding.to_string())
+    }
 }
 
 impl Finding {

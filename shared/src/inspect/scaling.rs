@@ -6,15 +6,23 @@ use crate::config::Fields;
 use crate::decoder::Decoder;
 use crate::units::{format_count, one_line};
 
+/// Where a config says how positions are scaled.
+const KEYS: [&str; 2] = ["rope_scaling", "rope_parameters"];
+
 /// The kind that an object of parameters names.
 fn kind(parameters: &Value) -> Option<&str> {
     ["rope_type", "type"].iter().find_map(|key| parameters.get(key)?.as_str())
 }
 
+/// The kinds that a config names, under either key.
+pub(super) fn kinds(fields: &Fields) -> impl Iterator<Item = &str> {
+    KEYS.into_iter().filter_map(|key| kind(fields.get(key)?))
+}
+
 /// Whether a longrope scaling in this config changes factors at the original length.
 pub(super) fn changes_at_original_length(fields: &Fields, decoder: &Decoder) -> bool {
     let nested = decoder.family.nested.and_then(|key| fields.get(key));
-    let scaling = ["rope_scaling", "rope_parameters"].iter().find_map(|key| {
+    let scaling = KEYS.iter().find_map(|key| {
         let value = nested.and_then(|map| map.get(key)).or_else(|| fields.get(key));
         value.filter(|value| value.is_object())
     });

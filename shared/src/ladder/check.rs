@@ -5,20 +5,16 @@ use thiserror::Error;
 use super::profile::{Action, Profile, Step};
 use crate::load_config::{LoadConfig, LoadConfigError, diff};
 
-/// A profile that cannot be run.
-#[derive(Debug, Clone, PartialEq, Error)]
-pub enum ProfileError {
-    /// Not TOML, an unknown key, or a value of the wrong kind; with line and column.
-    #[error("{0}")]
-    Syntax(String),
-    /// Something that does not go together.
-    #[error("{place}: {reason}")]
-    Invalid {
-        /// Where: `steps[2] (5a)`.
-        place: String,
-        /// What is wrong and what to do.
-        reason: String,
-    },
+/// A profile that cannot be run: something in it does not go together.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{path}{}: {reason}", if name.is_empty() { String::new() } else { format!(" ({name})") })]
+pub struct ProfileError {
+    /// Where: `steps[2]`.
+    pub path: String,
+    /// What that is called: `5a`.
+    pub name: String,
+    /// What is wrong and what to do.
+    pub reason: String,
 }
 
 /// Most steps of a profile.
@@ -29,59 +25,37 @@ const MOST_PROMPTS: usize = 64;
 const MOST_TOKENS: usize = 4096;
 
 impl Profile {
-    /// The text of [`Profile::standard`].
+    /// The profile of the product, in TOML: inspect, CPU, GPU, what mends it, validate, document.
     pub const STANDARD: &str = include_str!("default.toml");
-
-    /// The profile of the product: inspect, CPU, GPU, what mends it, validate, document.
-    ///
-    /// # Panics
-    /// Never: a test reads it.
-    #[cfg(feature = "toml")]
-    #[must_use]
-    pub fn standard() -> Self {
-        #[expect(clippy::expect_used, reason = "a file of ours, read by a test")]
-        Self::parse(Self::STANDARD).expect("the default profile is a good one")
-    }
-
-    /// Reads a profile and checks all of it.
-    ///
-    /// # Errors
-    /// The first thing that is wrong, with its place.
-    #[cfg(feature = "toml")]
-    pub fn parse(text: &str) -> Result<Self, ProfileError> {
-        let profile: Self =
-            toml::from_str(text).map_err(|error| ProfileError::Syntax(one_place(&error, text)))?;
-        profile.check()?;
-        Ok(profile)
-    }
 
     /// Whether its steps go together.
     ///
     /// # Errors
     /// The first thing that does not.
     pub fn check(&self) -> Result<(), ProfileError> {
-        let invalid = |place: &str, reason: String| ProfileError::Invalid { place: place.to_owned(), reason };
+        let named =
+            |path: String, name: &str, reason: String| ProfileError { path, name: name.to_owned(), reason };
+        let invalid = |path: &str, reason: String| named(path.to_owned(), "", reason);
         if self.steps.is_empty() || self.steps.len() > MOST_STEPS {
             return Err(invalid("steps", format!("has {}, expected 1 to {MOST_STEPS}", self.steps.len())));
         }
         let base =
             LoadConfig::from_map(&self.overrides).map_err(|error| invalid("overrides", error.to_string()))?;
         for (index, prompt) in self.prompts.iter().enumerate() {
-            let place = format!("prompts[{index}] ({})", prompt.name);
+            let error = |reason: &str| named(format!("prompts[{index}]"), &prompt.name, reason.to_owned());
             if self.prompts[..index].iter().any(|other| other.name == prompt.name) {
-                return Err(invalid(&place, "the name stands twice".to_owned()));
+                return Err(error("the name stands twice"));
             }
             if prompt.text.is_some() == prompt.chat.is_some() {
-                return Err(invalid(&place, "give it either a text or a chat".to_owned()));
+                return Err(error("give it either a text or a chat"));
             }
             if prompt.max_new_tokens == Some(0) {
-                return Err(invalid(&place, "max_new_tokens is 0, expected at least 1".to_owned()));
+                return Err(error("max_new_tokens is 0, expected at least 1"));
             }
         }
         let mut trunk: Option<(LoadConfig, &Step)> = None;
         for (index, step) in self.steps.iter().enumerate() {
-            let place = format!("steps[{index}] ({})", step.id);
-            let error = |reason: String| invalid(&place, reason);
+            let error = |reason: String| named(format!("steps[{index}]"), &step.id, reason);
             if self.steps[..index].iter().any(|other| other.id == step.id) {
                 return Err(error("the id stands twice".to_owned()));
             }
@@ -119,8 +93,9 @@ impl Profile {
         if let Some(name) =
             step.prompts.iter().find(|name| self.prompts.iter().all(|prompt| prompt.name != **name))
         {
-            let known: Vec<_> = self.prompts.iter().map(|prompt| prompt.name.as_str()).collect();
-            return Err(format!("no prompt is called `{name}`; there is {}", known.join(", ")));
+            let known: Vec<_> = self.prompts.iter().map(|prompt| format!("`{}`", prompt.name)).collect();
+            let known = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
+            return Err(format!("no prompt is called `{name}`; there is {known}"));
         }
         if step.prompts.len() > MOST_PROMPTS {
             return Err(format!("has {} prompts, expected at most {MOST_PROMPTS}", step.prompts.len()));
@@ -169,15 +144,4 @@ pub(super) fn with_all(under: &LoadConfig, step: &Step) -> Result<LoadConfig, Lo
     step.overrides.iter().try_fold(under.clone(), |config, (key, value)| {
         config.with(key, value).map_err(|mut errors| errors.swap_remove(0))
     })
-}
-
-/// An error of the parser on one line: `line 3, column 9: unknown field …`.
-#[cfg(feature = "toml")]
-fn one_place(error: &toml::de::Error, text: &str) -> String {
-    let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-    let Some(start) = error.span().map(|span| span.start.min(text.len())) else { return message };
-    let before = &text.as_bytes()[..start];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-    format!("line {line}, column {column}: {message}")
 }

@@ -16,5 +16,5 @@ pub use judge::{Outcome, Run, Status, conclude, judge};
 pub use profile::{Action, DeviceChoice, Expectations, Profile, Prompt, Step};
 pub use report::{KnownGood, LadderReport, RungReport};
 
-#[cfg(all(test, feature = "toml"))]
+#[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Profiles: saved ladders, in TOML.
+//! Profiles: saved ladders. They are written in TOML, which the server reads.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

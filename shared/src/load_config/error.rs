@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::KNOBS;
 use crate::config::ConfigError;
-use crate::units::one_line;
+use crate::units::{nearest, one_line};
 
 /// A load config that cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -14,12 +14,14 @@ pub enum LoadConfigError {
     #[error("load config: {0}")]
     Json(ConfigError),
     /// A key that no knob has.
-    #[error("load config: unknown key `{key}`; did you mean `{nearest}`?")]
+    #[error("load config: unknown key `{key}`; {}", hint(*nearest, known))]
     UnknownKey {
         /// JSON path of the key found.
         key: String,
-        /// The known key nearest to it.
-        nearest: &'static str,
+        /// The known key that is meant, most likely.
+        nearest: Option<&'static str>,
+        /// Every key that is known there.
+        known: Vec<&'static str>,
     },
     /// A value of the wrong type or out of range.
     #[error("load config: `{path}` is {found}, expected {expected}")]
@@ -49,6 +51,10 @@ pub enum LoadConfigError {
     },
 }
 
+fn hint(nearest: Option<&str>, known: &[&str]) -> String {
+    nearest.map_or_else(|| format!("there are {}", known.join(", ")), |it| format!("did you mean `{it}`?"))
+}
+
 impl LoadConfigError {
     /// An unknown key of the object itself.
     pub(super) fn unknown(key: &str) -> Self {
@@ -57,9 +63,12 @@ impl LoadConfigError {
 
     /// An unknown key at `path`, and the nearest of those that would be known there.
     pub(super) fn unknown_among(path: &str, key: &str, known: impl Iterator<Item = &'static str>) -> Self {
-        let shown = one_line(key);
-        let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(&shown, known));
-        Self::UnknownKey { key: one_line(path), nearest: nearest.unwrap_or_default() }
+        let known: Vec<&str> = known.collect();
+        Self::UnknownKey {
+            key: one_line(path),
+            nearest: nearest(&one_line(key), known.iter().copied()),
+            known,
+        }
     }
 
     pub(super) fn invalid(path: &str, found: &Value, expected: impl Into<String>) -> Self {

@@ -130,7 +130,7 @@ impl OutcomeClass {
             "unknown_architecture" => Self::UnknownArchitecture,
             "weights_corrupt" | "missing_shards" | "not_a_weight_file" => Self::DownloadCorrupt,
             "weights_mismatch" => Self::MissingTensor,
-            "device_absent" => Self::DeviceAbsent,
+            "device_absent" | "device_unhealthy" => Self::DeviceAbsent,
             "weights_unsupported" => Self::DtypeUnsupported,
             "context_too_long" | "sequence_full" => Self::ContextTooLong,
             "no_device_for_module" | "placement" => Self::PlacementFailed,

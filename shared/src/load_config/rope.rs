@@ -95,6 +95,9 @@ pub(super) fn parse(
         let rule = format!("has {name}, which needs a rope_type: one of {}", KINDS[1..].join(", "));
         errors.push(LoadConfigError::contradiction(key, rule));
     }
+    if errors.len() == before {
+        incomplete(key, kind, &parameters, errors);
+    }
     if errors.len() > before {
         return None;
     }
@@ -102,4 +105,24 @@ pub(super) fn parse(
         parameters.shift_insert(0, "rope_type".to_owned(), kind.into());
     }
     Some((!parameters.is_empty()).then_some(parameters))
+}
+
+/// What a kind cannot do without, as Hugging Face's checks have it.
+fn incomplete(key: &str, kind: &str, parameters: &Map<String, Value>, errors: &mut Vec<LoadConfigError>) {
+    let list = |name: &str| parameters.get(name).and_then(Value::as_array).map(Vec::len);
+    let factor = parameters.get("factor").and_then(Value::as_f64);
+    let rule = match (kind, factor, list("short_factor"), list("long_factor")) {
+        ("default", ..) => return,
+        ("longrope", _, Some(short), Some(long)) if short == long => return,
+        ("longrope", _, Some(short), Some(long)) => {
+            format!("has {short} short and {long} long factors: one of each for every frequency")
+        }
+        ("longrope", ..) => "is longrope, which needs short_factor and long_factor".to_owned(),
+        (_, Some(factor), ..) if factor >= 1.0 => return,
+        (_, Some(factor), ..) => format!("has factor {factor}: positions are spread by at least 1"),
+        (_, None, ..) => {
+            format!("is {kind}, which needs a factor: {{\"rope_type\": \"{kind}\", \"factor\": 2.0}}")
+        }
+    };
+    errors.push(LoadConfigError::contradiction(key, rule));
 }

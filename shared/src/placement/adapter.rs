@@ -1,9 +1,12 @@
 //! A model's [`Workload`], from its tensors and its estimate.
 
+use std::collections::HashMap;
+
 use crate::decoder::Decoder;
 use crate::estimate::activations::{Stage, Workspace as Buffers};
-use crate::estimate::{Backend, Format, Resolved, StoredTensors, layers, part_bytes, stored_bytes};
+use crate::estimate::{Backend, Format, Resolved, StoredTensors, layers, part_bytes, tensor_bytes};
 use crate::tensors::{self, Role};
+use crate::weights::gguf;
 
 use super::{Module, Workload, Workspace};
 
@@ -50,24 +53,46 @@ pub fn workload(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Re
     }
     modules.insert(modules.len() - 1, rotary(decoder));
     if let Some(stored) = stored {
-        count_stored(&mut modules, stored, resolved);
+        count_stored(decoder, &mut modules, stored, resolved);
     }
     Workload { modules, workspaces: workspaces(decoder, resolved) }
 }
 
 /// Counts what a checkpoint holds instead of what the list of tensors says, where it is loaded as it is or plainly
-/// converted.
-fn count_stored(modules: &mut [Module], stored: &StoredTensors, resolved: &Resolved) {
+/// converted. Bytes of tensors that belong to no module are shared out as the list's are, so that none is lost.
+fn count_stored(decoder: &Decoder, modules: &mut [Module], stored: &StoredTensors, resolved: &Resolved) {
     let dtype = match resolved.convert_to {
         None => None,
-        Some(Format::Plain(dtype)) => Some(dtype),
+        // Packed numbers are no weights that could be converted one by one.
+        Some(Format::Plain(dtype)) if !decoder.is_packed() => Some(dtype),
         Some(_) => return,
     };
-    for module in modules {
-        let within = format!("{}.", module.name);
-        let own = stored.range(within.clone()..).take_while(|(name, _)| name.starts_with(&within));
-        let own = own.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
-        module.weight_bytes = stored_bytes(&own, dtype);
+    let listed: Vec<u64> = modules.iter().map(|module| module.weight_bytes).collect();
+    let mut counted = vec![0u64; modules.len()];
+    let mut of_none = 0u64;
+    let by_name: HashMap<&str, usize> =
+        modules.iter().enumerate().map(|(index, module)| (module.name.as_str(), index)).collect();
+    for (name, tensor) in stored {
+        let bytes = tensor_bytes(tensor, dtype);
+        let index = match gguf::module(decoder, name) {
+            Some(module) => by_name.get(module.as_str()),
+            None => name.match_indices('.').find_map(|(at, _)| by_name.get(&name[..at])),
+        };
+        match index {
+            Some(index) => counted[*index] = counted[*index].saturating_add(bytes),
+            None => of_none = of_none.saturating_add(bytes),
+        }
+    }
+    let all = listed.iter().fold(0u64, |sum, bytes| sum.saturating_add(*bytes)).max(1);
+    let mut left = of_none;
+    for ((module, counted), listed) in modules.iter_mut().zip(counted).zip(listed) {
+        let share = (u128::from(of_none) * u128::from(listed) / u128::from(all)) as u64;
+        let share = share.min(left);
+        left -= share;
+        module.weight_bytes = counted.saturating_add(share);
+    }
+    if let Some(first) = modules.first_mut() {
+        first.weight_bytes = first.weight_bytes.saturating_add(left);
     }
 }
 

@@ -1,11 +1,12 @@
 //! A checkpoint held against a config: every difference, not only the first.
 
+use std::collections::HashSet;
+
 use super::checkpoint::is_buffer;
 use super::differences::Differences;
-use super::{Checkpoint, WeightSource, WeightsError, WeightsProblem, floats};
+use super::{Checkpoint, WeightSource, WeightsError, WeightsFinding, WeightsProblem, floats, gguf, packed};
 use crate::decoder::Decoder;
-use crate::tensors::{self, Role, TensorSpec};
-use crate::units::format_counted;
+use crate::tensors::{self, Role};
 
 /// Bytes compared at a time.
 const PIECE_BYTES: usize = 1 << 20;
@@ -27,16 +28,19 @@ impl<S: WeightSource> Checkpoint<S> {
     /// What is missing, misshapen or unexpected, a line each; and what is in no float format, if `floats_wanted`.
     #[must_use]
     pub fn differences(&self, decoder: &Decoder, floats_wanted: bool) -> Vec<String> {
-        let mut expected: Vec<TensorSpec> = tensors::list(decoder).collect();
-        if decoder.tie_word_embeddings {
-            let head = tensors::spec(decoder, Role::LmHead, 0);
-            expected.extend(self.tensors.contains_key(&head.name).then_some(head));
-        }
+        let tied_head = decoder.tie_word_embeddings.then(|| tensors::spec(decoder, Role::LmHead, 0));
+        let tied_head = tied_head.filter(|head| self.tensors.contains_key(&head.name));
         let mut differences = Differences::default();
-        for spec in &expected {
-            match self.tensors.get(&spec.name) {
+        let mut wanted = HashSet::new();
+        // One after the other: a few hundred bytes of config describe millions of tensors.
+        for spec in tensors::list(decoder).chain(tied_head) {
+            if differences.is_full() {
+                return differences.lines();
+            }
+            match self.tensors.get_key_value(&spec.name) {
                 None => differences.push(&spec.name, format!("is missing, expected {:?}", spec.shape)),
-                Some(found) => {
+                Some((name, found)) => {
+                    wanted.insert(name.as_str());
                     if found.shape != spec.shape {
                         differences
                             .push(&spec.name, format!("is {:?}, expected {:?}", found.shape, spec.shape));
@@ -47,46 +51,34 @@ impl<S: WeightSource> Checkpoint<S> {
                 }
             }
         }
-        let names: std::collections::HashSet<&str> = expected.iter().map(|spec| spec.name.as_str()).collect();
         for (name, found) in &self.tensors {
-            if !names.contains(name.as_str()) && !is_buffer(name) && !tensors::is_apart(decoder, name) {
+            if !wanted.contains(name.as_str()) && !is_buffer(name) && !tensors::is_apart(decoder, name) {
                 differences.push(name, format!("{:?} is not in the config", found.shape));
             }
         }
         differences.lines()
     }
 
-    /// As [`Checkpoint::differences`]; none where the files have names of their own, which cannot be held against the
-    /// list: GGUF and packed formats.
+    /// As [`Checkpoint::differences`], whatever the files' names and formats: those of GGUF, and of weights that somebody
+    /// packed, are held against the list by theirs.
     #[must_use]
     pub fn named_differences(&self, decoder: &Decoder) -> Vec<String> {
-        if decoder.quantization.is_some() || self.is_gguf() {
-            return Vec::new();
+        match () {
+            () if decoder.is_packed() => packed::differences(&self.tensors, decoder),
+            // The list's names, in formats that an engine may not take: that is for who loads it to say.
+            () if self.is_gguf && decoder.family.runs() => self.differences(decoder, false),
+            () if self.is_gguf => gguf::differences(&self.tensors, decoder),
+            () => self.differences(decoder, decoder.family.runs()),
         }
-        self.differences(decoder, decoder.family.runs())
     }
 
-    /// What the files say against the config, in a sentence's words; of a GGUF only the number of its layers.
+    /// What the files say against the config, in a sentence's words.
     #[must_use]
     pub fn contradiction(&self, decoder: &Decoder) -> Option<String> {
-        if !self.is_gguf() {
-            let lines = self.named_differences(decoder);
-            return (!lines.is_empty()).then(|| lines.join("; "));
-        }
-        // Other names than the list's, all with the number of their layer.
-        let layer = |name: &String| {
-            let mut parts = name.split('.').skip_while(|part| !["blk", "layers"].contains(part));
-            parts.nth(1)?.parse::<usize>().ok()
-        };
-        let stored = self.tensors.keys().filter_map(layer).max().map_or(0, |last| last + 1);
-        let layers = decoder.layers.len();
-        // More may be heads that predict several tokens.
-        (stored < layers)
-            .then(|| format!("{} of {layers} in the file", format_counted(stored as u64, "layer")))
-    }
-
-    fn is_gguf(&self) -> bool {
-        self.name.ends_with(".gguf")
+        let missing = self.findings.iter().find(|f| matches!(f, WeightsFinding::MissingParts(_)));
+        let mut lines: Vec<String> = missing.map(ToString::to_string).into_iter().collect();
+        lines.extend(self.named_differences(decoder));
+        (!lines.is_empty()).then(|| lines.join("; "))
     }
 
     /// Checks that a head stored beside a tied embedding holds the same bytes.

@@ -44,6 +44,8 @@ pub struct Checkpoint<S> {
     pub(super) files: Vec<(String, S)>,
     pub(super) tensors: BTreeMap<String, StoredTensor>,
     pub(super) findings: Vec<WeightsFinding>,
+    /// Whether the files are GGUF; then the tensors of most architectures have its names.
+    pub(super) is_gguf: bool,
 }
 
 impl<S: WeightSource> Checkpoint<S> {
@@ -122,7 +124,7 @@ impl<S: WeightSource> Checkpoint<S> {
             return Err(WeightsError::new(name, WeightsProblem::Corrupt(twice.join("; "))));
         }
         let findings = super::finding::of_tensors(&tensors);
-        Ok(Self { name, files, tensors, findings })
+        Ok(Self { name, files, tensors, findings, is_gguf: false })
     }
 
     /// The file that the user named: the weight file itself, or the index of several.
@@ -153,12 +155,23 @@ impl<S: WeightSource> Checkpoint<S> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).filter(|(name, _)| !is_buffer(name))
     }
 
-    /// Tensors of the language model, by name: without buffers, encoders, adapters and predictors.
+    /// Tensors of the language model, by name: without buffers, encoders, adapters, predictors and a head that is the
+    /// embedding again ([`Checkpoint::tied_head`]).
     #[must_use]
     pub fn language_model(&self, decoder: &Decoder) -> BTreeMap<String, StoredTensor> {
-        let belongs = |name: &str| !is_buffer(name) && !crate::tensors::is_apart(decoder, name);
+        let again = tied_head(decoder);
+        let belongs = |name: &str| {
+            !is_buffer(name) && !crate::tensors::is_apart(decoder, name) && again.as_deref() != Some(name)
+        };
         let chosen = self.tensors.iter().filter(|(name, _)| belongs(name));
         chosen.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+    }
+
+    /// A head that is stored beside the embedding it is tied to: it may be read and is not held.
+    #[must_use]
+    pub fn tied_head(&self, decoder: &Decoder) -> Option<WeightsFinding> {
+        let head = tied_head(decoder).filter(|name| self.tensors.contains_key(name))?;
+        Some(WeightsFinding::TiedHead(head))
     }
 
     /// Number of parameters.
@@ -304,7 +317,7 @@ impl<S: WeightSource> Checkpoint<S> {
             files.push((name.clone(), BytesSource(bytes)));
         }
         let (name, tensors, findings) = (self.name.clone(), self.tensors.clone(), self.findings.clone());
-        Ok(Checkpoint { name, files, tensors, findings })
+        Ok(Checkpoint { name, files, tensors, findings, is_gguf: self.is_gguf })
     }
 
     /// Reads bytes of a tensor from `offset` within it.
@@ -324,10 +337,18 @@ impl<S: WeightSource> Checkpoint<S> {
     }
 }
 
+/// The name of a head that the config ties to the embedding.
+fn tied_head(decoder: &Decoder) -> Option<String> {
+    use crate::tensors::{Role, spec};
+    decoder.tie_word_embeddings.then(|| spec(decoder, Role::LmHead, 0).name)
+}
+
 /// What checkpoints carry along that is no parameter: rotary frequencies, computed anew by everyone; the correction of
 /// a router's scores, which is not trained by gradients.
 pub(super) fn is_buffer(name: &str) -> bool {
-    name.ends_with("rotary_emb.inv_freq") || name.ends_with("gate.e_score_correction_bias")
+    name.ends_with("rotary_emb.inv_freq")
+        || name.ends_with("gate.e_score_correction_bias")
+        || super::gguf::is_buffer(name)
 }
 
 #[cfg(test)]

@@ -177,3 +177,37 @@ fn conversion_to_f32_takes_every_float_format_across_pieces() {
         assert_eq!(block_on(checkpoint.read_as_f32("a")).expect("there"), values, "{dtype}");
     }
 }
+
+/// A few hundred bytes of config describe hundreds of millions of tensors: no list of them is made.
+#[test]
+fn a_config_of_countless_tensors_is_told_briefly() {
+    let json = br#"{"model_type":"qwen3_moe","num_hidden_layers":4096,"num_experts":65536}"#;
+    let decoder = Decoder::parse(json).expect("within the limits of a config");
+    let lines = open(&whole(true)).named_differences(&decoder);
+    let text = lines.join("\n");
+    assert!(text.len() < 10_000, "{} bytes", text.len());
+    assert!(text.contains("experts.{0..") && text.contains("and more"), "{text}");
+}
+
+/// Both families, since one is checked by name and the other is not: no parameter twice, no byte held twice.
+#[test]
+fn a_tied_head_that_is_stored_is_counted_once() {
+    use crate::decoder::Decoder;
+    use crate::estimate::{self, Options};
+    for model_type in ["llama", "phi3"] {
+        let json = CONFIG.replace("TIED", "true").replace("phi3", model_type);
+        let decoder = Decoder::parse(json.as_bytes()).expect("good");
+        let mut tensors: Vec<_> =
+            crate::tensors::list(&decoder).map(|spec| (spec.name, spec.shape)).collect();
+        let without = estimate::stored_count(&open(&tensors).language_model(&decoder));
+        assert_eq!(open(&tensors).tied_head(&decoder), None);
+        tensors.push(("lm_head.weight".to_owned(), vec![5, 4]));
+        let checkpoint = open(&tensors);
+        let stored = checkpoint.language_model(&decoder);
+        let report = estimate::estimate(&decoder, Some(&stored), &Options::default()).expect("defaults");
+        assert_eq!((report.params_total, report.weights_bytes), (without, 4 * without), "{model_type}");
+        assert_eq!(report.params_total, estimate::params(&decoder).total);
+        assert_eq!(checkpoint.tied_head(&decoder).map(|note| note.code()), Some("tied_head_stored"));
+        assert_eq!(checkpoint.named_differences(&decoder), Vec::<String>::new());
+    }
+}

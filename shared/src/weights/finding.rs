@@ -19,6 +19,10 @@ pub enum WeightsFinding {
     },
     /// Buffers that are ignored, as Hugging Face does; not counted as parameters.
     IgnoredBuffers(Vec<String>),
+    /// The name of a head that is the embedding again.
+    TiedHead(String),
+    /// Parts of a split model that are not there; which are, and how many there should be.
+    MissingParts(String),
 }
 
 impl WeightsFinding {
@@ -28,6 +32,8 @@ impl WeightsFinding {
         match self {
             Self::TotalSize { .. } => "index_total_size",
             Self::IgnoredBuffers(_) => "ignored_buffers",
+            Self::TiedHead(_) => "tied_head_stored",
+            Self::MissingParts(_) => "gguf_parts_missing",
         }
     }
 }
@@ -45,6 +51,15 @@ impl fmt::Display for WeightsFinding {
                     "{} buffers are ignored (computed from the config): {}",
                     names.len(),
                     names.join(", ")
+                )
+            }
+            Self::TiedHead(name) => {
+                write!(f, "`{name}` is stored beside the embedding it is tied to: counted and held once")
+            }
+            Self::MissingParts(held) => {
+                write!(
+                    f,
+                    "a split model, of which only part {held} is here: what is counted is not all of it"
                 )
             }
         }

@@ -10,6 +10,7 @@ mod checkpoint;
 mod error;
 mod finding;
 mod floats;
+mod packed;
 pub mod gguf;
 pub mod safetensors;
 mod sniff;

@@ -38,22 +38,34 @@ impl Into {
     }
 }
 
-/// A tile of a product of many rows: rows and columns of the tile, rows and columns of an invocation.
+/// A tile of a product of many rows: rows and columns of the tile, rows and columns of an invocation, and blocks of the
+/// sum at a time where both sides stand in blocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tile {
     pub(super) rows: usize,
     pub(super) columns: usize,
     m: usize,
     n: usize,
+    depth: usize,
 }
 
-/// For a handful of rows, and for many.
-pub(super) const FEW: Tile = Tile { rows: 16, columns: 64, m: 1, n: 4 };
-pub(super) const MANY: Tile = Tile { rows: 64, columns: 128, m: 4, n: 8 };
-/// Rows up to which the small tile wastes less.
-pub(super) const FEW_ROWS: usize = 32;
+impl Tile {
+    /// What suits a format; within the 16 KiB of workgroup memory that every device has.
+    pub(super) fn of(dtype: DType) -> Self {
+        if dtype.is_quantized() {
+            Self { rows: 64, columns: 64, m: 4, n: 4, depth: 2 }
+        } else {
+            Self { rows: 64, columns: 128, m: 4, n: 8, depth: 0 }
+        }
+    }
+}
 
-/// The shape of a product with one row.
+/// Rows up to which each meets the matrix by itself, some at a time, instead of in tiles.
+pub(super) const FEW_ROWS: usize = 32;
+/// Rows that read the matrix together.
+pub(super) const FEW_AT_ONCE: usize = 4;
+
+/// The shape of a product with one row, or with a few.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gemv {
     lanes: usize,
@@ -76,9 +88,30 @@ impl Gemv {
         Self { lanes, groups: (128 / lanes).max(1), rows, subgroups }
     }
 
+    /// What suits a matrix that a few rows meet.
+    pub(super) fn of_few(lanes: Option<u32>) -> Self {
+        let subgroups = lanes.is_some();
+        let lanes = lanes.map_or(TEAM, |lanes| lanes as usize);
+        Self { lanes, groups: (128 / lanes).max(1), rows: 2, subgroups }
+    }
+
     /// Rows of the matrix that a workgroup does.
     pub(super) fn rows_at_once(&self) -> usize {
         self.groups * self.rows
+    }
+
+    fn shader(&self, shader: Shader, out_stride: usize) -> Shader {
+        let shader = shader
+            .number("OUT_STRIDE", out_stride)
+            .number("THREADS", self.lanes * self.groups)
+            .number("GROUPS", self.groups)
+            .number("ROWS", self.rows)
+            .number("PAIRS", self.rows / 2);
+        if self.subgroups {
+            subgroups(shader, Some(self.lanes as u32))
+        } else {
+            shader.number("LANES", self.lanes)
+        }
     }
 }
 
@@ -121,6 +154,7 @@ pub(super) fn norm(
         .flags(if from_head_row { &["FROM_HEAD_ROW"] } else { &[] })
         .number("WIDTH", columns)
         .number("THREADS", THREADS)
+        .number("PER", (padded(columns) / 4).div_ceil(THREADS))
         .real("EPS", eps as f32);
     subgroups(shader, lanes)
 }
@@ -133,23 +167,20 @@ pub(super) fn quantize(columns: usize) -> Shader {
 }
 
 pub(super) fn gemv(dtype: DType, columns: usize, into: Into, out_stride: usize, shape: Gemv) -> Shader {
-    let shader = of_matrix("gemv", dtype, columns)
-        .flags(&[into.flag()])
-        .flags(if dtype.is_quantized() { &["X_Q8"] } else { &[] })
-        .number("OUT_STRIDE", out_stride)
-        .number("THREADS", shape.lanes * shape.groups)
-        .number("GROUPS", shape.groups)
-        .number("ROWS", shape.rows)
-        .number("PAIRS", shape.rows / 2);
-    if shape.subgroups {
-        subgroups(shader, Some(shape.lanes as u32))
-    } else {
-        shader.number("LANES", shape.lanes)
-    }
+    let flags: &[_] = if dtype.is_quantized() { &["X_Q8"] } else { &[] };
+    shape.shader(of_matrix("gemv", dtype, columns).flags(&[into.flag()]).flags(flags), out_stride)
 }
 
-pub(super) fn gemm(dtype: DType, columns: usize, into: Into, out_stride: usize, tile: Tile) -> Shader {
-    of_matrix("gemm", dtype, columns)
+/// A product with a few rows.
+pub(super) fn few(dtype: DType, columns: usize, into: Into, out_stride: usize, shape: Gemv) -> Shader {
+    let shader = of_matrix("few", dtype, columns).flags(&[into.flag()]).number("M", FEW_AT_ONCE);
+    shape.shader(shader, out_stride)
+}
+
+/// A product with many rows.
+pub(super) fn gemm(dtype: DType, columns: usize, into: Into, out_stride: usize) -> Shader {
+    let tile = Tile::of(dtype);
+    of_matrix(if dtype.is_quantized() { "gemm_q8" } else { "gemm" }, dtype, columns)
         .flags(&[into.flag()])
         .number("OUT_STRIDE", out_stride)
         .number("TILE_M", tile.rows)
@@ -157,6 +188,7 @@ pub(super) fn gemm(dtype: DType, columns: usize, into: Into, out_stride: usize, 
         .number("M", tile.m)
         .number("N", tile.n)
         .number("PAIRS", tile.n / 2)
+        .number("DEPTH", tile.depth)
         .number("THREADS", tile.rows / tile.m * (tile.columns / tile.n))
 }
 
@@ -292,7 +324,7 @@ impl Heads {
 }
 
 pub(super) fn argmax(vocab: usize) -> Shader {
-    Shader::new("argmax").number("VOCAB", vocab).number("THREADS", THREADS)
+    Shader::new("argmax").number("VOCAB", vocab).number("THREADS", THREADS).number("AT_ONCE", 8)
 }
 
 pub(super) fn count(width: usize, stride: usize) -> Shader {

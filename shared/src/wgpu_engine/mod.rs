@@ -1,7 +1,7 @@
 //! Phi-3 in WGSL on any GPU: WebGPU in a browser, Vulkan, Metal and DirectX 12 on a host.
 //!
 //! Weights are held as f32, bf16, f16, q8_0 or q4_0 and widened as they are read; no device feature is needed for any
-//! of them. Activations and sums are f32; where weights are q8_0 or q4_0, a single row meets them as int8 blocks.
+//! of them. Activations and sums are f32; where weights are q8_0 or q4_0, rows meet them as int8 blocks.
 //! A token is one encoder and one submission: bindings are made once, the id stays on the device, and ids are read
 //! back some steps later.
 
@@ -94,7 +94,7 @@ impl Engine for WgpuEngine {
         let model = Model::new(&gpu, plan, heads, &weights, &space, &mut told).await?;
         let ids = model.ids(&gpu, &space.ids);
         gpu.settle().await?;
-        Ok(Self {
+        let engine = Self {
             plan: plan.clone(),
             rope: Rope::new(&plan.config),
             sequences: BTreeMap::new(),
@@ -106,7 +106,9 @@ impl Engine for WgpuEngine {
             weights,
             diagnostics_bytes: 0,
             gpu,
-        })
+        };
+        engine.warm_up().await?;
+        Ok(engine)
     }
 
     fn info(&self) -> EngineInfo {

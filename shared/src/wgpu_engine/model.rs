@@ -4,7 +4,7 @@ use super::attention::{Attention, Cache, Span};
 use super::gpu::Gpu;
 use super::kernels::{self, Heads, Into, Kernels};
 use super::matrix::{Matrix, padded};
-use super::ops::{Linear, Norm, Op, Pass, Route, bindings};
+use super::ops::{Linear, Made, Norm, Op, Pass, Route, bindings};
 use super::workspace::Workspace;
 use crate::engine::{EngineError, LoadPlan};
 
@@ -169,7 +169,7 @@ fn normed<'a>(
     out_q8: Option<&'a wgpu::Buffer>,
 ) -> Route<'a> {
     let (x, x_q8) = (&space.normed, &space.quantized);
-    Route { x, x_q8, is_quantized: true, out, out_stride, into, out_q8 }
+    Route { x, x_q8, made: Made::Always, out, out_stride, into, out_q8 }
 }
 
 impl Layer {
@@ -183,10 +183,10 @@ impl Layer {
         let LayerWeights { input_norm, qkv_proj, o_proj, post_attention_norm, gate_up_proj, down_proj } =
             weights;
         // Onto the residual stream.
-        let mixed = |x_q8, is_quantized| Route {
+        let mixed = |x_q8, made| Route {
             x: &space.mixed,
             x_q8,
-            is_quantized,
+            made,
             out: &space.residual,
             out_stride: padded(o_proj.rows),
             into: Into::Add,
@@ -195,8 +195,9 @@ impl Layer {
         let gated = down_proj.is_quantized().then_some(&space.gated_q8);
         let to_qkv = normed(space, &space.qkv, padded(qkv_proj.rows), Into::Store, None);
         let to_mlp = normed(space, &space.mixed, padded(gate_up_proj.rows / 2), Into::Silu, gated);
-        let from_attention = mixed(&space.quantized, attention_gives_q8);
-        let from_mlp = mixed(&space.gated_q8, true);
+        let made = if attention_gives_q8 { Made::ForOneRow } else { Made::Never };
+        let from_attention = mixed(&space.quantized, made);
+        let from_mlp = mixed(&space.gated_q8, Made::ForOneRow);
         Ok(Self {
             input_norm: Norm::new(kernels, input_norm, space, eps, qkv_proj, false).await?,
             qkv_proj: Linear::new(kernels, qkv_proj, space, to_qkv).await?,

@@ -4,6 +4,7 @@ use futures_channel::oneshot;
 
 use super::attention::Span;
 use super::gpu::Gpu;
+use super::kernels::FEW_ROWS;
 use super::sequence::Sequence;
 use super::{Sampled, SequenceId, WgpuEngine};
 use crate::engine::{EngineError, Prompt};
@@ -33,6 +34,29 @@ enum Ids {
 }
 
 impl WgpuEngine {
+    /// Goes each way through the model once, on ids that mean nothing: drivers finish a shader when it first runs, and no
+    /// prompt should wait for that. Where a processor plays the GPU, it is the work itself that takes long.
+    pub(super) async fn warm_up(&self) -> Result<(), EngineError> {
+        if self.gpu.is_software {
+            return Ok(());
+        }
+        let most = (FEW_ROWS + 1).min(self.space.rows).min(self.plan.context);
+        let cache = self.model.attention.cache(&self.gpu, 1, most).await?;
+        for rows in [most, most.min(2), 1] {
+            let span = Span { rows, start: 0 };
+            self.prepare(span, false);
+            let mut encoder = self.gpu.encoder();
+            {
+                let pass = &mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                self.model.embed(pass, &self.ids, rows);
+                self.model.layers(pass, &cache, span, &self.space);
+                self.model.logits(pass, 1);
+            }
+            self.gpu.submit(encoder);
+        }
+        self.gpu.settle().await
+    }
+
     /// Appends a prompt and samples.
     pub(super) async fn append(&mut self, prompt: &Prompt<'_>) -> Result<(), EngineError> {
         let id = prompt.sequence;

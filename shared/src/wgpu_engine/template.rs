@@ -5,16 +5,20 @@
 //! Everything else is WGSL, with the constants declared before it.
 
 /// The templates by name.
-const FILES: [(&str, &str); 23] = [
+const FILES: [(&str, &str); 28] = [
     ("argmax", include_str!("wgsl/argmax.wgsl")),
     ("attention", include_str!("wgsl/attention.wgsl")),
     ("block", include_str!("wgsl/block.wgsl")),
     ("cache", include_str!("wgsl/cache.wgsl")),
+    ("column", include_str!("wgsl/column.wgsl")),
     ("combine", include_str!("wgsl/combine.wgsl")),
     ("count", include_str!("wgsl/count.wgsl")),
+    ("dot", include_str!("wgsl/dot.wgsl")),
     ("embed", include_str!("wgsl/embed.wgsl")),
     ("epilogue", include_str!("wgsl/epilogue.wgsl")),
+    ("few", include_str!("wgsl/few.wgsl")),
     ("gemm", include_str!("wgsl/gemm.wgsl")),
+    ("gemm_q8", include_str!("wgsl/gemm_q8.wgsl")),
     ("gemv", include_str!("wgsl/gemv.wgsl")),
     ("lanes", include_str!("wgsl/lanes.wgsl")),
     ("mix", include_str!("wgsl/mix.wgsl")),
@@ -27,6 +31,7 @@ const FILES: [(&str, &str); 23] = [
     ("scores", include_str!("wgsl/scores.wgsl")),
     ("softmax", include_str!("wgsl/softmax.wgsl")),
     ("step", include_str!("wgsl/step.wgsl")),
+    ("tile", include_str!("wgsl/tile.wgsl")),
     ("visible", include_str!("wgsl/visible.wgsl")),
     ("weight", include_str!("wgsl/weight.wgsl")),
 ];

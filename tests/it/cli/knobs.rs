@@ -216,3 +216,96 @@ fn a_repository_is_found_in_the_cache_that_is_named() {
         assert_eq!(load(elsewhere.clone()).code, 2, "{elsewhere}");
     }
 }
+
+/// Every way to say four bits holds the same; bitsandbytes' own settings mean nothing here and are refused by name.
+#[test]
+fn the_shorthands_of_quantization_say_the_same() {
+    let model = tiny();
+    let weights = |load_config: &Value| {
+        let loaded = answer("load", &model, load_config);
+        assert_eq!(loaded["engine"]["dtype"], "q4_0", "{load_config}");
+        bytes(&loaded["memory"], "measured", "weights_bytes")
+    };
+    let same = weights(&json!({"quantization": "q4_0"}));
+    for said in [json!({"load_in_4bit": true}), json!({"quantization_config": {"load_in_4bit": true}})] {
+        assert_eq!(weights(&said), same, "{said}");
+    }
+    let details = json!({"quantization_config": {"load_in_4bit": true, "bnb_4bit_quant_type": "nf4"}});
+    let refused = with("load", &model, &details, &["--json"]);
+    assert_eq!((refused.code, refused.error_code().as_str()), (2, "unsupported_load_config"), "{refused:?}");
+    let bf16 = answer("load", &model, &json!({"torch_dtype": "bfloat16"}));
+    assert_eq!(bf16["engine"]["dtype"], "bf16");
+}
+
+/// Python of a repository is not run, asked for or not: a model that is known here loads without it, another is refused.
+#[test]
+fn code_of_a_repository_is_never_run() {
+    let model = ModelDir::of_case("mha_plain");
+    let ran = model.file("ran");
+    let code = format!("open({:?}, 'w').write('ran')\n", ran.display().to_string());
+    model.write("configuration_phi3.py", &code);
+    model.write("modeling_phi3.py", &code);
+    let remote = json!({"auto_map": {
+        "AutoConfig": "configuration_phi3.Phi3Config", "AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM",
+    }});
+    model.set_config(&remote);
+    let [asked, not_asked] = [true, false].map(|flag| {
+        let load_config = json!({"trust_remote_code": flag, "dtype": "float32"});
+        answer("validate", model.arg(), &load_config)["generated_tokens"].clone()
+    });
+    assert_eq!(asked, not_asked);
+    let mut other = remote;
+    other["model_type"] = json!("phi9");
+    model.set_config(&other);
+    let refused = with("load", model.arg(), &json!({"trust_remote_code": true}), &["--json"]);
+    assert_eq!((refused.code, refused.error_code().as_str()), (2, "unknown_architecture"), "{refused:?}");
+    assert!(!ran.exists(), "it was run");
+}
+
+#[test]
+fn layers_are_not_offloaded_to_disk() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let load_config = json!({"offload_folder": folder.path().display().to_string()});
+    let refused = with("load", &tiny(), &load_config, &["--json"]);
+    assert_eq!((refused.code, refused.error_code().as_str()), (2, "unsupported_load_config"), "{refused:?}");
+    assert_eq!(refused.json()["error"]["path"], "offload_folder");
+    assert_eq!(folder.path().read_dir().expect("a folder").count(), 0);
+}
+
+/// A knob that is added has a test of what it does, or of its refusal.
+#[test]
+fn every_knob_has_its_test() {
+    let tested: [(&str, &[&str]); 11] = [
+        ("dtype_and_quantization_decide_what_is_held", &["dtype", "quantization", "load_in_8bit"]),
+        ("the_shorthands_of_quantization_say_the_same", &["load_in_4bit", "quantization_config"]),
+        ("layers_go_where_the_map_says", &["device_map"]),
+        ("max_memory_is_a_limit_and_spreads_layers", &["max_memory"]),
+        ("low_cpu_mem_usage_shows_in_the_hosts_peak", &["low_cpu_mem_usage"]),
+        ("attention_is_fused_where_it_is_asked_for", &["attn_implementation"]),
+        ("rope_scaling_sliding_window_and_use_cache", &["rope_scaling", "sliding_window", "use_cache"]),
+        (
+            "tokenizer_flags_are_honoured_or_refused_by_name",
+            &["add_bos_token", "chat_template", "use_fast", "legacy"],
+        ),
+        ("a_repository_is_found_in_the_cache_that_is_named", &["cache_dir", "revision"]),
+        ("code_of_a_repository_is_never_run", &["trust_remote_code"]),
+        ("layers_are_not_offloaded_to_disk", &["offload_folder"]),
+    ];
+    let source = include_str!("knobs.rs");
+    for (test, knobs) in tested {
+        let (_, body) = source.split_once(&format!("fn {test}()")).expect(test);
+        let body = body.split("\n}\n").next().expect("a body");
+        for knob in knobs {
+            let names = phi3::load_config::Knob::find(knob).expect(knob).names();
+            assert!(
+                names.into_iter().any(|name| body.contains(&format!("\"{name}\""))),
+                "{test} says nothing of {knob}"
+            );
+        }
+    }
+    let mut named: Vec<&str> = tested.iter().flat_map(|(_, knobs)| knobs.iter().copied()).collect();
+    let mut known: Vec<&str> = phi3::load_config::KNOBS.iter().map(|knob| knob.key).collect();
+    named.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(named, known);
+}

@@ -46,6 +46,24 @@ fn the_description_is_the_contract() {
     });
 }
 
+/// Programs that are made of the description name their functions after them.
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let api = Server::start(&[]).get("/api-docs/openapi.json").json();
+    let mut names = std::collections::BTreeMap::new();
+    for (path, methods) in api["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let name =
+                operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path} has none"));
+            let place = format!("{method} {path}");
+            if let Some(other) = names.insert(name.to_owned(), place.clone()) {
+                panic!("`{name}` is {other} and {place}");
+            }
+        }
+    }
+    assert!(names.len() > 29, "{names:?}");
+}
+
 #[test]
 fn every_route_wants_the_token() {
     let model = ModelDir::of_case("mha_plain");
@@ -222,6 +240,7 @@ fn counters_have_their_names() {
         "preflight_num_requests_waiting 0",
         "preflight_prompt_tokens_total 0",
         "preflight_generation_tokens_total 0",
+        "preflight_worker_restarts_total 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }

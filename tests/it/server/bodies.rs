@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -58,6 +59,51 @@ fn a_body_of_unknown_length_is_taken_up_to_its_limit() {
         stream.read_to_string(&mut answer).expect("an answer");
         assert_eq!(answer.split(' ').nth(1), Some(status), "{answer:.300}");
     }
+}
+
+/// Resident bytes of a process.
+fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+/// Millions of tiny pieces once ended another server.
+#[test]
+fn a_body_in_tiny_pieces_costs_no_more_than_its_bytes() {
+    let server = Server::start(&[]);
+    let before = resident_bytes(server.pid());
+    let mut stream = TcpStream::connect(server.address()).expect("the server listens");
+    let head = format!(
+        "POST /api/inspect HTTP/1.1\r\nhost: localhost\r\n{JSON}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    );
+    let body = padded(200_000);
+    let pieces: Vec<u8> = body.bytes().flat_map(|byte| [b'1', b'\r', b'\n', byte, b'\r', b'\n']).collect();
+    stream.write_all(head.as_bytes()).expect("sent");
+    stream.write_all(&pieces).expect("sent");
+    let grown = resident_bytes(server.pid()).saturating_sub(before);
+    stream.write_all(b"0\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(["200", "422"].contains(&answer.split(' ').nth(1).expect("a status")), "{answer:.300}");
+    assert!(grown < 32 << 20, "{grown} bytes for a body of {}", body.len());
+}
+
+/// A body that comes no further is answered, and keeps its place no longer.
+#[test]
+fn a_body_that_stops_is_not_waited_for() {
+    let server = Server::start(&[]);
+    let mut stream = TcpStream::connect(server.address()).expect("the server listens");
+    stream.set_read_timeout(Some(Duration::from_secs(40))).expect("a timeout");
+    let head =
+        format!("POST /api/inspect HTTP/1.1\r\nhost: localhost\r\n{JSON}\r\ncontent-length: 100\r\n\r\n{{");
+    stream.write_all(head.as_bytes()).expect("sent");
+    let begun = Instant::now();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).expect("an answer without the rest");
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert_eq!(server.get("/health").status, 200);
 }
 
 #[test]
@@ -151,7 +197,7 @@ fn what_is_wrong_is_said_in_our_words() {
             "GET",
             "/api/attempts/compare?ids=1",
             "",
-            "`ids` names 1 attempts, expected 2 to 50, separated by commas",
+            "`ids` names 1 attempt, expected 2 to 50, separated by commas",
         ),
         ("GET", "/api/attempts/export?format=x", "", "`format` is `x`, expected one of `jsonl`"),
         ("GET", "/api/attempts/x%0Ay", "", "there is no attempt `xy`: expected its number"),
@@ -230,6 +276,13 @@ fn what_is_wrong_is_said_in_our_words() {
             r#"{"model":"default","profile":"a","toml":"b"}"#,
             "`toml` stands beside `profile`",
         ),
+        (
+            "POST",
+            "/api/profiles",
+            r#"{"toml":"name = \"x\"\n[[steps]]\nid = \"a\"\nacton = \"load\""}"#,
+            "line 4, column 1: `steps[0].acton` is not known, expected one of `id`, `title`, `action`",
+        ),
+        ("POST", "/api/profiles", r#"{"toml":"name = x"}"#, "line 1, column 8: `x` needs quotes: \"x\""),
         ("POST", "/v1/completions", "{", "The body is not JSON: it ends too early"),
         ("POST", "/v1/completions", "[]", "The body is no JSON object."),
     ] {

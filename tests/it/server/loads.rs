@@ -76,7 +76,7 @@ fn another_load_config_takes_the_place_of_the_first() {
     let third = start(
         &server,
         "load",
-        &json!({ "load_config": { "rope_scaling": { "type": "linear", "factor": -1.0 } }, "branch": true }),
+        &json!({ "load_config": { "rope_scaling": { "type": "longrope", "short_factor": [1.0], "long_factor": [1.0] } }, "branch": true }),
     );
     assert_eq!(server.ended(third)["state"], "failed");
     ready(&server, second);
@@ -146,4 +146,10 @@ fn a_worker_killed_at_rest_fails_its_attempt() {
     // It may be tried again at once: a process that was killed says nothing about the next.
     let again = start(&server, "load", &json!({}));
     ready(&server, again);
+    let counters = server.get("/metrics").body;
+    for line in
+        ["preflight_worker_restarts_total 1", "preflight_worker_deaths_total{reason=\"worker_lost\"} 1"]
+    {
+        assert!(counters.lines().any(|found| found == line), "{line}: {counters}");
+    }
 }

@@ -1,11 +1,13 @@
 //! The routes that answer at once, and the dashboard's files.
 
+use std::process::{Command, Stdio};
+
 use serde_json::json;
 
 use crate::support::config_json;
 use crate::support::http::Server;
 use crate::support::model_dir::ModelDir;
-use crate::support::program::preflight;
+use crate::support::program::{preflight, program};
 
 #[test]
 fn health_and_readiness() {
@@ -40,6 +42,37 @@ fn http_answers_what_the_cli_answers() {
         pasted.json()["params_total"],
         cli(&["estimate", "preset:phi-4-mini-instruct"])["params_total"]
     );
+}
+
+/// An answer is found in the log by the name it bears, and an attempt by its number.
+#[test]
+fn requests_and_attempts_have_names_in_the_log() {
+    let model = ModelDir::of_case("mha_plain");
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(program("preflight"));
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--default-model", model.arg(), "--data-dir"])
+        .arg(data.path())
+        .env("PREFLIGHT_WORKER", program("preflight-worker"))
+        .env("RUST_LOG", "preflight=debug")
+        .env("NO_COLOR", "1")
+        .stderr(Stdio::piped());
+    let server = Server::spawn(command, Some(data));
+    let absent = server.get("/api/attempts/99?secret=query");
+    let id = absent.header("x-request-id").expect("a name").to_owned();
+    assert_ne!(server.get("/health").header("x-request-id"), Some(id.as_str()));
+    let started = server.post("/api/models/default/load", &json!({ "device": "cuda:9" }));
+    let attempt = started.json()["attempt_id"].as_u64().expect("an id");
+    assert_eq!(server.ended(attempt)["state"], "failed");
+    let log = String::from_utf8(server.kill_and_read_log()).expect("text");
+    let line = log.lines().find(|line| line.contains(&id)).unwrap_or_else(|| panic!("{id}: {log}"));
+    assert!(line.contains("/api/attempts/99") && line.contains("404"), "{line}");
+    assert!(
+        log.lines()
+            .any(|line| line.contains(&format!("attempt{{id={attempt}}}")) && line.contains("device_absent")),
+        "{log}"
+    );
+    assert!(!log.contains("secret=query"), "{log}");
 }
 
 #[test]

@@ -45,6 +45,31 @@ fn other_sites_change_nothing() {
     }
 }
 
+/// Nothing allows a page of another site to read an answer, asked first or not.
+#[test]
+fn no_other_site_may_read_an_answer() {
+    let server = Server::start(&[]);
+    for (method, path) in [
+        ("GET", "/api/models"),
+        ("GET", "/health"),
+        ("GET", "/v1/models"),
+        ("GET", "/api-docs/openapi.json"),
+        ("OPTIONS", "/api/models"),
+        ("OPTIONS", "/v1/chat/completions"),
+    ] {
+        let headers = ["origin: http://evil.com", "access-control-request-method: POST"];
+        let answer = server.ask(method, path, &headers, "");
+        for name in [
+            "access-control-allow-origin",
+            "access-control-allow-credentials",
+            "access-control-allow-methods",
+        ] {
+            assert_eq!(answer.header(name), None, "{method} {path}: {answer:?}");
+        }
+        assert_eq!(answer.header("cross-origin-resource-policy"), Some("same-origin"), "{method} {path}");
+    }
+}
+
 /// A broken model is told by its path below the root: where that lies on this machine is nobody's matter.
 #[test]
 fn no_answer_tells_where_the_roots_lie() {

@@ -288,6 +288,54 @@ fn requests_are_batched_and_end_with_their_clients() {
     }
 }
 
+/// A token comes every tenth of a second: for whoever has left, one more is generated at most, whether the answer came in
+/// pieces or would have come whole.
+#[test]
+fn a_client_that_leaves_ends_its_stream_within_a_token() {
+    let model = ModelDir::of_case("mha_plain");
+    for stream in [true, false] {
+        let (_dir, worker) = super::faults::faulty("steady");
+        let server = Server::with_worker(&["--default-model", model.arg()], &worker);
+        let answer = server.post("/api/models/default/load", &json!({}));
+        let id = answer.json()["attempt_id"].as_u64().expect("an id");
+        server.until(id, |attempt| attempt["state"] == "ready");
+        let asked = json!({ "model": "default", "prompt": [1], "max_tokens": 1000, "stream": stream });
+        let asked_at = Instant::now();
+        let mut client = open(&server, "/v1/completions", &asked);
+        if stream {
+            for _ in 0..3 {
+                data(&mut client).expect("a token");
+            }
+        } else {
+            let counted =
+                |counters: &str| counters.lines().any(|line| line == "preflight_num_requests_running 1");
+            let begun = Instant::now();
+            while !counted(&server.get("/metrics").body) {
+                assert!(begun.elapsed() < Duration::from_secs(10), "it runs");
+            }
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        drop(client);
+        // As many tokens as may have come by now, and one more.
+        let most = asked_at.elapsed().as_millis() as u32 / 100 + 2;
+        let path = format!("/api/attempts/{id}/log");
+        let begun = Instant::now();
+        let stopped = loop {
+            let log = server.get(&path).body;
+            if let Some((_, rest)) = log.split_once("stopped after ") {
+                break rest.split(' ').next().and_then(|count| count.parse::<u32>().ok()).expect("a number");
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "nobody told the worker: {log}");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert!((3..=most).contains(&stopped), "stream: {stream}, {stopped} of at most {most} tokens");
+        let begun = Instant::now();
+        while !server.get("/metrics").body.lines().any(|line| line == "preflight_num_requests_running 0") {
+            assert!(begun.elapsed() < Duration::from_secs(5), "it is not counted any more");
+        }
+    }
+}
+
 /// An unload while somebody listens is told, not a broken stream.
 #[test]
 fn an_unload_ends_streams_with_a_word() {

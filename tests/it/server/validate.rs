@@ -129,6 +129,7 @@ fn the_queue_has_an_end() {
     }
     let refused = server.post("/api/models/default/validate", &long);
     assert_eq!((refused.status, refused.error_code().as_str()), (429, "queue_full"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
 }
 
 #[test]

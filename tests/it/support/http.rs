@@ -186,19 +186,25 @@ impl Drop for Server {
 /// The event stream.
 pub(crate) struct Events(BufReader<TcpStream>);
 
-impl Iterator for Events {
-    type Item = Value;
-
-    /// The next event; `None` where the stream ends.
-    fn next(&mut self) -> Option<Value> {
+impl Events {
+    /// The next event as it comes; `None` where the stream ends.
+    pub(crate) fn text(&mut self) -> Option<String> {
         loop {
             let mut line = String::new();
             if self.0.read_line(&mut line).expect("the stream goes on") == 0 {
                 return None;
             }
             if let Some(data) = line.strip_prefix("data: ") {
-                return Some(serde_json::from_str(data).expect("events are JSON"));
+                return Some(data.to_owned());
             }
         }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Value;
+
+    fn next(&mut self) -> Option<Value> {
+        self.text().map(|text| serde_json::from_str(&text).expect("events are JSON"))
     }
 }

@@ -1,6 +1,7 @@
 /* Faults of a machine that a test cannot have: put before libc by LD_PRELOAD, switched by files in $INJECT_DIR.
  * clock: seconds that the time of day is off. full: no room to write. broken: reads fail. network: the disk is another
- * machine's. readonly: a part of the paths that cannot be opened for writing. */
+ * machine's. readonly: a part of the paths that cannot be opened for writing. watch: every path that is opened is noted in
+ * the file `opened`. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,19 @@ static int is_on(const char *name, char *text, size_t size) {
   text[got > 0 ? got : 0] = 0;
   syscall(SYS_close, fd);
   return 1;
+}
+
+static void note(const char *opened) {
+  char text[4096], path[1024];
+  if (!is_on("watch", text, sizeof text)) return;
+  snprintf(path, sizeof path, "%s/opened", getenv("INJECT_DIR"));
+  int length = snprintf(text, sizeof text, "%s\n", opened), kept = errno;
+  int fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT, 0600);
+  if (fd >= 0) {
+    syscall(SYS_write, fd, text, length < (int)sizeof text ? length : (int)sizeof text - 1);
+    syscall(SYS_close, fd);
+  }
+  errno = kept;
 }
 
 static int is_file(int fd) {
@@ -79,6 +93,7 @@ int open64(const char *path, int flags, ...) {
   va_start(more, flags);
   mode_t mode = va_arg(more, mode_t);
   va_end(more);
+  note(path);
   if ((flags & (O_WRONLY | O_RDWR)) && is_on("readonly", text, sizeof text) && strstr(path, text)) {
     errno = EROFS;
     return -1;

@@ -1,27 +1,36 @@
-//! Faults of a machine that a test cannot have, put before libc: see `inject.c`.
+//! Faults of a machine that a test cannot have: put before libc (`inject.c`), or told by a driver's library (`nvml.c`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::tests_dir;
 
-/// Switches for the faults of one program, and the library that obeys them.
+/// Switches for what one program meets, and the library that obeys them.
 pub(crate) struct Inject {
     dir: TempDir,
     library: PathBuf,
 }
 
 impl Inject {
-    /// All switches off; the reason where this machine cannot have them.
+    /// Faults of the system, all off; the reason where this machine cannot have them.
     pub(crate) fn new() -> Result<Self, &'static str> {
+        Self::build("inject.c", "inject.so")
+    }
+
+    /// A GPU of NVIDIA's, as its management library tells it; the reason where this machine cannot have one.
+    pub(crate) fn gpu() -> Result<Self, &'static str> {
+        Self::build("nvml.c", "libnvidia-ml.so.1")
+    }
+
+    fn build(source: &str, name: &str) -> Result<Self, &'static str> {
         if !cfg!(target_os = "linux") {
-            return Err("faults are put before libc on Linux alone");
+            return Err("faults are put before libraries on Linux alone");
         }
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let library = dir.path().join("inject.so");
-        let source = tests_dir().join("it/support/inject.c");
+        let library = dir.path().join(name);
+        let source = tests_dir().join("it/support").join(source);
         let built =
             Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
         match built {
@@ -33,18 +42,30 @@ impl Inject {
         }
     }
 
-    /// Lets a program have the faults.
+    /// Lets a program have the faults of the system.
     pub(crate) fn put_before(&self, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library).env("INJECT_DIR", self.dir.path());
     }
 
+    /// Lets a program find the GPU.
+    pub(crate) fn show_gpu(&self, command: &mut Command) {
+        command.env("LD_LIBRARY_PATH", self.dir.path()).env("NVML_DIR", self.dir.path());
+    }
+
     /// Turns a switch on.
     pub(crate) fn on(&self, name: &str, text: &str) {
-        std::fs::write(self.dir.path().join(name), text).expect("written");
+        // Whole, or not there.
+        let (part, file) = (self.file(&format!("{name}.part")), self.file(name));
+        std::fs::write(&part, text).and_then(|()| std::fs::rename(part, file)).expect("written");
     }
 
     /// Turns it off.
     pub(crate) fn off(&self, name: &str) {
-        std::fs::remove_file(self.dir.path().join(name)).expect("removed");
+        std::fs::remove_file(self.file(name)).expect("removed");
+    }
+
+    /// The file of a switch, or of what the library notes.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        Path::new(self.dir.path()).join(name)
     }
 }

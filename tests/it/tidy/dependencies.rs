@@ -99,6 +99,31 @@ fn a_crate_that_must_not_be_shipped_is_found() {
     assert_eq!(found(package("openssl-sys", "MIT", crates_io)), 1);
 }
 
+/// What the server's own binary is made of: a driver's fault must end a worker, never the server.
+#[test]
+fn the_server_links_no_engine_and_no_gpu() {
+    let tree = |package: &str| {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--package", package])
+            .current_dir(root())
+            .output()
+            .expect("cargo runs this test");
+        assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("names are text");
+        text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let engines = ["candle-core", "cudarc", "wgpu", "gemm", "tokenizers"];
+    let server = tree("preflight");
+    assert!(
+        server.iter().any(|name| name == "phi3") && server.iter().any(|name| name == "axum"),
+        "{server:?}"
+    );
+    let linked: Vec<_> = server.iter().filter(|name| engines.contains(&name.as_str())).collect();
+    assert!(linked.is_empty(), "{linked:?}");
+    // The same look finds them where they are.
+    assert!(tree("preflight-worker").iter().any(|name| name == "candle-core"));
+}
+
 /// The version of wasm-opt stands in two files that cannot read each other.
 #[test]
 fn trunk_and_npm_agree_on_wasm_opt() {

@@ -5,6 +5,7 @@
 mod dependencies;
 mod documents;
 mod floors;
+mod nouns;
 mod places;
 mod sizes;
 mod text;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use phi3::load_config::{Change, diff};
+use phi3::units::format_counted;
 use serde::Serialize;
 
 use crate::cli::page::{BOLD, Cell, GOOD, Page, WARN};
@@ -47,7 +48,10 @@ fn page(report: &Report) -> Page {
     match report.changes.len() {
         0 => page.line(GOOD, "no difference"),
         1 => page.line(GOOD, "one change"),
-        many => page.line(WARN, &format!("{many} changes: an attempt makes one, unless it branches")),
+        many => {
+            let changes = format_counted(many as u64, "change");
+            page.line(WARN, &format!("{changes}: an attempt makes one, unless it branches"));
+        }
     }
     let row = |change: &Change| {
         let text = change.to_string();

@@ -22,6 +22,7 @@ const MOST_MESSAGES: usize = 1024;
 #[utoipa::path(
     post,
     path = "/chat/completions",
+    operation_id = "create_chat_completion",
     tag = "openai",
     request_body = ChatBody,
     responses((status = 200, description = "The answer; with `stream` as events", body = CompletionAnswer), (status = "default", description = "What was wrong", body = ApiErrorBody))

@@ -25,6 +25,7 @@ const MOST_PROMPTS: usize = 16;
 #[utoipa::path(
     post,
     path = "/completions",
+    operation_id = "create_completion",
     tag = "openai",
     request_body = CompletionBody,
     responses((status = 200, description = "The answer; with `stream` as events", body = CompletionAnswer), (status = "default", description = "What was wrong", body = ApiErrorBody))

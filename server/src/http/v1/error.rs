@@ -1,17 +1,12 @@
 //! Failures in OpenAI's shape: `{"error": {message, type, param, code}}`.
 
-use axum::Json;
 use axum::extract::OriginalUri;
-use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use phi3::api::ErrorObject;
 use serde_json::{Value, json};
 
-use super::super::error::status;
-
-/// Seconds after which a client that was turned away may try again.
-const RETRY_AFTER_S: &str = "1";
+use super::super::error::{answer, status};
 
 /// A failure on its way to a client.
 #[derive(Debug)]
@@ -84,11 +79,7 @@ impl From<ErrorObject> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.json())).into_response();
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
-        }
-        response
+        answer(self.status, self.json())
     }
 }
 

@@ -15,6 +15,7 @@ use crate::state::AppState;
 #[utoipa::path(
     get,
     path = "/models",
+    operation_id = "list_loaded_models",
     tag = "openai",
     responses((status = 200, description = "Every loaded model", body = ModelList), (status = "default", description = "What was wrong", body = ApiErrorBody))
 )]
@@ -27,6 +28,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Json<Value> {
 #[utoipa::path(
     get,
     path = "/models/{id}",
+    operation_id = "get_loaded_model",
     tag = "openai",
     params(("id" = String, Path, description = "Id of the model")),
     responses((status = 200, description = "The model", body = LoadedEntry), (status = "default", description = "What was wrong", body = ApiErrorBody))

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::one_line;
 
 /// Longest list that is taken over.
@@ -61,6 +63,27 @@ pub(super) fn fields(matter: &str) -> BTreeMap<String, Vec<String>> {
         }
     }
     fields
+}
+
+/// `inference.parameters`: how the Hub's page runs the model.
+pub(super) fn inference(matter: &str) -> Vec<(String, Value)> {
+    let depth = |line: &str| line.len() - line.trim_start().len();
+    let lines = matter.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#'));
+    let inside = lines.skip_while(|line| line.trim_end() != "inference:").skip(1);
+    let inside = inside.take_while(|line| depth(line) > 0);
+    let mut inside = inside.skip_while(|line| line.trim() != "parameters:");
+    let Some(parameters) = inside.next().map(depth) else { return Vec::new() };
+    inside
+        .take_while(|line| depth(line) > parameters)
+        .filter_map(|line| {
+            let (key, value) = line.trim().split_once(':')?;
+            let text = scalar(value)?;
+            // YAML's numbers and truth values are JSON's.
+            let value = serde_json::from_str(&text).ok().filter(|value: &Value| !value.is_object());
+            Some((one_line(key), value.unwrap_or(Value::String(text))))
+        })
+        .take(MAX_ITEMS)
+        .collect()
 }
 
 /// A text with or without quotes; `None` for nothing and for what is no text.

@@ -33,6 +33,8 @@ pub struct CardFacts {
     pub library_name: Option<String>,
     /// The literals of `generation_args = {…}` in a block of Python.
     pub generation_args: Map<String, Value>,
+    /// `inference.parameters` of the front matter.
+    pub inference: Vec<(String, Value)>,
     /// Sentences about the hardware that the model needs or was tested on.
     pub hardware: Vec<HardwareNote>,
 }
@@ -46,6 +48,7 @@ impl CardFacts {
             end -= 1;
         }
         let (matter, body) = front_matter::split(&text[..end]);
+        let inference = front_matter::inference(matter);
         let mut matter = front_matter::fields(matter);
         let mut first = |key: &str| matter.remove(key).and_then(|values| values.into_iter().next());
         let (license, license_name) = (first("license"), first("license_name"));
@@ -58,6 +61,7 @@ impl CardFacts {
             library_name,
             base_model: matter.remove("base_model").unwrap_or_default(),
             generation_args: python::generation_args(&parts),
+            inference,
             hardware: hardware::notes(&parts),
         }
     }

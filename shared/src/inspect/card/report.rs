@@ -111,6 +111,8 @@ pub enum Origin {
     GenerationConfig,
     /// An example in the card's text: what its authors pass, not what is taken by default.
     CardExample,
+    /// `inference.parameters` of the card's front matter: what the Hub's own page runs it with.
+    CardInference,
 }
 
 impl Card {
@@ -122,10 +124,12 @@ impl Card {
         let from_config = subject.generation.map(of_generation).unwrap_or_default();
         let from_card =
             facts.generation_args.into_iter().map(|(key, value)| (key, value, Origin::CardExample));
+        let from_page = facts.inference.into_iter().map(|(key, value)| (key, value, Origin::CardInference));
         let recommended = from_config
             .into_iter()
             .map(|(key, value)| (key.to_owned(), value, Origin::GenerationConfig))
             .chain(from_card)
+            .chain(from_page)
             .map(|(key, value, origin)| Recommended { key, value, origin });
         Self {
             repo: owned(subject.repo),

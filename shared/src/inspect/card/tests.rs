@@ -189,6 +189,8 @@ fn findings_name_what_is_missing_and_what_is_assumed() {
     assert_eq!(recommended[0], ("eos_token_id", &json!([7, 9]), Origin::GenerationConfig));
     assert_eq!(recommended[1], ("temperature", &json!(0.6), Origin::GenerationConfig));
     assert_eq!(recommended[2].2, Origin::CardExample);
+    // What an example says goes before what the Hub's page does.
+    assert_eq!(recommended.last(), Some(&("temperature", &json!(9.0), Origin::CardInference)));
     let found: Vec<_> = card.findings().into_iter().map(|f| (f.code, f.severity, f.message)).collect();
     let with = |code: &str, severity, part: &str| {
         assert!(

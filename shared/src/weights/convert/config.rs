@@ -109,8 +109,12 @@ fn rename(llama: Map<String, Value>) -> Value {
         "use_cache": true,
         "vocab_size": keep("vocab_size"),
     });
+    let number = |key: &str| llama.get(key).and_then(Value::as_u64);
+    let quotient =
+        number("hidden_size").zip(number("num_attention_heads")).and_then(|(h, n)| h.checked_div(n));
+    // What follows from the others is left out, as published configs do.
     if let Some(map) = config.as_object_mut()
-        && map["head_dim"].is_null()
+        && (map["head_dim"].is_null() || map["head_dim"].as_u64() == quotient)
     {
         map.shift_remove("head_dim");
     }

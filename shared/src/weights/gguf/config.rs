@@ -4,28 +4,45 @@ use serde_json::{Map, Value as Json, json};
 
 use super::metadata::shortest;
 use super::{Array, Gguf, Metadata, Value, names};
-use crate::decoder::Family;
+use crate::config::Fields;
+use crate::decoder::{Bias, Decoder, Family, Mlp};
+use crate::weights::safetensors::TensorEntry;
 use crate::weights::{WeightSource, WeightsError, WeightsProblem, floats};
+
+/// One of the files of a model.
+pub(super) struct Part<'a, S> {
+    pub(super) file: &'a str,
+    pub(super) source: &'a S,
+    pub(super) header: &'a Gguf,
+}
 
 /// The config of a file: `architectures`, `model_type` and the sizes; for `phi3` with its rotary factors.
 ///
 /// # Errors
-/// A key of the wrong type, rotary factors that are no floats, a failed read.
+/// A key of the wrong type, a size that differs from layer to layer, rotary factors that are no floats, a failed read.
 pub async fn config_of<S: WeightSource>(
     file: &str,
     source: &S,
     gguf: &Gguf,
 ) -> Result<Map<String, Json>, WeightsError> {
-    let refuse = |problem| WeightsError::new(file, problem);
-    let mut config = sizes(gguf).map_err(refuse)?;
-    let factors = (
-        read_factors(file, source, gguf, names::SHORT_FACTORS).await?,
-        read_factors(file, source, gguf, names::LONG_FACTORS).await?,
-    );
+    of_parts(&[Part { file, source, header: gguf }], 0).await
+}
+
+/// The same of a model in several files, of which `first` has the metadata.
+pub(super) async fn of_parts<S: WeightSource>(
+    parts: &[Part<'_, S>],
+    first: usize,
+) -> Result<Map<String, Json>, WeightsError> {
+    let Part { file, header, .. } = &parts[first];
+    let refuse = |problem| WeightsError::new(*file, problem);
+    let tensor = |name: &str| parts.iter().find_map(|part| part.header.tensor(name));
+    let mut config = sizes(header, &tensor).map_err(refuse)?;
+    let factors =
+        (read_factors(parts, names::SHORT_FACTORS).await?, read_factors(parts, names::LONG_FACTORS).await?);
     if let (Some(short), Some(long)) = factors {
         let mut scaling = json!({ "type": "longrope", "short_factor": short, "long_factor": long });
-        let key = format!("{}.rope.scaling.attn_factor", gguf.architecture);
-        if let Some(factor) = gguf.metadata.float(&key).map_err(refuse)? {
+        let key = format!("{}.rope.scaling.attn_factor", header.architecture);
+        if let Some(factor) = header.metadata.float(&key).map_err(refuse)? {
             scaling["attention_factor"] = json!(factor);
         }
         config.insert("rope_scaling".to_owned(), scaling);
@@ -33,7 +50,60 @@ pub async fn config_of<S: WeightSource>(
     Ok(config)
 }
 
-fn sizes(gguf: &Gguf) -> Result<Map<String, Json>, WeightsProblem> {
+/// Refuses metadata that leave a size of a known architecture open: Hugging Face's class has a default for it, but that
+/// is a guess about this file.
+pub(super) fn complete(gguf: &Gguf, config: &Map<String, Json>) -> Result<(), WeightsProblem> {
+    let model_type = config.get("model_type").and_then(Json::as_str);
+    if model_type.and_then(Family::of).is_none() {
+        return Ok(());
+    }
+    let unknown = |name: &str| {
+        let what =
+            format!("its metadata give no `{}.{name}`: what it would need is unknown", gguf.architecture);
+        Err(WeightsProblem::Corrupt(what))
+    };
+    let needed = ["embedding_length", "block_count", "attention.head_count", "context_length"];
+    let is_needed = |row: &&(&str, &str)| needed.contains(&row.0) && !config.contains_key(row.1);
+    if let Some((name, _)) = KEYS.iter().find(is_needed) {
+        return unknown(name);
+    }
+    // What contradicts itself is told by whoever uses the config.
+    let Ok(decoder) = Decoder::from_fields(&Fields::from_map(config.clone())) else { return Ok(()) };
+    let has_experts = decoder.layers.iter().any(|layer| matches!(layer.mlp, Mlp::Experts { .. }));
+    let experts = decoder.family.experts.filter(|_| !has_experts);
+    let unused = |key: &str| experts.is_some_and(|e| [e.count.0, e.active.0].contains(&key));
+    let missing = decoder.defaulted.iter().map(|key| key.0).find(|key| !unused(key));
+    let Some(missing) = missing else { return Ok(()) };
+    match KEYS.iter().find(|(_, field)| *field == missing) {
+        Some((name, _)) => unknown(name),
+        None if decoder.family.experts.is_some_and(|e| e.count.0 == missing) => unknown("expert_count"),
+        None if decoder.family.width_key == missing => unknown("feed_forward_length"),
+        None => unknown(missing),
+    }
+}
+
+/// Keys after the architecture's name, and their fields in `config.json`.
+const KEYS: [(&str, &str); 15] = [
+    ("embedding_length", "hidden_size"),
+    ("feed_forward_length", "intermediate_size"),
+    ("block_count", "num_hidden_layers"),
+    ("attention.head_count", "num_attention_heads"),
+    ("attention.head_count_kv", "num_key_value_heads"),
+    ("context_length", "max_position_embeddings"),
+    ("rope.scaling.original_context_length", "original_max_position_embeddings"),
+    ("attention.sliding_window", "sliding_window"),
+    ("expert_used_count", "num_experts_per_tok"),
+    ("expert_feed_forward_length", "moe_intermediate_size"),
+    ("expert_shared_count", "n_shared_experts"),
+    ("leading_dense_block_count", "first_k_dense_replace"),
+    ("attention.q_lora_rank", "q_lora_rank"),
+    ("attention.kv_lora_rank", "kv_lora_rank"),
+    ("nextn_predict_layers", "num_nextn_predict_layers"),
+];
+
+type Tensors<'a> = dyn Fn(&str) -> Option<&'a TensorEntry> + 'a;
+
+fn sizes<'a>(gguf: &'a Gguf, tensor: &Tensors<'a>) -> Result<Map<String, Json>, WeightsProblem> {
     let (metadata, architecture) = (&gguf.metadata, gguf.architecture.as_str());
     let key = |name: &str| format!("{architecture}.{name}");
     let mut config = Map::new();
@@ -53,33 +123,24 @@ fn sizes(gguf: &Gguf) -> Result<Map<String, Json>, WeightsProblem> {
     };
     config.insert("model_type".to_owned(), json!(model_type));
     let family = Family::of(model_type);
-    let experts_key =
-        family.and_then(|family| family.experts).map_or("num_local_experts", |experts| experts.count.0);
-    for (name, field) in [
-        ("embedding_length", "hidden_size"),
-        ("feed_forward_length", "intermediate_size"),
-        ("block_count", "num_hidden_layers"),
-        ("attention.head_count", "num_attention_heads"),
-        ("attention.head_count_kv", "num_key_value_heads"),
-        ("context_length", "max_position_embeddings"),
-        ("rope.scaling.original_context_length", "original_max_position_embeddings"),
-        ("attention.sliding_window", "sliding_window"),
-        ("expert_count", experts_key),
-        ("expert_used_count", "num_experts_per_tok"),
-        ("expert_feed_forward_length", "moe_intermediate_size"),
-        ("expert_shared_count", "n_shared_experts"),
-        ("leading_dense_block_count", "first_k_dense_replace"),
-        ("attention.q_lora_rank", "q_lora_rank"),
-        ("attention.kv_lora_rank", "kv_lora_rank"),
-    ] {
-        // Some architectures list a number for each layer; those are not ours to run.
-        if let Some(Value::Array(_)) = metadata.get(&key(name)) {
-            continue;
-        }
+    for (name, field) in KEYS {
+        let key = key(name);
+        let number = match metadata.get(&key) {
+            Some(Value::Array(_)) => match family {
+                Some(_) => one_of_all(metadata, &key)?,
+                // Nothing is derived from it.
+                None => continue,
+            },
+            _ => metadata.unsigned(&key)?,
+        };
         // Zero means absent: no window, no experts.
-        if let Some(number) = metadata.unsigned(&key(name))?.filter(|number| *number > 0) {
+        if let Some(number) = number.filter(|number| *number > 0) {
             config.insert(field.to_owned(), json!(number));
         }
+    }
+    if let Some(count) = experts {
+        let field = family.and_then(|family| family.experts).map_or("num_local_experts", |e| e.count.0);
+        config.insert(field.to_owned(), json!(count));
     }
     for (name, field) in
         [("attention.layer_norm_rms_epsilon", "rms_norm_eps"), ("rope.freq_base", "rope_theta")]
@@ -88,31 +149,109 @@ fn sizes(gguf: &Gguf) -> Result<Map<String, Json>, WeightsProblem> {
             config.insert(field.to_owned(), json!(number));
         }
     }
-    if family.is_some_and(|family| family.latent.is_some()) {
-        latent_sizes(metadata, architecture, &mut config)?;
-    }
-    let number = |config: &Map<String, Json>, field: &str| config.get(field).and_then(Json::as_u64);
-    let heads = number(&config, "num_attention_heads").filter(|heads| *heads > 0);
-    if let (Some(hidden), Some(heads)) = (number(&config, "hidden_size"), heads) {
-        let head_dim = metadata.unsigned(&key("attention.key_length"))?.unwrap_or(hidden / heads);
-        let rotated = metadata.unsigned(&key("rope.dimension_count"))?.unwrap_or(head_dim);
-        if head_dim.checked_mul(heads) != Some(hidden) {
-            config.insert("head_dim".to_owned(), json!(head_dim));
-        }
-        if rotated != head_dim && head_dim > 0 {
-            config.insert("partial_rotary_factor".to_owned(), json!(rotated as f64 / head_dim as f64));
+    if let Some(family) = family {
+        of_family(family, tensor, &mut config);
+        match family.latent {
+            Some(_) => latent_sizes(metadata, architecture, &mut config)?,
+            None => head_sizes(metadata, architecture, &mut config)?,
         }
     }
-    if let Some(vocab) = vocab_size(gguf)? {
+    if let Some(vocab) = vocab_size(gguf, tensor)? {
         config.insert("vocab_size".to_owned(), json!(vocab));
     }
-    config.insert("tie_word_embeddings".to_owned(), json!(gguf.tensor("output.weight").is_none()));
+    config.insert("tie_word_embeddings".to_owned(), json!(tensor(names::HEAD).is_none()));
     for (name, field) in TOKEN_IDS {
         if let Some(id) = metadata.unsigned(name)? {
             config.insert(field.to_owned(), json!(id));
         }
     }
     Ok(config)
+}
+
+/// A list with a number for each layer, which are all the same.
+fn one_of_all(metadata: &Metadata, key: &str) -> Result<Option<u64>, WeightsProblem> {
+    let numbers = metadata.integers(key)?.unwrap_or_default();
+    match numbers.as_slice() {
+        [] => Ok(None),
+        [first, others @ ..] if *first >= 0 && others.iter().all(|other| other == first) => {
+            Ok(Some(*first as u64))
+        }
+        _ => {
+            let shown: Vec<String> = numbers.iter().take(8).map(ToString::to_string).collect();
+            let more = if numbers.len() > shown.len() { ", …" } else { "" };
+            Err(WeightsProblem::Unsupported(format!(
+                "`{key}` differs from layer to layer ([{}{more}]), which its family has not",
+                shown.join(", ")
+            )))
+        }
+    }
+}
+
+/// What metadata say in other words than a family's config: where its experts' width stands, that it has none that are
+/// shared, that predictors count as blocks; and biases, of which the tensors alone tell.
+fn of_family<'a>(family: &Family, tensor: &Tensors<'a>, config: &mut Map<String, Json>) {
+    let number = |config: &Map<String, Json>, field: &str| config.get(field).and_then(Json::as_u64);
+    if let Some(experts) = family.experts {
+        if experts.width.0 != "moe_intermediate_size"
+            && let Some(width) = config.shift_remove("moe_intermediate_size")
+        {
+            config.insert(experts.width.0.to_owned(), width);
+        }
+        for (field, _) in [experts.shared, experts.dense_layers].into_iter().flatten() {
+            config.entry(field).or_insert(json!(0));
+        }
+    }
+    if family.width_key != "intermediate_size"
+        && let Some(width) = config.shift_remove("intermediate_size")
+    {
+        config.insert(family.width_key.to_owned(), width);
+    }
+    let predictors = number(config, "num_nextn_predict_layers").unwrap_or(0);
+    if let Some(blocks) = number(config, "num_hidden_layers").filter(|blocks| *blocks > predictors) {
+        config.insert("num_hidden_layers".to_owned(), json!(blocks - predictors));
+    }
+    let has = |names: &[&str]| names.iter().any(|name| tensor(name).is_some());
+    for (bias, names) in [
+        (family.output_bias, &["blk.0.attn_output.bias"][..]),
+        (family.qkv_bias, &["blk.0.attn_q.bias", "blk.0.attn_qkv.bias"][..]),
+        (family.mlp_bias, &["blk.0.ffn_up.bias", "blk.0.ffn_up_shexp.bias"][..]),
+        (family.head_bias, &["output.bias"][..]),
+    ] {
+        if let Bias::Key(field, _) = bias {
+            config.insert(field.to_owned(), json!(has(names)));
+        }
+    }
+}
+
+/// Sizes of heads: what metadata leave out is what llama.cpp takes, never the default of a class.
+fn head_sizes(
+    metadata: &Metadata,
+    architecture: &str,
+    config: &mut Map<String, Json>,
+) -> Result<(), WeightsProblem> {
+    let key = |name: &str| format!("{architecture}.{name}");
+    let number = |config: &Map<String, Json>, field: &str| config.get(field).and_then(Json::as_u64);
+    let Some(heads) = number(config, "num_attention_heads") else { return Ok(()) };
+    if number(config, "num_key_value_heads").is_none() {
+        let key = key("attention.head_count_kv");
+        if metadata.get(&key).is_some() {
+            return Err(WeightsProblem::Corrupt(format!("`{key}` is 0: a model has at least one")));
+        }
+        config.insert("num_key_value_heads".to_owned(), json!(heads));
+    }
+    let length = metadata.unsigned(&key("attention.key_length"))?;
+    let quotient = number(config, "hidden_size").filter(|hidden| hidden.is_multiple_of(heads));
+    let Some(head_dim) = length.or(quotient.map(|hidden| hidden / heads)) else { return Ok(()) };
+    if let Some(values) = metadata.unsigned(&key("attention.value_length"))?.filter(|v| *v != head_dim) {
+        let what = format!("heads have keys of {head_dim} and values of {values}, which its family has not");
+        return Err(WeightsProblem::Unsupported(what));
+    }
+    config.insert("head_dim".to_owned(), json!(head_dim));
+    let rotated = metadata.unsigned(&key("rope.dimension_count"))?.unwrap_or(head_dim);
+    if rotated != head_dim && head_dim > 0 {
+        config.insert("partial_rotary_factor".to_owned(), json!(rotated as f64 / head_dim as f64));
+    }
+    Ok(())
 }
 
 /// Sizes of latent attention: newer files name the heads' own widths apart from those of the cache.
@@ -146,8 +285,8 @@ const TOKEN_IDS: [(&str, &str); 3] = [
 ];
 
 /// Rows of the embedding: what the tensor says, else the metadata.
-fn vocab_size(gguf: &Gguf) -> Result<Option<u64>, WeightsProblem> {
-    if let Some(embedding) = gguf.tensor("token_embd.weight") {
+fn vocab_size<'a>(gguf: &Gguf, tensor: &Tensors<'a>) -> Result<Option<u64>, WeightsProblem> {
+    if let Some(embedding) = tensor(names::EMBEDDING) {
         return Ok(embedding.shape.first().map(|rows| *rows as u64));
     }
     let listed = |metadata: &Metadata| match metadata.get("tokenizer.ggml.tokens") {
@@ -160,20 +299,19 @@ fn vocab_size(gguf: &Gguf) -> Result<Option<u64>, WeightsProblem> {
 
 /// A tensor of rotary factors, in the shortest decimals.
 async fn read_factors<S: WeightSource>(
-    file: &str,
-    source: &S,
-    gguf: &Gguf,
+    parts: &[Part<'_, S>],
     name: &str,
 ) -> Result<Option<Vec<f64>>, WeightsError> {
-    let Some(tensor) = gguf.tensor(name) else { return Ok(None) };
+    let found = parts.iter().find_map(|part| Some((part, part.header.tensor(name)?)));
+    let Some((Part { file, source, .. }, tensor)) = found else { return Ok(None) };
     // One for each pair of a head's dimensions; heads have a few hundred.
     if !tensor.dtype.is_float() || tensor.shape.len() != 1 || tensor.shape[0] > 1 << 12 {
         let what =
             format!("tensor `{name}` {:?} in {} is no list of rotary factors", tensor.shape, tensor.dtype);
-        return Err(WeightsError::new(file, WeightsProblem::Corrupt(what)));
+        return Err(WeightsError::new(*file, WeightsProblem::Corrupt(what)));
     }
     let mut bytes = vec![0; tensor.len as usize];
-    source.read_into(tensor.offset, &mut bytes).await.map_err(|error| WeightsError::new(file, error))?;
+    source.read_into(tensor.offset, &mut bytes).await.map_err(|error| WeightsError::new(*file, error))?;
     let mut values = vec![0.0; tensor.shape[0]];
     floats::convert(tensor.dtype, &bytes, &mut values);
     Ok(Some(values.into_iter().map(shortest).collect()))

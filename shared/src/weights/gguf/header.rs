@@ -149,7 +149,13 @@ async fn read_tensor<S: WeightSource>(reader: &mut Reader<'_, S>) -> Result<Tens
     let number = reader.u32().await?;
     let offset = reader.u64().await?;
     let Some(dtype) = dtype_of(number) else {
-        return Err(reader.corrupt(format!("tensor `{name}` has the unknown type {number}")));
+        return Err(match number {
+            // Q4_0_4_4 and its like, the blocks interleaved for one processor.
+            31..=33 | 36..=38 => reader.refuse(WeightsProblem::Unsupported(format!(
+                "tensor `{name}` is of type {number}, which llama.cpp has given up: quantise the model anew, as Q4_0"
+            ))),
+            _ => reader.corrupt(format!("tensor `{name}` has the unknown type {number}")),
+        });
     };
     let shape: Option<Vec<usize>> =
         dims.iter().map(|d| usize::try_from(*d).ok().filter(|d| *d > 0)).collect();

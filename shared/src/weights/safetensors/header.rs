@@ -8,6 +8,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visi
 
 use super::dtype_of;
 use crate::dtype::DType;
+use crate::units::format_counted;
 use crate::weights::text::{check_name, one_line};
 use crate::weights::{MAX_HEADER_BYTES, WeightSource, WeightsError, WeightsProblem, sniff};
 
@@ -43,7 +44,8 @@ pub(in crate::weights) async fn read_header<S: WeightSource>(
         return Err(refuse(WeightsProblem::NotWeights("it is a GGUF file: name it *.gguf".to_owned())));
     }
     let Some((length, _)) = head.split_first_chunk::<8>() else {
-        let what = format!("{} bytes are too few for a safetensors header", head.len());
+        let found = format_counted(head.len() as u64, "byte");
+        let what = format!("it has {found}, too few for a safetensors header");
         return Err(refuse(WeightsProblem::Corrupt(what)));
     };
     let length = u64::from_le_bytes(*length);
@@ -73,8 +75,11 @@ fn parse_header(json: &[u8], file_len: u64) -> Result<Vec<TensorEntry>, WeightsP
     let mut end = data_start;
     for entry in &entries {
         if entry.offset != end {
-            let kind =
-                if entry.offset < end { "overlaps the tensor before it" } else { "leaves a hole before it" };
+            let kind = match entry.offset {
+                start if start < end => "overlaps the tensor before it",
+                start if start >= file_len => "lies past the end of the file",
+                _ => "leaves a hole before it",
+            };
             return Err(WeightsProblem::Corrupt(format!(
                 "tensor `{}` {kind}: it starts at byte {}, the tensor before it ends at {end}",
                 entry.name, entry.offset
@@ -90,7 +95,7 @@ fn parse_header(json: &[u8], file_len: u64) -> Result<Vec<TensorEntry>, WeightsP
                 end - data_start
             )
         } else {
-            format!("{} bytes follow the last tensor", file_len - end)
+            format!("there is more after the last tensor: {}", format_counted(file_len - end, "byte"))
         };
         return Err(WeightsProblem::Corrupt(what));
     }

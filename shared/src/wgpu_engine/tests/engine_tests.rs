@@ -175,11 +175,11 @@ fn keys_that_are_split_give_the_same() {
     assert_eq!(next, [expected.clone(), expected]);
 }
 
-/// The ways that one row goes with quantised weights, where the MLP's and the heads' widths are whole blocks and where
-/// they are not, against the way of many rows, which takes activations as they are.
+/// The ways that one row and many rows go with quantised weights, where the MLP's and the heads' widths are whole blocks
+/// and where they are not: against the CPU on the same weights, whose activations are f32.
 #[test]
-fn one_row_as_int8_is_near_the_way_of_many() {
-    if gpu("one_row_as_int8_is_near_the_way_of_many").is_none() {
+fn rows_as_int8_are_near_the_cpu() {
+    if gpu("rows_as_int8_are_near_the_cpu").is_none() {
         return;
     }
     let whole =
@@ -189,24 +189,35 @@ fn one_row_as_int8_is_near_the_way_of_many() {
         for (dtype, kv_dtype) in
             [(DType::Q8_0, DType::F16), (DType::Q4_0, DType::Bf16), (DType::F16, DType::F16)]
         {
+            let ids = tokens(count);
+            let plan = LoadPlan { dtype, kv_dtype, context: count, ..plan(&config, Attention::Fused) };
+            let on_cpu = LoadPlan { device: DeviceId::Cpu, kv_dtype: DType::F32, ..plan.clone() };
+            // Weights in 16 bits meet f32 here alone: many rows are their reference.
+            let of_cpu = dtype.is_quantized().then(|| full(&mut load::<CandleEngine>(&on_cpu), &ids));
             for attention in [Attention::Fused, Attention::Eager] {
-                let plan = LoadPlan { dtype, kv_dtype, context: count, ..plan(&config, attention) };
-                let mut engine: WgpuEngine = load(&plan);
-                let ids = tokens(count);
-                open(&mut engine, 1, &Sampling::GREEDY);
+                let mut engine: WgpuEngine = load(&LoadPlan { attention, ..plan.clone() });
+                block_on(engine.open(SequenceId(1), count, &Sampling::GREEDY)).expect("opens");
                 prefill(&mut engine, 1, &ids[..count - 1]).expect("prefills");
                 prefill(&mut engine, 1, &ids[count - 1..]).expect("prefills");
                 let bytes = 4 * config.vocab_size as u64;
                 let read = block_on(engine.gpu.read(engine.gpu.encoder(), &engine.space.logits, bytes));
-                let found: Vec<f32> = bytemuck::pod_collect_to_vec(&read.expect("reads"));
-                let all = full(&mut engine, &ids);
-                let expected = &all[all.len() - found.len()..];
-                let peak = expected.iter().fold(0.0f32, |peak, value| peak.max(value.abs()));
-                let worst = found.iter().zip(expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
-                let bound = if dtype.is_quantized() { 0.1 } else { 2e-3 };
-                println!("{dtype} {attention:?} {count}: {:.1e}", worst / peak);
-                assert!(worst <= bound * peak, "{dtype} {attention:?} {count}: {worst} of {peak}");
-                assert!(worst > 0.0 || !dtype.is_quantized(), "the way of one row is the same: not taken?");
+                let one: Vec<f32> = bytemuck::pod_collect_to_vec(&read.expect("reads"));
+                let many = full(&mut engine, &ids);
+                let reference = of_cpu.as_ref().unwrap_or(&many);
+                let last = reference.len() - one.len();
+                for (way, found, expected) in
+                    [("one", &one[..], &reference[last..]), ("many", &many[..], &reference[..])]
+                {
+                    let peak = expected.iter().fold(0.0f32, |peak, value| peak.max(value.abs()));
+                    let worst =
+                        found.iter().zip(expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+                    let share = worst / peak;
+                    println!("{dtype} {attention:?} {count}, {way}: {share:.1e}");
+                    // About twice what was seen (0.13): rows that miss the product, or blocks of other rows, are far off.
+                    let bound = if dtype.is_quantized() { 0.3 } else { 2e-3 };
+                    assert!(share <= bound, "{dtype} {attention:?} {count}, {way}: {worst} of {peak}");
+                    assert!(share > 1e-4 || !dtype.is_quantized(), "{way}: rows are no int8 blocks");
+                }
             }
         }
     }

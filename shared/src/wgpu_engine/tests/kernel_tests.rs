@@ -8,7 +8,7 @@ use super::{gpu, numbers};
 use crate::dtype::DType;
 use crate::wgpu_engine::DTYPES;
 use crate::wgpu_engine::gpu::Gpu;
-use crate::wgpu_engine::kernels::{self, FEW, Gemv, Into, Kernels, MANY, Tile};
+use crate::wgpu_engine::kernels::{self, FEW_AT_ONCE, Gemv, Into, Kernels, Tile};
 use crate::wgpu_engine::matrix::{BLOCK, Matrix, padded};
 use crate::wgpu_engine::ops::{Op, bindings};
 use crate::wgpu_engine::template::Shader;
@@ -179,33 +179,43 @@ fn products_with_many_rows() {
     let Some(gpu) = gpu("products_with_many_rows") else { return };
     for (rows, columns, count) in [(2, 32, 2), (130, 50, 3), (260, 96, 70)] {
         let (weight, x) = (numbers(3, rows * columns), numbers(4, count * columns));
-        let x_exact: Vec<_> = x.iter().map(|v| f64::from(*v)).collect();
-        let x_buffer = upload(&gpu, &padded_rows(&x, columns));
+        let plain = upload(&gpu, &padded_rows(&x, columns));
         let step = gpu.uniform("step", &[count as u32, 0, 1, 0]);
         for dtype in DTYPES {
             let matrix = matrix(&gpu, dtype, rows, columns, &weight);
             let exact = held(matrix.dtype, &weight, columns);
+            let (x_buffer, x_exact) = if matrix.is_quantized() {
+                let blocks = gpu.storage("blocks", 48 * (count * columns / BLOCK) as u64);
+                let groups = [count as u32, 1, 1];
+                run(&gpu, &kernels::quantize(columns), &[(2, &plain), (6, &blocks)], groups, &blocks);
+                (blocks, q8(&x, columns))
+            } else {
+                (plain.clone(), x.iter().map(|v| f64::from(*v)).collect())
+            };
             for into in [Into::Store, Into::Add, Into::Silu] {
                 let expected = product(&exact, &x_exact, columns, into, f64::from(BEFORE));
                 let out_stride = expected.len() / count;
-                for tile in [FEW, MANY] {
-                    let shader = kernels::gemm(matrix.dtype, columns, into, out_stride, tile);
+                let tile = Tile::of(matrix.dtype);
+                let in_tiles = [rows.div_ceil(tile.columns) as u32, count.div_ceil(tile.rows) as u32, 1];
+                let mut all = vec![(kernels::gemm(matrix.dtype, columns, into, out_stride), in_tiles)];
+                for lanes in ways(&gpu) {
+                    let shape = Gemv::of_few(lanes);
+                    let groups = [rows.div_ceil(shape.rows_at_once()), 1, count.div_ceil(FEW_AT_ONCE)];
+                    let shader = kernels::few(matrix.dtype, columns, into, out_stride, shape);
+                    all.push((shader, groups.map(|groups| groups as u32)));
+                }
+                for (shader, groups) in all {
                     let out = upload(&gpu, &vec![BEFORE; expected.len()]);
                     let part = &matrix.parts[0];
                     let mut buffers = bindings(part);
                     buffers.extend([(2, &x_buffer), (3, &out), (4, &part.uniform), (5, &step)]);
-                    let groups = tiles(rows, count, tile);
                     let found = floats(&run(&gpu, &shader, &buffers, groups, &out));
-                    let what = format!("{rows}x{columns} by {count}, {dtype} {into:?}");
+                    let what = format!("{rows}x{columns} by {count}, {dtype} {into:?} {shader:?}");
                     assert_near(&found[..expected.len()], &expected, 2e-6, &what);
                 }
             }
         }
     }
-}
-
-fn tiles(rows: usize, count: usize, tile: Tile) -> [u32; 3] {
-    [rows.div_ceil(tile.columns) as u32, count.div_ceil(tile.rows) as u32, 1]
 }
 
 #[test]

@@ -7,7 +7,7 @@ use wgpu::naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use crate::config::ModelConfig;
 use crate::dtype::DType;
-use crate::wgpu_engine::kernels::{self, FEW, Gemv, Heads, Into, MANY, Mixed};
+use crate::wgpu_engine::kernels::{self, Gemv, Heads, Into, Mixed};
 use crate::wgpu_engine::template::Shader;
 use crate::wgpu_engine::{DTYPES, KV_DTYPES};
 
@@ -45,7 +45,8 @@ fn all() -> Vec<Shader> {
                 for rows in [100, 10_000] {
                     all.push(kernels::gemv(dtype, 3072, into, 3072, Gemv::of(lanes, rows, into)));
                 }
-                all.extend([FEW, MANY].map(|tile| kernels::gemm(dtype, 3072, into, 3072, tile)));
+                all.push(kernels::few(dtype, 3072, into, 3072, Gemv::of_few(lanes)));
+                all.push(kernels::gemm(dtype, 3072, into, 3072));
             }
         }
         for (to_q8, from_head_row) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -81,7 +82,10 @@ fn every_shader_is_valid() {
     assert!(complaints.is_empty(), "{} of {}:\n{}", complaints.len(), shaders.len(), complaints[0]);
 
     let seen: BTreeSet<_> = shaders.iter().map(Shader::name).collect();
-    let included = ["block", "cache", "epilogue", "q8", "reduce", "rotate", "step", "visible", "weight"];
+    let included = [
+        "block", "cache", "column", "dot", "epilogue", "q8", "reduce", "rotate", "step", "tile", "visible",
+        "weight",
+    ];
     let files: BTreeSet<_> = Shader::files().filter(|file| !included.contains(file)).collect();
     assert_eq!(seen, files, "every template is written out here");
 }

@@ -17,12 +17,18 @@ fn rank_of(bits: u32) -> u32 {
 fn main(@builtin(local_invocation_index) li: u32) {
     var best = 0u;
     var id = 0u;
-    for (var i = li; i < VOCAB; i += THREADS) {
-        let rank = rank_of(logits[i]);
-        if (rank > best) {
-            best = rank;
-            id = i;
+    for (var base = li; base < VOCAB; base += AT_ONCE * THREADS) {
+        // All loads on their way before the first is looked at; beyond the last there is the last once more.
+//:for k AT_ONCE
+        let i$k = min(base + $ku * THREADS, VOCAB - 1u);
+        let rank$k = rank_of(logits[i$k]);
+//:end
+//:for k AT_ONCE
+        if (rank$k > best) {
+            best = rank$k;
+            id = i$k;
         }
+//:end
     }
     best_rank[li] = best;
     best_id[li] = id;

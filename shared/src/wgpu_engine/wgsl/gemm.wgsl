@@ -15,14 +15,7 @@ const DOWN = TILE_M / M;
 var<workgroup> xs: array<vec4<f32>, TILE_M * PITCH>;
 var<workgroup> ws: array<vec4<f32>, TILE_N * PITCH>;
 
-// Column of an invocation's j-th result; where columns come in pairs, both of a pair.
-fn column(j: u32, across: u32) -> u32 {
-//:if SILU
-    return (j >> 1u) * (2u * ACROSS) + across * 2u + (j & 1u);
-//:else
-    return j * ACROSS + across;
-//:end
-}
+//:include column
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) li: u32) {
@@ -62,22 +55,5 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
         }
         workgroupBarrier();
     }
-//:for i M
-    let row$i = m0 + down + $iu * DOWN;
-    if (row$i < step.rows) {
-//:if SILU
-//:for j PAIRS
-        if (n0 + column($[2j]u, across) < part.rows) {
-            put2(row$i, part.first_row + n0 + column($[2j]u, across), sum$i_$[2j], sum$i_$[2j+1]);
-        }
-//:end
-//:else
-//:for j N
-        if (n0 + column($ju, across) < part.rows) {
-            put(row$i, part.first_row + n0 + column($ju, across), sum$i_$j);
-        }
-//:end
-//:end
-    }
-//:end
+//:include tile
 }

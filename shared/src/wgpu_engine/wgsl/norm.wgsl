@@ -35,22 +35,23 @@ fn main(
 //:end
     let to = wg.x * (STRIDE / 4u);
     var sum = 0.0;
-    for (var i = li; i < STRIDE / 4u; i += THREADS) {
-        sum += dot(x[origin + i], x[origin + i]);
-    }
+    // A row stays in registers: PER vectors of an invocation, and the weights meanwhile.
+//:for p PER
+    let i$p = li + $pu * THREADS;
+    let inside$p = i$p < STRIDE / 4u;
+    var value$p = vec4(0.0);
+    if (inside$p) { value$p = x[origin + i$p]; }
+    sum += dot(value$p, value$p);
+    let weight$p = weight4(0u, min(i$p, STRIDE / 4u - 1u));
+//:end
     let factor = inverseSqrt(group_sum(sum, li, lane) / f32(WIDTH) + EPS);
-    for (var base = 0u; base < STRIDE / 4u; base += THREADS) {
-        let i = base + li;
-        let inside = i < STRIDE / 4u;
-        var value = vec4(0.0);
-        if (inside) {
-            value = x[origin + i] * factor * weight4(0u, i);
+//:for p PER
+    value$p *= factor * weight$p;
 //:if TO_F32
-            out[to + i] = value;
+    if (inside$p) { out[to + i$p] = value$p; }
 //:end
-        }
 //:if TO_Q8
-        quantize4(value, to + i, inside, li);
+    quantize4(value$p, to + i$p, inside$p, li);
 //:end
-    }
+//:end
 }

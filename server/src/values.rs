@@ -1,8 +1,9 @@
-//! JSON values and queries into what a handler takes. What is wrong with one is said here, in our words: those of the
-//! libraries that read are meant for people who write programs with them.
+//! JSON values, queries and TOML into what this server takes. What is wrong with one is said here, in our words: those of
+//! the libraries that read are meant for people who write programs with them.
 
 use std::fmt;
 
+use phi3::units::format_counted;
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, IntoDeserializer, Unexpected,
@@ -16,18 +17,18 @@ const LINE_CHARS: usize = 300;
 
 /// A value that is refused: where it stands, and what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(crate) struct Wrong {
     /// JSON path from where the reading began; empty for the whole.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// What follows the name of the value in a sentence: ` is 5, expected a string`.
-    pub(super) rest: String,
+    pub(crate) rest: String,
 }
 
 /// Reads a JSON value.
 ///
 /// # Errors
 /// [`Wrong`]: a field that is missing, unknown, or not of its type.
-pub(super) fn from_json<T: DeserializeOwned>(value: &Value) -> Result<T, Wrong> {
+pub(crate) fn from_json<T: DeserializeOwned>(value: &Value) -> Result<T, Wrong> {
     read(Reader { value, is_text: false })
 }
 
@@ -35,7 +36,7 @@ pub(super) fn from_json<T: DeserializeOwned>(value: &Value) -> Result<T, Wrong> 
 ///
 /// # Errors
 /// As [`from_json`], and a key that stands twice.
-pub(super) fn from_pairs<T: DeserializeOwned>(pairs: Vec<(String, String)>) -> Result<T, Wrong> {
+pub(crate) fn from_pairs<T: DeserializeOwned>(pairs: Vec<(String, String)>) -> Result<T, Wrong> {
     let mut map = Map::new();
     for (key, text) in pairs {
         if map.contains_key(&key) {
@@ -112,7 +113,8 @@ impl serde::de::Error for Refused {
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        Self::says(format_args!("has {length} values, expected {expected}"))
+        let found = format_counted(length as u64, "value");
+        Self::says(format_args!("has {found}, expected {expected}"))
     }
 
     fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {
@@ -142,7 +144,8 @@ fn line(text: &str) -> String {
     short(text, LINE_CHARS)
 }
 
-fn short(text: &str, most: usize) -> String {
+/// A text on one line, cut after so many characters.
+pub(crate) fn short(text: &str, most: usize) -> String {
     let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut line: String = chars.by_ref().take(most).collect();
     if chars.next().is_some() {
@@ -321,7 +324,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         if is_good {
             self.deserialize_any(visitor)
         } else {
-            Err(self.wrong(format_args!("a list of {length} values")))
+            Err(self.wrong(format_args!("a list of {}", format_counted(length as u64, "value"))))
         }
     }
 
@@ -361,11 +364,8 @@ impl<'de> Deserializer<'de> for Reader<'de> {
                     visitor.visit_enum(Variant { name, value: Some(self.within(value)) })
                 }
                 _ => {
-                    let found = fields.len();
-                    Err(Refused::says(format_args!(
-                        "has {found} fields, expected exactly {}",
-                        one_of(variants)
-                    )))
+                    let found = format_counted(fields.len() as u64, "field");
+                    Err(Refused::says(format_args!("has {found}, expected exactly {}", one_of(variants))))
                 }
             },
             _ => Err(self.wrong(one_of(variants))),
