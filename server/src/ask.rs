@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::attempts::{Attempts, AttemptsError, Job, NOTE_BYTES, now_ms};
 use crate::environment::Host;
 use crate::evidence::{hex, identity};
+use crate::launcher::SEVERAL;
 use crate::ledger;
 use crate::registry::{Located, Registry, check_size};
 
@@ -241,7 +242,7 @@ async fn lineage(
 fn device_words(resolved: &Resolved) -> String {
     match resolved.overrides.get("device_map") {
         Some(Value::String(text)) => text.clone(),
-        Some(_) => "several".to_owned(),
+        Some(_) => SEVERAL.to_owned(),
         None => "auto".to_owned(),
     }
 }

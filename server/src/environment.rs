@@ -69,8 +69,8 @@ impl Host {
         // An AMD GPU has no engine that is chosen by itself.
         let has_gpu = || self.environment().driver.is_some();
         match device {
-            "auto" | "several" | "sequential" | "balanced" if has_gpu() => "cuda:0".to_owned(),
-            "auto" | "several" | "sequential" | "balanced" => "cpu".to_owned(),
+            "auto" | launcher::SEVERAL | "sequential" | "balanced" if has_gpu() => "cuda:0".to_owned(),
+            "auto" | launcher::SEVERAL | "sequential" | "balanced" => "cpu".to_owned(),
             device => device.to_owned(),
         }
     }

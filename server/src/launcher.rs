@@ -84,12 +84,16 @@ const MAX_PROBE_BYTES: u64 = 1 << 20;
 /// The worker for NVIDIA: a binary of its own, because it does not start where there is no driver.
 const CUDA_WORKER: &str = "preflight-worker-cuda";
 
+/// What the devices of a model are called that lies on more than one.
+pub const SEVERAL: &str = "several";
+
 /// A driver that takes longer to tell its devices is as good as none.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
 
 impl Local {
-    /// The worker for a device (`auto` where none is named): `$PREFLIGHT_WORKER`, else beside this binary
-    /// `preflight-worker-cuda` for CUDA devices and `preflight-worker` for all others.
+    /// The worker for a device (`auto` where none is named, [`SEVERAL`] of a split): `$PREFLIGHT_WORKER`, else beside this
+    /// binary `preflight-worker-cuda` for CUDA devices, which takes the CPU beside them, and `preflight-worker` for all
+    /// others.
     ///
     /// # Errors
     /// It is not there.
@@ -100,7 +104,7 @@ impl Local {
         let beside = std::env::current_exe()?;
         let cuda = beside.with_file_name(CUDA_WORKER);
         let wants_cuda = match device.unwrap_or("auto") {
-            "auto" => cuda.is_file() && probe(&cuda).is_ok_and(|probe| has_cuda(&probe)),
+            "auto" | SEVERAL => cuda.is_file() && probe(&cuda).is_ok_and(|probe| has_cuda(&probe)),
             named => named.starts_with("cuda") && cuda.is_file(),
         };
         Self::at(if wants_cuda { cuda } else { beside.with_file_name("preflight-worker") })

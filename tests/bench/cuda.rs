@@ -1,5 +1,6 @@
 //! Speed of the CUDA engine: `cuda write DIR CONFIG` makes a checkpoint of random weights, `cuda run DIR [DTYPE…]`
-//! loads it and prints one line for each figure. `scripts/bench-cuda.sh` runs both beside the peers.
+//! loads it and prints one line for each figure. `scripts/bench-cuda.sh` runs both beside the peers. `SPLIT=cuda:0=16,cuda:1=16`
+//! puts layers on several devices, the embedding on the first, norm and head on the last.
 
 use std::fs::File;
 use std::io;
@@ -9,10 +10,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use phi3::candle_engine::CandleHost;
 use phi3::config::ModelConfig;
-use phi3::cuda_engine::CudaEngine;
+use phi3::cuda_engine::Cuda;
 use phi3::dtype::DType;
-use phi3::engine::{Attention, Diagnostics, Engine, LoadPlan, Prompt, Sampling, SequenceId};
+use phi3::engine::{Attention, Diagnostics, Engine, LoadPlan, Prompt, Sampling, SequenceId, Split};
+use phi3::placement::DeviceId;
 use phi3::tensors;
 use phi3::weights::synthetic::synthetic_files;
 use phi3::weights::{Checkpoint, ConcurrentRead, WeightSource};
@@ -114,8 +117,20 @@ fn checkpoint(dir: &Path) -> Checkpoint<Disk> {
     block_on(Checkpoint::from_safetensors(paths.into_iter().map(open).collect())).expect("a checkpoint")
 }
 
+/// Devices with how many layers each has.
+fn split(text: &str) -> Split {
+    let part = |part: &str| -> (DeviceId, usize) {
+        let (device, layers) = part.split_once('=').expect("DEVICE=LAYERS");
+        (device.parse().expect("a device"), layers.parse().expect("a number"))
+    };
+    let parts: Vec<_> = text.split(',').map(part).collect();
+    let layers = parts.iter().flat_map(|(device, layers)| vec![device.clone(); *layers]).collect();
+    let [first, last] = [0, parts.len() - 1].map(|part| parts[part].0.clone());
+    Split { embedding: first, layers, norm: last.clone(), head: last }
+}
+
 struct Bench {
-    engine: CudaEngine,
+    engine: Cuda<CandleHost>,
     config: ModelConfig,
     label: String,
     /// Bytes of weights that every token reads.
@@ -166,6 +181,9 @@ fn run(dir: &Path, words: &[&str], start: Instant) {
         }
         let memory = bench.engine.memory();
         say(&format!("{name} memory"), format!("{memory:?}"));
+        for (device, memory) in bench.engine.memory_by_device() {
+            say(&format!("{name} memory of {device}"), format!("{memory:?}"));
+        }
     }
 }
 
@@ -177,6 +195,7 @@ fn load(dir: &Path, dtype: DType, batched: bool, start: Option<Instant>) -> Benc
     let kv = if dtype.is_float() { dtype } else { DType::Bf16 };
     let plan = LoadPlan {
         device: "cuda:0".parse().expect("a device"),
+        split: std::env::var("SPLIT").ok().map(|text| split(&text)),
         kv_dtype: kv,
         attention: match std::env::var("ATTENTION").as_deref() {
             Ok("eager") => Attention::Eager,
@@ -186,7 +205,7 @@ fn load(dir: &Path, dtype: DType, batched: bool, start: Option<Instant>) -> Benc
         ..LoadPlan::new(config.clone(), dtype, config.max_position_embeddings.min(4096))
     };
     let mut marks: Vec<(&str, f64)> = Vec::new();
-    let engine = block_on(CudaEngine::load(&checkpoint, &plan, &mut |report| {
+    let engine = block_on(Cuda::<CandleHost>::load(&checkpoint, &plan, &mut |report| {
         let name = match (report.stage, report.done_bytes) {
             (phi3::engine::LoadStage::Downloading, _) => "downloading",
             (phi3::engine::LoadStage::Checking, _) => "checking",

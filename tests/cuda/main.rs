@@ -6,6 +6,7 @@
 mod support;
 mod goldens;
 mod shapes;
+mod split;
 mod quantized;
 mod long_rows;
 mod faults;

@@ -10,9 +10,9 @@ use crate::support::{
 };
 
 /// By the largest logit: f32 sums in another order; what 8 and 11 bits of mantissa leave after two or three layers.
-const BOUNDS: [(DType, f64); 3] = [(DType::F32, 5e-5), (DType::Bf16, 5e-2), (DType::F16, 6e-3)];
+pub(crate) const BOUNDS: [(DType, f64); 3] = [(DType::F32, 5e-5), (DType::Bf16, 5e-2), (DType::F16, 6e-3)];
 
-fn shapes() -> Vec<(&'static str, Value)> {
+pub(crate) fn shapes() -> Vec<(&'static str, Value)> {
     let longrope = |pairs: usize| {
         let list = |scale: f64| (0..pairs).map(|i| 1.0 + scale * i as f64).collect::<Vec<_>>();
         json!({"type": "longrope", "short_factor": list(0.05), "long_factor": list(0.7)})

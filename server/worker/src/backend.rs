@@ -18,6 +18,8 @@ pub struct Backend {
     name: &'static str,
     devices: fn() -> Result<Vec<DeviceInfo>, EngineError>,
     load: LoadFn,
+    /// Whether layers may stay on the host while others are on its devices.
+    takes_host: bool,
 }
 
 type LoadFn = fn(Prepared, &Link) -> Result<Box<dyn Loaded>, ErrorObject>;
@@ -26,7 +28,14 @@ impl Backend {
     /// The engine `E` for devices called `name`, as in `cuda:0`.
     #[must_use]
     pub const fn of<E: Engine + Diagnostics + 'static>(name: &'static str) -> Self {
-        Self { name, devices: || pollster::block_on(E::devices()), load: session::load::<E> }
+        let devices = || pollster::block_on(E::devices());
+        Self { name, devices, load: session::load::<E>, takes_host: false }
+    }
+
+    /// The same engine, which also computes what a split puts on `cpu`.
+    #[must_use]
+    pub const fn beside_the_host(self) -> Self {
+        Self { takes_host: true, ..self }
     }
 
     /// The name of its devices.
@@ -34,9 +43,11 @@ impl Backend {
         self.name
     }
 
-    /// Whether it is the same engine.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        self.name == other.name
+    /// The engine that computes on devices of both, if there is one.
+    pub(crate) fn with<'a>(&'a self, other: &'a Self) -> Option<&'a Self> {
+        let takes =
+            |one: &Self, other: &Self| one.name == other.name || one.takes_host && other.name == "cpu";
+        [(self, other), (other, self)].into_iter().find(|(one, other)| takes(one, other)).map(|(one, _)| one)
     }
 
     /// Loads what is prepared.
@@ -101,6 +112,17 @@ pub(crate) fn choose<'a>(
     }
 }
 
+/// Every device that a loader may choose among where nobody names any: those of the first engine that takes the host
+/// beside them, and the host; none where there are no such devices.
+pub(crate) fn all(backends: &[Backend]) -> Vec<DeviceId> {
+    let found = backends.iter().filter(|backend| backend.takes_host).find_map(|backend| {
+        let devices = backend.devices().ok()?.into_iter().filter(|device| !device.is_software);
+        let devices: Vec<DeviceId> = devices.map(|device| device.device).collect();
+        (!devices.is_empty()).then_some(devices)
+    });
+    found.map(|devices| devices.into_iter().chain([DeviceId::Cpu]).collect()).unwrap_or_default()
+}
+
 /// The kinds of devices of a build, for people.
 fn kinds(backends: &[Backend]) -> String {
     backends.iter().map(|backend| backend.name).collect::<Vec<_>>().join(", ")
@@ -162,6 +184,22 @@ mod tests {
         };
         assert_eq!(chosen(&[cuda(broken), cpu()], "auto"), "cpu");
         assert!(chosen(&[cuda(broken), cpu()], "cuda:0").contains("the driver is too old"));
+    }
+
+    #[test]
+    fn layers_stand_beside_the_host_where_an_engine_takes_both() {
+        let (cpu, alone) = (cpu(), cuda(one_gpu));
+        let both = alone.beside_the_host();
+        let name = |engine: Option<&Backend>| engine.map(Backend::name);
+        assert_eq!(name(both.with(&cpu)), Some("cuda"));
+        assert_eq!(name(cpu.with(&both)), Some("cuda"));
+        assert_eq!(name(both.with(&both)), Some("cuda"));
+        assert_eq!(name(alone.with(&cpu)), None);
+        let names = |backends: &[Backend]| all(backends).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&[both, cpu]), ["cuda:0", "cpu"]);
+        assert_eq!(names(&[alone, cpu]), Vec::<String>::new());
+        let none = Backend { devices: || Ok(Vec::new()), ..both };
+        assert_eq!(names(&[none, cpu]), Vec::<String>::new());
     }
 
     #[test]

@@ -41,6 +41,13 @@ struct Running {
     generated: usize,
 }
 
+/// A stream that has its memory and nothing in it yet.
+struct Entered {
+    client: u64,
+    sequence: SequenceId,
+    prompt: Vec<u32>,
+}
+
 /// Where events go.
 pub(crate) type Tell<'a> = &'a mut dyn FnMut(u64, StreamEvent);
 
@@ -136,7 +143,51 @@ impl Batch {
         } else if !ready.is_empty() {
             self.decode(engine, text, &ready, tell);
         }
-        while self.running.len() < most && self.enter(engine, text, tell) {}
+        self.admit(engine, text, most, tell);
+    }
+
+    /// Lets in who waits, as long as there is room. Prompts that cost hardly more together begin together.
+    fn admit<E: Engine + Diagnostics>(&mut self, engine: &mut E, text: &Text, most: usize, tell: Tell<'_>) {
+        loop {
+            let (mut entered, mut rows) = (Vec::new(), 0);
+            while let Some(first) = self.waiting.front().filter(|_| self.running.len() < most) {
+                rows += first.prompt.len();
+                if !entered.is_empty() && rows > engine.joint_rows() {
+                    break;
+                }
+                let Some(one) = self.enter(engine, text, tell) else { break };
+                entered.push(one);
+            }
+            if entered.is_empty() {
+                return;
+            }
+            self.begin(engine, text, &entered, tell);
+        }
+    }
+
+    /// Computes prompts together. Where that fails, each is tried alone, so that one takes nobody along.
+    fn begin<E: Engine + Diagnostics>(
+        &mut self,
+        engine: &mut E,
+        text: &Text,
+        entered: &[Entered],
+        tell: Tell<'_>,
+    ) {
+        let prompts = entered.iter().map(|one| Prompt { sequence: one.sequence, tokens: &one.prompt });
+        let prompts: Vec<Prompt<'_>> = prompts.collect();
+        match (block_on(engine.prefill(&prompts)), entered) {
+            (Ok(sampled), _) => {
+                // Only now is it sure that nothing of it is refused.
+                for Entered { client, prompt, .. } in entered {
+                    tell(*client, StreamEvent::Started { prompt_tokens: prompt.len() });
+                }
+                self.took(engine, text, &sampled, tell);
+            }
+            (Err(error), [one]) => self.fail(engine, one.sequence, &error, tell),
+            (Err(_), several) => {
+                several.iter().for_each(|one| self.begin(engine, text, std::slice::from_ref(one), tell));
+            }
+        }
     }
 
     /// One step of running streams. Where it fails for all, each is tried alone, so that one takes nobody along.
@@ -168,9 +219,9 @@ impl Batch {
         }
     }
 
-    /// Lets the first of those who wait in; whether there may be room for another.
-    fn enter<E: Engine + Diagnostics>(&mut self, engine: &mut E, text: &Text, tell: Tell<'_>) -> bool {
-        let Some(first) = self.waiting.pop_front() else { return false };
+    /// Makes room for the first of those who wait; `None` where there is none, or for nobody who waits.
+    fn enter<E: Engine>(&mut self, engine: &mut E, text: &Text, tell: Tell<'_>) -> Option<Entered> {
+        let first = self.waiting.pop_front()?;
         let sequence = SequenceId(FIRST_SEQUENCE + self.next);
         let capacity = first.prompt.len() + first.max_new_tokens - 1;
         if let Err(error) = block_on(engine.open(sequence, capacity, &first.asked.sampling)) {
@@ -180,7 +231,7 @@ impl Batch {
             } else {
                 tell(first.asked.id, StreamEvent::Failed { error: refused(&error) });
             }
-            return false;
+            return None;
         }
         self.next += 1;
         let Waiting { asked, prompt, max_new_tokens } = first;
@@ -195,15 +246,7 @@ impl Batch {
             steps: 1,
             generated: 0,
         });
-        match block_on(engine.prefill(&[Prompt { sequence, tokens: &prompt }])) {
-            Ok(sampled) => {
-                // Only now is it sure that nothing of it is refused.
-                tell(client, StreamEvent::Started { prompt_tokens: prompt.len() });
-                self.took(engine, text, &sampled, tell);
-            }
-            Err(error) => self.fail(engine, sequence, &error, tell),
-        }
-        true
+        Some(Entered { client, sequence, prompt })
     }
 
     fn fail<E: Engine>(&mut self, engine: &mut E, sequence: SequenceId, error: &EngineError, tell: Tell<'_>) {
@@ -299,3 +342,7 @@ fn logprobs<E: Diagnostics>(
         top: found.top.into_iter().map(|(token, logprob)| named(token, logprob)).collect(),
     })
 }
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

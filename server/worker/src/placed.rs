@@ -3,6 +3,7 @@
 use phi3::api::ErrorObject;
 use phi3::api::worker::Load;
 use phi3::engine::{DeviceInfo, Split};
+use phi3::estimate::{Backend as On, Resolved};
 use phi3::load_config::LoadConfig;
 use phi3::placement::{self, Device, DeviceId, Devices, Placement, PlacementError, Rules, Strategy};
 use phi3::tensors::{self, Role};
@@ -10,7 +11,7 @@ use phi3::units::format_bytes;
 use phi3::weights::Checkpoint;
 use preflight_files::WeightFile;
 
-use crate::backend::{Backend, choose};
+use crate::backend::{Backend, all, choose};
 use crate::plan::Planned;
 
 /// Decides the devices of a load and hands out their engine. Above the load config stands the device of the request.
@@ -35,7 +36,9 @@ pub(crate) fn place<'a>(
     let named: Vec<DeviceId> = match &strategy {
         Strategy::Single(id) => vec![id.clone()],
         Strategy::Explicit(_) => overrides.devices().into_iter().cloned().collect(),
-        // As for Hugging Face, the loader chooses among the devices that have a budget.
+        // As for Hugging Face, the loader chooses among the devices that have a budget, or where it is asked to choose and
+        // none has one, among all.
+        _ if overrides.max_memory.is_empty() && overrides.device_map.is_some() => all(backends),
         _ => overrides.max_memory.keys().cloned().collect(),
     };
     match named.as_slice() {
@@ -91,24 +94,30 @@ fn apart<'a>(
     let mut engine: Option<&Backend> = None;
     for id in named {
         let (backend, info) = choose(backends, &id.to_string())?;
-        if let Some(other) = engine.filter(|other| !other.is(backend)) {
-            let message = format!(
-                "layers on {} and on {}: no engine of this build computes on both",
-                other.name(),
-                backend.name()
-            );
-            return Err(ErrorObject::new("unsupported_load_config", message).at("device_map"));
-        }
-        engine = Some(backend);
+        engine = Some(match engine {
+            None => backend,
+            Some(other) => other.with(backend).ok_or_else(|| {
+                let message = format!(
+                    "layers on {} and on {}: no engine of this build computes on both",
+                    other.name(),
+                    backend.name()
+                );
+                ErrorObject::new("unsupported_load_config", message).at("device_map")
+            })?,
+        });
         let free = info.free_bytes.unwrap_or(u64::MAX);
         let budget = planned.budgets.get(id).map_or(free, |stated| *stated);
-        planned.resolved.backend = id.backend();
         devices.push(Device::of(id.clone(), budget, &planned.resolved));
     }
+    let gpu = named.iter().map(DeviceId::backend).find(|backend| *backend != On::Cpu);
+    planned.resolved.backend = gpu.unwrap_or_default();
     let decoder = planned.plan.config.decoder();
-    let workload = placement::workload(&decoder, Some(checkpoint.tensors()), &planned.resolved);
-    let placed = Devices::stated(devices)
-        .and_then(|devices| placement::plan(&workload, &devices, strategy, Rules::Preflight));
+    let mut workload = placement::workload(&decoder, Some(checkpoint.tensors()), &planned.resolved);
+    // The place kept for a validation computes in the same buffers, which may be larger for it.
+    let kept = Resolved { batch: planned.plan.batch as u64, ..planned.resolved.clone() };
+    workload.workspaces = placement::workload(&decoder, None, &kept).workspaces;
+    let devices = if planned.budgets.is_empty() { Devices::free(devices) } else { Devices::stated(devices) };
+    let placed = devices.and_then(|devices| placement::plan(&workload, &devices, strategy, Rules::Preflight));
     let placed = placed.map_err(|error| {
         let path = match error {
             PlacementError::DoesNotFit { .. } | PlacementError::OverBudget { .. } => "max_memory",
@@ -117,11 +126,14 @@ fn apart<'a>(
         ErrorObject::new(error.code(), error.to_string()).at(path)
     })?;
     let split = split(&placed, planned)?;
-    planned.plan.device = split.embedding.clone();
-    if split.devices().any(|device| *device != split.embedding) {
-        planned.plan.split = Some(split);
-        planned.placement = Some(placed);
+    if let [one] = split.devices().as_slice() {
+        // Its own engine, which need not be the one for all of them.
+        let (backend, info) = choose(backends, &one.to_string())?;
+        return alone(backend, info, checkpoint, planned);
     }
+    planned.plan.device = split.embedding.clone();
+    planned.plan.split = Some(split);
+    planned.placement = Some(placed);
     bind(planned);
     engine.ok_or_else(|| ErrorObject::new("device_absent", "no device is named").at("device_map"))
 }

@@ -116,17 +116,19 @@ impl Planned {
         }
     }
 
-    /// What an engine counts on each device of a split, beside what the planner says.
+    /// What an engine counts on each device of a split, beside what the planner says; the runtime only where the engine
+    /// knows it.
     pub(crate) fn by_device(&self, measured: &[(DeviceId, Memory)]) -> Vec<DeviceMemory> {
         let Some(placement) = &self.placement else { return Vec::new() };
         let of = |(device, measured): &(DeviceId, Memory)| {
             let planned = placement.devices.iter().find(|planned| planned.device == *device)?;
+            let overhead_bytes = if measured.overhead_bytes > 0 { planned.overhead_bytes } else { 0 };
             let predicted = Memory {
                 weights_bytes: planned.weights_bytes,
                 kv_cache_bytes: planned.kv_cache_bytes,
                 activation_bytes: planned.activation_bytes,
-                overhead_bytes: 0,
-                total_bytes: planned.total_bytes - planned.overhead_bytes,
+                overhead_bytes,
+                total_bytes: planned.total_bytes - planned.overhead_bytes + overhead_bytes,
             };
             Some(DeviceMemory {
                 device: device.clone(),

@@ -52,6 +52,12 @@ impl Text {
         Ok(Self { tokenizer, bos: config.bos_token_id, vocab_size: config.vocab_size, stop_ids })
     }
 
+    /// Of a model without a tokenizer and without ids that end a generation.
+    #[cfg(test)]
+    pub(crate) fn none(vocab_size: usize) -> Self {
+        Self { tokenizer: None, bos: None, vocab_size, stop_ids: Vec::new() }
+    }
+
     /// Ids that end a generation.
     pub(crate) fn stop_ids(&self) -> &[u32] {
         &self.stop_ids

@@ -1,7 +1,7 @@
 //! One device of a load: what may be held there, what is, and the memory that is computed in.
 
 use super::workspace::{Roles, Workspace};
-use crate::engine::{EngineError, LoadPlan, Split};
+use crate::engine::{EngineError, LoadPlan};
 use crate::placement::DeviceId;
 
 /// A device. On a CPU several of them are one memory with separate accounts, so that what a split does can be seen
@@ -10,6 +10,15 @@ pub(super) struct Arena {
     pub(super) device: DeviceId,
     pub(super) budget: Budget,
     pub(super) space: Workspace,
+}
+
+impl Arena {
+    /// A device with what is computed in on it. Before the weights: a workspace that does not fit should not cost a load.
+    pub(super) fn new(plan: &LoadPlan, device: &DeviceId, roles: Roles) -> Result<Self, EngineError> {
+        let mut budget = Budget::new(plan.budgets.get(device).copied());
+        budget.take("activation", Workspace::bytes_of(plan, roles))?;
+        Ok(Self { device: device.clone(), budget, space: Workspace::new(plan, roles)? })
+    }
 }
 
 /// What may be held on a device, and what is.
@@ -50,14 +59,7 @@ pub(super) struct Places {
 
 /// The arenas of a plan with their workspaces, and what is on each.
 pub(super) fn arenas(plan: &LoadPlan) -> Result<(Vec<Arena>, Places), EngineError> {
-    let whole;
-    let split = match &plan.split {
-        Some(split) => split,
-        None => {
-            whole = Split::whole(&plan.device, plan.config.num_hidden_layers);
-            &whole
-        }
-    };
+    let split = plan.places();
     let mut devices: Vec<&DeviceId> = Vec::new();
     let mut place = |device| match devices.iter().position(|known| *known == device) {
         Some(place) => place,
@@ -79,10 +81,7 @@ pub(super) fn arenas(plan: &LoadPlan) -> Result<(Vec<Arena>, Places), EngineErro
             layers: has_layers,
             head: places.head == index,
         };
-        let mut budget = Budget::new(plan.budgets.get(*device).copied());
-        // Before the weights: a workspace that does not fit should not cost a load.
-        budget.take("activation", Workspace::bytes_of(plan, roles))?;
-        Ok(Arena { device: (*device).clone(), budget, space: Workspace::new(plan, roles)? })
+        Arena::new(plan, device, roles)
     };
     let arenas = devices.iter().enumerate().map(arena).collect::<Result<_, EngineError>>()?;
     Ok((arenas, places))

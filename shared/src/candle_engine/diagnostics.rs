@@ -122,7 +122,7 @@ impl CandleEngine {
 }
 
 /// Shows the first `len` values of an f32 tensor.
-fn read(tensor: &Tensor, len: usize, show: &mut dyn FnMut(&[f32])) -> Result<(), EngineError> {
+pub(super) fn read(tensor: &Tensor, len: usize, show: &mut dyn FnMut(&[f32])) -> Result<(), EngineError> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {
         return Err(EngineError::Backend("a tensor is not on the CPU".to_owned()));

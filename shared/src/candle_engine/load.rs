@@ -42,14 +42,7 @@ impl<S: WeightSource> Loader<'_, S> {
         let embedding = self.matrix(Role::Embedding, 0, places.embedding).await?;
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for (layer, place) in places.layers.iter().copied().enumerate() {
-            layers.push(Layer {
-                input_norm: self.vector(Role::InputNorm, layer, place).await?,
-                qkv_proj: self.matrix(Role::QkvProj, layer, place).await?,
-                o_proj: self.matrix(Role::OProj, layer, place).await?,
-                post_attention_norm: self.vector(Role::PostAttentionNorm, layer, place).await?,
-                gate_up_proj: self.matrix(Role::GateUpProj, layer, place).await?,
-                down_proj: self.matrix(Role::DownProj, layer, place).await?,
-            });
+            layers.push(self.layer(layer, place).await?);
         }
         let norm = self.vector(Role::FinalNorm, 0, places.norm).await?;
         let head = match config.tie_word_embeddings {
@@ -60,14 +53,35 @@ impl<S: WeightSource> Loader<'_, S> {
         Ok(Model { embedding, layers, norm, head, shape, places })
     }
 
-    async fn vector(&mut self, role: Role, layer: usize, place: usize) -> Result<Tensor, EngineError> {
+    pub(super) async fn layer(&mut self, layer: usize, place: usize) -> Result<Layer, EngineError> {
+        Ok(Layer {
+            input_norm: self.vector(Role::InputNorm, layer, place).await?,
+            qkv_proj: self.matrix(Role::QkvProj, layer, place).await?,
+            o_proj: self.matrix(Role::OProj, layer, place).await?,
+            post_attention_norm: self.vector(Role::PostAttentionNorm, layer, place).await?,
+            gate_up_proj: self.matrix(Role::GateUpProj, layer, place).await?,
+            down_proj: self.matrix(Role::DownProj, layer, place).await?,
+        })
+    }
+
+    pub(super) async fn vector(
+        &mut self,
+        role: Role,
+        layer: usize,
+        place: usize,
+    ) -> Result<Tensor, EngineError> {
         let (spec, dtype) = self.begin(role, layer, place)?;
         let tensor = self.tensor(&spec, dtype).await?;
         self.end(&spec, dtype)?;
         Ok(tensor)
     }
 
-    async fn matrix(&mut self, role: Role, layer: usize, place: usize) -> Result<Weight, EngineError> {
+    pub(super) async fn matrix(
+        &mut self,
+        role: Role,
+        layer: usize,
+        place: usize,
+    ) -> Result<Weight, EngineError> {
         let (spec, dtype) = self.begin(role, layer, place)?;
         let weight = match dtype.is_quantized() {
             true => Weight::Blocks(Arc::new(self.blocks(&spec, dtype).await?)),

@@ -13,6 +13,9 @@ mod model;
 mod sequence;
 mod load;
 mod diagnostics;
+mod host;
+
+pub use host::CandleHost;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -309,19 +312,11 @@ impl CandleEngine {
 }
 
 fn check_plan(plan: &LoadPlan) -> Result<(), EngineError> {
-    let unavailable =
-        |what: String, reason: &str| EngineError::Unavailable { what, reason: reason.to_owned() };
-    if !DTYPES.contains(&plan.dtype) {
-        let reason = "this engine computes in f32, bf16, f16, q8_0 and q4_0";
-        return Err(unavailable(format!("dtype {}", plan.dtype), reason));
-    }
-    if !KV_DTYPES.contains(&plan.kv_dtype) {
-        let reason = "this engine keeps keys and values in f32, bf16 and f16";
-        return Err(unavailable(format!("kv dtype {}", plan.kv_dtype), reason));
-    }
+    check_formats(plan)?;
     let split = plan.split.iter().flat_map(Split::devices);
     if let Some(stranger) = std::iter::once(&plan.device).chain(split).find(|device| !is_host(device)) {
-        return Err(unavailable(stranger.to_string(), "this engine computes on the CPU"));
+        let reason = "this engine computes on the CPU".to_owned();
+        return Err(EngineError::Unavailable { what: stranger.to_string(), reason });
     }
     match &plan.split {
         Some(split) if split.layers.len() != plan.config.num_hidden_layers => {
@@ -330,6 +325,20 @@ fn check_plan(plan: &LoadPlan) -> Result<(), EngineError> {
         }
         _ => Ok(()),
     }
+}
+
+fn check_formats(plan: &LoadPlan) -> Result<(), EngineError> {
+    let unavailable =
+        |what: String, reason: &str| EngineError::Unavailable { what, reason: reason.to_owned() };
+    if !DTYPES.contains(&plan.dtype) {
+        let reason = "the CPU computes in f32, bf16, f16, q8_0 and q4_0";
+        return Err(unavailable(format!("dtype {}", plan.dtype), reason));
+    }
+    if !KV_DTYPES.contains(&plan.kv_dtype) {
+        let reason = "the CPU keeps keys and values in f32, bf16 and f16";
+        return Err(unavailable(format!("kv dtype {}", plan.kv_dtype), reason));
+    }
+    Ok(())
 }
 
 /// `cpu`, and `cpu:1` and so on: shares of the host with accounts of their own.

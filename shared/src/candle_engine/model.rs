@@ -33,10 +33,10 @@ pub(super) struct Layer {
 
 /// What all layers have in common.
 pub(super) struct Shape {
-    hidden: usize,
+    pub(super) hidden: usize,
     intermediate: usize,
     pub(super) heads: Heads,
-    eps: f64,
+    pub(super) eps: f64,
     /// Format that values are rounded to where Hugging Face casts.
     dtype: DType,
 }
@@ -74,7 +74,7 @@ fn rounded_to(dtype: DType) -> DType {
 
 impl Layer {
     /// Bytes of its weights.
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         let Self { input_norm, qkv_proj, o_proj, post_attention_norm, gate_up_proj, down_proj } = self;
         let matrices = [qkv_proj, o_proj, gate_up_proj, down_proj].map(Weight::bytes);
         let vectors = [input_norm, post_attention_norm].map(tensor_bytes);

@@ -106,7 +106,7 @@ pub(super) fn layer_cache(plan: &LoadPlan, capacity: usize) -> Result<Tensor, En
     zeroed_tensor(KV_CACHE, plan.kv_dtype, &layer_shape(plan, capacity))
 }
 
-fn layer_cache_bytes(plan: &LoadPlan, capacity: usize) -> u64 {
+pub(super) fn layer_cache_bytes(plan: &LoadPlan, capacity: usize) -> u64 {
     plan.kv_dtype.tensor_bytes(&layer_shape(plan, capacity))
 }
 

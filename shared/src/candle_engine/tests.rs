@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::ModelConfig;
-use crate::engine::{Diagnostics, EngineError, Logprobs, Memory};
+use crate::engine::{Diagnostics, EngineError, HostPart as _, HostRows, Logprobs, Memory};
 use crate::tensors;
 use crate::weights::BytesSource;
 
@@ -392,6 +392,49 @@ fn layers_on_two_devices_compute_what_they_do_on_one() {
     assert!(accounts.iter().all(|(_, memory)| memory.kv_cache_bytes == whole.memory().kv_cache_bytes / 2));
     assert!(accounts.iter().all(|(_, memory)| memory.activation_bytes > 0));
     assert!(sum(|memory| memory.activation_bytes) > whole.memory().activation_bytes / 2);
+}
+
+/// What stays on the CPU beside GPUs computes what the engine does, in whatever pieces rows come.
+#[test]
+fn the_part_on_the_host_computes_what_the_engine_does() {
+    for base in [plan(&config(&json!({"sliding_window": 23}))), plan(&everything())] {
+        let (ids, hidden, vocab) = (tokens(700, 1), base.config.hidden_size, base.config.vocab_size);
+        let expected = full(&mut load(&base), &ids);
+        let long = Rope::new(&base.config).is_long(ids.len());
+        let checkpoint = checkpoint(&base.config, |_, _| {});
+        let mut host = block_on(CandleHost::load(&checkpoint, &base, 0, &mut |_| ControlFlow::Continue(())))
+            .expect("loads");
+        let id = SequenceId(7);
+        host.open(id, 800).expect("opens");
+        let mut x = vec![0.0; ids.len() * hidden];
+        host.embed(&ids, &mut x).expect("embeds");
+        let mut whole = x.clone();
+        for layer in 0..2 {
+            for (start, rows) in [(0, 1), (1, 598), (599, 101)] {
+                let part = [HostRows { sequence: id, start, rows, long }];
+                let x = &mut x[start * hidden..(start + rows) * hidden];
+                host.layers(layer..layer + 1, &part, x).expect("computes");
+            }
+            host.whole(layer, long, &mut whole).expect("computes");
+        }
+        for mut x in [x, whole] {
+            let mut logits = vec![0.0; ids.len() * vocab];
+            host.norm(&mut x).expect("norms");
+            host.head(&x, &mut logits).expect("multiplies");
+            for (found, expected) in logits.chunks(vocab).zip(&expected) {
+                assert_close(found, expected);
+            }
+        }
+        let mut engine = load(&base);
+        open(&mut engine, 7, 800);
+        assert_eq!(host.memory().weights_bytes, engine.memory().weights_bytes);
+        assert_eq!(host.memory().kv_cache_bytes, engine.memory().kv_cache_bytes);
+        assert_eq!(host.memory().activation_bytes, engine.memory().activation_bytes);
+        host.release(id);
+        assert_eq!(host.memory().kv_cache_bytes, 0);
+        let part = [HostRows { sequence: id, start: 0, rows: 1, long }];
+        assert!(host.layers(0..1, &part, &mut [0.0; 48]).is_err(), "it is closed");
+    }
 }
 
 /// The accounts are those of the planner: what it says of each device is what is held there.

@@ -1,7 +1,7 @@
 //! Which kernel of `across.cu` takes a weight.
 
-use super::driver::{Kernel, Module};
 use super::kernels::{Format, Matrix, Use};
+use super::module::{Kernel, Module};
 use crate::engine::EngineError;
 
 /// Fewest threads that a row must fill to go across a block, chunks that a thread of `across.cu` takes, and its most

@@ -1,13 +1,16 @@
 //! Looks inside the model: whole sequences layer by layer, without a cache of their own beyond one layer.
 
-use super::CudaEngine;
+use super::Cuda;
 use super::driver::{Buffer, Ptr};
 use super::kernels::{Row, Rows};
 use super::model::Segment;
+use super::part::Part;
+use super::route::Place;
 use super::sequence::layer_bytes;
-use crate::engine::{Diagnostics, EngineError, Logprobs, Memory, SequenceId};
+use crate::engine::{Diagnostics, EngineError, HostPart, Logprobs, Memory, SequenceId, Stretch};
+use crate::placement::DeviceId;
 
-impl Diagnostics for CudaEngine {
+impl<H: HostPart> Diagnostics for Cuda<H> {
     async fn logits(
         &mut self,
         tokens: &[u32],
@@ -17,17 +20,12 @@ impl Diagnostics for CudaEngine {
     }
 
     async fn non_finite(&mut self, tokens: &[u32]) -> Result<Vec<(u64, u64)>, EngineError> {
-        let layers = self.plan.config.num_hidden_layers;
-        let counts = self.gpu.alloc((layers * 16) as u64, "activation")?;
-        self.model.stream.zero(counts.ptr(), layers * 16)?;
+        let mut counts = vec![(0, 0); self.plan.config.num_hidden_layers];
         let mut head = (0, 0);
-        self.whole(tokens, Some(&counts), &mut |_, values| {
-            head.0 += values.iter().filter(|value| value.is_nan()).count() as u64;
-            head.1 += values.iter().filter(|value| value.is_infinite()).count() as u64;
+        self.whole(tokens, Some(&mut counts[..]), &mut |_, values| {
+            let found = non_finite(values);
+            head = (head.0 + found.0, head.1 + found.1);
         })?;
-        let mut words = vec![0u64; layers * 2];
-        self.model.stream.download(bytemuck::cast_slice_mut(&mut words), counts.ptr())?;
-        let mut counts: Vec<_> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         counts.push(head);
         Ok(counts)
     }
@@ -41,104 +39,243 @@ impl Diagnostics for CudaEngine {
             });
         }
         let row = self.logits_of.iter().position(|of| *of == sequence);
-        let logits = self.model.logits_row(row.ok_or(EngineError::UnknownSequence(sequence))?)?;
+        let logits = self.logits_row(row.ok_or(EngineError::UnknownSequence(sequence))?)?;
         let vocab_size = self.plan.config.vocab_size;
         Logprobs::new(&logits, id, top).ok_or(EngineError::TokenOutOfRange { id, position: 0, vocab_size })
     }
 
     fn memory(&self) -> Memory {
-        let weights_bytes = self.model.weights.bytes;
-        let kv_cache_bytes = self.sequences.values().map(|sequence| sequence.cache_bytes()).sum();
-        let activation_bytes = self.model.space.bytes() + self.model.gemm.bytes() + self.diagnostics_bytes;
-        let counted = weights_bytes + kv_cache_bytes + activation_bytes;
-        // What the process holds beyond that: context, kernels, graphs, gaps. Where nobody says, what the device has
-        // less than before the engine came; the context came earlier.
-        let taken = self.gpu.held_by_process();
-        let taken = taken.unwrap_or_else(|| self.free_before.saturating_sub(self.gpu.memory().0));
-        let overhead_bytes =
-            taken.saturating_sub(counted - self.diagnostics_bytes).max(self.model.weights.padding_bytes());
-        Memory {
-            weights_bytes,
-            kv_cache_bytes,
-            activation_bytes,
-            overhead_bytes,
-            total_bytes: counted + overhead_bytes,
-        }
+        self.by_device().iter().fold(Memory::default(), |sum, (_, memory)| Memory {
+            weights_bytes: sum.weights_bytes + memory.weights_bytes,
+            kv_cache_bytes: sum.kv_cache_bytes + memory.kv_cache_bytes,
+            activation_bytes: sum.activation_bytes + memory.activation_bytes,
+            overhead_bytes: sum.overhead_bytes + memory.overhead_bytes,
+            total_bytes: sum.total_bytes + memory.total_bytes,
+        })
+    }
+
+    fn memory_by_device(&self) -> Vec<(DeviceId, Memory)> {
+        if self.plan.split.is_some() { self.by_device() } else { Vec::new() }
     }
 }
 
-impl CudaEngine {
-    /// One pass over a whole sequence: counts of what each layer put out are added to `counts`, then the logits.
+/// NaN and infinite values.
+fn non_finite(values: &[f32]) -> (u64, u64) {
+    let count = |is: fn(f32) -> bool| values.iter().filter(|value| is(**value)).count() as u64;
+    (count(f32::is_nan), count(f32::is_infinite))
+}
+
+/// What a whole sequence takes on a device.
+struct Whole {
+    residual: Buffer,
+    /// Keys and values of one layer: later ones overwrite them, since each needs only its own.
+    cache: Buffer,
+    descriptions: Buffer,
+    /// NaN and infinite values.
+    counts: Buffer,
+    tokens: usize,
+    row_bytes: usize,
+}
+
+impl Whole {
+    fn rows(&self, first: usize, most: usize) -> (Ptr, Rows) {
+        let ptr = self.descriptions.ptr().at(first * size_of::<Row>());
+        let rows = Rows { ptr, count: most.min(self.tokens - first) };
+        (self.residual.ptr().at(first * self.row_bytes), rows)
+    }
+}
+
+impl<H: HostPart> Cuda<H> {
+    fn by_device(&self) -> Vec<(DeviceId, Memory)> {
+        let of = |(index, part): (usize, &Part)| {
+            let caches = self.sequences.values().map(|sequence| sequence.cache_bytes(index));
+            (part.device.clone(), part.memory(caches.sum()))
+        };
+        let host = self.host.iter().map(|host| (DeviceId::Cpu, host.memory()));
+        self.parts.iter().enumerate().map(of).chain(host).collect()
+    }
+
+    /// Room for a whole sequence on a device, and its rows described there.
+    fn room(&mut self, part: usize, tokens: &[u32]) -> Result<Whole, EngineError> {
+        let long = self.rope.is_long(tokens.len());
+        let part = &mut self.parts[part];
+        part.write_rotary(&self.rope, tokens.len())?;
+        part.enter()?;
+        let count = tokens.len();
+        let row_bytes = self.plan.config.hidden_size * size_of::<f32>();
+        let alloc = |bytes: usize| part.gpu.alloc(bytes as u64, "activation");
+        let whole = Whole {
+            residual: alloc(count * row_bytes)?,
+            cache: part.gpu.alloc(layer_bytes(&self.plan, self.kv, count), "activation")?,
+            descriptions: alloc(count * size_of::<Row>())?,
+            counts: alloc(2 * size_of::<u64>())?,
+            tokens: count,
+            row_bytes,
+        };
+        let Whole { residual, cache, descriptions, counts, .. } = &whole;
+        let held: u64 = [residual, cache, descriptions, counts].iter().map(|buffer| buffer.bytes).sum();
+        part.beside = part.beside.max(held);
+        let describe = |(position, token): (usize, &u32)| Row {
+            keys: cache.ptr().0,
+            layer_bytes: 0,
+            capacity: count as u32,
+            position: position as u32,
+            token: *token,
+            is_long: u32::from(long),
+            ..Row::default()
+        };
+        let described: Vec<Row> = tokens.iter().enumerate().map(describe).collect();
+        part.model.stream.upload(descriptions.ptr(), bytemuck::cast_slice(&described))?;
+        part.model.stream.synchronize()?;
+        Ok(whole)
+    }
+
+    /// One pass over a whole sequence: what each layer put out is counted into `counts`, then the logits are shown.
     fn whole(
         &mut self,
         tokens: &[u32],
-        counts: Option<&Buffer>,
+        mut counts: Option<&mut [(u64, u64)]>,
         logits: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
         self.plan.check_whole(tokens)?;
-        let (count, hidden, vocab) =
-            (tokens.len(), self.plan.config.hidden_size, self.plan.config.vocab_size);
-        self.write_rotary(count)?;
         self.logits_of.clear();
-        let row_bytes = hidden * size_of::<f32>();
-        let residual = self.gpu.alloc((count * row_bytes) as u64, "activation")?;
-        let cache = self.gpu.alloc(layer_bytes(&self.plan, self.kv, count), "activation")?;
-        let descriptions = self.gpu.alloc((count * size_of::<Row>()) as u64, "activation")?;
-        let held = residual.bytes + cache.bytes + descriptions.bytes;
-        self.diagnostics_bytes = self.diagnostics_bytes.max(held);
-        let is_long = u32::from(self.rope.is_long(count));
-        let described: Vec<Row> = tokens
-            .iter()
-            .enumerate()
-            .map(|(position, token)| Row {
-                // Later layers overwrite the cache of earlier ones: each needs only its own.
-                keys: cache.ptr().0,
-                layer_bytes: 0,
-                capacity: count as u32,
-                position: position as u32,
-                token: *token,
-                is_long,
-                ..Row::default()
-            })
-            .collect();
-        self.model.stream.upload(descriptions.ptr(), bytemuck::cast_slice(&described))?;
-        let chunk = self.model.space.rows();
-        let part = |first: usize, most: usize| -> (Ptr, Rows) {
-            let rows =
-                Rows { ptr: descriptions.ptr().at(first * size_of::<Row>()), count: most.min(count - first) };
-            (residual.ptr().at(first * row_bytes), rows)
-        };
-        // Each row of a grid is a token, and a grid has 65,535 of them.
-        for first in (0..count).step_by(chunk) {
-            let (x, rows) = part(first, chunk);
-            self.model.embed(rows, x)?;
-        }
-        for index in 0..self.plan.config.num_hidden_layers {
-            for first in (0..count).step_by(chunk) {
-                let (x, rows) = part(first, chunk);
-                self.model.layer(index, x, rows, &[Segment { first: 0, rows: rows.count }])?;
+        let hidden = self.plan.config.hidden_size;
+        let mut rooms: Vec<Option<Whole>> = self.parts.iter().map(|_| None).collect();
+        // The residual stream, where it goes over the host.
+        let mut x: Vec<f32> = Vec::new();
+        let mut at = None;
+        for (place, stretch) in self.route.stretches.clone() {
+            if let Some(Place::Gpu(part)) = at {
+                x.resize(tokens.len() * hidden, 0.0);
+                self.fetch(part, &rooms, &mut x)?;
             }
-            if let Some(counts) = counts {
-                let place = counts.ptr().at(index * 16);
-                self.model.kernels.count_non_finite(
-                    &self.model.stream,
-                    residual.ptr(),
-                    count * hidden,
-                    place,
-                )?;
+            match place {
+                Place::Gpu(part) => {
+                    if rooms[part].is_none() {
+                        rooms[part] = Some(self.room(part, tokens)?);
+                    }
+                    let Some(room) = &rooms[part] else { continue };
+                    let part = &mut self.parts[part];
+                    part.enter()?;
+                    if at.is_some() {
+                        part.model.stream.upload(room.residual.ptr(), bytemuck::cast_slice(&x))?;
+                        part.model.stream.synchronize()?;
+                    }
+                    pass(part, room, &stretch, counts.as_deref_mut())?;
+                }
+                Place::Host => self.pass_on_host(tokens, &stretch, counts.as_deref_mut(), &mut x)?,
+            }
+            at = Some(place);
+        }
+        match (self.route.tail(), at) {
+            (Some(part), _) => {
+                let Some(room) = &rooms[part] else { return Ok(()) };
+                let part = &mut self.parts[part];
+                part.enter()?;
+                shown(part, room, logits)
+            }
+            (None, at) => {
+                if let Some(Place::Gpu(part)) = at {
+                    x.resize(tokens.len() * hidden, 0.0);
+                    self.fetch(part, &rooms, &mut x)?;
+                }
+                self.shown_from_host(&x, logits)
             }
         }
-        let most = self.model.space.logit_rows();
-        let mut host = vec![0f32; most.min(count) * vocab];
-        for first in (0..count).step_by(most) {
-            let (x, rows) = part(first, most);
-            self.model.logits(x, rows)?;
-            let values = &mut host[..rows.count * vocab];
-            self.model.stream.download(bytemuck::cast_slice_mut(values), self.model.space.logits.ptr())?;
-            for (row, values) in values.chunks_exact(vocab).enumerate() {
-                logits(first + row, values);
-            }
-        }
-        self.model.stream.synchronize()
     }
+
+    /// The residual stream of a whole sequence from a device to the host.
+    fn fetch(&self, part: usize, rooms: &[Option<Whole>], x: &mut [f32]) -> Result<(), EngineError> {
+        let Some(room) = &rooms[part] else { return Ok(()) };
+        self.parts[part].enter()?;
+        self.parts[part].model.stream.download(bytemuck::cast_slice_mut(x), room.residual.ptr())
+    }
+
+    fn pass_on_host(
+        &mut self,
+        tokens: &[u32],
+        stretch: &Stretch,
+        mut counts: Option<&mut [(u64, u64)]>,
+        x: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
+        let long = self.rope.is_long(tokens.len());
+        let host = self.host.as_mut();
+        let host = host.ok_or_else(|| EngineError::Backend("nothing computes on the host".to_owned()))?;
+        if stretch.embeds {
+            x.resize(tokens.len() * self.plan.config.hidden_size, 0.0);
+            host.embed(tokens, x)?;
+        }
+        for index in stretch.layers.clone() {
+            host.whole(index, long, x)?;
+            if let Some(counts) = counts.as_deref_mut() {
+                counts[index] = non_finite(x);
+            }
+        }
+        Ok(())
+    }
+
+    fn shown_from_host(
+        &mut self,
+        x: &[f32],
+        logits: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        let (hidden, vocab) = (self.plan.config.hidden_size, self.plan.config.vocab_size);
+        let most = self.parts[0].model.space.logit_rows();
+        for (block, x) in x.chunks(most * hidden).enumerate() {
+            self.logits_of_rows(x.to_vec())?;
+            let rows = self.host_logits.chunks_exact(vocab).take(x.len() / hidden);
+            rows.enumerate().for_each(|(row, values)| logits(block * most + row, values));
+        }
+        Ok(())
+    }
+}
+
+/// A stretch of a whole sequence on a device.
+fn pass(
+    part: &mut Part,
+    room: &Whole,
+    stretch: &Stretch,
+    mut counts: Option<&mut [(u64, u64)]>,
+) -> Result<(), EngineError> {
+    let chunk = part.model.space.rows();
+    // Each row of a grid is a token, and a grid has 65,535 of them.
+    let firsts = || (0..room.tokens).step_by(chunk);
+    if stretch.embeds {
+        for first in firsts() {
+            let (x, rows) = room.rows(first, chunk);
+            part.model.embed(rows, x)?;
+        }
+    }
+    for index in stretch.layers.clone() {
+        for first in firsts() {
+            let (x, rows) = room.rows(first, chunk);
+            part.model.layer(index, x, rows, &[Segment { first: 0, rows: rows.count }])?;
+        }
+        if let Some(counts) = counts.as_deref_mut() {
+            let (stream, found) = (&part.model.stream, room.counts.ptr());
+            stream.zero(found, 2 * size_of::<u64>())?;
+            let values = room.tokens * part.model.hidden;
+            part.model.kernels.count_non_finite(stream, room.residual.ptr(), values, found)?;
+            let mut words = [0u64; 2];
+            stream.download(bytemuck::cast_slice_mut(&mut words), found)?;
+            counts[index] = (words[0], words[1]);
+        }
+    }
+    Ok(())
+}
+
+/// The logits of a whole sequence on the device that has everything behind the last layer.
+fn shown(part: &mut Part, room: &Whole, logits: &mut dyn FnMut(usize, &[f32])) -> Result<(), EngineError> {
+    let (most, vocab) = (part.model.space.logit_rows(), part.model.vocab);
+    let mut host = vec![0f32; most.min(room.tokens) * vocab];
+    for first in (0..room.tokens).step_by(most) {
+        let (x, rows) = room.rows(first, most);
+        part.model.logits(x, rows)?;
+        let values = &mut host[..rows.count * vocab];
+        part.model.stream.download(bytemuck::cast_slice_mut(values), part.model.space.logits.ptr())?;
+        for (row, values) in values.chunks_exact(vocab).enumerate() {
+            logits(first + row, values);
+        }
+    }
+    part.model.stream.synchronize()
 }

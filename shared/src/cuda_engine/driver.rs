@@ -1,11 +1,11 @@
-//! The CUDA driver under names of our own: a device, its memory, streams, events, graphs, kernels.
+//! The CUDA driver under names of our own: a device, its memory, streams, events, graphs.
 //!
 //! The library is opened when it is first needed, so that a program with this engine starts where there is none.
 //! Everything here is used by the thread that made it, but for what a loader's threads share, and is freed with its
 //! owner. Kernels trust their arguments: whoever launches one answers for addresses and sizes.
 #![expect(unsafe_code, reason = "the driver's functions take raw pointers")]
 
-use std::ffi::{CStr, CString, OsStr, c_void};
+use std::ffi::{CStr, OsStr, c_void};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use cudarc::driver::sys;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 
+use super::module::Kernel;
 use crate::engine::EngineError;
 use crate::platform;
 
@@ -38,7 +39,7 @@ pub(super) fn is_lost() -> bool {
     LOST.load(Ordering::Relaxed)
 }
 
-fn check(result: sys::CUresult, what: &str) -> Result<(), EngineError> {
+pub(super) fn check(result: sys::CUresult, what: &str) -> Result<(), EngineError> {
     use sys::CUresult as R;
     match result {
         R::CUDA_SUCCESS => return Ok(()),
@@ -139,8 +140,8 @@ pub(super) fn count() -> Result<usize, EngineError> {
 static OPENED: Mutex<Vec<Arc<Gpu>>> = Mutex::new(Vec::new());
 
 /// Gives back the contexts that were made for questions alone.
-pub(super) fn close_all_but(ordinal: usize) {
-    OPENED.lock().unwrap_or_else(PoisonError::into_inner).retain(|gpu| gpu.ordinal == ordinal);
+pub(super) fn close_all_but(ordinals: &[usize]) {
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner).retain(|gpu| ordinals.contains(&gpu.ordinal));
 }
 
 impl Gpu {
@@ -221,6 +222,24 @@ impl Gpu {
         check(unsafe { sys::cuCtxSetCurrent(self.context) }, "cuCtxSetCurrent")
     }
 
+    /// Lets copies go straight between this device and another, where the machine can; elsewhere the driver takes them
+    /// through the host.
+    pub(super) fn reach(&self, other: &Self) -> Result<(), EngineError> {
+        let mut can = 0;
+        // SAFETY: `can` is a local, both devices came from the driver.
+        let result = unsafe { sys::cuDeviceCanAccessPeer(&raw mut can, self.device, other.device) };
+        check(result, "cuDeviceCanAccessPeer")?;
+        if can == 0 {
+            return Ok(());
+        }
+        self.make_current()?;
+        // SAFETY: a live context of another device.
+        match unsafe { sys::cuCtxEnablePeerAccess(other.context, 0) } {
+            sys::CUresult::CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED => Ok(()),
+            result => check(result, "cuCtxEnablePeerAccess"),
+        }
+    }
+
     /// Bytes free now, and of the device in all.
     pub(super) fn memory(&self) -> (u64, u64) {
         // Another thread may ask, or another device be current.
@@ -233,9 +252,10 @@ impl Gpu {
     /// # Errors
     /// Out of memory in `phase`, with what was free.
     pub(super) fn alloc(self: &Arc<Self>, bytes: u64, phase: &'static str) -> Result<Buffer, EngineError> {
+        self.make_current()?;
         let mut ptr = 0;
         let size = usize::try_from(bytes.max(1)).unwrap_or(usize::MAX);
-        // SAFETY: `ptr` is a local; the context is current on the engine's thread.
+        // SAFETY: `ptr` is a local; the context is current.
         match unsafe { sys::cuMemAlloc_v2(&raw mut ptr, size) } {
             sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
                 Err(EngineError::OutOfMemory { phase, requested_bytes: bytes, free_bytes: self.memory().0 })
@@ -418,7 +438,7 @@ impl Stream {
         };
         // SAFETY: the configuration and the arguments outlive the call, which copies them.
         let result = unsafe {
-            sys::cuLaunchKernelEx(&raw const config, kernel.0, args.as_mut_ptr(), std::ptr::null_mut())
+            sys::cuLaunchKernelEx(&raw const config, kernel.raw(), args.as_mut_ptr(), std::ptr::null_mut())
         };
         check(result, "cuLaunchKernelEx")
     }
@@ -434,6 +454,19 @@ impl Stream {
     pub(super) fn copy(&self, to: Ptr, from: Ptr, bytes: usize) -> Result<(), EngineError> {
         // SAFETY: both are allocations of the engine with as many bytes.
         check(unsafe { sys::cuMemcpyDtoDAsync_v2(to.0, from.0, bytes, self.stream) }, "cuMemcpyDtoDAsync")
+    }
+
+    /// Copies from another device to the one of this stream, whose context is current.
+    pub(super) fn copy_between(
+        &self,
+        (to, here): (Ptr, &Gpu),
+        (from, there): (Ptr, &Gpu),
+        bytes: usize,
+    ) -> Result<(), EngineError> {
+        // SAFETY: allocations of the engine with as many bytes, each of the context beside it.
+        let result =
+            unsafe { sys::cuMemcpyPeerAsync(to.0, here.context, from.0, there.context, bytes, self.stream) };
+        check(result, "cuMemcpyPeerAsync")
     }
 
     pub(super) fn zero(&self, to: Ptr, bytes: usize) -> Result<(), EngineError> {
@@ -459,6 +492,12 @@ impl Stream {
     pub(super) fn record(&self, event: &Event) -> Result<(), EngineError> {
         // SAFETY: both live.
         check(unsafe { sys::cuEventRecord(event.0, self.stream) }, "cuEventRecord")
+    }
+
+    /// What is queued from now on waits until another stream has come to an event, at once if it never was recorded.
+    pub(super) fn wait(&self, event: &Event) -> Result<(), EngineError> {
+        // SAFETY: both live; the event may be of another context.
+        check(unsafe { sys::cuStreamWaitEvent(self.stream, event.0, 0) }, "cuStreamWaitEvent")
     }
 
     /// What is queued from now on becomes a graph instead of being done.
@@ -533,54 +572,5 @@ impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: created once, destroyed once.
         unsafe { sys::cuEventDestroy_v2(self.0) };
-    }
-}
-
-/// A kernel of a [`Module`]; whoever launches it keeps that.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Kernel(sys::CUfunction);
-
-// SAFETY: launched from any thread whose context is current.
-unsafe impl Send for Kernel {}
-// SAFETY: as above.
-unsafe impl Sync for Kernel {}
-
-/// Machine code on the device, unloaded with its owner.
-#[derive(Debug)]
-pub(super) struct Module(sys::CUmodule);
-
-// SAFETY: used by any thread whose context is current.
-unsafe impl Send for Module {}
-// SAFETY: the driver locks what it shares.
-unsafe impl Sync for Module {}
-
-impl Drop for Module {
-    fn drop(&mut self) {
-        // SAFETY: loaded once, unloaded once; its owner launches nothing more.
-        unsafe { sys::cuModuleUnload(self.0) };
-    }
-}
-
-impl Module {
-    pub(super) fn load(code: &[u8]) -> Result<Self, EngineError> {
-        let mut module = std::ptr::null_mut();
-        // SAFETY: `code` is a fat binary made by this build.
-        unsafe { check(sys::cuModuleLoadData(&raw mut module, code.as_ptr().cast()), "cuModuleLoadData")? };
-        Ok(Self(module))
-    }
-
-    /// A kernel by its name; `shared_bytes` is the most dynamic shared memory that it may be given.
-    pub(super) fn kernel(&self, name: &str, shared_bytes: usize) -> Result<Kernel, EngineError> {
-        let mut function = std::ptr::null_mut();
-        let c_name = CString::new(name).map_err(|error| EngineError::Backend(error.to_string()))?;
-        // SAFETY: a live module, a C string, a local.
-        let result = unsafe { sys::cuModuleGetFunction(&raw mut function, self.0, c_name.as_ptr()) };
-        check(result, name)?;
-        if shared_bytes > 48 << 10 {
-            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: a live function.
-            check(unsafe { sys::cuFuncSetAttribute(function, attribute, shared_bytes as i32) }, name)?;
-        }
-        Ok(Kernel(function))
     }
 }

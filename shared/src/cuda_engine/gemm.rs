@@ -63,8 +63,9 @@ impl Handle {
 }
 
 impl Gemm {
-    pub(super) fn new(handle: Handle, gpu: &Arc<Gpu>) -> Result<Self, EngineError> {
-        let workspace = gpu.alloc(GEMM_BYTES, "activation")?;
+    /// `scratch_bytes` are [`GEMM_BYTES`], or none where nothing is multiplied.
+    pub(super) fn new(handle: Handle, gpu: &Arc<Gpu>, scratch_bytes: u64) -> Result<Self, EngineError> {
+        let workspace = gpu.alloc(scratch_bytes, "activation")?;
         Ok(Self { handle: handle.0, workspace, chosen: HashMap::new() })
     }
 

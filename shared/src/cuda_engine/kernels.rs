@@ -1,10 +1,12 @@
 //! Our kernels: what they are called, what they are given, how they are launched.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use super::across::Across;
-use super::driver::{Gpu, Kernel, Module, Ptr, Shape, Stream};
+use super::driver::{Gpu, Ptr, Shape, Stream};
 pub(super) use super::format::Format;
+use super::module::{Kernel, Module};
 use crate::engine::EngineError;
 
 const ROWS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin"));
@@ -226,7 +228,12 @@ macro_rules! args {
 }
 
 impl Kernels {
-    pub(super) fn load(gpu: &Gpu, weights: Format, kv: Format, head_dim: usize) -> Result<Self, EngineError> {
+    pub(super) fn load(
+        gpu: &Arc<Gpu>,
+        weights: Format,
+        kv: Format,
+        head_dim: usize,
+    ) -> Result<Self, EngineError> {
         if ROWS.is_empty() {
             return Err(EngineError::Unavailable {
                 what: "CUDA".to_owned(),
@@ -234,7 +241,8 @@ impl Kernels {
             });
         }
         let [rows, gemv, across, attention] =
-            [Module::load(ROWS)?, Module::load(GEMV)?, Module::load(ACROSS)?, Module::load(ATTENTION)?];
+            [ROWS, GEMV, ACROSS, ATTENTION].map(|code| Module::load(gpu, code));
+        let [rows, gemv, across, attention] = [rows?, gemv?, across?, attention?];
         let mut modules = Vec::new();
         let plain = |name: &str| rows.kernel(name, 0);
         let act = weights.activations();
@@ -242,7 +250,7 @@ impl Kernels {
         let attend = if typed { format!("attend_{}_{head_dim}", kv.word()) } else { "attend_any".to_owned() };
         let flash = if typed && act == kv && act != Format::F32 {
             let name = format!("flash_{}_{head_dim}", act.word());
-            let module = Module::load(FLASH)?;
+            let module = Module::load(gpu, FLASH)?;
             let kernel = module.kernel(&name, flash_shared_bytes(head_dim))?;
             modules.push(module);
             Some(kernel)
@@ -250,7 +258,7 @@ impl Kernels {
             None
         };
         let few = if act != Format::F32 {
-            let module = Module::load(FEW)?;
+            let module = Module::load(gpu, FEW)?;
             let sizes = |suffix: &str| -> Result<[Kernel; 3], EngineError> {
                 let kernel =
                     |most: usize| module.kernel(&format!("few_{}_{suffix}_{most}", weights.word()), 0);

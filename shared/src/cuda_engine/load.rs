@@ -92,14 +92,16 @@ impl Feeder {
     }
 }
 
-/// Fills the arena. On return all of it is on the device.
+/// Fills the arena. On return all of it is on the device. Of the model's `total_bytes`, `before` are loaded already.
 pub(super) async fn fill<S: WeightSource>(
     gpu: &Arc<Gpu>,
     kernels: &Kernels,
     weights: &Weights,
     checkpoint: &Checkpoint<S>,
+    [before, total_bytes]: [u64; 2],
     progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
+    gpu.make_current()?;
     let mut pieces = Vec::new();
     // Formats that the device does not convert are widened on the host.
     let mut widened = Vec::new();
@@ -135,14 +137,15 @@ pub(super) async fn fill<S: WeightSource>(
             });
         }
     }
-    let total_bytes = weights.bytes;
+    let here_bytes = weights.bytes;
     let mut told = 0;
     let mut tell = |stored_done: u64, stored_total: u64| {
         // Stored bytes to held ones; every tensor is told once at least.
         let done =
-            (u128::from(stored_done) * u128::from(total_bytes) / u128::from(stored_total.max(1))) as u64;
+            (u128::from(stored_done) * u128::from(here_bytes) / u128::from(stored_total.max(1))) as u64;
         while told < ends.len() && ends[told] <= done {
-            let report = LoadProgress { stage: LoadStage::Weights, done_bytes: ends[told], total_bytes };
+            let done_bytes = before + ends[told];
+            let report = LoadProgress { stage: LoadStage::Weights, done_bytes, total_bytes };
             told += 1;
             if progress(report).is_break() {
                 return Err(EngineError::Cancelled);

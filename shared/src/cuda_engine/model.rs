@@ -5,7 +5,7 @@ use super::gemm::Gemm;
 use super::kernels::{Format, Heads, Kernels, Matrix, Norm, Product, Row, Rows, Use};
 use super::weights::{Layer, Weights};
 use super::workspace::Workspace;
-use crate::engine::{Attention, EngineError};
+use crate::engine::{Attention, EngineError, Stretch};
 
 /// Rows of one sequence in a step: `first` in the step, and how many.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ enum Path {
 /// Fewest rows of a segment that fill a tile of the tensor cores well enough.
 const FLASH_ROWS: usize = 16;
 
-/// A model with what it computes in.
+/// What a device has of a model, and what it computes in.
 pub(super) struct Model {
     pub(super) stream: Stream,
     pub(super) kernels: Kernels,
@@ -44,16 +44,21 @@ pub(super) struct Model {
 }
 
 impl Model {
-    fn act(&self) -> Format {
+    /// The format of activations.
+    pub(super) fn activations(&self) -> Format {
         self.weights.format.activations()
+    }
+
+    /// Widths of the rows that products take.
+    fn widths(&self) -> [usize; 3] {
+        [self.hidden, self.intermediate, self.heads.query_width()]
     }
 
     /// How as many rows go through the model.
     fn path(&self, rows: usize) -> Path {
-        let widths = [self.hidden, self.intermediate, self.heads.query_width()];
         match self.weights.format {
             _ if rows == 1 => Path::Each,
-            _ if self.kernels.takes_few(rows, widths) => Path::Few,
+            _ if self.kernels.takes_few(rows, self.widths()) => Path::Few,
             // Widening a quantised weight for a product costs what reading it several times does.
             Format::Q8_0 | Format::Q4_0 | Format::Fp8 if rows <= 4 => Path::Each,
             _ => Path::Many,
@@ -62,7 +67,7 @@ impl Model {
 
     /// Rows of the residual stream from token ids.
     pub(super) fn embed(&self, rows: Rows, residual: Ptr) -> Result<(), EngineError> {
-        self.kernels.embed(&self.stream, &self.weights.embedding, rows, residual)
+        self.kernels.embed(&self.stream, &self.weights.embedding()?, rows, residual)
     }
 
     /// One decoder layer over rows of the residual stream; `segments` covers them.
@@ -73,17 +78,16 @@ impl Model {
         rows: Rows,
         segments: &[Segment],
     ) -> Result<(), EngineError> {
-        let layer = self.weights.layers[index];
+        let layer = self.weights.layer(index)?;
         match self.path(rows.count) {
-            Path::Many => self.many(index, &layer, residual, rows, segments),
-            path => self.few(index, &layer, residual, rows, segments, path == Path::Each),
+            Path::Many => self.many(&layer, residual, rows, segments),
+            path => self.few(&layer, residual, rows, segments, path == Path::Each),
         }
     }
 
     /// Rows for which the weights are what takes time: each read once (`is_each`: once for each row).
     fn few(
         &self,
-        index: usize,
         layer: &Layer,
         residual: Ptr,
         rows: Rows,
@@ -92,10 +96,10 @@ impl Model {
     ) -> Result<(), EngineError> {
         let (projected, mixed) = (self.space.projected.ptr(), self.space.mixed.ptr());
         let product = |purpose, weight, x, norm, out| {
-            self.product_of_few(purpose, weight, x, norm, out, rows, index, is_each)
+            self.product_of_few(purpose, weight, x, norm, out, rows, layer.cache, is_each)
         };
         product(Use::Qkv, &layer.qkv, residual, Some(layer.input_norm), projected)?;
-        self.attend(index, rows, segments)?;
+        self.attend(layer.cache, rows, segments)?;
         product(Use::Add, &layer.o, mixed, None, residual)?;
         product(Use::Gated, &layer.gate_up, residual, Some(layer.post_attention_norm), mixed)?;
         product(Use::Add, &layer.down, mixed, None, residual)
@@ -119,14 +123,13 @@ impl Model {
         }
         let Some(norm) = norm else { return self.kernels.few(&self.stream, &product) };
         // All blocks of a product read its rows: they are normed once, not by each.
-        let normed = self.space.normed.ptr();
+        let normed = self.space.on_the_way();
         self.norm(x, norm, normed, rows.count)?;
         self.kernels.few(&self.stream, &Product { x: normed, norm: None, ..product })
     }
 
     fn many(
         &mut self,
-        index: usize,
         layer: &Layer,
         residual: Ptr,
         rows: Rows,
@@ -134,11 +137,11 @@ impl Model {
     ) -> Result<(), EngineError> {
         let (normed, projected, mixed) =
             (self.space.normed.ptr(), self.space.projected.ptr(), self.space.mixed.ptr());
-        let (act, count) = (self.act(), rows.count);
+        let (act, count) = (self.activations(), rows.count);
         self.norm(residual, layer.input_norm, normed, count)?;
         self.product(&layer.qkv, normed, projected, count, act, false)?;
-        self.kernels.rotate_append(&self.stream, projected, act, rows, index, &self.heads)?;
-        self.attend(index, rows, segments)?;
+        self.kernels.rotate_append(&self.stream, projected, act, rows, layer.cache, &self.heads)?;
+        self.attend(layer.cache, rows, segments)?;
         self.product(&layer.o, mixed, residual, count, Format::F32, true)?;
         self.norm(residual, layer.post_attention_norm, normed, count)?;
         self.product(&layer.gate_up, normed, projected, count, act, false)?;
@@ -148,15 +151,16 @@ impl Model {
 
     /// The keys and values of a layer alone, of rows of the residual stream.
     pub(super) fn append(&mut self, index: usize, residual: Ptr, rows: Rows) -> Result<(), EngineError> {
-        let layer = self.weights.layers[index];
-        let (normed, projected, act) = (self.space.normed.ptr(), self.space.projected.ptr(), self.act());
+        let layer = self.weights.layer(index)?;
+        let (normed, projected, act) =
+            (self.space.normed.ptr(), self.space.projected.ptr(), self.activations());
         self.norm(residual, layer.input_norm, normed, rows.count)?;
         self.product(&layer.qkv, normed, projected, rows.count, act, false)?;
-        self.kernels.rotate_append(&self.stream, projected, act, rows, index, &self.heads)
+        self.kernels.rotate_append(&self.stream, projected, act, rows, layer.cache, &self.heads)
     }
 
     fn norm(&self, x: Ptr, norm: Norm, out: Ptr, rows: usize) -> Result<(), EngineError> {
-        self.kernels.rms_norm(&self.stream, x, norm, out, self.act(), [rows, self.hidden])
+        self.kernels.rms_norm(&self.stream, x, norm, out, self.activations(), [rows, self.hidden])
     }
 
     fn product(
@@ -168,7 +172,7 @@ impl Model {
         out_format: Format,
         adds: bool,
     ) -> Result<(), EngineError> {
-        let act = self.act();
+        let act = self.activations();
         let values = if weight.format == act {
             weight.values
         } else {
@@ -182,7 +186,7 @@ impl Model {
     /// From queries in `projected` and the caches to `mixed`.
     fn attend(&self, layer: usize, rows: Rows, segments: &[Segment]) -> Result<(), EngineError> {
         let Self { stream, kernels, heads, space, .. } = self;
-        let act = self.act();
+        let act = self.activations();
         let qkv = |row: usize| space.projected.ptr().at(act.bytes(row * heads.qkv_width()));
         let out = |row: usize| space.mixed.ptr().at(act.bytes(row * heads.query_width()));
         let part = |first: usize, count: usize| Rows { ptr: rows.ptr.at(first * size_of::<Row>()), count };
@@ -221,15 +225,30 @@ impl Model {
 
     /// The final norm and the head: `rows` rows of the residual stream at `x` to `logits`.
     pub(super) fn logits(&mut self, x: Ptr, rows: Rows) -> Result<(), EngineError> {
-        let (head, norm, logits) = (self.weights.head, self.weights.norm, self.space.logits.ptr());
+        let (head, norm, logits) = (self.weights.head()?, self.weights.norm()?, self.space.logits.ptr());
         let path = self.path(rows.count);
         if path != Path::Many {
             let is_each = path == Path::Each;
             return self.product_of_few(Use::Logits, &head, x, Some(norm), logits, rows, 0, is_each);
         }
-        let normed = self.space.normed.ptr();
+        let normed = self.space.on_the_way();
         self.norm(x, norm, normed, rows.count)?;
         self.product(&head, normed, logits, rows.count, Format::F32, false)
+    }
+
+    /// The final norm alone, in place and in f32: the head is on another device.
+    pub(super) fn norm_alone(&self, x: Ptr, rows: usize) -> Result<(), EngineError> {
+        let shape = [rows, self.hidden];
+        self.kernels.rms_norm(&self.stream, x, self.weights.norm()?, x, Format::F32, shape)
+    }
+
+    /// The head alone: rows of activations at `x` to `logits`.
+    pub(super) fn head_alone(&mut self, x: Ptr, rows: Rows) -> Result<(), EngineError> {
+        let (head, logits) = (self.weights.head()?, self.space.logits.ptr());
+        if self.kernels.takes_few(rows.count, self.widths()) {
+            return self.product_of_few(Use::Logits, &head, x, None, logits, rows, 0, false);
+        }
+        self.product(&head, x, logits, rows.count, Format::F32, false)
     }
 
     /// A row of logits on the host.
@@ -240,26 +259,37 @@ impl Model {
         Ok(logits)
     }
 
-    /// A step of a batch whose rows are on the device: the next token of each from its last one.
-    fn decode(&mut self, rows: Rows, ids: Ptr, ring: [usize; 2]) -> Result<(), EngineError> {
+    /// A stretch of a step of a batch whose rows are on the device, and where `tail` says where ids go, the next id of
+    /// each.
+    fn stretch(
+        &mut self,
+        stretch: &Stretch,
+        rows: Rows,
+        tail: Option<(Ptr, [usize; 2])>,
+    ) -> Result<(), EngineError> {
         let residual = self.space.residual.ptr();
-        self.embed(rows, residual)?;
-        for index in 0..self.weights.layers.len() {
+        if stretch.embeds {
+            self.embed(rows, residual)?;
+        }
+        for index in stretch.layers.clone() {
             self.layer(index, residual, rows, &[])?;
         }
-        self.logits(residual, rows)?;
-        self.choose(rows, ids, ring)
+        if let Some((ids, ring)) = tail {
+            self.logits(residual, rows)?;
+            self.choose(rows, ids, ring)?;
+        }
+        Ok(())
     }
 
-    /// [`Model::decode`] as a graph.
-    pub(super) fn capture_decode(
+    /// [`Model::stretch`] as a graph.
+    pub(super) fn capture(
         &mut self,
+        stretch: &Stretch,
         rows: Rows,
-        ids: Ptr,
-        ring: [usize; 2],
+        tail: Option<(Ptr, [usize; 2])>,
     ) -> Result<Graph, EngineError> {
         self.stream.begin_capture()?;
-        let queued = self.decode(rows, ids, ring);
+        let queued = self.stretch(stretch, rows, tail);
         let graph = self.stream.end_capture();
         queued?;
         graph

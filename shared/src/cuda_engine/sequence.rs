@@ -22,7 +22,8 @@ pub(super) struct Sequence {
     /// How the device draws; 0 takes the likeliest id.
     inverse_temperature: f32,
     seed: u64,
-    cache: Buffer,
+    /// Keys and values on each device, of its layers.
+    caches: Vec<Buffer>,
     layer_bytes: u64,
     /// Leading ids whose keys and values stand in the cache, and whether those were rotated by the long factors.
     pub(super) cached: usize,
@@ -45,19 +46,26 @@ pub(super) fn layer_bytes(plan: &LoadPlan, kv: Format, tokens: usize) -> u64 {
 }
 
 impl Sequence {
-    pub(super) fn new(
-        gpu: &Arc<Gpu>,
+    /// `gpus` are the devices, each with the number of its layers. Where the device that has the head does not choose
+    /// ids (`draws`), the host does.
+    pub(super) fn new<'a>(
+        gpus: impl Iterator<Item = (&'a Arc<Gpu>, usize)>,
         plan: &LoadPlan,
         kv: Format,
         capacity: usize,
         sampling: &Sampling,
+        draws: bool,
     ) -> Result<Self, EngineError> {
         let sampler = Sampler::new(sampling)?;
         let is_plain = sampling.top_p == 1.0 && sampling.top_k == 0 && sampling.min_p == 0.0;
-        let on_device = !sampling.penalizes()
+        let on_device = draws
+            && !sampling.penalizes()
             && (sampling.temperature == 0.0 || is_plain && sampling.temperature >= LEAST_TEMPERATURE);
         let layer_bytes = layer_bytes(plan, kv, capacity);
-        let cache = gpu.alloc(layer_bytes * plan.config.num_hidden_layers as u64, "kv_cache")?;
+        let mut caches = Vec::new();
+        for (gpu, layers) in gpus {
+            caches.push(gpu.alloc(layer_bytes * layers as u64, "kv_cache")?);
+        }
         Ok(Self {
             known: Vec::new(),
             len: 0,
@@ -69,17 +77,17 @@ impl Sequence {
                 _ => 0.0,
             },
             seed: mixed(sampling.seed),
-            cache,
+            caches,
             layer_bytes,
             cached: 0,
             long: false,
         })
     }
 
-    /// Describes the id at a position to the kernels.
-    pub(super) fn row(&self, position: usize) -> Row {
+    /// Describes the id at a position to the kernels of a device.
+    pub(super) fn row(&self, position: usize, part: usize) -> Row {
         Row {
-            keys: self.cache.ptr().0,
+            keys: self.caches[part].ptr().0,
             layer_bytes: self.layer_bytes,
             capacity: self.capacity as u32,
             position: position as u32,
@@ -107,8 +115,8 @@ impl Sequence {
         self.cached = self.cached.min(len);
     }
 
-    /// Bytes of its cache.
-    pub(super) fn cache_bytes(&self) -> u64 {
-        self.cache.bytes
+    /// Bytes of its cache on a device.
+    pub(super) fn cache_bytes(&self, part: usize) -> u64 {
+        self.caches[part].bytes
     }
 }

@@ -1,10 +1,12 @@
 //! The weights on the device: one allocation, each tensor at its place in it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::driver::{Buffer, Gpu, Ptr};
 use super::kernels::{Format, Matrix, Norm};
 use crate::engine::{EngineError, LoadPlan};
+use crate::placement::DeviceId;
 use crate::tensors::{self, Role, TensorSpec};
 
 /// What every address of a tensor is a multiple of.
@@ -19,32 +21,41 @@ pub(super) struct Layer {
     pub(super) post_attention_norm: Norm,
     pub(super) gate_up: Matrix,
     pub(super) down: Matrix,
+    /// Its place among the layers of the device, in the order of which their caches lie.
+    pub(super) cache: usize,
 }
 
-/// All weights.
+/// The weights that lie on a device.
 pub(super) struct Weights {
     arena: Buffer,
     /// Bytes of the tensors, without the gaps between them.
     pub(super) bytes: u64,
     pub(super) format: Format,
-    pub(super) embedding: Matrix,
-    pub(super) layers: Vec<Layer>,
-    pub(super) norm: Norm,
+    embedding: Option<Matrix>,
+    layers: BTreeMap<usize, Layer>,
+    norm: Option<Norm>,
     /// The embedding itself where they are tied.
-    pub(super) head: Matrix,
+    head: Option<Matrix>,
     /// Every tensor and where it goes, in the order of computation.
     pub(super) tensors: Vec<(TensorSpec, Matrix)>,
 }
 
 impl Weights {
-    /// Space for a model's tensors, nothing in it yet.
-    pub(super) fn new(gpu: &Arc<Gpu>, plan: &LoadPlan, format: Format) -> Result<Self, EngineError> {
+    /// Space for the tensors that a plan puts on a device, nothing in it yet.
+    pub(super) fn new(
+        gpu: &Arc<Gpu>,
+        device: &DeviceId,
+        plan: &LoadPlan,
+        format: Format,
+    ) -> Result<Self, EngineError> {
+        let split = plan.places();
+        let is_here = |spec: &TensorSpec| split.device_of(spec.role, spec.layer) == Some(device);
         let config = &plan.config;
         let norm_format = if plan.dtype.is_float() { format } else { Format::F32 };
         let mut end = 0;
         let mut bytes = 0;
         let mut tensors: Vec<(TensorSpec, Matrix)> = Vec::new();
-        for spec in tensors::list(&config.decoder()) {
+        for spec in tensors::list(&config.decoder()).filter(is_here) {
             let (rows, columns, format) = match *spec.shape.as_slice() {
                 [rows, columns] => (rows, columns, format),
                 _ => (1, spec.count() as usize, norm_format),
@@ -79,40 +90,66 @@ impl Weights {
         }
         let find = |role: Role, layer: Option<usize>| {
             let found = tensors.iter().find(|(spec, _)| spec.role == role && spec.layer == layer);
-            found
-                .map(|(_, matrix)| *matrix)
-                .ok_or_else(|| EngineError::Backend(format!("no {role:?} in layer {layer:?}")))
+            found.map(|(_, matrix)| *matrix)
         };
         let norm = |role, layer| {
             let eps = config.rms_norm_eps as f32;
             find(role, layer).map(|matrix| Norm { weight: matrix.values, format: matrix.format, eps })
         };
-        let layer = |index| -> Result<Layer, EngineError> {
+        let layer = |index: usize, cache: usize| -> Option<Layer> {
             let at = Some(index);
-            Ok(Layer {
+            Some(Layer {
                 input_norm: norm(Role::InputNorm, at)?,
                 qkv: find(Role::QkvProj, at)?,
                 o: find(Role::OProj, at)?,
                 post_attention_norm: norm(Role::PostAttentionNorm, at)?,
                 gate_up: find(Role::GateUpProj, at)?,
                 down: find(Role::DownProj, at)?,
+                cache,
             })
         };
-        let embedding = find(Role::Embedding, None)?;
+        let here = (0..config.num_hidden_layers).filter(|index| split.layers[*index] == *device);
+        let here = here.enumerate().filter_map(|(cache, index)| Some((index, layer(index, cache)?)));
+        let embedding = find(Role::Embedding, None);
         Ok(Self {
             bytes,
             format,
             embedding,
-            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_, _>>()?,
-            norm: norm(Role::FinalNorm, None)?,
-            head: if config.tie_word_embeddings { embedding } else { find(Role::LmHead, None)? },
+            layers: here.collect(),
+            norm: norm(Role::FinalNorm, None),
+            head: if config.tie_word_embeddings { embedding } else { find(Role::LmHead, None) },
             tensors,
             arena,
         })
+    }
+
+    pub(super) fn embedding(&self) -> Result<Matrix, EngineError> {
+        self.embedding.ok_or_else(|| elsewhere("the embedding"))
+    }
+
+    /// How many layers are here.
+    pub(super) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    pub(super) fn layer(&self, index: usize) -> Result<Layer, EngineError> {
+        self.layers.get(&index).copied().ok_or_else(|| elsewhere(&format!("layer {index}")))
+    }
+
+    pub(super) fn norm(&self) -> Result<Norm, EngineError> {
+        self.norm.ok_or_else(|| elsewhere("the last norm"))
+    }
+
+    pub(super) fn head(&self) -> Result<Matrix, EngineError> {
+        self.head.ok_or_else(|| elsewhere("the head"))
     }
 
     /// Bytes between tensors.
     pub(super) fn padding_bytes(&self) -> u64 {
         self.arena.bytes - self.bytes
     }
+}
+
+fn elsewhere(what: &str) -> EngineError {
+    EngineError::Backend(format!("{what} lies on another device"))
 }

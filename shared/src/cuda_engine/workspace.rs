@@ -2,11 +2,32 @@
 
 use std::sync::Arc;
 
-use super::driver::{Buffer, Gpu};
-use crate::engine::{EngineError, LoadPlan};
+use super::driver::{Buffer, Gpu, Ptr};
+use crate::engine::{EngineError, LoadPlan, Split};
 use crate::estimate::cuda_workspace::CudaWorkspace;
+use crate::placement::DeviceId;
 
-/// Buffers of one engine; see [`CudaWorkspace`] for what each holds.
+/// What computes on a device, and so which buffers are there; the same parts as in `placement`'s workload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Roles {
+    /// Anything that reads or writes the residual stream: embedding, layers, last norm.
+    pub(super) stream: bool,
+    /// Decoder layers.
+    pub(super) layers: bool,
+    /// The head.
+    pub(super) head: bool,
+}
+
+impl Roles {
+    /// Of a device in a split.
+    pub(super) fn of(split: &Split, device: &DeviceId) -> Self {
+        let layers = split.layers.contains(device);
+        let stream = layers || [&split.embedding, &split.norm].contains(&device);
+        Self { stream, layers, head: split.head == *device }
+    }
+}
+
+/// Buffers of one device; those of absent roles are empty. See [`CudaWorkspace`] for what each holds.
 pub(super) struct Workspace {
     pub(super) sizes: CudaWorkspace,
     pub(super) residual: Buffer,
@@ -22,15 +43,29 @@ pub(super) struct Workspace {
     pub(super) descriptions: Buffer,
 }
 
-/// What a plan takes.
-pub(super) fn sizes(plan: &LoadPlan) -> CudaWorkspace {
+/// What the roles of a device take.
+pub(super) fn sizes(plan: &LoadPlan, roles: Roles) -> CudaWorkspace {
     let (context, batch) = (plan.context as u64, plan.batch as u64);
-    CudaWorkspace::new(&plan.config.decoder(), plan.dtype, plan.attention, context, batch)
+    let mut sizes = CudaWorkspace::new(&plan.config.decoder(), plan.dtype, plan.attention, context, batch);
+    if !roles.stream {
+        (sizes.residual, sizes.descriptions) = (0, 0);
+    }
+    if !roles.layers {
+        (sizes.normed, sizes.projected, sizes.mixed) = (0, 0, 0);
+        (sizes.rotary, sizes.scores) = (0, 0);
+    }
+    if !roles.head {
+        (sizes.last, sizes.logits) = (0, 0);
+    }
+    if !(roles.layers || roles.head) {
+        (sizes.panel, sizes.gemm) = (0, 0);
+    }
+    sizes
 }
 
 impl Workspace {
-    pub(super) fn new(gpu: &Arc<Gpu>, plan: &LoadPlan) -> Result<Self, EngineError> {
-        let sizes = sizes(plan);
+    pub(super) fn new(gpu: &Arc<Gpu>, plan: &LoadPlan, roles: Roles) -> Result<Self, EngineError> {
+        let sizes = sizes(plan, roles);
         let buffer = |bytes: u64| gpu.alloc(bytes, "activation");
         Ok(Self {
             sizes,
@@ -53,6 +88,12 @@ impl Workspace {
 
     pub(super) fn logit_rows(&self) -> usize {
         self.sizes.logit_rows as usize
+    }
+
+    /// Where rows of activations pass through on their way to the head; `x`, where the rows come from, is in `last`
+    /// wherever there are no layers.
+    pub(super) fn on_the_way(&self) -> Ptr {
+        if self.sizes.normed > 0 { self.normed.ptr() } else { self.residual.ptr() }
     }
 
     /// Bytes of the buffers.

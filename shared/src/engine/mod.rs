@@ -7,17 +7,21 @@
 
 mod error;
 mod facts;
+mod split;
 mod plan;
+mod host;
 mod requests;
 mod logprobs;
 mod sampling;
 
 pub use error::EngineError;
 pub use facts::{DeviceFacts, LimitFact};
+pub use host::{HostPart, HostRows, NoHost};
 pub use logprobs::Logprobs;
-pub use plan::{Attention, DeviceInfo, LoadPlan, LoadProgress, LoadStage, Memory, Split};
+pub use plan::{Attention, DeviceInfo, LoadPlan, LoadProgress, LoadStage, Memory};
 pub use requests::check_room;
 pub use sampling::{Sampler, Sampling, SamplingError};
+pub use split::{Split, Stretch};
 
 use std::ops::ControlFlow;
 
@@ -111,6 +115,12 @@ pub trait Engine: Sized {
     /// # Errors
     /// Unknown or empty sequence, sequence full.
     async fn decode(&mut self, sequences: &[SequenceId]) -> Result<Vec<Sampled>, EngineError>;
+
+    /// Rows of prompts that cost hardly more together than one does alone: prompts of so many in all are worth one
+    /// [`prefill`](Engine::prefill). 1 where each row costs as much as the next.
+    fn joint_rows(&self) -> usize {
+        1
+    }
 
     /// Waits for every id still in flight.
     ///

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Split;
 use crate::config::ModelConfig;
 use crate::dtype::DType;
 pub use crate::estimate::activations::Attention;
@@ -75,32 +76,11 @@ impl LoadPlan {
             use_cache: true,
         }
     }
-}
 
-/// Where the parts of a model go that is on several devices.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
-    /// The embedding.
-    pub embedding: DeviceId,
-    /// Each decoder layer, with its cache.
-    pub layers: Vec<DeviceId>,
-    /// The last norm.
-    pub norm: DeviceId,
-    /// The head.
-    pub head: DeviceId,
-}
-
-impl Split {
-    /// All of a model on one device.
+    /// Where each part goes, all of them on one device or not.
     #[must_use]
-    pub fn whole(device: &DeviceId, layers: usize) -> Self {
-        let [embedding, norm, head] = [(); 3].map(|()| device.clone());
-        Self { embedding, layers: vec![device.clone(); layers], norm, head }
-    }
-
-    /// Every device that it names; some of them often.
-    pub fn devices(&self) -> impl Iterator<Item = &DeviceId> {
-        [&self.embedding, &self.norm, &self.head].into_iter().chain(&self.layers)
+    pub fn places(&self) -> Split {
+        self.split.clone().unwrap_or_else(|| Split::whole(&self.device, self.config.num_hidden_layers))
     }
 }
 

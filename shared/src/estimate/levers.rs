@@ -2,7 +2,7 @@
 
 use super::activations::Attention;
 use super::fit::{Suggestion, Verdict, largest};
-use super::{Format, KvPolicy, LayerKv, Resolved};
+use super::{Backend, Format, KvPolicy, LayerKv, Resolved};
 use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::tensors;
@@ -76,13 +76,15 @@ impl Levers<'_> {
         )
     }
 
-    /// A change of options. The engine of every backend takes the same: plain and quantised weights, float caches of
-    /// the whole context.
+    /// A change of options.
     fn changed(&self, change: String, label: String, resolved: &Resolved) -> Suggestion {
-        let runs =
-            resolved.kv_dtype.is_float() && resolved.kv_policy == KvPolicy::Full && resolved.format.runs();
         let (total_bytes, verdict) = (self.need)(resolved);
-        Suggestion::new(self.decoder, change, label, total_bytes, verdict, runs)
+        Suggestion::new(self.decoder, change, label, total_bytes, verdict, computes(resolved))
+    }
+
+    /// Whether layers may lie on other devices too: NVIDIA's GPUs and the CPU beside them share a model.
+    fn spreads(&self) -> bool {
+        self.resolved.backend == Backend::Cuda && computes(self.resolved)
     }
 
     fn helps(&self, resolved: &Resolved) -> bool {
@@ -154,7 +156,7 @@ impl Levers<'_> {
                 let count = moved + 1;
                 let label = format!("keep {count} of {} layers on the CPU", layers.len());
                 let change = format!("offload_layers={count}");
-                return Some(Suggestion::new(self.decoder, change, label, total, verdict, false));
+                return Some(Suggestion::new(self.decoder, change, label, total, verdict, self.spreads()));
             }
         }
         None
@@ -182,9 +184,9 @@ impl Levers<'_> {
         let fuller = fuller.min()?.saturating_add(on_both);
         let label = "split the layers over two such devices".to_owned();
         let verdict = Verdict::of(fuller, available);
-        // The CPU's engine alone has layers on several devices, and those are shares of one memory.
+        let change = "devices=2".to_owned();
         (layers.len() > 1)
-            .then(|| Suggestion::new(self.decoder, "devices=2".to_owned(), label, fuller, verdict, false))
+            .then(|| Suggestion::new(self.decoder, change, label, fuller, verdict, self.spreads()))
     }
 
     /// Weights and cache of each layer.
@@ -201,4 +203,10 @@ impl Levers<'_> {
         }
         bytes
     }
+}
+
+/// Whether every engine computes with weights and cache held so: plain and common quantised weights, float caches of the
+/// whole context.
+fn computes(resolved: &Resolved) -> bool {
+    resolved.kv_dtype.is_float() && resolved.kv_policy == KvPolicy::Full && resolved.format.runs()
 }

@@ -188,14 +188,14 @@ pub const KNOBS: [Knob; 20] = {
             key: "device_map",
             states: "device_map",
             kind: Kind::DeviceMap,
-            allowed: "one device: cpu, cuda:0, wgpu:0 or an index; a strategy over the devices of max_memory: auto (the first GPU that holds everything, else balanced), balanced (the GPUs share alike), balanced_low_0 (the first GPU as free as can be), sequential (one after the other); or a map of module names (model.layers.3, model.layers, the empty name for all) to devices",
+            allowed: "one device: cpu, cuda:0, wgpu:0 or an index; a strategy over the devices of max_memory, or without it over all CUDA devices and the CPU: auto (the first GPU that holds everything, else balanced), balanced (the GPUs share alike), balanced_low_0 (the first GPU as free as can be), sequential (one after the other); or a map of module names (model.layers.3, model.layers, the empty name for all) to devices",
             candidates: &[r#""auto""#, r#""sequential""#, r#""balanced""#, r#""cpu""#, r#""cuda:0""#],
             default: Some(r#""auto""#),
             meaning: "Where the layers go",
             memory: "says on which device weights, KV cache and activations of a layer lie; estimate places them within max_memory and says why",
             quality: "none; layers on the CPU are slow",
             effect: Honoured(
-                "where each layer is held and computed; all of a model's devices are of one engine",
+                "where each layer is held and computed: on CUDA devices and the CPU beside them, else on devices of one engine",
             ),
             ..PLAIN
         },

@@ -10,7 +10,7 @@ mod rows;
 
 pub(super) use attention::{Heads, Segment, append, attend};
 pub(super) use linear::linear;
-pub(super) use rows::{add, embed, rms_norm, rotate, silu_mul, write_rotary};
+pub(super) use rows::{add, embed, rms_norm, rotate, silu_mul, write, write_rotary};
 
 use std::cell::Cell;
 

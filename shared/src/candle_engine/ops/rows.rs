@@ -38,6 +38,14 @@ pub(in super::super) fn embed(out: &Tensor, weight: &Weight, ids: &[u32]) -> Res
     }
 }
 
+/// The first values of an f32 tensor, from elsewhere.
+pub(in super::super) fn write(out: &Tensor, values: &[f32]) -> Result<()> {
+    update0("write", out, |out, []| {
+        out.f32()?[..values.len()].copy_from_slice(values);
+        Ok(())
+    })
+}
+
 /// RMSNorm of the first `rows` rows.
 pub(in super::super) fn rms_norm(
     out: &Tensor,

@@ -250,15 +250,15 @@ impl Search<'_> {
         Fit { reason, ..fit }
     }
 
-    /// Why no engine of this build would load what is placed so: of all engines, the CPU's alone has layers on several
-    /// devices.
+    /// Why no engine of this build would load what is placed so.
     fn not_run(&self, placed: &Placement) -> Option<String> {
         let used = placed.devices.iter().filter(|used| used.modules > 0);
         let names: Vec<String> = used.clone().map(|used| used.device.to_string()).collect();
-        let is_host = used.map(|used| &used.device).all(|id| id.backend() == Backend::Cpu);
-        (self.decoder.family.runs() && names.len() > 1 && !is_host).then(|| {
+        let used = used.filter_map(|used| self.devices.iter().find(|device| device.id == used.device));
+        (self.decoder.family.runs() && names.len() > 1 && !stand_together(used)).then(|| {
             format!(
-                "layers on {}: planned here, not run by this build, whose engines hold a model on one GPU",
+                "layers on {}: planned here, not run by this build, whose engines take CUDA devices with the CPU \
+                 beside them, or the CPU alone",
                 names.join(" and ")
             )
         })
@@ -282,10 +282,10 @@ impl Search<'_> {
         let suggest = |id: &DeviceId, verb: &str, (bytes, total_bytes): (u64, u64)| {
             let key = budget_key(id);
             let label = format!("{verb} {id} a budget of {}", format_bytes_up(bytes));
-            // One device of any engine; several of the CPU's alone.
-            let is_host = |id: &DeviceId| id.backend() == Backend::Cpu;
-            let alone = self.devices.len() == 1 && self.devices[0].id == *id;
-            let runs = alone || (is_host(id) && self.devices.iter().all(|device| is_host(&device.id)));
+            let new = Device::of(id.clone(), 0, resolved);
+            let is_known = self.devices.iter().any(|device| device.id == *id);
+            let devices = self.devices.iter().chain(Some(&new).filter(|_| !is_known));
+            let runs = is_known && self.devices.len() == 1 || stand_together(devices);
             Suggestion::new(
                 self.decoder,
                 format!("max_memory.{key}={bytes}"),
@@ -313,6 +313,13 @@ impl Search<'_> {
         found.extend(least.map(|(_, device, bytes)| suggest(&device.id, "give", bytes)));
         found
     }
+}
+
+/// Whether one engine computes on all of them: shares of the CPU, or CUDA devices with the CPU beside them.
+fn stand_together<'a>(devices: impl Iterator<Item = &'a Device>) -> bool {
+    let devices: Vec<&Device> = devices.collect();
+    devices.iter().all(|device| device.backend == Backend::Cpu)
+        || devices.iter().all(|device| device.backend == Backend::Cuda || device.id == DeviceId::Cpu)
 }
 
 fn total(placed: &Placement) -> u64 {

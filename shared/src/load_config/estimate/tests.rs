@@ -105,7 +105,12 @@ fn two_devices_have_their_own_terms_and_runtimes() {
         "{}",
         report.fit.reason
     );
-    assert!(report.fit.warnings.iter().any(|warning| warning.contains("not run by this build")));
+    assert_eq!(report.fit.warnings, Vec::<String>::new(), "NVIDIA's GPUs take the CPU beside them");
+    for others in [json!({ "wgpu:0": "6GiB", "cpu": "32GiB" }), json!({ "0": "6GiB", "cpu:1": "5GiB" })] {
+        let report = sized(json!({ "max_memory": others }), &Options::default()).report;
+        let warnings = &report.fit.warnings;
+        assert!(warnings.iter().any(|warning| warning.contains("not run by this build")), "{warnings:?}");
+    }
     let shares = sized(json!({ "max_memory": { "cpu:1": "6GiB", "cpu": "32GiB" } }), &Options::default());
     consistent(&shares);
     assert_eq!(
