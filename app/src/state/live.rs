@@ -163,6 +163,7 @@ mod tests {
             used_bytes: None,
             holders: Vec::new(),
             source: "nvml".to_owned(),
+            fault: None,
         };
         serde_json::to_value(now).expect("JSON")
     }
