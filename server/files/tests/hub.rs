@@ -396,12 +396,9 @@ fn what_a_repository_lacks() {
     let error = open(&without("model-00002-of-00002.safetensors"), "acme/tiny").expect_err("no shard");
     assert_eq!(error.code(), "missing_shards");
     assert!(error.to_string().contains("model-00002-of-00002"), "{error}");
-    assert!(
-        open(&without("model.safetensors.index.json"), "acme/tiny")
-            .expect("config alone")
-            .checkpoint
-            .is_none()
-    );
+    let error =
+        open(&without("model.safetensors.index.json"), "acme/tiny").expect_err("no index").to_string();
+    assert!(error.contains("model-00001-of-00002.safetensors"), "{error}");
 
     let mut unsafe_index = files.clone();
     let index = r#"{"weight_map":{"a":"../../../etc/passwd"}}"#;
