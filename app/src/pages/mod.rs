@@ -13,7 +13,7 @@ use leptos::prelude::*;
 
 use crate::components::{Dropping, LateStage, Lost, Rail, Toast};
 use crate::platform::page;
-use crate::state::{Late as LateProgram, Live, Page, ServerWatch, Store};
+use crate::state::{Late as LateProgram, Page, ServerWatch, Store};
 use crate::text;
 
 pub use late::Late;
@@ -26,9 +26,7 @@ pub const LATE_HOST: &str = "late";
 pub fn Preflight() -> impl IntoView {
     let store = Store::new();
     provide_context(store);
-    let watch = ServerWatch::start();
-    provide_context(watch);
-    provide_context(Live::follow(watch));
+    provide_context(ServerWatch::start());
     let late = LateProgram::new();
     provide_context(late);
     let dropping = RwSignal::new(false);

@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{End, Exchange, turns};
 use super::sampling::Typed;
-use super::{Page, Problem, Store};
+use super::{Page, Store};
 use crate::api::chat::{self, Answering};
 use crate::api::{self, ApiError, Events, Heard, Run};
 use crate::platform::body::Abort;
 use crate::platform::page;
-use crate::text;
 
 /// Where the tab keeps the conversation.
 const KEY: &str = "preflight.playground";
@@ -37,7 +36,7 @@ pub struct Playground {
     /// The load that was asked for here.
     pub loading: RwSignal<Option<Attempt>>,
     /// Why there are none, or why a load was refused.
-    pub problem: RwSignal<Option<Problem>>,
+    pub problem: RwSignal<Option<String>>,
     /// Exchanges that came to their end.
     pub before: RwSignal<Vec<Exchange>>,
     /// The one that goes on.
@@ -111,8 +110,7 @@ impl Playground {
         });
     }
 
-    /// Asks the server anew for its models.
-    pub fn look(self) {
+    fn look(self) {
         spawn_local(async move {
             match chat::answering().await {
                 Ok(list) => {
@@ -121,7 +119,7 @@ impl Playground {
                         self.answering.set(Some(list));
                     }
                 }
-                Err(error) => self.problem.set(Some(text::problem::server(&error))),
+                Err(error) => self.problem.set(Some(error.to_string())),
             }
             if let Ok(known) = api::models().await {
                 self.known.set(known);
@@ -151,12 +149,12 @@ impl Playground {
         spawn_local(async move {
             let started = match api::load(&id, &Run::with(planned)).await {
                 Ok(started) => started,
-                Err(error) => return self.problem.set(Some(text::problem::server(&error))),
+                Err(error) => return self.problem.set(Some(error.to_string())),
             };
             // Its end may have come before its id.
             match api::attempt(started.attempt_id).await {
                 Ok(attempt) => self.loading.set(Some(attempt)),
-                Err(error) => self.problem.set(Some(text::problem::server(&error))),
+                Err(error) => self.problem.set(Some(error.to_string())),
             }
             self.look();
         });

@@ -4,7 +4,6 @@ use leptos::prelude::*;
 use phi3::api::Comparison;
 use serde_json::Value;
 
-use crate::components::bits::copies;
 use crate::state::Attempts;
 use crate::text::attempts as words;
 
@@ -36,7 +35,7 @@ pub fn Compare(
                     .iter()
                     .map(|value| {
                         let words = shown(value);
-                        view! { <td class="mono clip" title=words.clone()>{copies(words.clone())}</td> }
+                        view! { <td class="mono clip" title=words.clone()>{words.clone()}</td> }
                     })
                     .collect_view();
                 view! { <tr><th scope="row" class="mono">{difference.path.clone()}</th>{values}</tr> }

@@ -46,9 +46,6 @@ pub fn DeviceCard(
         view! { <div><dt>{label}</dt><dd class="small">{value}</dd></div> }
     };
     let shared = Memo::new(move |_| now.with(|d| d.as_ref().and_then(shares)));
-    let is_told = Memo::new(move |_| {
-        now.with(|d| d.as_ref().is_some_and(|d| d.used_bytes.or(d.free_bytes).or(d.total_bytes).is_some()))
-    });
     let holders = Memo::new(move |_| now.with(|d| d.as_ref().map(|d| d.holders.clone()).unwrap_or_default()));
     let past = {
         let device = device.clone();
@@ -66,24 +63,19 @@ pub fn DeviceCard(
             {move || now.with(|d| d.as_ref().and_then(|d| d.fault.clone())).map(|fault| view! {
                 <p style="color:var(--bad)" data-testid="device-fault">{fault}</p>
             })}
-            <Show when=move || !is_told.get()><p class="dim above" data-testid="memory-not-told">{words::NOT_TOLD}</p></Show>
             <dl class="facts">
-                <Show when=move || is_told.get()>
-                    {amount(words::USED, "device-used", |d| d.used_bytes)}
-                    {amount(words::FREE, "device-free", |d| d.free_bytes)}
-                    {amount(words::TOTAL, "device-total", |d| d.total_bytes)}
-                </Show>
+                {amount(words::USED, "device-used", |d| d.used_bytes)}
+                {amount(words::FREE, "device-free", |d| d.free_bytes)}
+                {amount(words::TOTAL, "device-total", |d| d.total_bytes)}
                 {fact(words::DRIVER, |d| d.driver.clone())}
                 {fact(words::SOURCE, |d| Some(d.source.clone()))}
             </dl>
-            <Show when=move || shared.with(Option::is_some)>
-                <figure class="past">
-                    <svg viewBox=format!("0 0 {} 100", KEPT - 1) preserveAspectRatio="none" aria-hidden="true"><polyline points=past/></svg>
-                    <figcaption class="faint">{words::past((KEPT as u64 - 1) * SECONDS)}</figcaption>
-                </figure>
-            </Show>
+            <figure class="past">
+                <svg viewBox=format!("0 0 {} 100", KEPT - 1) preserveAspectRatio="none" aria-hidden="true"><polyline points=past/></svg>
+                <figcaption class="faint">{words::past((KEPT as u64 - 1) * SECONDS)}</figcaption>
+            </figure>
             {move || if holders.with(Vec::is_empty) {
-                is_told.get().then(|| view! { <p class="dim">{words::NO_HOLDERS}</p> }).into_any()
+                view! { <p class="dim">{words::NO_HOLDERS}</p> }.into_any()
             } else {
                 view! { <Holders holders=holders.get() unit=unit.get() shared=shared.get()/> }.into_any()
             }}
@@ -122,15 +114,7 @@ fn line(used: &[Option<u64>], total: u64) -> String {
         let share = used.filter(|_| total > 0)? as f64 / total as f64;
         Some(format!("{},{:.2}", first + i, 100.0 - share.min(1.0) * 100.0))
     };
-    let points: Vec<String> = used.iter().enumerate().filter_map(point).collect();
-    match points.as_slice() {
-        // A line has two ends: the first answer is drawn as if it had been so before.
-        [one] => match one.split_once(',') {
-            Some((_, y)) => format!("{},{y} {one}", KEPT - 2),
-            None => String::new(),
-        },
-        _ => points.join(" "),
-    }
+    used.iter().enumerate().filter_map(point).collect::<Vec<_>>().join(" ")
 }
 
 #[component]
@@ -165,6 +149,5 @@ mod tests {
         let last = KEPT - 1;
         assert_eq!(line(&[Some(25), None, Some(200)], 100), format!("{},75.00 {last},0.00", last - 2));
         assert_eq!(line(&[Some(1)], 0), "");
-        assert_eq!(line(&[Some(25)], 100), format!("{},75.00 {last},75.00", last - 1));
     }
 }

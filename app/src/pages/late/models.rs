@@ -8,14 +8,10 @@ use crate::state::{Models as State, Page, Store};
 /// The page.
 #[component]
 pub fn Models() -> impl IntoView {
-    let models = State::new(Store::here());
-    provide_context(models);
-    // What stands below the table comes with it, so that nothing jumps.
-    let is_known =
-        Memo::new(move |_| models.entries.with(Option::is_some) || models.problem.with(Option::is_some));
+    provide_context(State::new(Store::here()));
     view! {
         <PageHead page=Page::Models/>
         <Notice/>
-        <div class="grid"><ModelTable/> <Show when=move || is_known.get()><RegisterModel/></Show></div>
+        <div class="grid"><ModelTable/> <RegisterModel/></div>
     }
 }
