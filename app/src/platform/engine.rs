@@ -16,12 +16,11 @@ const SCRIPT: &str = "engine-start.js";
 /// What they say first, once they hear.
 const READY: &str = "ready";
 
-/// What waits for them, or word that they wait.
+/// A run that waits for them, or word that they wait for one.
 #[derive(Default)]
 struct Waiting {
     is_ready: bool,
-    /// A run, or until there is one, its rehearsal.
-    asked: Option<JsValue>,
+    run: Option<JsValue>,
 }
 
 /// A worker with the engines in it, for one run. Dropping it ends the worker, whatever it is doing, and all its memory
@@ -51,12 +50,12 @@ impl Engines {
             Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
                 let text = event.data().as_string().unwrap_or_default();
                 if text == READY {
-                    let asked = {
+                    let run = {
                         let mut waiting = waiting.borrow_mut();
                         waiting.is_ready = true;
-                        waiting.asked.take()
+                        waiting.run.take()
                     };
-                    if let Some(Err(error)) = asked.map(|asked| worker.post_message(&asked)) {
+                    if let Some(Err(error)) = run.map(|run| worker.post_message(&run)) {
                         heard(failed(&format!("the files could not be handed over: {error:?}")));
                     }
                     return;
@@ -84,35 +83,19 @@ impl Engines {
     /// # Errors
     /// What the browser refuses to hand over.
     pub fn run(&self, run: &BrowserRun, files: &[Picked]) -> Result<(), ErrorObject> {
-        let files: Array = files.iter().map(Picked::handle).collect();
-        self.ask(&[("run", json(run)), ("files", files.into())])
-    }
-
-    /// Has them rehearse a run of files that need no person, so that it starts faster when it is asked for.
-    ///
-    /// # Errors
-    /// What the browser refuses to hand over.
-    pub fn rehearse(&self, run: &BrowserRun) -> Result<(), ErrorObject> {
-        self.ask(&[("rehearse", json(run))])
-    }
-
-    fn ask(&self, parts: &[(&str, JsValue)]) -> Result<(), ErrorObject> {
-        let refused = |error: JsValue| stopped(&format!("the files could not be handed over: {error:?}"));
         let message = Object::new();
-        for (name, part) in parts {
-            Reflect::set(&message, &JsValue::from_str(name), part).map_err(refused)?;
-        }
+        let refused = |error: JsValue| stopped(&format!("the files could not be handed over: {error:?}"));
+        let json = serde_json::to_string(run).unwrap_or_default();
+        let files: Array = files.iter().map(Picked::handle).collect();
+        Reflect::set(&message, &JsValue::from_str("run"), &JsValue::from_str(&json)).map_err(refused)?;
+        Reflect::set(&message, &JsValue::from_str("files"), &files).map_err(refused)?;
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_ready {
             return self.worker.post_message(&message).map_err(refused);
         }
-        waiting.asked = Some(message.into());
+        waiting.run = Some(message.into());
         Ok(())
     }
-}
-
-fn json(run: &BrowserRun) -> JsValue {
-    JsValue::from_str(&serde_json::to_string(run).unwrap_or_default())
 }
 
 impl Drop for Engines {

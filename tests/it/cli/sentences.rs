@@ -44,7 +44,7 @@ fn errors_say_what_to_write() {
         (&["load", qwen], "`qwen2` is inspected and estimated here, not run"),
         (&["synth", qwen, out], "`qwen2` is inspected and estimated here, not run"),
         (&["logits", MINI, "--tokens", &ids, "--out", out], "invalid digit"),
-        (&["gpus", "RTX 409"], "did you mean"),
+        (&["gpus", "RTX 4099"], "did you mean"),
         (&["gpus", "no such card"], "names are like"),
     ] {
         let line = line(args);
