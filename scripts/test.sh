@@ -2,7 +2,7 @@
 
 # Building is mostly one crate after the other: two lanes side by side use both cores. What is timed runs alone at the end.
 HOST_LANE="fmt clippy licences build model tests doc-tests"
-WEB_LANE="clippy-wasm dashboard size"
+WEB_LANE="clippy-wasm wasm-build dashboard size"
 ALONE="wasm-tests e2e"
 PHASES="$HOST_LANE $WEB_LANE $ALONE"
 UI_BUDGET_BYTES=350000
@@ -67,17 +67,12 @@ test_clippy() {
     --features preflight-worker/cuda,tests/cuda
 }
 
-# A second configuration bans what compiles for wasm and fails there.
+# A second configuration bans what compiles for wasm and fails there. Both programs at once, and phi3 with the features
+# that the engines turn on: each selection of packages would compile its proc macros and candle anew.
 test_clippy_wasm() {
-  export CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm
-  lint wasm --target "$TARGET_WASM" --profile wasm-test -p phi3
-  lint wasm --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer,wgpu
-  lint wasm --target "$TARGET_WASM" --profile wasm-test -p app --all-targets
-  lint wasm --target "$TARGET_WASM" --profile wasm-test -p engine
-  unset CLIPPY_CONF_DIR
+  CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm lint wasm --target "$TARGET_WASM" --profile wasm-test -p app -p engine --all-targets
 }
 
-# The tidy test reads the same deny.toml; cargo-deny says more where it is installed.
 test_licences() {
   if have cargo-deny; then
     cargo deny --log-level error check bans licenses sources
@@ -115,14 +110,24 @@ test_tests() {
 
 test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --exclude app --exclude engine; }
 
-# In headless Chromium, through chromedriver. (`tokenizer` brings the random numbers that candle lacks on wasm.)
+# wasm_test SELECTION…: one selection of packages as for the lints, which phi3's own test only joins.
+wasm_test() {
+  wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p app -p engine "$@"
+}
+
+test_wasm_build() {
+  wasm_test -p phi3 --test browser --no-run
+  wasm_test --lib --no-run
+}
+
+# In headless Chromium, through chromedriver.
 test_wasm_tests() {
   export WASM_BINDGEN_TEST_WEBDRIVER_JSON=$PWD/scripts/webdriver.json WASM_BINDGEN_USE_BROWSER=1
   # Compiling shaders for a GPU in software takes most of it.
   export WASM_BINDGEN_TEST_TIMEOUT=${WASM_BINDGEN_TEST_TIMEOUT:-600}
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
-  counted wasm-phi3 wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p phi3 --features candle,tokenizer,wgpu --test browser
-  counted wasm-app wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p app
+  counted wasm-phi3 wasm_test -p phi3 --test browser
+  counted wasm-app wasm_test --lib
 }
 
 test_dashboard() { dashboard; }
@@ -141,19 +146,23 @@ test_e2e() {
     counted e2e node tests/e2e/run.mjs "$CARGO_TARGET_DIR/debug/preflight" dist "$MODEL_DIR" "$CHROMIUM"
 }
 
+# What only `./dev soak` runs, of the same selection of packages as the tests.
+soak_tests() {
+  counted "$1" cargo nextest run --locked --profile soak --workspace --exclude app --exclude engine -E "$2"
+}
+
 soak() {
   local features
   for features in "" tokenizer candle wgpu; do
     lint env -p phi3 --all-targets --features "$features"
   done
+  # The page's share of phi3, without the engines.
+  CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm lint wasm --target "$TARGET_WASM" --profile wasm-test -p app
   # What `./dev test` runs with 20,000 cases each.
-  PROPTEST_CASES=${PROPTEST_CASES:-200000} \
-    counted soak cargo nextest run --locked --profile soak -p phi3 -E 'binary(hostile)'
+  PROPTEST_CASES=${PROPTEST_CASES:-200000} soak_tests soak 'package(phi3) & binary(hostile)'
   # Servers killed, models loaded and unloaded, as often as it takes to see a leak.
-  PREFLIGHT_KILLS=${PREFLIGHT_KILLS:-200} PREFLIGHT_CYCLES=${PREFLIGHT_CYCLES:-1000} \
-    counted soak-server cargo nextest run --locked --profile soak -p tests -E 'test(crashes)'
-  PREFLIGHT_EXAMPLES=${PREFLIGHT_EXAMPLES:-100} \
-    counted soak-schema cargo nextest run --locked --profile soak -p tests -E 'test(schemathesis)'
+  PREFLIGHT_KILLS=${PREFLIGHT_KILLS:-200} PREFLIGHT_CYCLES=${PREFLIGHT_CYCLES:-1000} soak_tests soak-server 'test(crashes)'
+  PREFLIGHT_EXAMPLES=${PREFLIGHT_EXAMPLES:-100} soak_tests soak-schema 'test(schemathesis)'
   # The same in a tab.
   test_build
   test_model

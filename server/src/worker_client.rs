@@ -293,6 +293,8 @@ impl Worker {
                 Err(self.stalled(stage, "sign of life", self.limits.silence).await)
             }
             Some(Err(_)) => Err(self.stalled(stage, "progress", self.limits.stall).await),
+            // One that has not greeted yet holds nothing that it could put away in order.
+            None if self.build.is_empty() => Err(self.give_up(WorkerError::Cancelled).await),
             None => Err(self.end(WorkerError::Cancelled).await),
         }
     }

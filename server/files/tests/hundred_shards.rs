@@ -1,7 +1,7 @@
 //! What it takes to open a checkpoint of a hundred shards: their headers, and nothing of their 470 GB of data.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::Instant;
 
@@ -20,10 +20,12 @@ const CONFIG: &str = r#"{"model_type":"qwen3_moe","architectures":["Qwen3MoeForC
     "num_key_value_heads":4,"rms_norm_eps":1e-06,"rope_scaling":null,"rope_theta":1000000.0,
     "tie_word_embeddings":false,"torch_dtype":"bfloat16","vocab_size":151936}"#;
 
-/// What the product promises, on a machine that does nothing else.
+/// What the product promises, optimised and on a machine that does nothing else.
 const PROMISED_MS: f64 = 300.0;
 /// A shared machine may be this much slower.
 const NOISE: f64 = 3.0;
+/// Without optimisation: how much longer it may take than JSON's own reader takes for the headers.
+const READINGS: f64 = 4.0;
 
 /// Headers and index as a writer of Hugging Face's lays them out; the data are holes.
 fn write_checkpoint(folder: &Path, decoder: &Decoder) -> usize {
@@ -66,8 +68,26 @@ fn a_checkpoint_of_a_hundred_shards_is_estimated_from_its_headers_at_once() {
     let mut times: Vec<f64> = (0..5).map(|_| once().0).collect();
     times.sort_by(f64::total_cmp);
     let (median, count) = (times[2], once().1);
+    let limit = if cfg!(debug_assertions) { read_as_json(folder.path()) * READINGS } else { PROMISED_MS };
     println!(
-        "{count} tensors in {shards} shards: opened and estimated in {median:.0} ms, promised {PROMISED_MS} ms"
+        "{count} tensors in {shards} shards: opened and estimated in {median:.0} ms, at most {limit:.0} ms"
     );
-    assert!(median < PROMISED_MS * NOISE, "{median:.0} ms");
+    assert!(median < limit * NOISE, "{median:.0} ms");
+}
+
+/// Milliseconds to read the headers of all shards into values of JSON.
+fn read_as_json(folder: &Path) -> f64 {
+    let shards = std::fs::read_dir(folder).expect("listed").map(|entry| entry.expect("listed").path());
+    let shards = shards.filter(|path| path.extension().is_some_and(|is| is == "safetensors"));
+    let start = Instant::now();
+    for path in shards {
+        let mut file = File::open(path).expect("opens");
+        let mut len = [0; 8];
+        file.read_exact(&mut len).expect("a length");
+        let mut header = vec![0; u64::from_le_bytes(len) as usize];
+        file.read_exact(&mut header).expect("a header");
+        let header: serde_json::Value = serde_json::from_slice(&header).expect("JSON");
+        assert!(header.is_object());
+    }
+    start.elapsed().as_secs_f64() * 1e3
 }

@@ -193,12 +193,23 @@ impl Attempts {
     /// The ledger cannot be read.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<AttemptRecord>, AttemptsError> {
         let mut records = self.ledger.list(filter).await?;
-        let live = self.lock();
-        for record in &mut records {
-            if let Some(entry) = live.open.get(&record.attempt.id) {
-                let note = std::mem::take(&mut record.attempt.note);
-                *record = entry.shown();
-                record.attempt.note = note;
+        let mut ended = Vec::new();
+        {
+            let live = self.lock();
+            for (i, record) in records.iter_mut().enumerate() {
+                if let Some(entry) = live.open.get(&record.attempt.id) {
+                    let note = std::mem::take(&mut record.attempt.note);
+                    *record = entry.shown();
+                    record.attempt.note = note;
+                } else if !record.attempt.state.is_final() {
+                    ended.push(i);
+                }
+            }
+        }
+        // Those ended between the two looks.
+        for i in ended {
+            if let Some(record) = self.ledger.get(records[i].attempt.id).await? {
+                records[i] = record;
             }
         }
         Ok(records)

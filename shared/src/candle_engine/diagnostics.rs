@@ -1,12 +1,13 @@
 //! Looks inside the model: whole sequences layer by layer, without a cache.
 
 use candle_core::{Storage, Tensor};
+use kernels::ops::{Segment, Values};
+use kernels::{parallel, tensor_bytes};
 
 use super::arena::Arena;
-use super::ops::{Segment, Values};
 use super::sequence::layer_cache;
-use super::workspace::{tensor_bytes, zeroed_tensor};
-use super::{CandleEngine, backend, ops, parallel};
+use super::workspace::zeroed_tensor;
+use super::{CandleEngine, backend};
 use crate::dtype::DType;
 use crate::engine::{Diagnostics, EngineError, Logprobs, Memory, SequenceId};
 use crate::placement::DeviceId;
@@ -96,8 +97,7 @@ impl CandleEngine {
             let space = &mut self.arenas[self.model.places.layers[index]].space;
             for chunk in parallel::blocks(count, space.rows) {
                 let positions = chunk.clone().map(|position| (long, position));
-                ops::write_rotary(&space.rotary, &self.rope, positions, self.model.shape.dtype())
-                    .map_err(backend)?;
+                self.model.shape.write_rotary(&space.rotary, &self.rope, positions).map_err(backend)?;
                 let x = part(chunk.start, chunk.len())?;
                 let segment = Segment { rows: 0..chunk.len(), start: chunk.start, cache: cache.clone() };
                 let step = || layer.forward(&x, &[segment], &self.model.shape, space);

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
 use candle_core::Tensor;
+use kernels::ops::{self, Segment};
+use kernels::{Weight, parallel, tensor_bytes};
 
 use super::arena::Arena;
 use super::diagnostics::read;
 use super::load::Loader;
 use super::model::{Layer, Shape};
-use super::ops::{self, Segment};
 use super::sequence::{layer_cache, layer_cache_bytes};
-use super::weight::Weight;
-use super::workspace::{Roles, tensor_bytes, zeroed_tensor};
-use super::{backend, check_formats, parallel};
+use super::workspace::{Roles, zeroed_tensor};
+use super::{backend, check_formats};
 use crate::dtype::DType;
 use crate::engine::{EngineError, HostPart, HostRows, LoadPlan, LoadProgress, Memory, SequenceId};
 use crate::placement::DeviceId;
@@ -161,7 +161,8 @@ impl HostPart for CandleHost {
         for rows in rows.chunks_mut(self.arena.space.logit_rows * hidden) {
             let x = zeroed_tensor("activation", DType::F32, &[rows.len()])?;
             ops::write(&x, rows).map_err(backend)?;
-            ops::rms_norm(out, &x, norm, rows.len() / hidden, eps, self.shape.dtype()).map_err(backend)?;
+            ops::rms_norm(out, &x, norm, rows.len() / hidden, eps, self.shape.precision())
+                .map_err(backend)?;
             take(out, rows)?;
         }
         Ok(())
@@ -169,13 +170,15 @@ impl HostPart for CandleHost {
 
     fn head(&mut self, normed: &[f32], logits: &mut [f32]) -> Result<(), EngineError> {
         let head = self.head.as_ref().ok_or_else(|| absent("the head"))?;
-        let (hidden, vocab, dtype) = (self.shape.hidden, self.plan.config.vocab_size, self.shape.dtype());
+        let (hidden, vocab, precision) =
+            (self.shape.hidden, self.plan.config.vocab_size, self.shape.precision());
         let space = &mut self.arena.space;
         let rows = space.logit_rows;
         for (x, logits) in normed.chunks(rows * hidden).zip(logits.chunks_mut(rows * vocab)) {
             ops::write(&space.last, x).map_err(backend)?;
             let count = x.len() / hidden;
-            let product = || ops::linear(&space.logits, &space.last, head, count, dtype, &mut space.panel);
+            let product =
+                || ops::linear(&space.logits, &space.last, head, count, precision, &mut space.panel);
             parallel::on_pool(product).map_err(backend)?;
             take(&space.logits, logits)?;
         }
@@ -229,7 +232,7 @@ impl CandleHost {
         let space = &mut self.arena.space;
         let stream = space.residual.clone();
         ops::write(&stream, x).map_err(backend)?;
-        ops::write_rotary(&space.rotary, &self.rope, positions, self.shape.dtype()).map_err(backend)?;
+        self.shape.write_rotary(&space.rotary, &self.rope, positions).map_err(backend)?;
         for index in layers {
             let layer = self.layers.get(&index).ok_or_else(|| absent(&format!("layer {index}")))?;
             layer.forward(&stream, &segments(index), &self.shape, space).map_err(backend)?;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
+use kernels::{BlockFormat, BlockMatrix, Float, Weight, quantize};
 
 use super::arena::{Arena, Places};
 use super::backend;
-use super::kernels::{Float, quantize};
 use super::model::{Layer, Model, Shape};
-use super::weight::{BlockMatrix, Weight};
 use super::workspace::zeroed;
 use crate::decoder::Decoder;
 use crate::dtype::DType;
@@ -21,6 +20,15 @@ use crate::tensors::{self, Role, TensorSpec};
 use crate::weights::{Checkpoint, WeightSource};
 
 const WEIGHTS: &str = "weights";
+
+/// The blocks that a matrix is held in, where it is not held in floats: of the formats that the engine takes.
+pub(super) fn block_format(dtype: DType) -> Option<BlockFormat> {
+    match dtype {
+        DType::Q8_0 => Some(BlockFormat::Q8_0),
+        DType::Q4_0 => Some(BlockFormat::Q4_0),
+        _ => None,
+    }
+}
 
 /// Reads a model's tensors and reports how far it is.
 pub(super) struct Loader<'a, S> {
@@ -83,9 +91,9 @@ impl<S: WeightSource> Loader<'_, S> {
         place: usize,
     ) -> Result<Weight, EngineError> {
         let (spec, dtype) = self.begin(role, layer, place)?;
-        let weight = match dtype.is_quantized() {
-            true => Weight::Blocks(Arc::new(self.blocks(&spec, dtype).await?)),
-            false => Weight::Plain(self.tensor(&spec, dtype).await?),
+        let weight = match block_format(dtype) {
+            Some(format) => Weight::Blocks(Arc::new(self.blocks(&spec, dtype, format).await?)),
+            None => Weight::Plain(self.tensor(&spec, dtype).await?),
         };
         self.end(&spec, dtype)?;
         Ok(weight)
@@ -136,7 +144,12 @@ impl<S: WeightSource> Loader<'_, S> {
     }
 
     /// A matrix in blocks: as stored, or quantized by way of f32.
-    async fn blocks(&self, spec: &TensorSpec, dtype: DType) -> Result<BlockMatrix, EngineError> {
+    async fn blocks(
+        &self,
+        spec: &TensorSpec,
+        dtype: DType,
+        format: BlockFormat,
+    ) -> Result<BlockMatrix, EngineError> {
         let [rows, columns] = *spec.shape.as_slice() else {
             return Err(EngineError::Backend(format!("`{}` is no matrix", spec.name)));
         };
@@ -146,9 +159,9 @@ impl<S: WeightSource> Loader<'_, S> {
         } else {
             let mut wide = zeroed::<f32>(WEIGHTS, spec.count() as usize)?;
             self.checkpoint.read_f32_into(&spec.name, &mut wide).await?;
-            quantize(dtype, &wide, &mut bytes);
+            quantize(format, &wide, &mut bytes);
         }
-        Ok(BlockMatrix { dtype, rows, columns, bytes })
+        Ok(BlockMatrix { format, rows, columns, bytes })
     }
 
     fn report(&mut self, stage: LoadStage) -> Result<(), EngineError> {

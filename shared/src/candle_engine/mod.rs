@@ -3,11 +3,7 @@
 //! Activations are f32 whatever the model's format and rounded to it where Hugging Face casts; every sum is in f32.
 //! Weights and KV cache are held in their formats and widened as they are read.
 
-mod parallel;
-mod kernels;
 mod workspace;
-mod weight;
-mod ops;
 mod arena;
 mod model;
 mod sequence;
@@ -21,11 +17,12 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
+use kernels::ops::{Segment, Values};
+use kernels::parallel;
 
 use self::arena::Arena;
 use self::load::Loader;
 use self::model::{Model, copy};
-use self::ops::{Segment, Values};
 use self::sequence::Sequence;
 use crate::dtype::DType;
 use crate::engine::{
@@ -260,7 +257,7 @@ impl CandleEngine {
             let rotary = places.iter().flat_map(|(sequence, rows, start)| {
                 (*start..start + rows.len()).map(|position| (sequence.long, position))
             });
-            ops::write_rotary(&arena.space.rotary, &self.rope, rotary, shape.dtype())?;
+            shape.write_rotary(&arena.space.rotary, &self.rope, rotary)?;
         }
         let mut at = on.embedding;
         let mut stream = self.arenas[at].space.residual.clone();
@@ -353,5 +350,7 @@ fn backend(error: candle_core::Error) -> EngineError {
     EngineError::Backend(error.to_string())
 }
 
+#[cfg(test)]
+mod block_tests;
 #[cfg(test)]
 mod tests;

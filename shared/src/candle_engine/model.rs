@@ -1,13 +1,14 @@
 //! Phi-3: a pre-norm decoder with fused projections and rotary positions.
 
 use candle_core::{Result, Tensor};
+use kernels::ops::{self, Heads, Segment};
+use kernels::{Precision, Weight, tensor_bytes};
 
 use super::arena::{Arena, Places};
-use super::ops::{self, Heads, Segment};
-use super::weight::Weight;
-use super::workspace::{Workspace, tensor_bytes};
+use super::workspace::Workspace;
 use crate::dtype::DType;
-use crate::engine::LoadPlan;
+use crate::engine::{Attention, LoadPlan};
+use crate::rope::{Rope, visible_keys};
 
 /// The weights, matrices `[out, in]` and vectors `[width]`, in the format of the plan.
 pub(super) struct Model {
@@ -38,7 +39,7 @@ pub(super) struct Shape {
     pub(super) heads: Heads,
     pub(super) eps: f64,
     /// Format that values are rounded to where Hugging Face casts.
-    dtype: DType,
+    precision: Precision,
 }
 
 impl Shape {
@@ -52,24 +53,41 @@ impl Shape {
                 key_value: config.num_key_value_heads,
                 dim: config.head_dim,
                 rotary_dim,
+                visible: visible_keys,
                 window: config.sliding_window,
-                attention: plan.attention,
+                in_tiles: plan.attention == Attention::Fused,
             },
             eps: config.rms_norm_eps,
-            dtype: rounded_to(plan.dtype),
+            precision: rounded_to(plan.dtype),
         }
     }
 
     /// The format that values are rounded to.
-    pub(super) fn dtype(&self) -> DType {
-        self.dtype
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Cosines and sines of each row's position into `rotary`, `[cosines | sines]` a row; `true` for the long factors.
+    pub(super) fn write_rotary(
+        &self,
+        rotary: &Tensor,
+        rope: &Rope,
+        positions: impl Iterator<Item = (bool, usize)>,
+    ) -> Result<()> {
+        ops::write_rows(rotary, rope.rotary_dim(), positions, self.precision, |(long, position), row| {
+            rope.write_row(long, position, row);
+        })
     }
 }
 
 /// The format that activations are rounded to: where Hugging Face casts to the model's; with quantized weights, which
 /// it has no such casts for, f32.
-fn rounded_to(dtype: DType) -> DType {
-    if dtype.is_quantized() { DType::F32 } else { dtype }
+fn rounded_to(dtype: DType) -> Precision {
+    match dtype {
+        DType::Bf16 => Precision::Bf16,
+        DType::F16 => Precision::F16,
+        _ => Precision::F32,
+    }
 }
 
 impl Layer {
@@ -102,13 +120,13 @@ impl Model {
 
     /// The final norm and the head: `rows` rows of the residual stream to the head's `logits`.
     pub(super) fn logits(&self, x: &Tensor, rows: usize, arenas: &mut [Arena]) -> Result<()> {
-        let Shape { eps, dtype, hidden, .. } = self.shape;
+        let Shape { eps, precision, hidden, .. } = self.shape;
         // The stream is done with when the last rows are normed: they pass through it.
         let stream = arenas[self.places.norm].space.residual.clone();
         copy(&stream, x, rows * hidden)?;
         let Workspace { last, logits, panel, .. } = &mut arenas[self.places.head].space;
-        ops::rms_norm(last, &stream, &self.norm, rows, eps, dtype)?;
-        ops::linear(logits, last, &self.head, rows, dtype, panel)
+        ops::rms_norm(last, &stream, &self.norm, rows, eps, precision)?;
+        ops::linear(logits, last, &self.head, rows, precision, panel)
     }
 }
 
@@ -126,24 +144,24 @@ impl Layer {
         shape: &Shape,
         space: &mut Workspace,
     ) -> Result<()> {
-        let Shape { hidden, intermediate, ref heads, eps, dtype } = *shape;
+        let Shape { hidden, intermediate, ref heads, eps, precision } = *shape;
         let Workspace { normed, projected, mixed, rotary, scores, panel, .. } = space;
         let rows = segments.last().map_or(0, |segment| segment.rows.end);
 
-        ops::rms_norm(normed, x, &self.input_norm, rows, eps, dtype)?;
-        ops::linear(projected, normed, &self.qkv_proj, rows, dtype, panel)?;
-        ops::rotate(projected, rotary, rows, heads, dtype)?;
+        ops::rms_norm(normed, x, &self.input_norm, rows, eps, precision)?;
+        ops::linear(projected, normed, &self.qkv_proj, rows, precision, panel)?;
+        ops::rotate(projected, rotary, rows, heads, precision)?;
         for segment in segments {
             ops::append(projected, segment, heads)?;
-            ops::attend(mixed, projected, segment, heads, dtype, scores, panel)?;
+            ops::attend(mixed, projected, segment, heads, precision, scores, panel)?;
         }
-        ops::linear(normed, mixed, &self.o_proj, rows, dtype, panel)?;
-        ops::add(x, normed, rows, hidden, dtype)?;
+        ops::linear(normed, mixed, &self.o_proj, rows, precision, panel)?;
+        ops::add(x, normed, rows, hidden, precision)?;
 
-        ops::rms_norm(normed, x, &self.post_attention_norm, rows, eps, dtype)?;
-        ops::linear(projected, normed, &self.gate_up_proj, rows, dtype, panel)?;
-        ops::silu_mul(mixed, projected, rows, intermediate, dtype)?;
-        ops::linear(normed, mixed, &self.down_proj, rows, dtype, panel)?;
-        ops::add(x, normed, rows, hidden, dtype)
+        ops::rms_norm(normed, x, &self.post_attention_norm, rows, eps, precision)?;
+        ops::linear(projected, normed, &self.gate_up_proj, rows, precision, panel)?;
+        ops::silu_mul(mixed, projected, rows, intermediate, precision)?;
+        ops::linear(normed, mixed, &self.down_proj, rows, precision, panel)?;
+        ops::add(x, normed, rows, hidden, precision)
     }
 }

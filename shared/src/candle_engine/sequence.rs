@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use candle_core::Tensor;
+use kernels::tensor_bytes;
 
 use super::arena::Arena;
-use super::workspace::{tensor_bytes, zeroed_tensor};
+use super::workspace::zeroed_tensor;
 use crate::engine::{EngineError, LoadPlan, Sampler, Sampling};
 use crate::rope::Rope;
 

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
+use kernels::tensor_bytes;
 
 use super::backend;
 use crate::dtype::DType;
@@ -84,11 +85,6 @@ fn sizes(plan: &LoadPlan, roles: Roles) -> CpuWorkspace {
         sizes.panel = 0;
     }
     sizes
-}
-
-/// Bytes that a tensor of its own holds.
-pub(super) fn tensor_bytes(tensor: &Tensor) -> u64 {
-    tensor.elem_count() as u64 * tensor.dtype().size_in_bytes() as u64
 }
 
 /// Zeros, or the error that memory ran out: candle's own allocations abort the process.

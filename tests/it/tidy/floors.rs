@@ -108,8 +108,9 @@ fn upward_edges(order: &[String], files: &[File]) -> Vec<String> {
 }
 
 /// Which of our packages a package may name.
-const PACKAGES: [(&str, &[&str]); 8] = [
-    ("shared/Cargo.toml", &[]),
+const PACKAGES: [(&str, &[&str]); 9] = [
+    ("shared/kernels/Cargo.toml", &[]),
+    ("shared/Cargo.toml", &["kernels"]),
     ("app/Cargo.toml", &["phi3"]),
     ("app/engine/Cargo.toml", &["phi3"]),
     ("server/files/Cargo.toml", &["phi3"]),
@@ -118,8 +119,8 @@ const PACKAGES: [(&str, &[&str]); 8] = [
     ("tests/Cargo.toml", &["phi3", "preflight"]),
     ("fuzz/Cargo.toml", &["phi3"]),
 ];
-const OURS: [&str; 7] =
-    ["phi3", "app", "engine", "preflight-files", "preflight", "preflight-worker", "tests"];
+const OURS: [&str; 8] =
+    ["kernels", "phi3", "app", "engine", "preflight-files", "preflight", "preflight-worker", "tests"];
 
 fn package_edges(path: &str, manifest: &str) -> Vec<String> {
     let manifest: toml::Table = manifest.parse().expect("cargo has read it before");

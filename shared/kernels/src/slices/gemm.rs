@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// A matrix to read: row `i` starts at `i · stride`.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     values: &'a [f32],
     rows: usize,
     columns: usize,
@@ -15,14 +15,14 @@ pub(in super::super) struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// # Panics
     /// Where `values` is too short.
-    pub(in super::super) fn new(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+    pub(crate) fn new(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(values.len() >= extent(rows, columns, stride), "rows of a matrix");
         Self { values, rows, columns, stride }
     }
 }
 
 /// A matrix to write, whose columns can be shared out among threads.
-pub(in super::super) struct MatrixMut<'a> {
+pub(crate) struct MatrixMut<'a> {
     start: *mut f32,
     rows: usize,
     columns: usize,
@@ -37,7 +37,7 @@ unsafe impl Send for MatrixMut<'_> {}
 impl<'a> MatrixMut<'a> {
     /// # Panics
     /// Where `values` is too short or rows would overlap.
-    pub(in super::super) fn new(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
+    pub(crate) fn new(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(values.len() >= extent(rows, columns, stride), "rows of a matrix");
         assert!(rows <= 1 || stride >= columns, "rows of a matrix overlap");
         Self { start: values.as_mut_ptr(), rows, columns, stride, values: PhantomData }
@@ -47,7 +47,7 @@ impl<'a> MatrixMut<'a> {
     ///
     /// # Panics
     /// Where `range` is outside.
-    pub(in super::super) fn columns(&mut self, range: Range<usize>) -> MatrixMut<'_> {
+    pub(crate) fn columns(&mut self, range: Range<usize>) -> MatrixMut<'_> {
         assert!(range.start <= range.end && range.end <= self.columns, "columns of a matrix");
         MatrixMut {
             start: self.start.wrapping_add(range.start),
@@ -59,7 +59,7 @@ impl<'a> MatrixMut<'a> {
     }
 
     /// Cuts the columns into blocks of `width`, the last one narrower.
-    pub(in super::super) fn split_columns(self, width: usize) -> Vec<(Range<usize>, Self)> {
+    pub(crate) fn split_columns(self, width: usize) -> Vec<(Range<usize>, Self)> {
         let width = width.max(1);
         (0..self.columns)
             .step_by(width)
@@ -81,7 +81,7 @@ impl<'a> MatrixMut<'a> {
     ///
     /// # Panics
     /// Where there is no such row.
-    pub(in super::super) fn row(&mut self, row: usize) -> &mut [f32] {
+    pub(crate) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "row of a matrix");
         #[expect(unsafe_code, reason = "a row of a view with gaps between its rows")]
         // SAFETY: in bounds by the assertion here and those in `new`; exclusive while `self` is borrowed.
@@ -99,7 +99,7 @@ fn extent(rows: usize, columns: usize, stride: usize) -> usize {
 ///
 /// # Panics
 /// Where the shapes do not fit each other.
-pub(in super::super) fn gemm(
+pub(crate) fn gemm(
     out: &mut MatrixMut<'_>,
     accumulate: bool,
     left: Matrix<'_>,

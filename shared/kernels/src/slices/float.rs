@@ -2,10 +2,10 @@
 
 use half::{bf16, f16};
 
-use crate::dtype::DType;
+use crate::Precision;
 
 /// A format that widens to f32 exactly.
-pub(in super::super) trait Float: bytemuck::Pod + Send + Sync {
+pub trait Float: bytemuck::Pod + Send + Sync {
     /// The value in f32.
     fn widen(self) -> f32;
     /// The nearest value, ties to even.
@@ -86,12 +86,12 @@ impl Float for f16 {
     }
 }
 
-/// Rounds each value to what `dtype` can hold.
+/// Rounds each value to what `precision` can hold.
 #[inline(always)]
-pub(in super::super) fn round(dtype: DType, values: &mut [f32]) {
-    match dtype {
-        DType::Bf16 => values.iter_mut().for_each(|value| *value = round_bf16(*value)),
-        DType::F16 => values.iter_mut().for_each(|value| *value = round_f16(*value)),
+pub fn round(precision: Precision, values: &mut [f32]) {
+    match precision {
+        Precision::Bf16 => values.iter_mut().for_each(|value| *value = round_bf16(*value)),
+        Precision::F16 => values.iter_mut().for_each(|value| *value = round_f16(*value)),
         _ => {}
     }
 }
@@ -135,7 +135,7 @@ mod tests {
                 let middle = a / 2.0 + b / 2.0;
                 for value in [a, middle, middle.next_up(), middle.next_down()] {
                     let mut rounded = [value];
-                    round(DType::F16, &mut rounded);
+                    round(Precision::F16, &mut rounded);
                     assert!(same(rounded[0], f16::from_f32(value).to_f32()), "{value:e} to f16");
                     assert!(
                         same(bf16::narrow(value).to_f32(), bf16::from_f32(value).to_f32()),

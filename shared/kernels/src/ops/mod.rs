@@ -8,9 +8,9 @@ mod attention;
 mod linear;
 mod rows;
 
-pub(super) use attention::{Heads, Segment, append, attend};
-pub(super) use linear::linear;
-pub(super) use rows::{add, embed, rms_norm, rotate, silu_mul, write, write_rotary};
+pub use attention::{Heads, Segment, append, attend};
+pub use linear::linear;
+pub use rows::{add, embed, rms_norm, rotate, silu_mul, write, write_rows};
 
 use std::cell::Cell;
 
@@ -19,14 +19,15 @@ use half::{bf16, f16};
 
 /// The elements of a contiguous tensor in one of the formats that models are held in.
 #[derive(Clone, Copy)]
-pub(super) enum Values<'a> {
+#[expect(missing_docs, reason = "the names are the field's own")]
+pub enum Values<'a> {
     F32(&'a [f32]),
     Bf16(&'a [bf16]),
     F16(&'a [f16]),
 }
 
 /// The same, to write.
-pub(super) enum ValuesMut<'a> {
+pub(crate) enum ValuesMut<'a> {
     F32(&'a mut [f32]),
     Bf16(&'a mut [bf16]),
     F16(&'a mut [f16]),
@@ -36,16 +37,20 @@ pub(super) enum ValuesMut<'a> {
 macro_rules! each_format {
     ($kind:ident, $values:expr, |$slice:ident| $body:expr) => {
         match $values {
-            $crate::candle_engine::ops::$kind::F32($slice) => $body,
-            $crate::candle_engine::ops::$kind::Bf16($slice) => $body,
-            $crate::candle_engine::ops::$kind::F16($slice) => $body,
+            $crate::ops::$kind::F32($slice) => $body,
+            $crate::ops::$kind::Bf16($slice) => $body,
+            $crate::ops::$kind::F16($slice) => $body,
         }
     };
 }
 use each_format;
 
 impl<'a> Values<'a> {
-    pub(super) fn of(storage: &'a CpuStorage, layout: &Layout) -> Result<Self> {
+    /// Those of a tensor.
+    ///
+    /// # Errors
+    /// It is not contiguous, or holds no floats.
+    pub fn of(storage: &'a CpuStorage, layout: &Layout) -> Result<Self> {
         let (start, end) = span(layout)?;
         match storage {
             CpuStorage::F32(values) => Ok(Self::F32(&values[start..end])),
@@ -55,7 +60,11 @@ impl<'a> Values<'a> {
         }
     }
 
-    pub(super) fn f32(self) -> Result<&'a [f32]> {
+    /// Those of activations.
+    ///
+    /// # Errors
+    /// They are narrower than f32.
+    pub fn f32(self) -> Result<&'a [f32]> {
         match self {
             Self::F32(values) => Ok(values),
             _ => Err(Error::Msg("activations are f32".to_owned())),

@@ -12,16 +12,17 @@ mod gemm;
 mod integer;
 mod rows;
 
-pub(super) use blocks::{BLOCK, Blocks, Q4_0, Q8_0, quantize};
-pub(super) use dot::{add_scaled, dot};
-pub(super) use float::{Float, round};
-pub(super) use gemm::{Matrix, MatrixMut, gemm};
-pub(super) use integer::{Activations, IS_FAST as INTEGERS_ARE_FAST, IntegerBlocks, ROWS as INTEGER_ROWS};
-pub(super) use rows::{OnlineSoftmax, add, rms_norm, rotate, silu_mul, softmax};
+pub use blocks::{BLOCK, quantize};
+pub(crate) use blocks::{Blocks, Q4_0, Q8_0};
+pub(crate) use dot::{add_scaled, dot};
+pub use float::{Float, round};
+pub(crate) use gemm::{Matrix, MatrixMut, gemm};
+pub(crate) use integer::{Activations, IS_FAST as INTEGERS_ARE_FAST, IntegerBlocks, ROWS as INTEGER_ROWS};
+pub(crate) use rows::{OnlineSoftmax, add, rms_norm, rotate, silu_mul, softmax};
 
 /// Runs `work` compiled for the best instruction set of this processor. Only what is inlined into it profits.
 #[inline(always)]
-pub(super) fn simd<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn simd<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 

@@ -18,10 +18,10 @@ mod lanes;
 mod lanes;
 
 /// Whether products in integers are faster than in f32: where they are in instructions of their own.
-pub(in super::super) const IS_FAST: bool = cfg!(target_arch = "wasm32");
+pub(crate) const IS_FAST: bool = cfg!(target_arch = "wasm32");
 
 /// Rows of weights, or of activations, that are taken together.
-pub(in super::super) const ROWS: usize = 4;
+pub(crate) const ROWS: usize = 4;
 
 /// Largest size of a quantized activation: `32 · 127 · 32767` and eight times a block's sum stay within 32 bits.
 const LARGEST: f32 = 32_767.0;
@@ -30,7 +30,7 @@ const LARGEST: f32 = 32_767.0;
 const SMALLEST: f32 = 1e-30;
 
 /// A format whose blocks of `BYTES` bytes can be multiplied in integers.
-pub(in super::super) trait IntegerBlocks<const BYTES: usize>: Blocks {
+pub(crate) trait IntegerBlocks<const BYTES: usize>: Blocks {
     /// What is taken from each weight as it is stored.
     const OFFSET: i32;
     /// The values of a block as they are stored, in the order of its elements.
@@ -58,7 +58,7 @@ impl IntegerBlocks<18> for super::Q4_0 {
 }
 
 /// Quantized rows of activations, in memory that is lent.
-pub(in super::super) struct Activations<'a> {
+pub(crate) struct Activations<'a> {
     /// `[rows, inner]`.
     values: &'a [i16],
     /// `[rows, inner / BLOCK]`.
@@ -70,7 +70,7 @@ pub(in super::super) struct Activations<'a> {
 
 impl<'a> Activations<'a> {
     /// Values of f32 that a row of `inner` values takes.
-    pub(in super::super) const fn room(inner: usize) -> usize {
+    pub(crate) const fn room(inner: usize) -> usize {
         inner / 2 + 2 * (inner / BLOCK)
     }
 
@@ -78,7 +78,7 @@ impl<'a> Activations<'a> {
     ///
     /// # Panics
     /// Where `inner` is no whole number of blocks, or `memory` is too small.
-    pub(in super::super) fn quantize(x: &[f32], inner: usize, memory: &'a mut [f32]) -> Self {
+    pub(crate) fn quantize(x: &[f32], inner: usize, memory: &'a mut [f32]) -> Self {
         assert!(inner.is_multiple_of(BLOCK) && x.len().is_multiple_of(inner), "whole blocks");
         let blocks = x.len() / BLOCK;
         let (values, rest) = memory.split_at_mut(x.len() / 2);
@@ -93,7 +93,7 @@ impl<'a> Activations<'a> {
     }
 
     /// Rows.
-    pub(in super::super) fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.values.len() / self.inner
     }
 
@@ -112,7 +112,7 @@ impl<'a> Activations<'a> {
     /// # Panics
     /// Where there are fewer rows, or `weights` are not as wide as these.
     #[inline(always)]
-    pub(in super::super) fn multiply_rows<B: IntegerBlocks<BYTES>, const BYTES: usize>(
+    pub(crate) fn multiply_rows<B: IntegerBlocks<BYTES>, const BYTES: usize>(
         &self,
         first: usize,
         weights: &[u8],
@@ -133,7 +133,7 @@ impl<'a> Activations<'a> {
     /// # Panics
     /// Where the rows of `weights` are not as many as `out` is long, or not as wide as these.
     #[inline(always)]
-    pub(in super::super) fn multiply<B: IntegerBlocks<BYTES>, const BYTES: usize>(
+    pub(crate) fn multiply<B: IntegerBlocks<BYTES>, const BYTES: usize>(
         &self,
         row: usize,
         weights: &[u8],
@@ -240,18 +240,21 @@ fn quantize_block(x: &[f32; BLOCK], values: &mut [i16; BLOCK]) -> (f32, i32) {
 mod tests {
     use super::super::{Q4_0, Q8_0, quantize};
     use super::*;
-    use crate::dtype::DType;
+    use crate::BlockFormat;
 
     /// Rows of weights in blocks and what they stand for, and a row of activations.
-    fn case(dtype: DType, rows: usize, inner: usize, seed: usize) -> (Vec<u8>, Vec<f32>, Vec<f32>) {
+    fn case(format: BlockFormat, rows: usize, inner: usize, seed: usize) -> (Vec<u8>, Vec<f32>, Vec<f32>) {
         let value = |i: usize, by: usize| ((i * by + seed * 7) % 211) as f32 / 105.0 - 1.0;
         let weights: Vec<f32> =
             (0..rows * inner).map(|i| value(i, 37) * (1 + i / BLOCK % 5) as f32).collect();
         let x: Vec<f32> = (0..inner).map(|i| value(i, 53) * (1 + i / BLOCK % 3) as f32).collect();
-        let mut bytes = vec![0; weights.len() / BLOCK * dtype.block_bytes() as usize];
-        quantize(dtype, &weights, &mut bytes);
+        let mut bytes = vec![0; weights.len() / BLOCK * format.bytes()];
+        quantize(format, &weights, &mut bytes);
         let mut back = vec![0.0; weights.len()];
-        crate::weights::gguf::dequantize(dtype, &bytes, &mut back);
+        match format {
+            BlockFormat::Q8_0 => Q8_0::widen(&bytes, &mut back),
+            BlockFormat::Q4_0 => Q4_0::widen(&bytes, &mut back),
+        }
         (bytes, back, x)
     }
 
@@ -284,11 +287,11 @@ mod tests {
     fn products_are_those_of_f64_within_what_16_bits_lose() {
         for (rows, inner) in [(1, 32), (3, 64), (4, 32), (9, 96), (16, 576)] {
             for seed in 0..8 {
-                for dtype in [DType::Q8_0, DType::Q4_0] {
-                    let (bytes, weights, x) = case(dtype, rows, inner, seed);
-                    let found = match dtype {
-                        DType::Q8_0 => found::<Q8_0, 34>(&bytes, &x, rows),
-                        _ => found::<Q4_0, 18>(&bytes, &x, rows),
+                for format in [BlockFormat::Q8_0, BlockFormat::Q4_0] {
+                    let (bytes, weights, x) = case(format, rows, inner, seed);
+                    let found = match format {
+                        BlockFormat::Q8_0 => found::<Q8_0, 34>(&bytes, &x, rows),
+                        BlockFormat::Q4_0 => found::<Q4_0, 18>(&bytes, &x, rows),
                     };
                     for (row, found) in weights.chunks(inner).zip(found) {
                         let exact: f64 = row.iter().zip(&x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
@@ -297,7 +300,7 @@ mod tests {
                         let bound = sizes * 3.0 * (0.5 / 32_767.0 + 4e-7);
                         assert!(
                             (f64::from(found) - exact).abs() <= bound,
-                            "{dtype} {rows}x{inner}: {found} {exact}"
+                            "{format:?} {rows}x{inner}: {found} {exact}"
                         );
                         // Another order of the elements would be far off.
                         let turned: f64 =
@@ -311,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_is_not_lost_and_what_is_tiny_is_nothing() {
-        let (bytes, _, mut x) = case(DType::Q8_0, 4, 64, 1);
+        let (bytes, _, mut x) = case(BlockFormat::Q8_0, 4, 64, 1);
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             x[40] = bad;
             assert!(found::<Q8_0, 34>(&bytes, &x, 4).iter().all(|value| value.is_nan()), "{bad}");

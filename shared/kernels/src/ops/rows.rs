@@ -2,12 +2,11 @@
 
 use candle_core::{Result, Tensor};
 
-use super::super::kernels::{self, Float, simd};
-use super::super::parallel::{for_each, split, threads};
-use super::super::weight::Weight;
 use super::{Heads, each_format, update0, update1, update2};
-use crate::dtype::DType;
-use crate::rope::Rope;
+use crate::Precision;
+use crate::parallel::{for_each, split, threads};
+use crate::slices::{self, Float, round, simd};
+use crate::weight::Weight;
 
 /// Values that are not worth a second thread.
 const SMALL: usize = 1 << 14;
@@ -18,7 +17,7 @@ fn shares(rows: usize, width: usize) -> impl Iterator<Item = std::ops::Range<usi
 }
 
 /// `out[row] = weight[ids[row]]`.
-pub(in super::super) fn embed(out: &Tensor, weight: &Weight, ids: &[u32]) -> Result<()> {
+pub fn embed(out: &Tensor, weight: &Weight, ids: &[u32]) -> Result<()> {
     let (_, width) = weight.dims()?;
     match weight {
         Weight::Plain(weight) => update1("embed", out, weight, |out, [weight]| {
@@ -39,7 +38,7 @@ pub(in super::super) fn embed(out: &Tensor, weight: &Weight, ids: &[u32]) -> Res
 }
 
 /// The first values of an f32 tensor, from elsewhere.
-pub(in super::super) fn write(out: &Tensor, values: &[f32]) -> Result<()> {
+pub fn write(out: &Tensor, values: &[f32]) -> Result<()> {
     update0("write", out, |out, []| {
         out.f32()?[..values.len()].copy_from_slice(values);
         Ok(())
@@ -47,64 +46,58 @@ pub(in super::super) fn write(out: &Tensor, values: &[f32]) -> Result<()> {
 }
 
 /// RMSNorm of the first `rows` rows.
-pub(in super::super) fn rms_norm(
+pub fn rms_norm(
     out: &Tensor,
     x: &Tensor,
     weight: &Tensor,
     rows: usize,
     eps: f64,
-    dtype: DType,
+    precision: Precision,
 ) -> Result<()> {
     let width = weight.dims1()?;
     update2("rms-norm", out, x, weight, |out, [x, weight]| {
         let (out, x) = (&mut out.f32()?[..rows * width], x.f32()?);
         each_format!(Values, weight, |weight| by_rows(out, width, x, width, |out, x| {
-            kernels::rms_norm(out, x, weight, eps as f32, dtype);
+            slices::rms_norm(out, x, weight, eps as f32, precision);
         }));
         Ok(())
     })
 }
 
 /// `out += x`, the first `rows` rows of `width` values.
-pub(in super::super) fn add(out: &Tensor, x: &Tensor, rows: usize, width: usize, dtype: DType) -> Result<()> {
+pub fn add(out: &Tensor, x: &Tensor, rows: usize, width: usize, precision: Precision) -> Result<()> {
     update1("add", out, x, |out, [x]| {
         by_rows(&mut out.f32()?[..rows * width], width, x.f32()?, width, |out, x| {
-            kernels::add(out, x, dtype)
+            slices::add(out, x, precision)
         });
         Ok(())
     })
 }
 
 /// `out = silu(gate) · up` of rows `[gate | up]` of `2 · width` values.
-pub(in super::super) fn silu_mul(
+pub fn silu_mul(
     out: &Tensor,
     gate_up: &Tensor,
     rows: usize,
     width: usize,
-    dtype: DType,
+    precision: Precision,
 ) -> Result<()> {
     update1("silu-mul", out, gate_up, |out, [gate_up]| {
         by_rows(&mut out.f32()?[..rows * width], width, gate_up.f32()?, 2 * width, |out, gate_up| {
-            kernels::silu_mul(out, gate_up, dtype);
+            slices::silu_mul(out, gate_up, precision);
         });
         Ok(())
     })
 }
 
 /// Rotates the query and key heads of rows `[q | k | v]` in place; `rotary` holds `[cosines | sines]` of each row.
-pub(in super::super) fn rotate(
-    qkv: &Tensor,
-    rotary: &Tensor,
-    rows: usize,
-    heads: &Heads,
-    dtype: DType,
-) -> Result<()> {
+pub fn rotate(qkv: &Tensor, rotary: &Tensor, rows: usize, heads: &Heads, precision: Precision) -> Result<()> {
     let (width, rotated) = (heads.qkv_width(), heads.rotary_dim);
     update1("rotate", qkv, rotary, |qkv, [rotary]| {
         by_rows(&mut qkv.f32()?[..rows * width], width, rotary.f32()?, rotated, |qkv, rotary| {
             let (cos, sin) = rotary.split_at(rotated / 2);
             for head in qkv.chunks_exact_mut(heads.dim).take(heads.query + heads.key_value) {
-                kernels::rotate(head, cos, sin, dtype);
+                slices::rotate(head, cos, sin, precision);
             }
         });
         Ok(())
@@ -136,17 +129,18 @@ fn by_rows(
     });
 }
 
-/// Cosines and sines of each row's position into `rotary`, `[cosines | sines]` a row, rounded to `dtype`.
-pub(in super::super) fn write_rotary(
-    rotary: &Tensor,
-    rope: &Rope,
-    positions: impl Iterator<Item = (bool, usize)>,
-    dtype: DType,
+/// Rows of `width` values of an f32 tensor, each written by `row` and rounded.
+pub fn write_rows<T>(
+    out: &Tensor,
+    width: usize,
+    rows: impl Iterator<Item = T>,
+    precision: Precision,
+    write: impl Fn(T, &mut [f32]),
 ) -> Result<()> {
-    update0("rotary", rotary, |rotary, []| {
-        for (row, (long, position)) in rotary.f32()?.chunks_exact_mut(rope.rotary_dim()).zip(positions) {
-            rope.write_row(long, position, row);
-            kernels::round(dtype, row);
+    update0("write-rows", out, |out, []| {
+        for (row, item) in out.f32()?.chunks_exact_mut(width).zip(rows) {
+            write(item, row);
+            round(precision, row);
         }
         Ok(())
     })

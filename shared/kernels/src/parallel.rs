@@ -9,17 +9,17 @@ use candle_core::utils::{get_num_threads, with_threadpool};
 use rayon::prelude::*;
 
 /// Threads that compute, this one included.
-pub(super) fn threads() -> usize {
+pub fn threads() -> usize {
     get_num_threads()
 }
 
 /// Runs `work` on a thread of the pool, so that it need not be woken for each step.
-pub(super) fn on_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+pub fn on_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if threads() == 1 { work() } else { with_threadpool(work) }
 }
 
 /// Does `work` on each part once; on this thread alone where there is only one part.
-pub(super) fn for_each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync + Send) {
+pub fn for_each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync + Send) {
     if parts.len() < 2 || threads() == 1 {
         parts.into_iter().for_each(work);
     } else {
@@ -28,13 +28,13 @@ pub(super) fn for_each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync + Send) {
 }
 
 /// Cuts `0..len` into ranges of length `step`, the last one shorter.
-pub(super) fn blocks(len: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
+pub fn blocks(len: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
     let step = step.max(1);
     (0..len).step_by(step).map(move |start| start..len.min(start + step))
 }
 
 /// Cuts `0..len` into at most `most` ranges of equal length, the last one shorter.
-pub(super) fn split(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub fn split(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     blocks(len, len.div_ceil(most.max(1)))
 }
 

@@ -2,71 +2,71 @@
 
 use super::exp::exp;
 use super::{Float, dot, round};
-use crate::dtype::DType;
+use crate::Precision;
 
 /// RMSNorm of a row: computed in f32, cast, then times the weight.
 #[inline(always)]
-pub(in super::super) fn rms_norm<W: Float>(out: &mut [f32], x: &[f32], weight: &[W], eps: f32, dtype: DType) {
+pub(crate) fn rms_norm<W: Float>(out: &mut [f32], x: &[f32], weight: &[W], eps: f32, precision: Precision) {
     let scale = 1.0 / (dot(x, x) / x.len() as f32 + eps).sqrt();
     for (out, x) in out.iter_mut().zip(x) {
         *out = x * scale;
     }
-    round(dtype, out);
+    round(precision, out);
     for (out, weight) in out.iter_mut().zip(weight) {
         *out *= weight.widen();
     }
-    round(dtype, out);
+    round(precision, out);
 }
 
 /// `out += x`.
 #[inline(always)]
-pub(in super::super) fn add(out: &mut [f32], x: &[f32], dtype: DType) {
+pub(crate) fn add(out: &mut [f32], x: &[f32], precision: Precision) {
     for (out, x) in out.iter_mut().zip(x) {
         *out += x;
     }
-    round(dtype, out);
+    round(precision, out);
 }
 
 /// `out = silu(gate) · up` for a row `[gate | up]`.
 #[inline(always)]
-pub(in super::super) fn silu_mul(out: &mut [f32], gate_up: &[f32], dtype: DType) {
+pub(crate) fn silu_mul(out: &mut [f32], gate_up: &[f32], precision: Precision) {
     let (gate, up) = gate_up.split_at(gate_up.len() / 2);
     for (out, gate) in out.iter_mut().zip(gate) {
         *out = gate / (1.0 + exp(-gate));
     }
-    round(dtype, out);
+    round(precision, out);
     for (out, up) in out.iter_mut().zip(up) {
         *out *= up;
     }
-    round(dtype, out);
+    round(precision, out);
 }
 
 /// Rotates the first `2 · cos.len()` values of a head by halves; the tail passes through.
 ///
-/// `cos` and `sin` are rounded to `dtype` already.
+/// `cos` and `sin` are rounded to `precision` already.
 #[inline(always)]
-pub(in super::super) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], dtype: DType) {
+pub(crate) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], precision: Precision) {
     let (first, rest) = head.split_at_mut(cos.len());
     let second = &mut rest[..cos.len()];
     for i in 0..cos.len() {
         let (a, b) = (first[i], second[i]);
         let [mut products, mut sums] = [[a * cos[i], b * sin[i], b * cos[i], a * sin[i]], [0.0; 4]];
-        round(dtype, &mut products);
+        round(precision, &mut products);
         (sums[0], sums[1]) = (products[0] - products[1], products[2] + products[3]);
-        round(dtype, &mut sums);
+        round(precision, &mut sums);
         (first[i], second[i]) = (sums[0], sums[1]);
     }
 }
 
 /// Softmax of raw scores, scaled first: `scores = softmax(scale · scores)`, in f32.
 #[inline(always)]
-pub(in super::super) fn softmax(scores: &mut [f32], scale: f32, dtype: DType) {
+pub(crate) fn softmax(scores: &mut [f32], scale: f32, precision: Precision) {
     const LANES: usize = 16;
-    round(dtype, scores);
+    round(precision, scores);
     for score in scores.iter_mut() {
         *score *= scale;
     }
-    round(dtype, scores);
+    round(precision, scores);
     let (blocks, tail) = scores.as_chunks::<LANES>();
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for block in blocks {
@@ -92,14 +92,14 @@ pub(in super::super) fn softmax(scores: &mut [f32], scale: f32, dtype: DType) {
     for score in scores.iter_mut() {
         *score /= sum;
     }
-    round(dtype, scores);
+    round(precision, scores);
 }
 
 /// A softmax over scores that come a tile at a time: the largest so far, and the sum of the exponentials below it.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) struct OnlineSoftmax {
+pub(crate) struct OnlineSoftmax {
     max: f32,
-    pub(in super::super) sum: f32,
+    pub(crate) sum: f32,
 }
 
 impl Default for OnlineSoftmax {
@@ -111,7 +111,7 @@ impl Default for OnlineSoftmax {
 impl OnlineSoftmax {
     /// Turns raw scores into weights below the new maximum, and tells by what everything before must be multiplied.
     #[inline(always)]
-    pub(in super::super) fn add(&mut self, scores: &mut [f32], scale: f32) -> f32 {
+    pub(crate) fn add(&mut self, scores: &mut [f32], scale: f32) -> f32 {
         let mut max = self.max;
         for score in scores.iter_mut() {
             *score *= scale;

@@ -9,14 +9,14 @@ use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
-use super::super::kernels::{
+use super::{Values, ValuesMut, each_format, update1, update2};
+use crate::parallel::{blocks, for_each, threads};
+use crate::slices::{
     Activations, BLOCK, Blocks, Float, INTEGER_ROWS, INTEGERS_ARE_FAST, IntegerBlocks, Matrix, MatrixMut,
     Q4_0, Q8_0, dot, gemm, round, simd,
 };
-use super::super::parallel::{blocks, for_each, threads};
-use super::super::weight::Weight;
-use super::{Values, ValuesMut, each_format, update1, update2};
-use crate::dtype::DType;
+use crate::weight::Weight;
+use crate::{BlockFormat, Precision};
 
 /// Most rows for which reading the weights dominates.
 const FEW_ROWS: usize = 8;
@@ -27,30 +27,30 @@ const INTEGER_BYTES: usize = 8 << 10;
 /// Products that are not worth a second thread.
 const SMALL: usize = 1 << 14;
 
-/// `out[row] = weight · x[row]` for the first `rows` rows, rounded to `dtype`. `weight` is `[out, in]`.
-pub(in super::super) fn linear(
+/// `out[row] = weight · x[row]` for the first `rows` rows, rounded to `precision`. `weight` is `[out, in]`.
+pub fn linear(
     out: &Tensor,
     x: &Tensor,
     weight: &Weight,
     rows: usize,
-    dtype: DType,
+    precision: Precision,
     panel: &mut [f32],
 ) -> Result<()> {
     let (columns, inner) = weight.dims()?;
     match weight {
         Weight::Plain(weight) => update2("linear", out, x, weight, |out, [x, weight]| {
-            let product = Product::new(out, x, rows, [columns, inner], dtype)?;
+            let product = Product::new(out, x, rows, [columns, inner], precision)?;
             each_format!(Values, weight, |values| product.by(&Dense { values, inner }, inner, panel));
             Ok(())
         }),
         Weight::Blocks(blocks) => update1("linear", out, x, |out, [x]| {
-            let product = Product::new(out, x, rows, [columns, inner], dtype)?;
+            let product = Product::new(out, x, rows, [columns, inner], precision)?;
             let bytes = blocks.row_bytes(0..columns);
-            match (blocks.dtype, INTEGERS_ARE_FAST) {
-                (DType::Q8_0, true) => product.by_integers::<Q8_0, 34>(bytes, inner, panel),
-                (_, true) => product.by_integers::<Q4_0, 18>(bytes, inner, panel),
-                (DType::Q8_0, false) => product.by(&Blocked::<Q8_0>::new(bytes, inner), inner, panel),
-                (_, false) => product.by(&Blocked::<Q4_0>::new(bytes, inner), inner, panel),
+            match (blocks.format, INTEGERS_ARE_FAST) {
+                (BlockFormat::Q8_0, true) => product.by_integers::<Q8_0, 34>(bytes, inner, panel),
+                (BlockFormat::Q4_0, true) => product.by_integers::<Q4_0, 18>(bytes, inner, panel),
+                (BlockFormat::Q8_0, false) => product.by(&Blocked::<Q8_0>::new(bytes, inner), inner, panel),
+                (BlockFormat::Q4_0, false) => product.by(&Blocked::<Q4_0>::new(bytes, inner), inner, panel),
             }
             Ok(())
         }),
@@ -146,7 +146,7 @@ impl<B: Blocks> Rows for Blocked<'_, B> {
 struct Product<'a> {
     out: MatrixMut<'a>,
     x: &'a [f32],
-    dtype: DType,
+    precision: Precision,
 }
 
 impl<'a> Product<'a> {
@@ -155,10 +155,10 @@ impl<'a> Product<'a> {
         x: Values<'a>,
         rows: usize,
         [columns, inner]: [usize; 2],
-        dtype: DType,
+        precision: Precision,
     ) -> Result<Self> {
         let out = MatrixMut::new(out.f32()?, rows, columns, columns);
-        Ok(Self { out, x: &x.f32()?[..rows * inner], dtype })
+        Ok(Self { out, x: &x.f32()?[..rows * inner], precision })
     }
 
     fn by<R: Rows>(self, weight: &R, inner: usize, panel: &mut [f32]) {
@@ -173,7 +173,7 @@ impl<'a> Product<'a> {
 
     /// On one thread: where integers are fast there is one.
     fn by_integers<B: IntegerBlocks<N>, const N: usize>(self, bytes: &[u8], inner: usize, panel: &mut [f32]) {
-        let Self { mut out, x, dtype } = self;
+        let Self { mut out, x, precision } = self;
         let columns = bytes.len() / N / (inner / BLOCK);
         // Weights that stay in the fastest cache while rows of activations pass by.
         let step = (INTEGER_BYTES * columns / bytes.len().max(1)).next_multiple_of(4);
@@ -196,12 +196,12 @@ impl<'a> Product<'a> {
             }
         }
         for row in 0..x.len() / inner {
-            round(dtype, out.row(row));
+            round(precision, out.row(row));
         }
     }
 
     fn few_rows<R: Rows>(self, weight: &R, inner: usize, small: bool) {
-        let Self { out, x, dtype } = self;
+        let Self { out, x, precision } = self;
         let columns = weight.count();
         // More parts than threads: one that is held up leaves its share to the others.
         let width = if small { columns } else { columns.div_ceil(4 * threads()) };
@@ -215,7 +215,7 @@ impl<'a> Product<'a> {
                         }
                     }
                     for row in 0..x.len() / inner {
-                        round(dtype, out.row(row));
+                        round(precision, out.row(row));
                     }
                 },
             );
@@ -223,7 +223,7 @@ impl<'a> Product<'a> {
     }
 
     fn many_rows<R: Rows>(self, weight: &R, inner: usize, small: bool, panel: &mut [f32]) {
-        let Self { out, x, dtype } = self;
+        let Self { out, x, precision } = self;
         let (rows, columns) = (x.len() / inner, weight.count());
         let threads = if small { 1 } else { threads() };
         let x = Matrix::new(x, rows, inner, inner);
@@ -239,10 +239,10 @@ impl<'a> Product<'a> {
                 let mut out = out.columns(block);
                 gemm(&mut out, false, x, Matrix::new(wide, width, inner, inner), true);
             }
-            if dtype != DType::F32 {
+            if precision != Precision::F32 {
                 simd(
                     #[inline(always)]
-                    || (0..rows).for_each(|row| round(dtype, out.row(row))),
+                    || (0..rows).for_each(|row| round(precision, out.row(row))),
                 );
             }
         });
@@ -280,8 +280,15 @@ mod tests {
                     let out =
                         Tensor::zeros(rows * columns, candle_core::DType::F32, &Device::Cpu).expect("zeros");
                     let mut panel = vec![0.0; threads() * inner * 7];
-                    linear(&out, &x_tensor, &Weight::Plain(weights.clone()), rows, DType::F32, &mut panel)
-                        .expect("shapes fit");
+                    linear(
+                        &out,
+                        &x_tensor,
+                        &Weight::Plain(weights.clone()),
+                        rows,
+                        Precision::F32,
+                        &mut panel,
+                    )
+                    .expect("shapes fit");
                     let out = out.to_vec1::<f32>().expect("one dimension");
                     for row in 0..rows {
                         for column in 0..columns {

@@ -9,7 +9,7 @@ const SUMS: usize = 4;
 
 /// `Σ weight[i] · x[i]`, summed in f32.
 #[inline(always)]
-pub(in super::super) fn dot<W: Float>(weight: &[W], x: &[f32]) -> f32 {
+pub(crate) fn dot<W: Float>(weight: &[W], x: &[f32]) -> f32 {
     let mut sums = [[0.0f32; LANES]; SUMS];
     let (blocks, weight_tail) = weight.as_chunks::<{ LANES * SUMS }>();
     let (x_blocks, x_tail) = x.as_chunks::<{ LANES * SUMS }>();
@@ -49,7 +49,7 @@ fn lanes<W: Float>(sum: &mut [f32; LANES], weight: &[W; LANES], x: &[f32; LANES]
 
 /// `out[i] += scale · values[i]`.
 #[inline(always)]
-pub(in super::super) fn add_scaled<W: Float>(out: &mut [f32], scale: f32, values: &[W]) {
+pub(crate) fn add_scaled<W: Float>(out: &mut [f32], scale: f32, values: &[W]) {
     for (out, value) in out.iter_mut().zip(values) {
         *out = multiply_add(scale, value.widen(), *out);
     }

@@ -7,14 +7,10 @@ use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
-use super::super::kernels::{
-    Float, Matrix, MatrixMut, OnlineSoftmax, add_scaled, dot, gemm, round, simd, softmax,
-};
-use super::super::parallel::{blocks, for_each, threads};
 use super::{each_format, update1, update2};
-use crate::dtype::DType;
-use crate::engine::Attention;
-use crate::rope::visible_keys;
+use crate::Precision;
+use crate::parallel::{blocks, for_each, threads};
+use crate::slices::{Float, Matrix, MatrixMut, OnlineSoftmax, add_scaled, dot, gemm, round, simd, softmax};
 
 /// Fewest rows of a sequence for which a blocked product pays.
 const BLOCK_ROWS: usize = 4;
@@ -30,22 +26,26 @@ const SMALL: usize = 1 << 16;
 
 /// The heads of a model.
 #[derive(Debug, Clone)]
-pub(in super::super) struct Heads {
-    pub(in super::super) query: usize,
-    pub(in super::super) key_value: usize,
+pub struct Heads {
+    /// Heads that ask.
+    pub query: usize,
+    /// Heads that are asked: each by `query / key_value` of the others.
+    pub key_value: usize,
     /// Width of a head.
-    pub(in super::super) dim: usize,
+    pub dim: usize,
     /// Rotated part of it.
-    pub(in super::super) rotary_dim: usize,
-    /// Visible keys.
-    pub(in super::super) window: Option<usize>,
-    /// Whether rows of scores are written out, or a tile of them at a time is kept.
-    pub(in super::super) attention: Attention,
+    pub rotary_dim: usize,
+    /// The keys that a position sees, within a window.
+    pub visible: fn(usize, Option<usize>) -> Range<usize>,
+    /// The window.
+    pub window: Option<usize>,
+    /// Whether a tile of scores at a time is kept (fused attention), or whole rows are written out (eager).
+    pub in_tiles: bool,
 }
 
 impl Heads {
     /// Width of a row `[q | k | v]`.
-    pub(in super::super) fn qkv_width(&self) -> usize {
+    pub fn qkv_width(&self) -> usize {
         (self.query + 2 * self.key_value) * self.dim
     }
 
@@ -56,17 +56,17 @@ impl Heads {
 
 /// Consecutive rows of a chunk that continue one sequence.
 #[derive(Debug, Clone)]
-pub(in super::super) struct Segment {
+pub struct Segment {
     /// Rows in the chunk.
-    pub(in super::super) rows: Range<usize>,
+    pub rows: Range<usize>,
     /// Position of the first of them in the sequence.
-    pub(in super::super) start: usize,
+    pub start: usize,
     /// The sequence's cache in the layer at hand.
-    pub(in super::super) cache: Tensor,
+    pub cache: Tensor,
 }
 
 /// Writes the keys and values of a segment's rows into its cache.
-pub(in super::super) fn append(qkv: &Tensor, segment: &Segment, heads: &Heads) -> Result<()> {
+pub fn append(qkv: &Tensor, segment: &Segment, heads: &Heads) -> Result<()> {
     let (capacity, width) = (segment.cache.dim(2)?, heads.qkv_width());
     update1("append", &segment.cache, qkv, |cache, [qkv]| {
         let qkv = &qkv.f32()?[segment.rows.start * width..segment.rows.end * width];
@@ -86,12 +86,12 @@ pub(in super::super) fn append(qkv: &Tensor, segment: &Segment, heads: &Heads) -
 ///
 /// Eager: `scores` holds a row of scores of the whole sequence at least, and is shared out among the threads;
 /// so is `panel`, for keys and values being widened. Fused attention needs neither.
-pub(in super::super) fn attend(
+pub fn attend(
     out: &Tensor,
     qkv: &Tensor,
     segment: &Segment,
     heads: &Heads,
-    dtype: DType,
+    precision: Precision,
     scores: &mut [f32],
     panel: &mut [f32],
 ) -> Result<()> {
@@ -99,12 +99,12 @@ pub(in super::super) fn attend(
     let keys = segment.start + segment.rows.len();
     let (rows, width) = (segment.rows.clone(), heads.qkv_width());
     let threads = if rows.len() * keys * heads.query_width() < SMALL { 1 } else { threads() };
-    if heads.attention == Attention::Fused {
+    if heads.in_tiles {
         return update2("attend", out, qkv, &segment.cache, |out, [qkv, cache]| {
             let out = &mut out.f32()?[rows.start * heads.query_width()..rows.end * heads.query_width()];
             let qkv = &qkv.f32()?[rows.start * width..rows.end * width];
             each_format!(Values, cache, |cache| {
-                let job = Job { qkv, start: segment.start, cache, capacity, heads, dtype };
+                let job = Job { qkv, start: segment.start, cache, capacity, heads, precision };
                 // More parts than threads: later rows see more keys.
                 let parts = if threads == 1 { 1 } else { 4 * threads };
                 let share = (rows.len() * heads.query).div_ceil(parts);
@@ -130,7 +130,7 @@ pub(in super::super) fn attend(
         let out = &mut out.f32()?[rows.start * heads.query_width()..rows.end * heads.query_width()];
         let qkv = &qkv.f32()?[rows.start * width..rows.end * width];
         each_format!(Values, cache, |cache| {
-            let job = Job { qkv, start: segment.start, cache, capacity, heads, dtype };
+            let job = Job { qkv, start: segment.start, cache, capacity, heads, precision };
             let can_widen = Float::as_f32(cache).is_some() || step >= BLOCK_ROWS * heads.dim;
             if rows.len() < BLOCK_ROWS || !can_widen {
                 // One query head at a time: the thread's share of all heads of all rows.
@@ -174,12 +174,17 @@ struct Job<'a, W> {
     cache: &'a [W],
     capacity: usize,
     heads: &'a Heads,
-    dtype: DType,
+    precision: Precision,
 }
 
 impl<W: Float> Job<'_, W> {
     fn scale(&self) -> f32 {
         1.0 / (self.heads.dim as f32).sqrt()
+    }
+
+    /// Keys that a row of the segment sees.
+    fn visible(&self, row: usize) -> Range<usize> {
+        (self.heads.visible)(self.start + row, self.heads.window)
     }
 
     /// Keys (`part` 0) or values (1) that query head `head` reads, at `positions`.
@@ -192,32 +197,32 @@ impl<W: Float> Job<'_, W> {
     /// Heads from `first` on, counted over all rows.
     #[inline(always)]
     fn heads_one_by_one(&self, first: usize, out: &mut [f32], scratch: Scratch<'_>) {
-        let Heads { query, dim, window, .. } = *self.heads;
+        let Heads { query, dim, .. } = *self.heads;
         for (index, out) in out.chunks_exact_mut(dim).enumerate() {
             let (row, head) = ((first + index) / query, (first + index) % query);
-            let visible = visible_keys(self.start + row, window);
+            let visible = self.visible(row);
             let q = &self.qkv[row * self.heads.qkv_width() + head * dim..][..dim];
             let scores = &mut scratch.scores[..visible.len()];
             for (score, key) in scores.iter_mut().zip(self.cached(0, head, visible.clone()).chunks_exact(dim))
             {
                 *score = dot(key, q);
             }
-            softmax(scores, self.scale(), self.dtype);
+            softmax(scores, self.scale(), self.precision);
             out.fill(0.0);
             for (score, value) in scores.iter().zip(self.cached(1, head, visible).chunks_exact(dim)) {
                 add_scaled(out, *score, value);
             }
-            round(self.dtype, out);
+            round(self.precision, out);
         }
     }
 
     /// Heads from `first` on, a tile of keys at a time: no row of scores is ever whole (Milakov and Gimelshein 2018).
     #[inline(always)]
     fn heads_in_tiles(&self, first: usize, out: &mut [f32]) {
-        let Heads { query, dim, window, .. } = *self.heads;
+        let Heads { query, dim, .. } = *self.heads;
         for (index, out) in out.chunks_exact_mut(dim).enumerate() {
             let (row, head) = ((first + index) / query, (first + index) % query);
-            let visible = visible_keys(self.start + row, window);
+            let visible = self.visible(row);
             let q = &self.qkv[row * self.heads.qkv_width() + head * dim..][..dim];
             let mut softmax = OnlineSoftmax::default();
             out.fill(0.0);
@@ -235,16 +240,15 @@ impl<W: Float> Job<'_, W> {
             }
             let norm = 1.0 / softmax.sum;
             out.iter_mut().for_each(|out| *out *= norm);
-            round(self.dtype, out);
+            round(self.precision, out);
         }
     }
 
     /// All heads of the rows of `out`, `row` being the first.
     fn block(&self, row: usize, out: &mut [f32], scratch: &mut Scratch<'_>) {
-        let Heads { query, dim, window, .. } = *self.heads;
+        let Heads { query, dim, .. } = *self.heads;
         let rows = out.len() / self.heads.query_width();
-        let visible = |row: usize| visible_keys(self.start + row, window);
-        let keys = visible(row).start..visible(row + rows - 1).end;
+        let keys = self.visible(row).start..self.visible(row + rows - 1).end;
         let scores = &mut scratch.scores[..rows * keys.len()];
         let step = if W::as_f32(self.cache).is_some() { keys.len() } else { scratch.panel.len() / dim };
         let pieces = || blocks(keys.len(), step);
@@ -261,10 +265,10 @@ impl<W: Float> Job<'_, W> {
                 #[inline(always)]
                 || {
                     for (index, scores) in scores.chunks_exact_mut(keys.len()).enumerate() {
-                        let Range { start, end } = visible(row + index);
+                        let Range { start, end } = self.visible(row + index);
                         let (start, end) = (start - keys.start, end - keys.start);
                         scores[..start].fill(0.0);
-                        softmax(&mut scores[start..end], self.scale(), self.dtype);
+                        softmax(&mut scores[start..end], self.scale(), self.precision);
                         scores[end..].fill(0.0);
                     }
                 },
@@ -279,7 +283,7 @@ impl<W: Float> Job<'_, W> {
         }
         simd(
             #[inline(always)]
-            || round(self.dtype, out),
+            || round(self.precision, out),
         );
     }
 }

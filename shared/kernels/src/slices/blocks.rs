@@ -6,13 +6,13 @@
 use half::f16;
 
 use super::Float as _;
-use crate::dtype::DType;
+use crate::BlockFormat;
 
 /// Values of a block.
-pub(in super::super) const BLOCK: usize = 32;
+pub const BLOCK: usize = 32;
 
 /// A format of blocks: all that a matrix product needs to know of it.
-pub(in super::super) trait Blocks: Send + Sync {
+pub(crate) trait Blocks: Send + Sync {
     /// Bytes of a block.
     const BYTES: usize;
     /// The values of a block without their scale.
@@ -62,7 +62,7 @@ pub(in super::super) trait Blocks: Send + Sync {
 }
 
 /// Eight bits a value, symmetric.
-pub(in super::super) struct Q8_0;
+pub(crate) struct Q8_0;
 
 impl Blocks for Q8_0 {
     const BYTES: usize = 34;
@@ -85,7 +85,7 @@ impl Blocks for Q8_0 {
 }
 
 /// Four bits a value: the one of largest magnitude becomes -8. Byte `i` holds values `i` and `i + 16`.
-pub(in super::super) struct Q4_0;
+pub(crate) struct Q4_0;
 
 impl Blocks for Q4_0 {
     const BYTES: usize = 18;
@@ -121,59 +121,62 @@ fn scale_of(values: &[f32], scale: f32) -> (f32, f32) {
 /// Quantizes whole rows.
 ///
 /// # Panics
-/// On a format that is not one of the two, and where rows are not whole blocks.
-pub(in super::super) fn quantize(dtype: DType, values: &[f32], bytes: &mut [u8]) {
-    let one = match dtype {
-        DType::Q8_0 => Q8_0::quantize,
-        DType::Q4_0 => Q4_0::quantize,
-        other => panic!("{other} is not quantized to here"),
+/// Where rows are not whole blocks, or `bytes` holds another number of them.
+pub fn quantize(format: BlockFormat, values: &[f32], bytes: &mut [u8]) {
+    let one = match format {
+        BlockFormat::Q8_0 => Q8_0::quantize,
+        BlockFormat::Q4_0 => Q4_0::quantize,
     };
     let (blocks, rest) = values.as_chunks::<BLOCK>();
     assert!(rest.is_empty(), "whole blocks");
-    let width = dtype.block_bytes() as usize;
-    assert_eq!(bytes.len(), blocks.len() * width, "as many blocks as values");
-    blocks.iter().zip(bytes.chunks_exact_mut(width)).for_each(|(values, block)| one(values, block));
+    assert_eq!(bytes.len(), blocks.len() * format.bytes(), "as many blocks as values");
+    blocks.iter().zip(bytes.chunks_exact_mut(format.bytes())).for_each(|(values, block)| one(values, block));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::gguf::dequantize;
 
-    /// The reader of GGUF, tested against ggml's own bytes, gives back what was quantized: within half a step.
+    const FORMATS: [BlockFormat; 2] = [BlockFormat::Q8_0, BlockFormat::Q4_0];
+
+    fn quantized(format: BlockFormat, values: &[f32]) -> Vec<u8> {
+        let mut bytes = vec![0xff; values.len() / BLOCK * format.bytes()];
+        quantize(format, values, &mut bytes);
+        bytes
+    }
+
+    fn widened(format: BlockFormat, bytes: &[u8]) -> Vec<f32> {
+        let mut back = vec![f32::NAN; bytes.len() / format.bytes() * BLOCK];
+        match format {
+            BlockFormat::Q8_0 => Q8_0::widen(bytes, &mut back),
+            BlockFormat::Q4_0 => Q4_0::widen(bytes, &mut back),
+        }
+        back
+    }
+
     #[test]
-    fn what_is_quantized_is_read_by_the_reader_of_gguf() {
+    fn what_is_quantized_comes_back_within_a_step() {
         let values: Vec<f32> =
             (0..BLOCK * 40).map(|i| ((i * 37 % 101) as f32 - 50.0) / 64.0 * (i / BLOCK) as f32).collect();
-        for (dtype, steps) in [(DType::Q8_0, 127.0), (DType::Q4_0, 8.0)] {
-            let mut bytes = vec![0; values.len() / BLOCK * dtype.block_bytes() as usize];
-            quantize(dtype, &values, &mut bytes);
-            let mut back = vec![0.0; values.len()];
-            dequantize(dtype, &bytes, &mut back);
+        for (format, steps) in FORMATS.into_iter().zip([127.0, 8.0]) {
+            let bytes = quantized(format, &values);
+            let back = widened(format, &bytes);
             for (block, back) in values.chunks(BLOCK).zip(back.chunks(BLOCK)) {
                 let largest = block.iter().fold(0.0f32, |most, value| most.max(value.abs()));
                 for (value, back) in block.iter().zip(back) {
                     // Half a step; in four bits the side that has no -8 is cut at 7, a whole one. f16 rounds the scale.
-                    let step = if dtype == DType::Q4_0 { 1.0 } else { 0.5 };
+                    let step = if format == BlockFormat::Q4_0 { 1.0 } else { 0.5 };
                     assert!(
                         (value - back).abs() <= largest * (step / steps + 1e-3),
-                        "{dtype}: {value} {back}"
+                        "{format:?}: {value} {back}"
                     );
                 }
             }
-            let mut wide = vec![0.0; values.len()];
             let x: Vec<f32> = (0..values.len()).map(|i| ((i * 53 % 97) as f32 - 48.0) / 32.0).collect();
-            let dot = match dtype {
-                DType::Q8_0 => {
-                    Q8_0::widen(&bytes, &mut wide);
-                    Q8_0::dot(&bytes, &x)
-                }
-                _ => {
-                    Q4_0::widen(&bytes, &mut wide);
-                    Q4_0::dot(&bytes, &x)
-                }
+            let dot = match format {
+                BlockFormat::Q8_0 => Q8_0::dot(&bytes, &x),
+                BlockFormat::Q4_0 => Q4_0::dot(&bytes, &x),
             };
-            assert_eq!(wide, back, "widening is the reader's, to the bit");
             let exact: f64 = back.iter().zip(&x).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             assert!((f64::from(dot) - exact).abs() < 1e-2, "{dot} {exact}");
         }
@@ -181,27 +184,21 @@ mod tests {
 
     #[test]
     fn nan_and_infinity_are_not_lost() {
-        for dtype in [DType::Q8_0, DType::Q4_0] {
+        for format in FORMATS {
             for bad in [f32::NAN, f32::INFINITY] {
                 let mut values = [0.5; BLOCK];
                 values[7] = bad;
-                let mut bytes = vec![0; dtype.block_bytes() as usize];
-                quantize(dtype, &values, &mut bytes);
-                let mut back = [0.0; BLOCK];
-                dequantize(dtype, &bytes, &mut back);
-                assert!(back.iter().any(|value| !value.is_finite()), "{dtype}: {back:?}");
+                let back = widened(format, &quantized(format, &values));
+                assert!(back.iter().any(|value| !value.is_finite()), "{format:?}: {back:?}");
             }
         }
     }
 
     #[test]
     fn zeros_stay_zeros() {
-        for dtype in [DType::Q8_0, DType::Q4_0] {
-            let mut bytes = vec![0xff; dtype.block_bytes() as usize];
-            quantize(dtype, &[0.0; BLOCK], &mut bytes);
-            let mut back = [1.0; BLOCK];
-            dequantize(dtype, &bytes, &mut back);
-            assert!(back.iter().all(|value| *value == 0.0), "{dtype}: {back:?}");
+        for format in FORMATS {
+            let back = widened(format, &quantized(format, &[0.0; BLOCK]));
+            assert!(back.iter().all(|value| *value == 0.0), "{format:?}: {back:?}");
         }
     }
 }
