@@ -38,8 +38,15 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What reading a header may take beside the file: a reader's buffer, messages, a map's first nodes.
-pub(crate) const ALLOWANCE: usize = 128 << 10;
+/// What opening weights may hold beside their bytes: twice the file, and, however small it is, what a reader's buffer
+/// takes and the few thousand descriptions that any file may have.
+pub(crate) fn twice(file_bytes: usize) -> usize {
+    2 * file_bytes + (1 << 20)
+}
+
+/// What a config may come to beside twice its text, however it is written: it has no more than 16,384 values, and what
+/// is explained and sized of it.
+pub(crate) const SOME_VALUES: usize = 16 << 20;
 
 /// Runs `read` and checks that it held no more than `allowed` bytes.
 pub(crate) fn within<T>(allowed: usize, read: impl FnOnce() -> T) -> T {

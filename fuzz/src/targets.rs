@@ -13,13 +13,7 @@ use phi3::weights::safetensors::ShardIndex;
 use phi3::weights::{BytesSource, Checkpoint, StoredTensor, WeightSource, convert};
 use pollster::block_on;
 
-use super::allocations::{ALLOWANCE, within};
-
-/// What is read of one thing that a file describes: a JSON value, a tensor, a key. More than its shortest text,
-/// and therefore limited in number.
-const DESCRIPTION_BYTES: usize = 512;
-/// Most of them in any kind of file.
-const MAX_DESCRIPTIONS: usize = 1 << 18;
+use super::allocations::{SOME_VALUES, twice, within};
 
 /// Reads what it is given, or panics.
 pub type Target = fn(&[u8]);
@@ -45,11 +39,6 @@ pub fn seeds(target: &str) -> &'static [&'static str] {
     }
 }
 
-/// Twice the file, and for each of the things that could stand in it, `shortest` bytes each, what one takes.
-fn allowed(file_bytes: usize, shortest: usize) -> usize {
-    2 * file_bytes + ALLOWANCE + DESCRIPTION_BYTES * (file_bytes / shortest).min(MAX_DESCRIPTIONS)
-}
-
 /// A message is one line, and short.
 fn is_message(error: &impl ToString) {
     let text = error.to_string();
@@ -58,8 +47,7 @@ fn is_message(error: &impl ToString) {
 
 /// `config.json` and the small files beside it.
 pub fn config(data: &[u8]) {
-    // `[0,` is the shortest value; every layer of a model has an entry in the list of KV caches.
-    within(allowed(data.len(), 2) + (1 << 20), || {
+    within(2 * data.len() + SOME_VALUES, || {
         let _ = (GenerationConfig::parse(data), tokenizer_vocab_size(data));
         let fields = match Fields::parse(data) {
             Ok(fields) => fields,
@@ -91,7 +79,7 @@ pub fn config(data: &[u8]) {
 
 /// Overrides of a load, and a model with them.
 pub fn load_config(data: &[u8]) {
-    within(allowed(data.len(), 2) + (1 << 20), || match LoadConfig::parse(data) {
+    within(2 * data.len() + SOME_VALUES, || match LoadConfig::parse(data) {
         Err(first) => {
             is_message(&first);
             let all = Fields::parse(data).map(|fields| LoadConfig::from_map_all(fields.map()));
@@ -113,7 +101,7 @@ pub fn load_config(data: &[u8]) {
 /// One file of safetensors.
 pub fn safetensors(data: &[u8]) {
     let source = BytesSource(data);
-    let opened = within(allowed(data.len(), 48), || {
+    let opened = within(twice(data.len()), || {
         block_on(Checkpoint::from_safetensors(vec![("m.safetensors".to_owned(), source)]))
     });
     match opened {
@@ -128,7 +116,7 @@ pub fn shards(data: &[u8]) {
     let length = |at: usize| usize::from(u16::from_le_bytes([lengths[at], lengths[at + 1]]));
     let (index, rest) = rest.split_at(length(0).min(rest.len()));
     let (first, second) = rest.split_at(length(2).min(rest.len()));
-    let opened = within(allowed(data.len(), 8), || {
+    let opened = within(twice(data.len()), || {
         let index = ShardIndex::parse("model.safetensors.index.json", index)?;
         let shards = index.shards();
         assert!(
@@ -146,10 +134,11 @@ pub fn shards(data: &[u8]) {
 /// A GGUF file: its header, its tensors, its conversion.
 pub fn gguf(data: &[u8]) {
     let source = BytesSource(data);
-    if let Err(error) = within(allowed(data.len(), 13), || block_on(Gguf::read("m.gguf", &source))) {
+    if let Err(error) = within(twice(data.len()), || block_on(Gguf::read("m.gguf", &source))) {
         return is_message(&error);
     }
-    match block_on(Checkpoint::from_gguf("m.gguf", BytesSource(data))) {
+    let opened = within(twice(data.len()), || block_on(Checkpoint::from_gguf("m.gguf", BytesSource(data))));
+    match opened {
         Ok((config, checkpoint)) => {
             exercise(&checkpoint, &[data.len()]);
             let fields = Fields::from_map(config);
@@ -190,7 +179,7 @@ pub fn dequantize(data: &[u8]) {
 /// A share link; what is not UTF-8 cannot come to it.
 pub fn link(data: &[u8]) {
     // The JSON of a link is limited, whatever it was packed from.
-    let most = MAX_STATE_BYTES + ALLOWANCE + DESCRIPTION_BYTES * 8192;
+    let most = MAX_STATE_BYTES + SOME_VALUES;
     within(most, || {
         let text = String::from_utf8_lossy(data);
         let decoded = match link::decode(&text, PRESETS) {

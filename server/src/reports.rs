@@ -223,7 +223,7 @@ fn overridden(model: &Model, overrides: &Map<String, Value>) -> Result<(Decoder,
 /// A refusal; of an unknown architecture with what its files still say.
 fn unknown(model: &Model, error: ConfigError) -> ErrorObject {
     let held = match (&error, &model.checkpoint) {
-        (ConfigError::UnknownArchitecture { .. }, Some(checkpoint)) => {
+        (ConfigError::UnknownArchitecture { .. } | ConfigError::UnknownLayers { .. }, Some(checkpoint)) => {
             let tensors = checkpoint.tensors().values();
             let (count, bytes) = tensors.fold((0u64, 0u64), |(count, bytes), tensor| {
                 (count.saturating_add(tensor.count()), bytes.saturating_add(tensor.len))

@@ -1,9 +1,11 @@
 //! Every family of decoders held against Hugging Face's own classes, and real files against published counts.
 #![cfg(not(target_arch = "wasm32"))]
 
+use phi3::config::Fields;
 use phi3::decoder::{Decoder, FAMILIES, Oracle};
 use phi3::dtype::DType;
 use phi3::estimate::{self, Format, KvPolicy};
+use phi3::inspect::{self, Subject, Support};
 use phi3::tensors;
 use serde_json::Value;
 
@@ -139,4 +141,96 @@ fn quantisations_are_known_or_said_to_be_unknown() {
         let json = format!(r#"{{"quant_method":"fp8","weight_block_size":{malformed}}}"#);
         assert!(config(&json).is_err(), "{malformed}");
     }
+}
+
+fn parse(json: &str) -> Result<Decoder, phi3::config::ConfigError> {
+    Decoder::parse(json.as_bytes())
+}
+
+/// transformers 5.23.0 makes a linear, chunked or shared cache for any config that names one, but none of these classes
+/// computes such layers: no number would be right.
+#[test]
+fn layers_that_no_class_computes_are_unknown() {
+    for family in FAMILIES.iter().filter(|family| family.nested.is_none()) {
+        let name = family.name();
+        for (keys, field) in [
+            (r#""layer_types":["linear_attention","full_attention"]"#, "layer_types"),
+            (r#""layer_types":["full_attention","chunked_attention"]"#, "layer_types"),
+            (r#""num_kv_shared_layers":1"#, "num_kv_shared_layers"),
+            (r#""kv_sharing_modes":["store","reuse"]"#, "kv_sharing_modes"),
+        ] {
+            let json = format!(r#"{{"model_type":"{name}","num_hidden_layers":2,{keys}}}"#);
+            let error = parse(&json).map(|_| ()).expect_err(&json);
+            assert_eq!((error.code(), error.field()), ("unknown_architecture", Some(field)), "{json}");
+            assert!(error.to_string().contains("is unknown"), "{error}");
+            let fields = Fields::parse(json.as_bytes()).expect("JSON");
+            let report = inspect::inspect(Subject::config_only(&fields)).expect("what can be said");
+            assert_eq!((report.support, report.params.total), (Support::Unknown, None), "{json}");
+            assert_eq!((report.model_type.as_str(), report.findings.len()), (name, 1), "{json}");
+        }
+        // What says that there are none of them.
+        let none = r#""num_kv_shared_layers":0,"kv_sharing_modes":null,"layer_types":["attention","full_attention"]"#;
+        let json = format!(r#"{{"model_type":"{name}","num_hidden_layers":2,{none}}}"#);
+        assert!(parse(&json).is_ok(), "{json}");
+    }
+    let nested = r#"{"model_type":"gemma3","text_config":{"num_hidden_layers":2,"num_kv_shared_layers":1}}"#;
+    assert_eq!(parse(nested).expect_err("shared").field(), Some("text_config.num_kv_shared_layers"));
+}
+
+/// `per_layer_config` of transformers 5.23.0: a layer's own heads and width go before those of all.
+#[test]
+fn single_layers_may_differ() {
+    let with = |layers: &str| {
+        let json = format!(
+            r#"{{"model_type":"llama","hidden_size":256,"num_hidden_layers":3,"num_attention_heads":8,
+                "num_key_value_heads":4,"head_dim":32,"intermediate_size":512,"vocab_size":100,
+                "per_layer_config":{layers}}}"#
+        );
+        parse(&json)
+    };
+    let plain = with("{}").expect("good");
+    let decoder =
+        with(r#"{"1":{"num_key_value_heads":2,"intermediate_size":100},"2":{"num_key_value_heads":4}}"#)
+            .expect("good");
+    let kv = |decoder: &Decoder| estimate::bytes_per_token(decoder, DType::Bf16);
+    assert_eq!((kv(&plain), kv(&decoder)), (12 * 2 * 32 * 2, 10 * 2 * 32 * 2));
+    let fewer = estimate::params(&plain).total - estimate::params(&decoder).total;
+    assert_eq!(fewer, 2 * 2 * 32 * 256 + 3 * 256 * 412);
+    for (layers, field) in [
+        (r#"{"3":{}}"#, "per_layer_config.3"),
+        (r#"{"x":{}}"#, "per_layer_config.x"),
+        (r#"{"0":1}"#, "per_layer_config.0"),
+        (r#"{"0":{"num_key_value_heads":3}}"#, "per_layer_config.0.num_key_value_heads"),
+        (r#"{"0":{"skip":["attention"]}}"#, "per_layer_config.0.skip"),
+        ("[]", "per_layer_config"),
+    ] {
+        assert_eq!(with(layers).map(|_| ()).expect_err(layers).field(), Some(field), "{layers}");
+    }
+    // A mixture's width and a latent's heads are no such numbers; phi3, which is run, has layers that are alike.
+    for (name, key) in [
+        ("mixtral", "intermediate_size"),
+        ("deepseek_v3", "num_key_value_heads"),
+        ("phi3", "num_key_value_heads"),
+    ] {
+        let json = format!(r#"{{"model_type":"{name}","per_layer_config":{{"0":{{"{key}":8}}}}}}"#);
+        assert_eq!(parse(&json).map(|_| ()).expect_err(&json).code(), "unknown_architecture", "{json}");
+    }
+}
+
+/// The class keeps half of a window on each side; the file, also one that it saves, has the whole.
+#[test]
+fn windows_that_reach_both_ways_are_halved() {
+    let both = r#"{"model_type":"gemma3_text","sliding_window":512,"use_bidirectional_attention":true}"#;
+    assert_eq!(parse(both).expect("good").layers[0].window, Some(257));
+    assert_eq!(parse(&both.replace("true", "false")).expect("good").layers[0].window, Some(512));
+}
+
+/// OLMo 3 is OLMo 2 with a window in three of four layers (`modular_olmo3.py`).
+#[test]
+fn olmo3_is_olmo2_with_windows() {
+    let [olmo2, olmo3] = ["olmo2", "olmo3"]
+        .map(|name| parse(&format!(r#"{{"model_type":"{name}","num_hidden_layers":5}}"#)).expect(name));
+    assert_eq!(estimate::params(&olmo2), estimate::params(&olmo3));
+    let windows: Vec<bool> = olmo3.layers.iter().map(|layer| layer.window == Some(4096)).collect();
+    assert_eq!(windows, [true, true, true, false, true]);
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use phi3::config::MAX_CONFIG_BYTES;
-use phi3::weights::Checkpoint;
 use phi3::weights::gguf::part_names;
 use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
+use phi3::weights::{Checkpoint, WeightsFinding};
 
 use crate::hub::{HubError, HubFile, HubRef, HubSettings, RemoteRepo, Snapshot};
 use crate::model::{CONFIG, INDEX, SINGLE};
@@ -41,7 +41,10 @@ pub(crate) fn open(hub: &HubRef, settings: &HubSettings) -> Result<Model, FilesE
 /// The snapshot of a commit, if it holds the weights; one that is cut or odd is passed over for the Hub's files.
 fn open_complete(hub: &HubRef, pinned: &HubRef, settings: &HubSettings) -> Option<Model> {
     let snapshot = settings.snapshot(pinned).ok().flatten()?;
-    open_snapshot(hub, &snapshot).ok().filter(|model| model.checkpoint.is_some())
+    open_snapshot(hub, &snapshot).ok().filter(|model| {
+        let is_part = |finding: &WeightsFinding| matches!(finding, WeightsFinding::MissingParts(_));
+        model.checkpoint.as_ref().is_some_and(|checkpoint| !checkpoint.findings().iter().any(is_part))
+    })
 }
 
 fn open_snapshot(hub: &HubRef, snapshot: &Snapshot) -> Result<Model, FilesError> {

@@ -240,6 +240,18 @@ fn only_what_can_be_loaded_is_wanted() {
     assert_eq!(needed(&hub, "acme/tiny").expect_err("two").code(), "hub_ambiguous");
     assert_eq!(needed(&hub, "hf://acme/tiny@main/b.gguf").expect("a file"), ["b.gguf"]);
     assert_eq!(needed(&hub, "hf://acme/tiny@main/sub/c.gguf").expect("a file"), ["sub/c.gguf"]);
+    let [first, second] = ["m-Q4-00001-of-00002.gguf", "m-Q4-00002-of-00002.gguf"];
+    let split = gguf(&[first, second, "README.md", "m-Q8-00001-of-00002.gguf"]);
+    for part in [first, second] {
+        let named = format!("hf://acme/tiny@main/{part}");
+        assert_eq!(needed(&split, &named).expect("all parts"), [first, second], "{part}");
+    }
+    let cut = needed(&split, "hf://acme/tiny@main/m-Q8-00001-of-00002.gguf").expect_err("a part is missing");
+    assert!(cut.to_string().contains("has no m-Q8-00002-of-00002.gguf"), "{cut}");
+    assert_eq!(needed(&split, "acme/tiny").expect_err("two models").code(), "hub_ambiguous");
+    let whole = gguf(&[&format!("d/{first}"), &format!("d/{second}"), "d/README.md"]);
+    let all = ["d/README.md".to_owned(), format!("d/{first}"), format!("d/{second}")];
+    assert_eq!(needed(&whole, "https://huggingface.co/acme/tiny/tree/main/d").expect("one model"), all);
     let pickled = gguf(&["config.json", "pytorch_model.bin"]);
     assert_eq!(needed(&pickled, "acme/tiny").expect_err("no weights").code(), "hub_not_found");
     let both = gguf(&[

@@ -2,6 +2,8 @@
 
 #[expect(dead_code, reason = "the tests of downloads use all of it")]
 mod fake_hub;
+#[path = "support/split_gguf.rs"]
+mod split_gguf;
 
 use std::path::Path;
 
@@ -10,6 +12,7 @@ use phi3::config::ModelConfig;
 use phi3::estimate;
 use preflight_files::hub::{HubRef, HubSettings};
 use preflight_files::{FilesError, Model};
+use split_gguf::split_gguf;
 
 const CANARY: &str = "hf_CanaryThatNobodyMaySee";
 
@@ -145,6 +148,29 @@ fn gguf_files_are_read_from_the_front() {
     assert!(open(&hub, "hf://acme/tiny@main/tiny-Q8_0.gguf").is_ok());
     assert!(open(&hub, "https://huggingface.co/acme/tiny/blob/main/tiny-F16.gguf").is_ok());
     assert_eq!(open(&hub, "hf://acme/tiny@main/other.gguf").expect_err("absent").code(), "hub_not_found");
+}
+
+/// A part stands for all of its model, wherever the others lie; one that is alone in the cache does not.
+#[test]
+fn parts_of_a_split_gguf_are_one_model() {
+    let names = ["q/m-00001-of-00002.gguf", "q/m-00002-of-00002.gguf"];
+    let parts = split_gguf();
+    let files = |count: usize| {
+        names.iter().zip(&parts).take(count).map(|(name, part)| ((*name).to_owned(), part.clone())).collect()
+    };
+    let hub = FakeHub::start(vec![Repo::new("acme/split", files(2)), Repo::new("acme/cut", files(1))]);
+    let counted = |text: &str| {
+        let model = open(&hub, text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let checkpoint = model.checkpoint.expect("weights");
+        (checkpoint.parameter_count(), checkpoint.findings().len())
+    };
+    let folder = "https://huggingface.co/acme/split/tree/main/q";
+    for text in [folder, "hf://acme/split@main/q/m-00001-of-00002.gguf"] {
+        assert_eq!(counted(text), (760, 0), "{text}");
+    }
+    assert_eq!(counted("hf://acme/split@main/q/m-00002-of-00002.gguf"), (760, 0));
+    let (count, findings) = counted("hf://acme/cut@main/q/m-00001-of-00002.gguf");
+    assert!(count < 760 && findings == 1, "{count} {findings}");
 }
 
 /// A GGUF file of one tensor with a vocabulary, so that its header is longer than one window.

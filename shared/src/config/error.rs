@@ -61,6 +61,16 @@ pub enum ConfigError {
         /// The `model_type` found.
         model_type: String,
     },
+    /// Layers of a kind that no known family has: an architecture of its own, whatever its `model_type`.
+    #[error("`{field}` = {}: {reason}", one_line(found))]
+    UnknownLayers {
+        /// JSON path.
+        field: String,
+        /// The value found.
+        found: String,
+        /// What is not known of them.
+        reason: String,
+    },
     /// A value that is understood but that no engine here computes.
     #[error("`{field}` = {} is not supported: {reason}", one_line(found))]
     Unsupported {
@@ -78,7 +88,7 @@ impl ConfigError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::UnknownArchitecture { .. } => "unknown_architecture",
+            Self::UnknownArchitecture { .. } | Self::UnknownLayers { .. } => "unknown_architecture",
             Self::Unsupported { .. } => "unsupported_config",
             _ => "config_invalid",
         }
@@ -91,6 +101,7 @@ impl ConfigError {
             Self::Missing { field }
             | Self::Invalid { field, .. }
             | Self::Contradiction { field, .. }
+            | Self::UnknownLayers { field, .. }
             | Self::Unsupported { field, .. } => Some(field),
             Self::Refused(JsonError::DuplicateKey { path }) => Some(path),
             Self::UnknownArchitecture { .. } => Some("model_type"),

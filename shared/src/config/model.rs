@@ -1,6 +1,6 @@
 //! The validated model: every number that the rest of the crate computes from.
 
-use super::{ConfigError, Fields, RopeScaling, limits};
+use super::{ConfigError, Fields, RopeScaling, limits, refuse_other_layers};
 use crate::dtype::DType;
 
 /// A key that the file left out and the value that stands in for it: the default of Hugging Face's `Phi3Config`.
@@ -77,6 +77,15 @@ impl ModelConfig {
             Some("phi3") => {}
             Some(other) => return Err(ConfigError::UnknownArchitecture { model_type: other.to_owned() }),
             None => return Err(ConfigError::Missing { field: "model_type".to_owned() }),
+        }
+        refuse_other_layers(fields)?;
+        let key = "per_layer_config";
+        if let Some(layers) = fields.object(key)?.filter(|layers| !layers.map().is_empty()) {
+            return Err(ConfigError::UnknownLayers {
+                field: key.to_owned(),
+                found: format!("{} layers", layers.map().len()),
+                reason: "all layers of phi3 are alike, so that what this one needs is unknown".to_owned(),
+            });
         }
         let mut defaulted = Vec::new();
         let mut count = |key: &'static str, max: usize, default: usize| -> Result<usize, ConfigError> {

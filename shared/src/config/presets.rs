@@ -44,7 +44,12 @@ impl Preset {
     pub fn nearest(name: &str) -> &'static str {
         // No preset's name is longer, and the distance costs its square.
         let name: String = name.chars().take(80).flat_map(char::to_lowercase).collect();
-        let nearest = PRESETS.iter().min_by_key(|preset| strsim::damerau_levenshtein(&name, preset.name));
+        // The start of a name is the name, left unfinished: nearer than a short one that differs less.
+        let distance = |preset: &&Preset| {
+            let is_start = preset.name.starts_with(name.as_str()) && !name.is_empty();
+            (!is_start, strsim::damerau_levenshtein(&name, preset.name))
+        };
+        let nearest = PRESETS.iter().min_by_key(distance);
         nearest.map_or("", |preset| preset.name)
     }
 }
@@ -69,6 +74,7 @@ mod tests {
         for preset in PRESETS {
             assert!(ModelConfig::parse(preset.config.as_bytes()).is_ok(), "{}", preset.name);
             assert_eq!(Preset::find(preset.name), Some(preset));
+            assert_eq!(Preset::nearest("phi-3-mini-4k"), "phi-3-mini-4k-instruct");
             assert_eq!(Preset::nearest(&preset.title.replace(' ', "-").to_uppercase()), preset.name);
         }
     }

@@ -302,8 +302,17 @@ const QWEN3: Family = Family {
     ..LLAMA
 };
 
+const OLMO2: Family = Family {
+    model_types: &["olmo2"],
+    norms: &[Role::PostAttentionNorm, Role::PostFeedforwardNorm],
+    qk_norm: QkNorm::Whole,
+    mlp_bias: Bias::Never,
+    defaults: sizes([4096, 11008, 32, 32], KvHeads::Same, HeadDim::Quotient, [50_304, 2048]),
+    ..LLAMA
+};
+
 /// Every family whose tensors are known. The first is the one that this build runs.
-pub static FAMILIES: [Family; 19] = [
+pub static FAMILIES: [Family; 20] = [
     PHI3,
     Family { model_types: &["phi3_v"], oracle: Oracle::Computed, ..PHI3 },
     Family {
@@ -419,13 +428,12 @@ pub static FAMILIES: [Family; 19] = [
         },
         ..LLAMA
     },
+    OLMO2,
     Family {
-        model_types: &["olmo2"],
-        norms: &[Role::PostAttentionNorm, Role::PostFeedforwardNorm],
-        qk_norm: QkNorm::Whole,
-        mlp_bias: Bias::Never,
-        defaults: sizes([4096, 11008, 32, 32], KvHeads::Same, HeadDim::Quotient, [50_304, 2048]),
-        ..LLAMA
+        model_types: &["olmo3"],
+        oracle: Oracle::Computed,
+        window: Window::AllButEvery { window: 4096, period: 4, key: None },
+        ..OLMO2
     },
     Family {
         model_types: &["gpt_oss"],

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::Mlp;
 use super::family::{Experts, Window};
-use super::parse::Reader;
-use crate::config::{ConfigError, limits};
+use super::parse::{Reader, divides};
+use super::{Attention, Layer, Mlp};
+use crate::config::{ConfigError, FULL, SLIDING, limits};
 
 /// The MLP of each layer.
 pub(super) fn mlps(reader: &mut Reader<'_>, layers: usize) -> Result<Vec<Mlp>, ConfigError> {
@@ -92,7 +92,12 @@ pub(super) fn windows(reader: &mut Reader<'_>, layers: usize) -> Result<Vec<Opti
                 Some(key) => fields.count(key, 1, limits::LAYERS)?.unwrap_or(period),
                 None => period,
             };
-            chosen(window(Some(default))?, &|layer| !(layer + 1).is_multiple_of(period))
+            let mut window = window(Some(default))?;
+            // The class halves the window where a query sees both sides; what it saves is the whole one.
+            if key.is_some() && fields.flag("use_bidirectional_attention")? == Some(true) {
+                window = window.map(|window| window / 2 + 1);
+            }
+            chosen(window, &|layer| !(layer + 1).is_multiple_of(period))
         }
         Window::WithoutRope => {
             let has_rope = rope_layers(reader, layers)?;
@@ -113,16 +118,49 @@ fn layer_types(reader: &Reader<'_>, layers: usize) -> Result<Option<Vec<bool>>, 
     let list = list.ok_or_else(|| fields.invalid(key, &format!("a list of {layers}, one for each layer")))?;
     list.iter()
         .map(|kind| match kind.as_str() {
-            Some("sliding_attention") => Ok(true),
-            Some("full_attention") => Ok(false),
-            _ => Err(ConfigError::Unsupported {
-                field: fields.path(key),
-                found: kind.to_string(),
-                reason: "full_attention and sliding_attention are known for this family".to_owned(),
-            }),
+            Some(SLIDING) => Ok(true),
+            Some(kind) if FULL.contains(&kind) => Ok(false),
+            _ => Err(fields.invalid(key, "a list of full_attention and sliding_attention")),
         })
         .collect::<Result<_, _>>()
         .map(Some)
+}
+
+/// `per_layer_config`: what single layers have other than the rest. transformers 5.23.0 reads it of every config; what
+/// changes bytes and is no number of heads nor the width of a dense MLP is refused.
+pub(super) fn override_each(reader: &Reader<'_>, layers: &mut [Layer]) -> Result<(), ConfigError> {
+    let Some(all) = reader.fields.object("per_layer_config")? else { return Ok(()) };
+    let width_key = reader.family.width_key;
+    for index in all.map().keys() {
+        let layer = index.parse().ok().and_then(|index: usize| layers.get_mut(index));
+        let (Some(layer), Some(own)) = (layer, all.object(index)?) else {
+            return Err(all.invalid(index, "an object under the number of a layer"));
+        };
+        if let Attention::Heads { heads, kv_heads, head_dim } = &mut layer.attention {
+            *heads = own.count("num_attention_heads", 1, limits::HEADS)?.unwrap_or(*heads);
+            *kv_heads = own.count("num_key_value_heads", 1, limits::HEADS)?.unwrap_or(*kv_heads);
+            *head_dim = own.count("head_dim", 1, limits::HEAD_DIM)?.unwrap_or(*head_dim);
+            divides(&own, *heads, *kv_heads)?;
+        }
+        if let Mlp::Dense { width } = &mut layer.mlp {
+            *width = own.count(width_key, 1, limits::WIDTH)?.unwrap_or(*width);
+        }
+        let is_read = |key: &str| match key {
+            "num_attention_heads" | "num_key_value_heads" | "head_dim" => {
+                matches!(layer.attention, Attention::Heads { .. })
+            }
+            key => key == width_key && matches!(layer.mlp, Mlp::Dense { .. }),
+        };
+        if let Some((key, value)) = own.map().iter().find(|(key, _)| !is_read(key)) {
+            return Err(ConfigError::UnknownLayers {
+                field: own.path(key),
+                found: value.to_string(),
+                reason: "of a single layer, heads and the width of a dense MLP are read; the rest is unknown"
+                    .to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// `no_rope_layers`: whether each layer has rotary positions.

@@ -2,7 +2,7 @@
 
 use super::family::{Bias, Family, HeadDim, KvHeads, Latent};
 use super::{Attention, Biases, Decoder, Exempt, Quantization, apart, layers};
-use crate::config::{ConfigError, Defaulted, Fields, ModelConfig, limits};
+use crate::config::{ConfigError, Defaulted, Fields, ModelConfig, limits, refuse_other_layers};
 use crate::units::one_line;
 
 impl Decoder {
@@ -36,6 +36,7 @@ impl Decoder {
             None => None,
         };
         let text = nested.as_ref().unwrap_or(fields).respelled(family.spellings)?;
+        refuse_other_layers(&text)?;
         let mut decoder = Reader { family, fields: &text, defaulted: Vec::new() }.read()?;
         decoder.apart = apart::apart(fields);
         if nested.is_some() {
@@ -83,11 +84,12 @@ impl Reader<'_> {
         };
         let mlps = layers::mlps(&mut self, layer_count)?;
         let windows = layers::windows(&mut self, layer_count)?;
-        let layers: Vec<_> = mlps
+        let mut layers: Vec<_> = mlps
             .into_iter()
             .zip(windows)
             .map(|(mlp, window)| super::Layer { attention, window, mlp })
             .collect();
+        layers::override_each(&self, &mut layers)?;
         let predictors = fields.count("num_nextn_predict_layers", 0, 64)?.unwrap_or(0);
         let last = layers[layers.len() - 1];
         Ok(Decoder {
@@ -149,10 +151,7 @@ impl Reader<'_> {
                 kv_heads
             }
         };
-        if !heads.is_multiple_of(kv_heads) {
-            let rule = format!("{kv_heads} key/value heads do not divide num_attention_heads {heads}");
-            return Err(ConfigError::Contradiction { field: self.fields.path(key), rule });
-        }
+        divides(self.fields, heads, kv_heads)?;
         let head_dim = match (self.fields.count("head_dim", 1, limits::HEAD_DIM)?, defaults.head_dim) {
             (Some(head_dim), _) => head_dim,
             (None, HeadDim::Fixed(head_dim)) => {
@@ -197,4 +196,13 @@ impl Reader<'_> {
             Attention::Latent { rope_dim, .. } => rope_dim,
         })
     }
+}
+
+/// Query heads share the others in equal groups.
+pub(super) fn divides(fields: &Fields, heads: usize, kv_heads: usize) -> Result<(), ConfigError> {
+    if heads.is_multiple_of(kv_heads) {
+        return Ok(());
+    }
+    let rule = format!("{kv_heads} key/value heads do not divide num_attention_heads {heads}");
+    Err(ConfigError::Contradiction { field: fields.path("num_key_value_heads"), rule })
 }

@@ -97,6 +97,10 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
             let each = tensors::parts(decoder).filter(|part| part.layer == Some(layers - 1));
             format!("{} in the last one; {}", params(each.map(|part| part.count()).sum()), kv())
         }
+        "num_attention_heads" | "num_key_value_heads" if varies(decoder) => {
+            format!("Not the same in all layers: {}", kv())
+        }
+        "per_layer_config" => kv(),
         "num_attention_heads" => match layer.attention {
             Attention::Heads { heads, head_dim, .. } => {
                 let width = layer.attention.query_width();
@@ -181,6 +185,11 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Whether layers attend differently.
+fn varies(decoder: &Decoder) -> bool {
+    decoder.layers.iter().any(|layer| layer.attention != decoder.first().attention)
 }
 
 fn params(count: u64) -> String {

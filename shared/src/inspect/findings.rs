@@ -1,19 +1,22 @@
 //! Contradictions, traps and things worth knowing about a phi3 config and what lies beside it.
 
-use super::{Finding, Known, Severity, Status, Subject, explain, scaling};
+use super::{Field, Finding, Known, Severity, Status, Subject, scaling};
 use crate::config::RopeScaling;
 use crate::decoder::{Attention, Decoder, Oracle};
 use crate::dtype::DType;
 use crate::estimate;
 use crate::units::{format_bytes, format_count, one_line};
 
+/// Unknown keys that a finding names; the fields have all of them.
+const MOST_KEYS: usize = 50;
+
 /// All findings, the gravest first.
-pub(super) fn findings(subject: Subject<'_>, known: Known<'_>) -> Vec<Finding> {
+pub(super) fn findings(subject: Subject<'_>, known: Known<'_>, explained: &[Field]) -> Vec<Finding> {
     let mut found = Vec::new();
     weights(subject, known.decoder, &mut found);
     stop_ids(subject, known, &mut found);
     positions(subject, known, &mut found);
-    spellings(subject, known, &mut found);
+    spellings(subject, known, explained, &mut found);
     cache(known.decoder, &mut found);
     parts(known.decoder, &mut found);
     found.sort_by_key(|finding| finding.severity);
@@ -133,7 +136,7 @@ fn positions(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn spellings(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
+fn spellings(subject: Subject<'_>, known: Known<'_>, explained: &[Field], found: &mut Vec<Finding>) {
     let fields = subject.fields;
     if fields.get("auto_map").is_some() {
         let (code, message) = match known.decoder.family.runs() {
@@ -156,17 +159,16 @@ fn spellings(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
             found.push(Finding::new("two_spellings", Severity::Warning, message));
         }
     }
-    let unknown: Vec<String> = explain::fields(fields, known)
-        .into_iter()
-        .filter(|field| field.status == Status::UnknownKey)
-        .map(|field| format!("`{}`", one_line(&field.key)))
-        .collect();
-    if !unknown.is_empty() {
-        let message = format!(
-            "not keys of {}, without effect here: {}",
-            known.decoder.family.name(),
-            unknown.join(", ")
-        );
+    let unknown = explained.iter().filter(|field| field.status == Status::UnknownKey);
+    let mut named: Vec<String> =
+        unknown.clone().take(MOST_KEYS).map(|field| format!("`{}`", one_line(&field.key))).collect();
+    let more = unknown.count() - named.len();
+    if more > 0 {
+        named.push(format!("and {} more", format_count(more as u64)));
+    }
+    if !named.is_empty() {
+        let message =
+            format!("not keys of {}, without effect here: {}", known.decoder.family.name(), named.join(", "));
         found.push(Finding::new("unknown_keys", Severity::Warning, message));
     }
     if !known.decoder.defaulted.is_empty() {
@@ -184,11 +186,11 @@ fn cache(decoder: &Decoder, found: &mut Vec<Finding>) {
     let weights = estimate::weights_bytes(decoder, DType::Bf16);
     let per_token = estimate::bytes_per_token(decoder, DType::Bf16);
     let tokens = weights / per_token.max(1) + 1;
-    let ungrouped = match decoder.first().attention {
+    let is_ungrouped = |attention| match attention {
         Attention::Heads { heads, kv_heads, .. } => heads == kv_heads && heads > 1,
         Attention::Latent { .. } => false,
     };
-    if ungrouped {
+    if decoder.layers.iter().all(|layer| is_ungrouped(layer.attention)) {
         let message = format!(
             "no grouped-query attention: {} of KV cache a token in 16 bit; from {} tokens on the cache outweighs the weights",
             format_bytes(per_token),

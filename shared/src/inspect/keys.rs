@@ -85,7 +85,7 @@ const SMALL: &[&str] = &["phi3small"];
 const VISION: &[&str] = &["phi3_v", "phi4_multimodal", "gemma3"];
 
 /// Every key that is known, grouped by what it is about.
-static KEYS: [Key; 79] = [
+static KEYS: [Key; 80] = [
     key(&["model_type"], All, Honoured, "Architecture family", ""),
     key(&["architectures"], All, NoEffect, "Class that transformers instantiates", ""),
     key(&["auto_map"], All, NoEffect, "Python classes in the repository, for trust_remote_code", NATIVE),
@@ -95,6 +95,7 @@ static KEYS: [Key; 79] = [
     key(&["num_attention_heads"], All, Honoured, "Query heads", ""),
     key(&["num_key_value_heads"], All, Honoured, "Heads that keys and values are kept for", KV),
     key(&["head_dim"], All, Honoured, "Width of one head, where it is not hidden / heads", ""),
+    key(&["per_layer_config"], All, Honoured, "What single layers have other than the rest", ""),
     key(&["vocab_size"], All, Honoured, "Rows of the embedding and of the head, padding included", ""),
     key(&["max_position_embeddings"], All, Honoured, "Longest sequence the model is meant for", CONTEXT),
     key(
@@ -262,7 +263,13 @@ static KEYS: [Key; 79] = [
         "",
     ),
     key(&["rope_local_base_freq"], Gemma, NoEffect, "Base of the frequencies in windowed layers", ""),
-    key(&["use_bidirectional_attention"], Gemma, NoEffect, "Whether a query sees later tokens", ""),
+    key(
+        &["use_bidirectional_attention"],
+        Gemma,
+        Honoured,
+        "Whether a query sees later tokens: half the window on each side",
+        "",
+    ),
     key(
         &["no_rope_layers", "no_rope_layer_interval"],
         Only(&["smollm3"]),

@@ -54,8 +54,7 @@ pub fn inspect(subject: Subject<'_>) -> Result<InspectReport, ConfigError> {
                 decoder.family.runs().then(|| ModelConfig::from_fields(subject.fields)).transpose()?;
             Ok(known(subject, Known { fields: subject.fields, decoder: &decoder, config: config.as_ref() }))
         }
-        Err(ConfigError::UnknownArchitecture { model_type }) => unknown(subject, model_type),
-        Err(error) => Err(error),
+        Err(error) => unknown(subject, unknown_architecture(error)?),
     }
 }
 
@@ -64,13 +63,14 @@ fn known(subject: Subject<'_>, known: Known<'_>) -> InspectReport {
     let counted = estimate::params(decoder);
     let total = estimate::params_total(decoder, subject.stored);
     let value = estimate::rule_of_thumb(decoder);
+    let fields = explain::fields(subject.fields, known);
     InspectReport {
         model_type: subject.fields.text("model_type").ok().flatten().unwrap_or_default().to_owned(),
         architecture: architecture(subject.fields),
         support: support(decoder),
         params: TotalParams { total: Some(total), groups: counted.groups },
-        fields: explain::fields(subject.fields, known),
-        findings: findings::findings(subject, known),
+        findings: findings::findings(subject, known, &fields),
+        fields,
         rule_of_thumb: Some(RuleOfThumb { value, error: value as f64 / total as f64 - 1.0 }),
         card: None,
     }
@@ -87,12 +87,10 @@ pub fn find(subject: Subject<'_>) -> Result<(Support, Vec<Finding>), ConfigError
             let runs = decoder.family.runs();
             let config = runs.then(|| ModelConfig::from_fields(subject.fields)).transpose()?;
             let known = Known { fields: subject.fields, decoder: &decoder, config: config.as_ref() };
-            Ok((support(&decoder), findings::findings(subject, known)))
+            let fields = explain::fields(subject.fields, known);
+            Ok((support(&decoder), findings::findings(subject, known, &fields)))
         }
-        Err(ConfigError::UnknownArchitecture { model_type }) => {
-            Ok((Support::Unknown, vec![unknown_architecture(&model_type)]))
-        }
-        Err(error) => Err(error),
+        Err(error) => Ok((Support::Unknown, vec![unknown_architecture(error)?])),
     }
 }
 
@@ -100,25 +98,30 @@ fn support(decoder: &Decoder) -> Support {
     if decoder.runs() { Support::Run } else { Support::Estimate }
 }
 
-fn unknown_architecture(model_type: &str) -> Finding {
-    let message = format!(
-        "model_type `{}` is not known to this build: its tensors cannot be derived from the config, so no estimate is given",
-        one_line(model_type)
-    );
-    Finding::new("unknown_architecture", Severity::Warning, message)
+/// What is said of an architecture that is not known; other errors are passed on.
+fn unknown_architecture(error: ConfigError) -> Result<Finding, ConfigError> {
+    let message = match error {
+        ConfigError::UnknownArchitecture { model_type } => format!(
+            "model_type `{}` is not known to this build: its tensors cannot be derived from the config, so no estimate is given",
+            one_line(&model_type)
+        ),
+        ConfigError::UnknownLayers { .. } => error.to_string(),
+        other => return Err(other),
+    };
+    Ok(Finding::new("unknown_architecture", Severity::Warning, message))
 }
 
 /// Says what can still be said: the header's count, never a guess from a config that nothing here understands.
-fn unknown(subject: Subject<'_>, model_type: String) -> Result<InspectReport, ConfigError> {
+fn unknown(subject: Subject<'_>, finding: Finding) -> Result<InspectReport, ConfigError> {
     Ok(InspectReport {
         architecture: architecture(subject.fields),
         support: Support::Unknown,
         params: TotalParams { total: subject.stored.map(estimate::stored_count), groups: Vec::new() },
         fields: explain::unexplained(subject.fields),
-        findings: vec![unknown_architecture(&model_type)],
+        findings: vec![finding],
         rule_of_thumb: None,
         card: None,
-        model_type,
+        model_type: subject.fields.text("model_type")?.unwrap_or_default().to_owned(),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::differences::Differences;
 use super::safetensors::{ShardIndex, TensorEntry, read_header};
 use super::{
     BytesSource, ConcurrentRead, WeightSource, WeightsError, WeightsFinding, WeightsProblem, floats,
@@ -78,20 +79,21 @@ impl<S: WeightSource> Checkpoint<S> {
         let mut checkpoint = Self::from_safetensors(files).await?;
         checkpoint.name.clone_from(&index.file);
 
-        let mut differences = Vec::new();
-        for (tensor, shard) in &index.weight_map {
+        let mut differences = Differences::default();
+        for (tensor, shard) in index.tensors() {
             match checkpoint.tensors.get(tensor).map(|stored| &checkpoint.files[stored.file].0) {
                 Some(file) if file == shard => {}
-                Some(file) => differences.push(format!("`{tensor}` is in {file}, not in {shard}")),
-                None => differences.push(format!("`{tensor}` is not in {shard}")),
+                Some(file) => differences.push(tensor, format!("is in {file}, not in {shard}")),
+                None => differences.push(tensor, format!("is not in {shard}")),
             }
         }
         for (tensor, stored) in &checkpoint.tensors {
-            if !index.weight_map.contains_key(tensor) {
+            if !index.lists(tensor) {
                 let file = &checkpoint.files[stored.file].0;
-                differences.push(format!("`{tensor}` of {file} is not in the index"));
+                differences.push(tensor, format!("of {file} is not in the index"));
             }
         }
+        let differences = differences.lines();
         if !differences.is_empty() {
             let what = format!("the index and the shards differ: {}", differences.join("; "));
             return Err(refuse(WeightsProblem::Corrupt(what)));
@@ -110,16 +112,17 @@ impl<S: WeightSource> Checkpoint<S> {
         headers: Vec<Vec<TensorEntry>>,
     ) -> Result<Self, WeightsError> {
         let mut tensors: BTreeMap<String, StoredTensor> = BTreeMap::new();
-        let mut twice = Vec::new();
+        let mut twice = Differences::default();
         for (file, entries) in headers.into_iter().enumerate() {
             for TensorEntry { name, dtype, shape, offset, len } in entries {
                 if let Some(first) = tensors.get(&name) {
-                    twice.push(format!("`{name}` is in {} and in {}", files[first.file].0, files[file].0));
+                    twice.push(&name, format!("is in {} and in {}", files[first.file].0, files[file].0));
                 } else {
                     tensors.insert(name, StoredTensor { dtype, shape, file, offset, len });
                 }
             }
         }
+        let twice = twice.lines();
         if !twice.is_empty() {
             return Err(WeightsError::new(name, WeightsProblem::Corrupt(twice.join("; "))));
         }

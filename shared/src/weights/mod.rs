@@ -11,6 +11,7 @@ mod error;
 mod finding;
 mod floats;
 mod packed;
+mod room;
 pub mod gguf;
 pub mod safetensors;
 mod sniff;

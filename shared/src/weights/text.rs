@@ -1,6 +1,6 @@
 //! Text from a file, made fit for a message.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Write};
 
 use super::WeightsProblem;
 
@@ -8,15 +8,31 @@ use super::WeightsProblem;
 const MAX_NAME_BYTES: usize = 512;
 const MAX_CHARS: usize = 300;
 
-/// A text on one line, cut where it is longer than a message should be.
+/// A text on one line, cut where it is longer than a message should be; the rest is not even made.
 pub(super) fn one_line(text: impl Display) -> String {
-    let text = text.to_string();
-    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut line: String = chars.by_ref().take(MAX_CHARS).collect();
-    if chars.next().is_some() {
-        line.push('…');
+    let mut line = Line { text: String::new(), chars: 0 };
+    // Fails where it is full.
+    let _full = write!(line, "{text}");
+    line.text
+}
+
+struct Line {
+    text: String,
+    chars: usize,
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if self.chars == MAX_CHARS {
+                self.text.push('…');
+                return Err(fmt::Error);
+            }
+            self.chars += 1;
+            self.text.push(if c.is_control() { ' ' } else { c });
+        }
+        Ok(())
     }
-    line
 }
 
 /// Refuses a tensor's name that could not stand in a message.

@@ -7,6 +7,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use phi3::weights::gguf::part_names;
+
 use super::client::PAUSES;
 use super::name::{check_revision, is_commit};
 use super::remote::BlobId;
@@ -58,9 +60,10 @@ impl RemoteRepo {
         let has = |wanted: &str| all.iter().any(|(name, _)| *name == wanted);
         let single = has("model.safetensors");
         let has_shards = has("model.safetensors.index.json");
+        let parts = named.and_then(|path| part_names(&path[folder.len()..])).unwrap_or_default();
         let wanted = |name: &str, entry: &RemoteEntry| match named {
-            // A GGUF file is a model by itself.
-            Some(path) if is_gguf(path) => entry.path == path,
+            // A GGUF file is a model by itself, or with the other parts of it.
+            Some(path) if is_gguf(path) => entry.path == path || parts.iter().any(|part| part == name),
             _ if named == Some(entry.path.as_str()) => true,
             _ if is_gguf(name) => !single && !has_shards && !has("config.json"),
             _ if name.ends_with(".safetensors") => match (single, has_shards) {
@@ -73,12 +76,18 @@ impl RemoteRepo {
         };
         let needed: Vec<&RemoteEntry> =
             all.iter().filter(|(name, entry)| wanted(name, entry)).map(|(_, entry)| *entry).collect();
-        let files: Vec<&&RemoteEntry> = needed.iter().filter(|entry| is_gguf(&entry.path)).collect();
-        if files.len() > 1 {
+        let files: Vec<&str> =
+            (needed.iter().map(|entry| &entry.path[folder.len()..])).filter(|name| is_gguf(name)).collect();
+        let parts = files.first().and_then(|name| part_names(name)).unwrap_or_default();
+        if files.len() > 1 && !files.iter().all(|name| parts.iter().any(|part| part == name)) {
             // One model each, and nobody can guess which is meant.
-            let name = |entry: &&&RemoteEntry| entry.path[folder.len()..].to_owned();
-            let files = files.iter().map(|entry| self.asked().file(&name(entry)).to_string()).collect();
+            let files = files.iter().map(|name| self.asked().file(name).to_string()).collect();
             return Err(HubError::Ambiguous { source_name: self.asked().to_string(), files });
+        }
+        // A model of which a part is missing cannot be loaded.
+        if let Some(part) = parts.iter().find(|part| !files.contains(&part.as_str())) {
+            let file = format!("{folder}{part}");
+            return Err(HubError::NoFile { source_name: self.asked().to_string(), file });
         }
         let holds_weights =
             needed.iter().any(|entry| entry.path.ends_with(".safetensors") || is_gguf(&entry.path));

@@ -1,11 +1,13 @@
 //! A GGUF header's numbers in the words of a Hugging Face `config.json`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::metadata::shortest;
 use super::{Array, Gguf, Metadata, Value, names};
-use crate::config::Fields;
-use crate::decoder::{Bias, Decoder, Family, Mlp};
+use crate::config::{FULL, Fields, SLIDING, limits};
+use crate::decoder::{Bias, Decoder, Family, Mlp, Window};
 use crate::weights::safetensors::TensorEntry;
 use crate::weights::{WeightSource, WeightsError, WeightsProblem, floats};
 
@@ -82,8 +84,11 @@ pub(super) fn complete(gguf: &Gguf, config: &Map<String, Json>) -> Result<(), We
     }
 }
 
+/// Those of them that llama.cpp reads as a number or as one for each layer.
+const OF_EACH_LAYER: [&str; 3] = ["feed_forward_length", "attention.head_count", "attention.head_count_kv"];
+
 /// Keys after the architecture's name, and their fields in `config.json`.
-const KEYS: [(&str, &str); 15] = [
+const KEYS: [(&str, &str); 16] = [
     ("embedding_length", "hidden_size"),
     ("feed_forward_length", "intermediate_size"),
     ("block_count", "num_hidden_layers"),
@@ -92,6 +97,7 @@ const KEYS: [(&str, &str); 15] = [
     ("context_length", "max_position_embeddings"),
     ("rope.scaling.original_context_length", "original_max_position_embeddings"),
     ("attention.sliding_window", "sliding_window"),
+    ("attention.shared_kv_layers", "num_kv_shared_layers"),
     ("expert_used_count", "num_experts_per_tok"),
     ("expert_feed_forward_length", "moe_intermediate_size"),
     ("expert_shared_count", "n_shared_experts"),
@@ -119,15 +125,24 @@ fn sizes<'a>(gguf: &'a Gguf, tensor: &Tensors<'a>) -> Result<Map<String, Json>, 
         ("qwen3moe", _) => "qwen3_moe",
         ("deepseek2", _) => "deepseek_v2",
         ("gpt-oss", _) => "gpt_oss",
+        // llama.cpp keeps both under one name.
+        ("olmo2", _) if metadata.get(&key("attention.sliding_window")).is_some() => "olmo3",
         (other, _) => other,
     };
     config.insert("model_type".to_owned(), json!(model_type));
     let family = Family::of(model_type);
+    let mut of_each_layer = Vec::new();
     for (name, field) in KEYS {
         let key = key(name);
         let number = match metadata.get(&key) {
             Some(Value::Array(_)) => match family {
-                Some(_) => one_of_all(metadata, &key)?,
+                Some(family) => {
+                    let numbers = of_layers(metadata, &key)?;
+                    let may_differ = OF_EACH_LAYER.contains(&name) && !family.runs();
+                    let first = first_of(&key, &numbers, may_differ)?;
+                    of_each_layer.push((field, key, numbers));
+                    first
+                }
                 // Nothing is derived from it.
                 None => continue,
             },
@@ -151,6 +166,8 @@ fn sizes<'a>(gguf: &'a Gguf, tensor: &Tensors<'a>) -> Result<Map<String, Json>, 
     }
     if let Some(family) = family {
         of_family(family, tensor, &mut config);
+        differing_layers(family, &of_each_layer, &mut config)?;
+        windows(family, metadata, architecture, &mut config)?;
         match family.latent {
             Some(_) => latent_sizes(metadata, architecture, &mut config)?,
             None => head_sizes(metadata, architecture, &mut config)?,
@@ -168,23 +185,115 @@ fn sizes<'a>(gguf: &'a Gguf, tensor: &Tensors<'a>) -> Result<Map<String, Json>, 
     Ok(config)
 }
 
-/// A list with a number for each layer, which are all the same.
-fn one_of_all(metadata: &Metadata, key: &str) -> Result<Option<u64>, WeightsProblem> {
-    let numbers = metadata.integers(key)?.unwrap_or_default();
-    match numbers.as_slice() {
-        [] => Ok(None),
-        [first, others @ ..] if *first >= 0 && others.iter().all(|other| other == first) => {
-            Ok(Some(*first as u64))
+/// A list with a number for each layer, no longer than any model has layers.
+fn of_layers(metadata: &Metadata, key: &str) -> Result<Vec<i64>, WeightsProblem> {
+    match metadata.get(key) {
+        Some(Value::Array(Array::Scalars(list))) if list.len() > limits::LAYERS => {
+            Err(WeightsProblem::Corrupt(format!("`{key}` has {} numbers, one a layer", list.len())))
         }
-        _ => {
-            let shown: Vec<String> = numbers.iter().take(8).map(ToString::to_string).collect();
-            let more = if numbers.len() > shown.len() { ", …" } else { "" };
-            Err(WeightsProblem::Unsupported(format!(
-                "`{key}` differs from layer to layer ([{}{more}]), which its family has not",
-                shown.join(", ")
-            )))
+        _ => Ok(metadata.integers(key)?.unwrap_or_default()),
+    }
+}
+
+/// The number of the first layer in a list with one for each; the others differ where they may.
+fn first_of(key: &str, numbers: &[i64], may_differ: bool) -> Result<Option<u64>, WeightsProblem> {
+    let Some(first) = numbers.first() else { return Ok(None) };
+    let alike = numbers.iter().all(|number| number == first);
+    if numbers.iter().all(|number| *number > 0) && (alike || may_differ) || alike && *first == 0 {
+        return Ok(Some(*first as u64));
+    }
+    let shown: Vec<String> = numbers.iter().take(8).map(ToString::to_string).collect();
+    let more = if numbers.len() > shown.len() { ", …" } else { "" };
+    Err(WeightsProblem::Unsupported(format!(
+        "`{key}` differs from layer to layer ([{}{more}]), which its family has not: what it needs is unknown",
+        shown.join(", ")
+    )))
+}
+
+/// Layers of a config, where they are no more than any model has.
+fn layer_count(config: &Map<String, Json>) -> Option<usize> {
+    let layers = usize::try_from(config.get("num_hidden_layers")?.as_u64()?).ok()?;
+    (layers <= limits::LAYERS).then_some(layers)
+}
+
+/// Lists with a number for each layer, as `per_layer_config` says it: what layers have other than the first.
+fn differing_layers(
+    family: &Family,
+    lists: &[(&'static str, String, Vec<i64>)],
+    config: &mut Map<String, Json>,
+) -> Result<(), WeightsProblem> {
+    let Some(blocks) = layer_count(config) else { return Ok(()) };
+    let mut layers: BTreeMap<usize, Map<String, Json>> = BTreeMap::new();
+    for (field, key, numbers) in lists {
+        if numbers.len() < blocks {
+            let what = format!("`{key}` has {} numbers for {blocks} layers", numbers.len());
+            return Err(WeightsProblem::Corrupt(what));
+        }
+        let field = if *field == "intermediate_size" { family.width_key } else { field };
+        for (layer, number) in numbers.iter().enumerate().take(blocks) {
+            if *number != numbers[0] {
+                layers.entry(layer).or_default().insert(field.to_owned(), json!(number));
+            }
         }
     }
+    if !layers.is_empty() {
+        let layers: Map<String, Json> =
+            layers.into_iter().map(|(layer, own)| (layer.to_string(), Json::Object(own))).collect();
+        config.insert("per_layer_config".to_owned(), Json::Object(layers));
+    }
+    Ok(())
+}
+
+/// `attention.sliding_window_pattern`: which layers have the window, as a truth value for each or as the number of
+/// layers of which the last sees all. Without it the families' own rules hold, as in llama.cpp.
+fn windows(
+    family: &Family,
+    metadata: &Metadata,
+    architecture: &str,
+    config: &mut Map<String, Json>,
+) -> Result<(), WeightsProblem> {
+    let key = format!("{architecture}.attention.sliding_window_pattern");
+    let Some(layers) = layer_count(config) else { return Ok(()) };
+    let slides: Vec<bool> = match metadata.get(&key) {
+        None => return Ok(()),
+        Some(Value::Array(Array::Scalars(scalars))) => {
+            let slides = scalars.iter().map(|value| match value {
+                Value::Bool(slides) => Some(slides),
+                Value::Unsigned(slides) => Some(slides != 0),
+                Value::Signed(slides) => Some(slides != 0),
+                _ => None,
+            });
+            let slides: Option<Vec<bool>> = slides.take(layers).collect();
+            slides.filter(|slides| slides.len() == layers).ok_or_else(|| {
+                WeightsProblem::Corrupt(format!("`{key}` is no list of {layers} truth values"))
+            })?
+        }
+        Some(_) => {
+            let period = metadata.unsigned(&key)?.unwrap_or(0);
+            (1..=layers as u64).map(|layer| period == 0 || !layer.is_multiple_of(period)).collect()
+        }
+    };
+    match family.window {
+        // llama.cpp does not read it there.
+        Window::None | Window::Upper { .. } | Window::Switched(_) | Window::WithoutRope => {}
+        Window::Every(_) if !config.contains_key("sliding_window") => {}
+        Window::Every(_) => match slides.iter().filter(|slides| **slides).count() {
+            0 => drop(config.shift_remove("sliding_window")),
+            all if all == layers => {}
+            some => {
+                let what = format!(
+                    "`{key}` gives {some} of {layers} layers a window, which its family has not: what it needs is unknown"
+                );
+                return Err(WeightsProblem::Unsupported(what));
+            }
+        },
+        Window::AllButEvery { .. } => {
+            let kinds: Vec<&str> =
+                slides.into_iter().map(|slides| if slides { SLIDING } else { FULL[0] }).collect();
+            config.insert("layer_types".to_owned(), json!(kinds));
+        }
+    }
+    Ok(())
 }
 
 /// What metadata say in other words than a family's config: where its experts' width stands, that it has none that are

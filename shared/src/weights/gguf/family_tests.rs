@@ -362,20 +362,6 @@ fn frequencies_are_no_parameters() {
     assert_eq!(checkpoint.findings()[0].code(), "ignored_buffers");
 }
 
-/// A list for the layers is one number where all are alike, and else nothing that a config of its family can say.
-#[test]
-fn heads_of_each_layer_are_read_or_refused() {
-    let listed = |heads: &[i32]| {
-        llama().key("llama.attention.head_count_kv", |writer, key| writer.numbers(key, heads))
-    };
-    let (decoder, _) = open(&listed(&[2, 2, 2, 2])).expect("opens");
-    assert_eq!(estimate::bytes_per_token(&decoder, DType::Bf16), 1024);
-    for mixed in [&[2, 1, 0, 2][..], &[2, 2, 2, 1]] {
-        let error = open(&listed(mixed)).map(|_| ()).expect_err("differs").to_string();
-        assert!(error.contains("`llama.attention.head_count_kv` differs from layer to layer"), "{error}");
-    }
-}
-
 /// What metadata leave out is said, or what llama.cpp takes; never the default of Hugging Face's class.
 #[test]
 fn sizes_that_are_left_out_are_not_guessed() {
@@ -474,3 +460,6 @@ fn parts_of_a_split_model_are_one_model_or_said_to_be_a_part() {
     let twice = open_parts(vec![named("a", &first), named("a", &first)]).map(|_| ()).expect_err("twice");
     assert!(twice.to_string().contains("not those of one model"), "{twice}");
 }
+
+#[path = "layer_tests.rs"]
+mod layers;

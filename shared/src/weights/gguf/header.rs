@@ -1,10 +1,9 @@
 //! The header of a GGUF file, checked in full against the file's length.
 
-use std::collections::HashSet;
-
 use super::metadata::{Metadata, Value};
 use super::reader::Reader;
 use crate::dtype::DType;
+use crate::weights::room::Room;
 use crate::weights::safetensors::TensorEntry;
 use crate::weights::text::check_name;
 use crate::weights::{WeightSource, WeightsError, WeightsProblem, sniff};
@@ -99,8 +98,10 @@ async fn read_tensors<S: WeightSource>(
     let mut tensors: Vec<TensorEntry> = Vec::new();
     // Data follows the header, padded; offsets count from there, without holes but for padding.
     let mut end = 0u64;
+    let mut room = Room::of_file(reader.position() + reader.remaining());
     for _ in 0..count {
         let tensor = read_tensor(reader).await?;
+        room.take(&tensor.name).map_err(|problem| reader.refuse(problem))?;
         let padded = end.checked_next_multiple_of(alignment);
         if Some(tensor.offset) != padded {
             return Err(reader.corrupt(format!(
@@ -114,9 +115,10 @@ async fn read_tensors<S: WeightSource>(
             })?;
         tensors.push(tensor);
     }
-    let mut names = HashSet::with_capacity(tensors.len());
-    if let Some(twice) = tensors.iter().find(|tensor| !names.insert(tensor.name.as_str())) {
-        return Err(reader.corrupt(format!("tensor `{}` stands twice", twice.name)));
+    let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some([twice, ..]) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(reader.corrupt(format!("tensor `{twice}` stands twice")));
     }
     let data_start = reader.position().next_multiple_of(alignment);
     let data_len = (reader.position() + reader.remaining()).saturating_sub(data_start);

@@ -6,8 +6,8 @@ use super::reader::Reader;
 use crate::weights::text::one_line;
 use crate::weights::{WeightSource, WeightsError, WeightsProblem};
 
-/// Thirty to fifty keys are usual.
-const MAX_KEYS: u64 = 1 << 16;
+/// Thirty to fifty keys are usual. What is read of one takes more than its shortest text.
+const MAX_KEYS: u64 = 1 << 11;
 /// A key, an empty one, with its type and one byte of value.
 const MIN_KEY_BYTES: u64 = 8 + 4 + 1;
 /// Far above any key in use; the format's own limit is 65,535.
@@ -43,20 +43,58 @@ pub struct Scalars {
 }
 
 impl Scalars {
+    /// Number of numbers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.kind.size()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Each number.
     pub fn iter(&self) -> impl Iterator<Item = Value> + '_ {
         self.bytes.chunks_exact(self.kind.size()).map(|bytes| self.kind.value(bytes))
     }
 }
 
-/// Many strings in one.
+/// Many strings in few: a list of 100,000 tokens takes no more memory than its text in the file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Strings {
-    text: String,
-    ends: Vec<u32>,
+    /// Texts of up to [`PIECE_BYTES`], or a long string alone: none is ever copied to grow.
+    pieces: Vec<String>,
+    /// Of each string its piece and its end in it; it starts where the one before it ends, or its piece does.
+    ends: Vec<(u32, u32)>,
 }
 
+/// Most bytes of a piece that holds several strings; the first ones are shorter.
+const PIECE_BYTES: usize = 1 << 16;
+
 impl Strings {
+    fn with_room_for(count: usize) -> Self {
+        Self { pieces: Vec::new(), ends: Vec::with_capacity(count) }
+    }
+
+    fn push(&mut self, text: String) {
+        let has_room = |piece: &&mut String| piece.capacity() - piece.len() >= text.len();
+        let wanted = self.pieces.last().map_or(0, |last| 2 * last.capacity()).min(PIECE_BYTES);
+        match self.pieces.last_mut().filter(has_room) {
+            Some(piece) => piece.push_str(&text),
+            None if text.len() >= wanted => self.pieces.push(text),
+            None => {
+                let mut piece = String::with_capacity(wanted);
+                piece.push_str(&text);
+                self.pieces.push(piece);
+            }
+        }
+        // A header has less than 2^32 bytes.
+        let end = self.pieces.last().map_or(0, String::len) as u32;
+        self.ends.push((self.pieces.len() as u32, end));
+    }
+
     /// Number of strings.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -72,15 +110,15 @@ impl Strings {
     /// The string at an index.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&str> {
-        let end = *self.ends.get(index)? as usize;
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
-        Some(&self.text[start..end])
+        let (piece, end) = *self.ends.get(index)?;
+        let before = index.checked_sub(1).map(|before| self.ends[before]);
+        let start = before.filter(|before| before.0 == piece).map_or(0, |before| before.1);
+        Some(&self.pieces[piece as usize - 1][start as usize..end as usize])
     }
 
     /// Each string in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.text[start as usize..*end as usize])
+        (0..self.len()).filter_map(|index| self.get(index))
     }
 }
 
@@ -307,11 +345,9 @@ async fn read_array<S: WeightSource>(reader: &mut Reader<'_, S>, key: &str) -> R
     match (number, Kind::of(number)) {
         (STRING, _) => {
             reader.expect(count.saturating_mul(8))?;
-            let mut strings = Strings { text: String::new(), ends: Vec::with_capacity(count as usize) };
+            let mut strings = Strings::with_room_for(count as usize);
             for _ in 0..count {
-                strings.text.push_str(&reader.string().await?);
-                // A header has less than 2^32 bytes.
-                strings.ends.push(strings.text.len() as u32);
+                strings.push(reader.string().await?);
             }
             Ok(Array::Strings(strings))
         }

@@ -48,6 +48,11 @@ impl Writer {
         values.iter().fold(start, |writer, value| writer.raw(&value.to_le_bytes()))
     }
 
+    pub(crate) fn flags(self, key: &str, values: &[bool]) -> Self {
+        let start = self.string(key).u32(9).u32(7).u64(values.len() as u64);
+        values.iter().fold(start, |writer, value| writer.raw(&[u8::from(*value)]))
+    }
+
     /// A tensor's entry; `dims` fastest first, as in the file.
     pub(crate) fn tensor(self, name: &str, dims: &[u64], kind: u32, offset: u64) -> Self {
         let start = self.string(name).u32(dims.len() as u32);

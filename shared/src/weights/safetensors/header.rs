@@ -1,14 +1,12 @@
 //! The header of one safetensors file, checked in full against the file's length.
 
-use std::collections::HashSet;
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
 
 use super::dtype_of;
+use super::json::Json;
 use crate::dtype::DType;
 use crate::units::format_counted;
+use crate::weights::room::Room;
 use crate::weights::text::{check_name, one_line};
 use crate::weights::{MAX_HEADER_BYTES, WeightSource, WeightsError, WeightsProblem, sniff};
 
@@ -63,15 +61,15 @@ pub(in crate::weights) async fn read_header<S: WeightSource>(
 
 /// Checks the JSON of a header against the length of the whole file.
 fn parse_header(json: &[u8], file_len: u64) -> Result<Vec<TensorEntry>, WeightsProblem> {
-    let Header(raw) = serde_json::from_slice(json).map_err(|error| {
-        WeightsProblem::Corrupt(one_line(format_args!("its header is no safetensors header: {error}")))
-    })?;
     let data_start = 8 + json.len() as u64;
     let data_len = file_len - data_start;
-    let mut entries =
-        raw.into_iter().map(|(name, raw)| raw.check(name, data_start)).collect::<Result<Vec<_>, _>>()?;
-
-    entries.sort_by(|a, b| (a.offset, a.len, &a.name).cmp(&(b.offset, b.len, &b.name)));
+    let mut entries = read_entries(json, file_len)?;
+    // JSON readers disagree on which of two counts.
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    if let Some([twice, ..]) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(WeightsProblem::Corrupt(format!("tensor `{}` stands twice", twice.name)));
+    }
+    entries.sort_unstable_by(|a, b| (a.offset, a.len, &a.name).cmp(&(b.offset, b.len, &b.name)));
     let mut end = data_start;
     for entry in &entries {
         if entry.offset != end {
@@ -102,18 +100,74 @@ fn parse_header(json: &[u8], file_len: u64) -> Result<Vec<TensorEntry>, WeightsP
     Ok(entries)
 }
 
+/// The entries of a header in its order.
+fn read_entries(json: &[u8], file_len: u64) -> Result<Vec<TensorEntry>, WeightsProblem> {
+    let data_start = 8 + json.len() as u64;
+    let mut entries: Vec<TensorEntry> = Vec::new();
+    let mut room = Room::of_file(file_len);
+    let mut metadata = false;
+    let mut json = Json::new(json, "its header is no safetensors header");
+    json.object("an object of tensors", |json, name| {
+        if name == METADATA {
+            if std::mem::replace(&mut metadata, true) {
+                return Err(json.error("`__metadata__` stands twice"));
+            }
+            return json.object("an object of strings", |json, _| json.skip_string());
+        }
+        if entries.len() == MAX_TENSORS {
+            return Err(json.error(&format!("more than {MAX_TENSORS} tensors")));
+        }
+        check_name(&name)?;
+        room.take(&name)?;
+        entries.push(RawEntry::read(json)?.check(name.into_owned(), data_start)?);
+        Ok(())
+    })?;
+    json.end()?;
+    Ok(entries)
+}
+
 /// An entry as written.
-#[derive(Deserialize)]
-struct RawEntry {
-    dtype: String,
+struct RawEntry<'a> {
+    dtype: Cow<'a, str>,
     shape: Shape,
     data_offsets: (u64, u64),
 }
 
-impl RawEntry {
+/// Dimensions, few.
+#[derive(Clone, Copy)]
+struct Shape {
+    rank: usize,
+    dims: [u64; MAX_RANK],
+}
+
+impl<'a> RawEntry<'a> {
+    fn read(json: &mut Json<'a>) -> Result<Self, WeightsProblem> {
+        let (mut dtype, mut shape, mut offsets) = (None, None, None);
+        let mut twice = false;
+        json.object("an object", |json, key| {
+            match &*key {
+                "dtype" => twice |= dtype.replace(json.string("a dtype")?).is_some(),
+                "shape" => twice |= shape.replace(Shape::read(json)?).is_some(),
+                "data_offsets" => {
+                    let range = Shape::read(json)?;
+                    if range.rank != 2 {
+                        return Err(json.error("expected two offsets"));
+                    }
+                    twice |= offsets.replace((range.dims[0], range.dims[1])).is_some();
+                }
+                _ => json.skip(0)?,
+            }
+            if twice { Err(json.error("a field that stands twice")) } else { Ok(()) }
+        })?;
+        match (dtype, shape, offsets) {
+            (Some(dtype), Some(shape), Some(data_offsets)) => Ok(Self { dtype, shape, data_offsets }),
+            _ => Err(json.error("missing field: dtype, shape or data_offsets")),
+        }
+    }
+
     fn check(self, name: String, data_start: u64) -> Result<TensorEntry, WeightsProblem> {
-        check_name(&name)?;
-        let Self { dtype, shape: Shape(shape), data_offsets: (begin, end) } = self;
+        let Self { dtype, shape, data_offsets: (begin, end) } = self;
+        let shape = &shape.dims[..shape.rank];
         let Some(dtype) = dtype_of(&dtype) else {
             return Err(WeightsProblem::Unsupported(format!(
                 "tensor `{name}` has dtype `{}`",
@@ -144,95 +198,17 @@ impl RawEntry {
     }
 }
 
-/// The whole header in its order. A name that stands twice is an error: JSON readers disagree on which one counts.
-struct Header(Vec<(String, RawEntry)>);
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
-    }
-}
-
-struct HeaderVisitor;
-
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Header;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of tensors")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-        let mut entries: Vec<(String, RawEntry)> = Vec::new();
-        let mut metadata = false;
-        while let Some(name) = map.next_key::<String>()? {
-            if name == METADATA {
-                if std::mem::replace(&mut metadata, true) {
-                    return Err(A::Error::custom("`__metadata__` stands twice"));
-                }
-                map.next_value::<TextMap>()?;
-            } else if entries.len() == MAX_TENSORS {
-                return Err(A::Error::custom(format_args!("more than {MAX_TENSORS} tensors")));
-            } else {
-                let entry = map.next_value()?;
-                entries.push((name, entry));
-            }
-        }
-        let mut seen = HashSet::with_capacity(entries.len());
-        if let Some((twice, _)) = entries.iter().find(|(name, _)| !seen.insert(name.as_str())) {
-            return Err(A::Error::custom(format_args!("tensor `{twice}` stands twice")));
-        }
-        Ok(Header(entries))
-    }
-}
-
-/// `__metadata__`: an object of strings; read, not kept.
-struct TextMap;
-
-impl<'de> Deserialize<'de> for TextMap {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextMapVisitor;
-        impl<'de> Visitor<'de> for TextMapVisitor {
-            type Value = TextMap;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of strings")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TextMap, A::Error> {
-                while map.next_entry::<IgnoredAny, String>()?.is_some() {}
-                Ok(TextMap)
-            }
-        }
-        deserializer.deserialize_map(TextMapVisitor)
-    }
-}
-
-/// Dimensions, few.
-struct Shape(Vec<u64>);
-
-impl<'de> Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ShapeVisitor;
-        impl<'de> Visitor<'de> for ShapeVisitor {
-            type Value = Shape;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "at most {MAX_RANK} dimensions")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Shape, A::Error> {
-                let mut shape = Vec::new();
-                while let Some(d) = seq.next_element()? {
-                    if shape.len() == MAX_RANK {
-                        return Err(A::Error::invalid_length(MAX_RANK + 1, &self));
-                    }
-                    shape.push(d);
-                }
-                Ok(Shape(shape))
-            }
-        }
-        deserializer.deserialize_seq(ShapeVisitor)
+impl Shape {
+    fn read(json: &mut Json<'_>) -> Result<Self, WeightsProblem> {
+        let mut shape = Self { rank: 0, dims: [0; MAX_RANK] };
+        json.list("a list of numbers", |json| {
+            let dim = json.whole_number()?;
+            let place = shape.dims.get_mut(shape.rank);
+            *place.ok_or_else(|| json.error(&format!("expected at most {MAX_RANK} dimensions")))? = dim;
+            shape.rank += 1;
+            Ok(())
+        })?;
+        Ok(shape)
     }
 }
 

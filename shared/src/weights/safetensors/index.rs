@@ -1,11 +1,6 @@
 //! `model.safetensors.index.json`: which shard holds which tensor.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
+use super::json::Json;
 use crate::weights::text::{check_name, one_line};
 use crate::weights::{WeightsError, WeightsProblem};
 
@@ -16,15 +11,20 @@ pub const MAX_INDEX_BYTES: u64 = 64 << 20;
 /// its text, and of an index of empty names only their number is a limit.
 const MAX_TENSORS: usize = 1 << 18;
 
+/// More than any checkpoint has; its files are opened at once.
+const MAX_SHARDS: usize = 1 << 12;
+
 /// A checked index.
 #[derive(Debug, Clone)]
 pub struct ShardIndex {
     /// Name of the index file, for messages.
     pub file: String,
-    /// Tensor → shard; every shard a plain file name.
-    pub weight_map: BTreeMap<String, String>,
     /// Sum of the tensors' bytes as the index claims it; never trusted.
     pub total_size: Option<u64>,
+    /// Every tensor, by name, with its shard's place in `shards`.
+    tensors: Vec<(Box<str>, u32)>,
+    /// Plain file names, by name.
+    shards: Vec<String>,
 }
 
 impl ShardIndex {
@@ -38,27 +38,102 @@ impl ShardIndex {
             let what = format!("{} bytes, an index has at most {MAX_INDEX_BYTES}", json.len());
             return Err(refuse(WeightsProblem::NotWeights(what)));
         }
-        let raw: RawIndex = serde_json::from_slice(json).map_err(|error| {
-            refuse(WeightsProblem::Corrupt(one_line(format_args!("it is no index of shards: {error}"))))
-        })?;
-        let WeightMap(weight_map) = raw.weight_map;
-        weight_map.keys().try_for_each(|tensor| check_name(tensor)).map_err(refuse)?;
-        if weight_map.is_empty() {
+        let read = Read::parse(json).map_err(refuse)?;
+        let Some(mut tensors) = read.tensors else {
+            let what = "it is no index of shards: missing field `weight_map`".to_owned();
+            return Err(refuse(WeightsProblem::Corrupt(what)));
+        };
+        if tensors.is_empty() {
             return Err(refuse(WeightsProblem::Corrupt("its weight_map is empty".to_owned())));
         }
-        if let Some(unsafe_name) = weight_map.values().find(|name| !is_plain_file_name(name)) {
-            return Err(refuse(WeightsProblem::UnsafePath(one_line(unsafe_name.escape_debug()))));
+        tensors.sort_unstable();
+        if let Some([(twice, _), ..]) = tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let what = format!("it is no index of shards: tensor `{twice}` stands twice");
+            return Err(refuse(WeightsProblem::Corrupt(what)));
         }
-        Ok(Self { file: file.to_owned(), weight_map, total_size: raw.metadata.0 })
+        Ok(Self { file: file.to_owned(), total_size: read.total_size, tensors, shards: read.shards })
     }
 
     /// The shards, each once, in the order of their names.
     #[must_use]
     pub fn shards(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.weight_map.values().cloned().collect();
+        let mut names = self.shards.clone();
         names.sort_unstable();
-        names.dedup();
         names
+    }
+
+    /// Every tensor with its shard, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tensors.iter().map(|(tensor, shard)| (&**tensor, self.shards[*shard as usize].as_str()))
+    }
+
+    /// Whether it lists a tensor.
+    #[must_use]
+    pub fn lists(&self, tensor: &str) -> bool {
+        self.tensors.binary_search_by(|(known, _)| (**known).cmp(tensor)).is_ok()
+    }
+}
+
+/// What stands in an index.
+#[derive(Default)]
+struct Read {
+    total_size: Option<u64>,
+    tensors: Option<Vec<(Box<str>, u32)>>,
+    shards: Vec<String>,
+}
+
+impl Read {
+    fn parse(text: &[u8]) -> Result<Self, WeightsProblem> {
+        let mut read = Self::default();
+        let mut metadata = false;
+        let mut json = Json::new(text, "it is no index of shards");
+        // Each tensor has four quotes: as many are made room for, and no more.
+        let most = (text.iter().filter(|byte| **byte == b'"').count() / 4).min(MAX_TENSORS);
+        json.object("an object", |json, key| match &*key {
+            "metadata" if std::mem::replace(&mut metadata, true) => {
+                Err(json.error("`metadata` stands twice"))
+            }
+            "metadata" => json.object("an object", |json, key| {
+                match &*key {
+                    "total_size" => read.total_size = json.claim()?,
+                    _ => json.skip(0)?,
+                }
+                Ok(())
+            }),
+            "weight_map" if read.tensors.is_some() => Err(json.error("`weight_map` stands twice")),
+            "weight_map" => {
+                let mut tensors = Vec::with_capacity(most);
+                json.object("an object of tensor names and file names", |json, tensor| {
+                    if tensors.len() == MAX_TENSORS {
+                        return Err(json.error(&format!("more than {MAX_TENSORS} tensors")));
+                    }
+                    check_name(&tensor)?;
+                    let shard = json.string("a file name")?;
+                    tensors.push((tensor.into(), read.shard(&shard)?));
+                    Ok(())
+                })?;
+                read.tensors = Some(tensors);
+                Ok(())
+            }
+            _ => json.skip(0),
+        })?;
+        json.end()?;
+        Ok(read)
+    }
+
+    /// The place of a shard, which is new or known. Tensors of one shard mostly follow one another.
+    fn shard(&mut self, name: &str) -> Result<u32, WeightsProblem> {
+        if let Some(place) = self.shards.iter().rposition(|known| known == name) {
+            return Ok(place as u32);
+        }
+        if !is_plain_file_name(name) {
+            return Err(WeightsProblem::UnsafePath(one_line(name.escape_debug())));
+        }
+        if self.shards.len() == MAX_SHARDS {
+            return Err(WeightsProblem::Corrupt(format!("it names more than {MAX_SHARDS} shards")));
+        }
+        self.shards.push(name.to_owned());
+        Ok(self.shards.len() as u32 - 1)
     }
 }
 
@@ -76,124 +151,6 @@ fn is_plain_file_name(name: &str) -> bool {
         && !name.starts_with('.')
         && name.ends_with(".safetensors")
         && !name.contains(|c: char| matches!(c, '/' | '\\' | ':') || c.is_control())
-}
-
-#[derive(Deserialize)]
-struct RawIndex {
-    #[serde(default)]
-    metadata: TotalSize,
-    weight_map: WeightMap,
-}
-
-/// `metadata`: an object of which one number is kept.
-#[derive(Default)]
-struct TotalSize(Option<u64>);
-
-impl<'de> Deserialize<'de> for TotalSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MetadataVisitor;
-        impl<'de> Visitor<'de> for MetadataVisitor {
-            type Value = TotalSize;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TotalSize, A::Error> {
-                let mut total = TotalSize(None);
-                while let Some(key) = map.next_key::<String>()? {
-                    if key == "total_size" {
-                        total.0 = map.next_value::<Claim>()?.0;
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(total)
-            }
-        }
-        deserializer.deserialize_map(MetadataVisitor)
-    }
-}
-
-/// A whole number, or anything else: some writers put a float or a text there, and it is not trusted anyway.
-struct Claim(Option<u64>);
-
-impl<'de> Deserialize<'de> for Claim {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ClaimVisitor;
-        impl<'de> Visitor<'de> for ClaimVisitor {
-            type Value = Claim;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON value")
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Claim, E> {
-                Ok(Claim(Some(number)))
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Claim, E> {
-                Ok(Claim(None))
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Claim, E> {
-                Ok(Claim(None))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Claim, E> {
-                Ok(Claim(None))
-            }
-
-            fn visit_str<E>(self, _: &str) -> Result<Claim, E> {
-                Ok(Claim(None))
-            }
-
-            fn visit_unit<E>(self) -> Result<Claim, E> {
-                Ok(Claim(None))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Claim, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Claim(None))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claim, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Claim(None))
-            }
-        }
-        deserializer.deserialize_any(ClaimVisitor)
-    }
-}
-
-struct WeightMap(BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for WeightMap {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WeightMapVisitor;
-        impl<'de> Visitor<'de> for WeightMapVisitor {
-            type Value = WeightMap;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of tensor names and file names")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WeightMap, A::Error> {
-                let mut names = BTreeMap::new();
-                while let Some((tensor, file)) = map.next_entry::<String, String>()? {
-                    if names.len() == MAX_TENSORS {
-                        return Err(A::Error::custom(format_args!("more than {MAX_TENSORS} tensors")));
-                    }
-                    if names.contains_key(&tensor) {
-                        return Err(A::Error::custom(format_args!("tensor `{tensor}` stands twice")));
-                    }
-                    names.insert(tensor, file);
-                }
-                Ok(WeightMap(names))
-            }
-        }
-        deserializer.deserialize_map(WeightMapVisitor)
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod header;
 mod index;
+mod json;
 mod layout;
 
 pub use header::TensorEntry;
