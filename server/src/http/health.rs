@@ -33,7 +33,7 @@ pub(super) struct ReadyQuery {
     model: Option<String>,
 }
 
-/// 200 where a worker can be started and the server does not end, else 503 with the reason.
+/// 200 where a worker can be started and the server does not end, else 503 with the reason; 409 where `model` is not loaded.
 #[utoipa::path(
     get,
     path = "/ready",
@@ -54,7 +54,7 @@ pub(super) async fn ready(
     if let Some(model) = model.filter(|model| state.loaded(model).is_none()) {
         // One that there is not at all is told as such.
         state.registry.locate(&model).await?;
-        return Err(HttpError::new("model_not_ready", format!("`{model}` is not loaded")));
+        return Err(HttpError::new("not_loaded", format!("`{model}` is not loaded")));
     }
     Ok(Json(json!({ "status": "ready" })))
 }

@@ -17,6 +17,13 @@ fn health_and_readiness() {
     assert_eq!(without_worker.get("/health").status, 200);
     let ready = without_worker.get("/ready");
     assert_eq!((ready.status, ready.error_code().as_str()), (503, "worker_not_started"));
+    // A state that a client can change is no fault of the server.
+    let model = ModelDir::of_case("mha_plain");
+    let served = Server::start(&["--default-model", model.arg()]);
+    for (asked, expected) in [("default", (409, "not_loaded")), ("nobody", (404, "no_such_model"))] {
+        let ready = served.get(&format!("/ready?model={asked}"));
+        assert_eq!((ready.status, ready.error_code().as_str()), expected, "{asked}");
+    }
 }
 
 #[test]
