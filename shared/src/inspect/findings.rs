@@ -1,6 +1,7 @@
 //! Contradictions, traps and things worth knowing about a phi3 config and what lies beside it.
 
-use super::{Finding, Known, Severity, Status, Subject, explain, scaling};
+use super::keys::{self, Key};
+use super::{Finding, Known, Severity, Subject, scaling};
 use crate::config::RopeScaling;
 use crate::decoder::{Attention, Decoder, Oracle};
 use crate::dtype::DType;
@@ -156,17 +157,14 @@ fn spellings(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
             found.push(Finding::new("two_spellings", Severity::Warning, message));
         }
     }
-    let unknown: Vec<String> = explain::fields(fields, known)
+    let family = known.decoder.family;
+    let unknown: Vec<String> = keys::every(fields, family)
         .into_iter()
-        .filter(|field| field.status == Status::UnknownKey)
-        .map(|field| format!("`{}`", one_line(&field.key)))
+        .filter(|(_, name, _)| Key::find(family, name).is_none())
+        .map(|(path, ..)| format!("`{}`", one_line(&path)))
         .collect();
     if !unknown.is_empty() {
-        let message = format!(
-            "not keys of {}, without effect here: {}",
-            known.decoder.family.name(),
-            unknown.join(", ")
-        );
+        let message = format!("not keys of {}, without effect here: {}", family.name(), unknown.join(", "));
         found.push(Finding::new("unknown_keys", Severity::Warning, message));
     }
     if !known.decoder.defaulted.is_empty() {
