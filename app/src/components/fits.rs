@@ -162,7 +162,7 @@ fn row(store: Store, live: Live, line: Line, positions: u64) -> impl IntoView + 
         <tr aria-current=current data-device=table data-live=server>
             <td>
                 <button type="button" class="link" on:click=choose>{name}</button>
-                " " {about.map(|about| view! { <span class="faint">{about}</span> })} {mark.map(|words| badge("", words))}
+                " " {about.map(|about| view! { <span class="faint">{about}</span> " " })} {mark.map(|words| badge("", words))}
             </td>
             <td class="num" title=source>
                 {if is_computed { "≈ " } else { "" }}{bytes(available_bytes, Unit::GiB, "available")}
