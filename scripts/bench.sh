@@ -9,8 +9,9 @@ bench() {
     cpu) bench_cpu "$@" ;;
     cuda) bench_cuda "$@" ;;
     browser) bench_browser ;;
+    tab) bench_tab "$@" ;;
     server) bench_server ;;
-    *) die "what is to be measured? There are: ./dev bench cpu, cuda, browser, server" ;;
+    *) die "what is to be measured? There are: ./dev bench cpu, cuda, browser, tab, server" ;;
   esac
 }
 
@@ -49,11 +50,25 @@ pack_cuda() {
 # Our CPU engine in Chromium beside wllama, the same weights in each format that ours quantises to.
 bench_browser() {
   setup_test
-  phase "default model" bench_model
+  # The tests' own build converts the model: a release build takes many times as long as it saves.
+  phase "build" test_build
+  phase "default model" test_model
   phase "build dashboard" dashboard
   phase "peer" bench_wllama
   node tests/bench/browser/run.mjs dist "$MODEL_DIR" "$CACHE/bench-browser/gguf" \
     "$CACHE/bench-browser/node_modules/@wllama/wllama" "$CHROMIUM"
+}
+
+# Packs the engines of the page in DIR, for a machine that has a GPU, a headless Chromium and Python.
+bench_tab() {
+  local folder=${1:?give a folder to pack: ./dev bench tab DIR}
+  setup_build
+  phase "build dashboard" dashboard
+  mkdir -p "$folder"
+  cp dist/engine* "$folder/"
+  cp tests/bench/browser/tab.py "$folder/"
+  cp public/presets/phi-3-mini-4k-instruct.json "$folder/config.json"
+  say "on a machine with a GPU: python3 $folder/tab.py $folder CHROMIUM $folder/config.json wgpu:0:q4_0:10:128"
 }
 
 # wllama from npm, and the default model's own file with what llama.cpp's tools make of it.

@@ -29,6 +29,8 @@ pub const OWN_CONFIG: &str = "Pasted config";
 pub const COPY_REFUSED: &str = "The browser refused the clipboard: select the text and copy it";
 pub const DROP_HERE: &str = "Drop a config.json or a model folder";
 pub const SKIP: &str = "Skip to the page";
+pub const COPY: &str = "Copy";
+pub const WHAT_LOG: &str = "the log";
 pub const DISMISS: &str = "Dismiss";
 
 pub fn title(model: &str, page: Page) -> String {
@@ -75,6 +77,11 @@ pub mod rail {
     pub const BANNER_LOST_WHY: &str =
         "What is on this page stays. It goes on by itself as soon as the server is back.";
     pub const BACK: &str = "The server is back";
+
+    /// `cuda:0 · 70.12 GiB free`.
+    pub fn free(device: &str, free: &str) -> String {
+        format!("{device} · {free} free")
+    }
 }
 
 /// The header.
@@ -82,7 +89,12 @@ pub mod header {
     pub const RUNS: &str = "runs natively";
     pub const ESTIMATE_ONLY: &str = "estimate only";
     pub const VALIDATE: &str = "Validate";
+    pub const EXPORT: &str = "Export";
     pub const COPY_JSON: &str = "Copy JSON";
+    pub const COPY_CURL: &str = "Copy as curl";
+    pub const WHAT_CURL: &str = "the request for a server";
+    /// Where a server listens that was started without further words.
+    pub const LOCAL: &str = "http://127.0.0.1:8080/";
     pub const COPY_CLI: &str = "Copy command";
     pub const WHAT_JSON: &str = "the estimate as JSON";
     pub const WHAT_CLI: &str = "the command";
@@ -213,6 +225,11 @@ pub fn smallest_device(name: &str, usable: &str) -> String {
     format!("The smallest listed device that fits it with margin: {name}, {usable} usable.")
 }
 
+/// A change that is no choice of this page.
+pub fn elsewhere(label: &str, total: u64) -> String {
+    format!("What would help: {label}, {}.", format_bytes(total))
+}
+
 pub const NO_LISTED_DEVICE: &str = "No single listed device fits it with margin.";
 
 pub fn beyond(positions: u64) -> String {
@@ -223,12 +240,22 @@ pub fn context_value(tokens: u64, total: u64) -> String {
     format!("{}, needs {}", plural(tokens, "token"), format_bytes(total))
 }
 
+/// The same where the line lies above what is drawn.
+pub fn device_above(available: u64) -> String {
+    format!("{} available: above what is drawn", format_bytes(available))
+}
+
 pub fn device_line(available: u64) -> String {
     format!("{} available", format_bytes(available))
 }
 
 pub fn per_token(bytes: u64) -> String {
     format!("{} a token", format_bytes(bytes).replace(".00 ", " "))
+}
+
+/// Where a pointer is on the plot: `6,144 tokens: 9.87 GiB`.
+pub fn pointed(tokens: u64, total: u64) -> String {
+    format!("{}: {}", plural(tokens, "token"), format_bytes(total))
 }
 
 /// What a plot shows, for those who do not see it.
@@ -282,6 +309,11 @@ pub fn term_name(name: &str) -> String {
 /// The name of a device for people.
 pub fn device(name: String) -> String {
     if name == crate::state::devices::BROWSER { "this browser".to_owned() } else { name }
+}
+
+/// A device of the server: `cuda:0 · NVIDIA H100 · 70.12 GiB free`.
+pub fn live(device: &str, name: &str, free: &str) -> String {
+    format!("{device} · {name} · {free} free")
 }
 
 pub fn usable(device: &str, usable: &str) -> String {
@@ -423,6 +455,22 @@ pub mod findings {
     pub const ERROR: &str = "error";
     pub const WARNING: &str = "warning";
     pub const INFO: &str = "info";
+
+    use super::{format_bytes, plural};
+    use crate::state::answers::Answer;
+
+    /// What stands on the button that answers a finding.
+    pub fn answer(answer: &Answer) -> String {
+        match answer {
+            Answer::Context(tokens) => format!("Stay at {}", plural(*tokens, "token")),
+            Answer::KvDtype(dtype, saved) => format!("KV in {dtype}, −{}", format_bytes(*saved)),
+        }
+    }
+
+    /// What is said when it was pressed.
+    pub fn answered(label: &str) -> String {
+        format!("{label}: the estimate counts with it now")
+    }
 }
 
 /// The explainer.
@@ -445,6 +493,21 @@ pub fn sureness(badge: phi3::estimate::Badge) -> &'static str {
         Badge::Formula => "Computed from the formula shown; not measured",
         Badge::Calibrated => "A formula fitted to measured attempts",
         Badge::Measured => "Measured",
+    }
+}
+
+/// JSON on one line, with room to break it between its values.
+pub fn json(value: &serde_json::Value) -> String {
+    use serde_json::Value;
+    let join = |parts: Vec<String>| parts.join(", ");
+    match value {
+        Value::Array(list) => format!("[{}]", join(list.iter().map(json).collect())),
+        Value::Object(map) => {
+            let entry =
+                |(key, value): (&String, &Value)| format!("{}: {}", Value::from(key.as_str()), json(value));
+            format!("{{{}}}", join(map.iter().map(entry).collect()))
+        }
+        one => one.to_string(),
     }
 }
 
@@ -474,4 +537,18 @@ pub fn capitalised(words: &str) -> String {
     chars
         .next()
         .map_or_else(String::new, |first| std::iter::once(first.to_ascii_uppercase()).chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn json_may_break_between_its_values_and_reads_as_before() {
+        let value = serde_json::json!({"a": [1, 2.5, "x, y"], "b": {"c": null, "d": []}});
+        let text = json(&value);
+        assert_eq!(text, r#"{"a": [1, 2.5, "x, y"], "b": {"c": null, "d": []}}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).ok(), Some(value));
+    }
 }

@@ -37,7 +37,7 @@ impl SizeError {
     }
 }
 
-const UNITS: [(&str, u64); 9] = [
+const UNITS: [(&str, u128); 9] = [
     ("B", 1),
     ("KB", 1_000),
     ("MB", 1_000_000),
@@ -69,18 +69,20 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
         }
         None => return Err(malformed()),
     };
-    let bytes = match number.parse::<u64>() {
-        Ok(whole) => u128::from(whole) * u128::from(factor),
-        // A number of digits only that does not fit 64 bits lands here too and is caught below.
-        Err(_) => {
-            let value: f64 = number.parse().ok().ok_or_else(malformed)?;
-            if factor == 1 && value.fract() != 0.0 {
-                return Err(malformed());
-            }
-            (value * factor as f64) as u128
-        }
-    };
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    let is_part = factor == 1 && decimals.bytes().any(|digit| digit != b'0');
+    if decimals.contains('.') || number == "." || is_part {
+        return Err(malformed());
+    }
+    // By digits, since floats would round: and reading floats takes a table that a first visit of the page would load.
+    let part = digits(decimals).rev().fold(0, |below, digit| (below + digit * factor) / 10);
+    let whole = digits(whole).fold(0, |above: u128, digit| above.saturating_mul(10).saturating_add(digit));
+    let bytes = whole.saturating_mul(factor).saturating_add(part);
     u64::try_from(bytes).ok().filter(|b| *b <= 1 << 63).ok_or_else(|| SizeError::TooLarge(text.to_owned()))
+}
+
+fn digits(text: &str) -> impl DoubleEndedIterator<Item = u128> {
+    text.bytes().map(|digit| u128::from(digit - b'0'))
 }
 
 /// Prints bytes for people, in powers of two with the matching unit: `7.12 GiB`.
@@ -191,6 +193,14 @@ mod tests {
             ("16GB", 16_000_000_000),
             ("7.5GB", 7_500_000_000),
             ("0.5KiB", 512),
+            (".5KiB", 512),
+            ("5.", 5),
+            ("5.00", 5),
+            ("0.29KB", 290),
+            // The last byte of a tebibyte takes forty digits to name, and all of them count.
+            ("0.9999999999990905052982270717620849609375TiB", (1 << 40) - 1),
+            ("0.9999999999990905052982270717620849609374TiB", (1 << 40) - 2),
+            ("9223372036854775807", (1 << 63) - 1),
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
@@ -208,10 +218,15 @@ mod tests {
     #[test]
     fn sizes_refused() {
         assert!(matches!(parse_size("16G"), Err(SizeError::Ambiguous(..))));
-        for text in ["", "-1", "GiB", "1.5", "1e9", "16 GiX", "1..2GB", "NaN", "16GiB free"] {
+        for text in ["", "-1", "GiB", ".", ". GiB", "1.5", "1e9", "16 GiX", "1..2GB", "NaN", "16GiB free"] {
             assert!(matches!(parse_size(text), Err(SizeError::Malformed(_))), "{text}");
         }
-        for text in ["99999999999999999999", "99999999TiB"] {
+        for text in [
+            "99999999999999999999",
+            "99999999TiB",
+            &"9".repeat(60),
+            "9999999999999999999999999999999999999999TiB",
+        ] {
             assert!(matches!(parse_size(text), Err(SizeError::TooLarge(_))), "{text}");
         }
     }

@@ -6,19 +6,25 @@ import { assert } from "./harness.mjs";
 /// What Hugging Face says with the model in `public/tiny`.
 export const GOLDEN = JSON.parse(readFileSync(new URL("../goldens/tiny.json", import.meta.url), "utf8"));
 
-/// Runs in a worker of its own; every event until the last, and how long after the start the first token came.
-export const ask = (page, run, files = []) =>
-  page.evaluate(async ({ run, files }) => {
+/// Runs in a worker of its own; every event until the last, and how long after the start the first token came. With
+/// `rehearsal_ms` the run is rehearsed for so long before it starts.
+export const ask = (page, run, files = [], rehearsal_ms = 0) =>
+  page.evaluate(async ({ run, files, rehearsal_ms }) => {
     const posted = await Promise.all(files.map(async ({ name, base64 }) => new File([await (await fetch(`data:;base64,${base64}`)).blob()], name)));
     // Nothing is awaited from here on until somebody listens: the worker says once that it is ready.
     const worker = new Worker("engine-start.js", { type: "module" });
-    const start = performance.now();
+    let start = performance.now();
     const events = [];
     let first_ms;
     await new Promise((resolve) => {
       worker.onerror = (event) => resolve(events.push({ type: "failed", error: { code: "engine_stopped", message: event.message } }));
       worker.onmessage = ({ data }) => {
-        if (data === "ready") return worker.postMessage({ run: JSON.stringify(run), files: posted });
+        const begin = () => worker.postMessage({ run: JSON.stringify(run), files: posted });
+        if (data === "ready" && rehearsal_ms === 0) return begin();
+        if (data === "ready") {
+          worker.postMessage({ rehearse: JSON.stringify(run) });
+          return setTimeout(() => ((start = performance.now()), begin()), rehearsal_ms);
+        }
         const event = JSON.parse(data);
         events.push(event);
         if (event.type === "token") first_ms ??= performance.now() - start;
@@ -27,7 +33,7 @@ export const ask = (page, run, files = []) =>
     });
     worker.terminate();
     return { events, first_ms };
-  }, { run, files });
+  }, { run, files, rehearsal_ms });
 
 /// The ids are Hugging Face's, up to a stop id, which the golden run goes over.
 export function sameIds(report, count) {

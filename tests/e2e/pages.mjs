@@ -180,10 +180,10 @@ export function pageTests({ onPage, browser, host, withoutServer, server, server
 
     ["the table of devices searches, and a click chooses", onPage(async (page) => {
       await page.getByTestId("fits-search").fill("h200");
-      await page.locator('[data-device="H200"] button').click();
+      await page.locator('[data-device="H200"] .link').click();
       await poll(() => page.getByTestId("verdict").getAttribute("data-value"), (v) => v === "fits", "a verdict of fits");
       assert((await page.getByTestId("device").inputValue()) === "H200", "the picker does not follow");
-      await page.locator('[data-device="browser"] button').click();
+      await page.locator('[data-device="browser"] .link').click();
       await poll(() => page.getByTestId("verdict").getAttribute("data-value"), (v) => v === "does_not_fit", "7 GiB of weights to be too much for a page");
     }, withoutServer)],
 

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { assert, expectValue, launchBrowser, openPage, poll, runAll, startServer, startStaticHost, value } from "./harness.mjs";
 import { PAGES, accessibility, go, pageTests } from "./pages.mjs";
+import { careTests } from "./care.mjs";
 import { engineTests } from "./engine.mjs";
 import { serverTests } from "./server.mjs";
 import { speedTests } from "./speed.mjs";
@@ -61,11 +62,15 @@ async function screenshots(page, name) {
     await page.emulateMedia({ colorScheme });
     for (const width of [1280, 360, 2560]) {
       await page.setViewportSize({ width, height: 900 });
+      // What stays in place while a page scrolls is where it is at first.
+      await page.evaluate(() => window.scrollTo(0, 0));
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       await page.screenshot({ path: `artifacts/${name}-${colorScheme}-${width}.png`, fullPage: true });
-      assert(overflow <= 0, `${overflow} px wider than a window of ${width}`);
+      assert(overflow <= 0, `${name}: ${overflow} px wider than a window of ${width}`);
     }
   }
+  await page.emulateMedia({ colorScheme: null });
+  await page.setViewportSize({ width: 1280, height: 900 });
 }
 
 function cli(...args) {
@@ -219,7 +224,7 @@ const tests = [
 
 const parts = { onPage, browser, gpuBrowser, host, withoutServer, server, serverArgs, preflight, scratch, screenshots };
 const wanted = process.env.E2E_ONLY;
-const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...workerTests(parts), ...engineTests(parts), ...speedTests(parts)];
+const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...careTests(parts), ...workerTests(parts), ...engineTests(parts), ...speedTests(parts)];
 const failed = await runAll(wanted ? all.filter(([name]) => new RegExp(wanted).test(name)) : all);
 await browser.close();
 await (await withGpu)?.close();

@@ -48,7 +48,7 @@ async function scrollTasks(page) {
   return costs;
 }
 
-export function serverTests({ onPage, server }) {
+export function serverTests({ onPage, server, screenshots }) {
   return [
     ["an attempt is found, read, noted and compared", onPage(async (page) => {
       for (let i = 0; i < 2; i += 1) {
@@ -67,10 +67,12 @@ export function serverTests({ onPage, server }) {
       await poll(async () => (await (await fetch(`${server.url}/api/attempts/${id}`)).json()).note, (note) => note === "seen in the browser", "the note on the server");
       await page.reload();
       await poll(() => page.getByTestId("note").inputValue(), (note) => note === "seen in the browser", "the note after a reload");
+      await screenshots(page, "attempt");
       await page.getByTestId("rows").locator("input[type=checkbox]").nth(0).check();
       await page.getByTestId("rows").locator("input[type=checkbox]").nth(1).check();
       await page.getByTestId("compare").click();
       await poll(() => page.getByTestId("comparison").innerText(), (text) => /low_cpu_mem_usage/.test(text), "the load config that differs");
+      await screenshots(page, "compared");
       assert(!/^\s*model\s/m.test(await page.getByTestId("comparison").innerText()), "what is the same stands in the comparison");
     })],
 

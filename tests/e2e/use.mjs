@@ -26,7 +26,7 @@ async function unloadAll(server) {
   await poll(loaded, (n) => n === 0, "no loaded model", LOAD_MS);
 }
 
-export function useTests({ onPage, browser, host, withoutServer, server, serverArgs, preflight }) {
+export function useTests({ onPage, browser, host, withoutServer, server, serverArgs, preflight, screenshots }) {
   return [
     ["a loaded model answers in the playground, and Esc drops the request", onPage(async (page) => {
       await unloadAll(server);
@@ -63,6 +63,7 @@ export function useTests({ onPage, browser, host, withoutServer, server, serverA
       const [end, tokens, ttft, rate] = [await fact("end"), Number(await fact("tokens")), Number(await fact("ttft")), Number(await fact("rate"))];
       assert(["cut at the limit", "ended by a stop id"].includes(end) && tokens > 1 && tokens <= 48, `${end}, ${tokens} tokens`);
       assert(ttft > 0 && rate > 0, `TTFT ${ttft} ms, ${rate} tokens/s`);
+      await screenshots(page, "conversation");
 
       // The conversation goes along: greedy, the same question answers otherwise or alike, but the prompt has grown.
       await page.getByTestId("setting-MaxTokens").fill("");
@@ -145,6 +146,7 @@ export function useTests({ onPage, browser, host, withoutServer, server, serverA
       const dialog = page.getByTestId("hand-off");
       await dialog.getByTestId("hand-off-model").selectOption("default");
       await dialog.getByTestId("hand-off-device").selectOption("cpu");
+      await screenshots(page, "hand-off");
       const config = JSON.parse(await dialog.getByTestId("hand-off-config").innerText());
       assert(config.dtype === "float32" && config.low_cpu_mem_usage === false, JSON.stringify(config));
       assert(/batch 3/.test(await dialog.getByTestId("hand-off-left").innerText()), "what stays is not named");
@@ -179,6 +181,7 @@ export function useTests({ onPage, browser, host, withoutServer, server, serverA
       }
       await poll(() => ladder.getAttribute("data-state"), (state) => ["passed", "failed"].includes(state), "the ladder to end", 3 * LOAD_MS);
       const told = await there();
+      await screenshots(page, "climbed");
       for (const rung of told.rungs) {
         const row = ladder.locator(`[data-rung="${rung.step}"]`);
         assert((await row.getAttribute("data-state")) === rung.state, `rung ${rung.step} is ${rung.state} on the server`);

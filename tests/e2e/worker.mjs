@@ -10,8 +10,8 @@ const TINY = "public/tiny";
 const CYCLES = Number(process.env.E2E_CYCLES ?? 50);
 const EMBEDDED = { type: "fetched", base: "tiny" };
 
-async function reports(page, run, files) {
-  const { events, first_ms } = await ask(page, run, files);
+async function reports(page, run, files, rehearsal_ms) {
+  const { events, first_ms } = await ask(page, run, files, rehearsal_ms);
   const last = events.at(-1);
   assert(last.type === "finished", `${last.error?.code}: ${last.error?.message}`);
   const of = (type) => events.filter((event) => event.type === type);
@@ -65,6 +65,20 @@ export function workerTests({ browser, host, gpuBrowser }) {
       assert(report.memory.measured.weights_bytes === report.memory.predicted.weights_bytes, "other weights are held than predicted");
       console.log(`     ${report.generated_tokens.length} ids, decode ${report.decode_tokens_per_s.toFixed(0)} tokens/s, first token ${found.first_ms.toFixed(0)} ms after a cold start`);
     })],
+
+    ["a run that was rehearsed says the same, sooner; a rehearsal says nothing", on(async (page) => {
+      const golden = { ...run, dtype: "f32", prompt: GOLDEN.prompt.text };
+      const cold = await reports(page, golden);
+      const warm = await reports(page, golden, [], 3000);
+      sameIds(warm.reports[0], 8);
+      assert(warm.tokens.length === 8 && warm.reports.length === 1, `${warm.tokens.length} tokens, ${warm.reports.length} reports: was the rehearsal told too?`);
+      console.log(`     first token ${warm.first_ms.toFixed(0)} ms after the run was asked for; ${cold.first_ms.toFixed(0)} ms after a cold start`);
+      assert(warm.first_ms < cold.first_ms, "rehearsed in vain");
+      // Interrupted, and of files that are not there.
+      sameIds((await reports(page, golden, [], 1)).reports[0], 8);
+      const { events } = await ask(page, { ...run, source: { type: "fetched", base: "nowhere" } }, [], 500);
+      assert(events.length === 1 && events[0].error.code === "not_found", JSON.stringify(events).slice(0, 300));
+    }), ALONE],
 
     ["in a worker quantised weights are held against f32", on(async (page) => {
       for (const dtype of ["q8_0", "q4_0"]) {

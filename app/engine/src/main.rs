@@ -2,7 +2,7 @@
 //!
 //! The page posts `{run, files}`: a [`BrowserRun`] as JSON, and the files that a person chose. Back come
 //! [`BrowserEvent`]s, each as JSON. The page ends a run by ending this worker: all memory is back at once, whatever it
-//! was doing.
+//! was doing. Before it may post `{rehearse}`, the run that it expects: nothing comes back of that.
 
 mod scope;
 mod files;
@@ -21,8 +21,19 @@ fn main() {
     std::panic::set_hook(Box::new(|panic| {
         tell(&BrowserEvent::Failed { error: ErrorObject::new("internal", panic.to_string()) });
     }));
-    scope::on_message(|run, files| async move {
-        let result = match serde_json::from_str::<BrowserRun>(&run) {
+    scope::on_message(|asked| async move {
+        let read = |run: &str| serde_json::from_str::<BrowserRun>(run);
+        let (run, files) = match asked {
+            scope::Asked::Run(run, files) => (run, files),
+            scope::Asked::Rehearsal(run) => {
+                // What goes wrong there is told by the run itself.
+                if let Ok(run) = read(&run) {
+                    session::rehearse(&run).await.ok();
+                }
+                return;
+            }
+        };
+        let result = match read(&run) {
             Ok(run) => session::run(&run, files).await,
             Err(error) => Err(ErrorObject::new("internal", format!("the page asked for {run}: {error}"))),
         };

@@ -13,6 +13,7 @@ use crate::files::{Files, Weights, refused};
 
 /// Seed of made-up weights.
 const SEED: u64 = 1;
+const TOKENIZER: &str = "tokenizer.json";
 
 pub(super) struct Model {
     pub(super) config: ModelConfig,
@@ -27,27 +28,49 @@ pub(super) struct Model {
 impl Model {
     /// Opens what a run names.
     pub(super) async fn open(run: &BrowserRun, chosen: Vec<File>) -> Result<Self, ErrorObject> {
-        match (&run.source, Files::of(&run.source, chosen)) {
-            (BrowserSource::MadeUp { config }, _) => Self::made_up(config).await,
-            (_, Some(files)) => Self::of_files(&files, run.prompt.as_deref()).await,
-            (_, None) => Err(ErrorObject::new("internal", "a run without files")),
-        }
+        let mut model = match (&run.source, Files::of(&run.source, chosen)) {
+            (BrowserSource::MadeUp { config, prompt_tokens }, _) => {
+                return Self::made_up(config, *prompt_tokens).await;
+            }
+            (_, Some(files)) => Self::of_files(&files).await?,
+            (_, None) => return Err(ErrorObject::new("internal", "a run without files")),
+        };
+        model.continue_from(run.prompt.as_deref())?;
+        Ok(model)
     }
 
-    async fn made_up(config: &str) -> Result<Self, ErrorObject> {
+    /// Takes another prompt; `None`: the default one.
+    pub(super) fn continue_from(&mut self, prompt: Option<&str>) -> Result<(), ErrorObject> {
+        let Some(tokenizer) = &self.tokenizer else { return Ok(()) };
+        let ids = tokenizer.encode(prompt.unwrap_or(validate::DEFAULT_PROMPT));
+        let mut ids = ids.map_err(|error| of_tokenizer(&error))?;
+        if prompt.is_none() {
+            ids.truncate(validate::DEFAULT_TOKENS);
+        }
+        if ids.is_empty() {
+            return Err(
+                ErrorObject::new("empty_prompt", "the prompt has no tokens: write something").at("prompt")
+            );
+        }
+        self.prompt = ids;
+        Ok(())
+    }
+
+    async fn made_up(config: &str, prompt_tokens: Option<usize>) -> Result<Self, ErrorObject> {
         let config = ModelConfig::parse(config.as_bytes()).map_err(|error| invalid("config.json", &error))?;
         let files = synthetic_files(&config, SEED, DType::Bf16).map_err(|error| refused(&error))?;
         let files = files.into_iter().map(|(name, file)| (name, Weights::MadeUp(file))).collect();
         let checkpoint = Checkpoint::from_safetensors(files).await.map_err(|error| refused(&error))?;
-        let ids = (1..=validate::DEFAULT_TOKENS).map(|i| (i * 37 % config.vocab_size) as u32);
+        let count = prompt_tokens.unwrap_or(validate::DEFAULT_TOKENS);
+        let ids = (1..=count).map(|i| (i * 37 % config.vocab_size) as u32);
         let prompt = ids.collect();
         Ok(Self { config, checkpoint, prompt, stop_ids: Vec::new(), is_made_up: true, tokenizer: None })
     }
 
-    async fn of_files(files: &Files, prompt: Option<&str>) -> Result<Self, ErrorObject> {
+    /// Without a prompt.
+    async fn of_files(files: &Files) -> Result<Self, ErrorObject> {
         const CONFIG: &str = "config.json";
         const GENERATION: &str = "generation_config.json";
-        const TOKENIZER: &str = "tokenizer.json";
         let json = files.needed(CONFIG).await?;
         let fields = Fields::parse(&json).map_err(|error| invalid(CONFIG, &error))?;
         let config = ModelConfig::from_fields(&fields).map_err(|error| invalid(CONFIG, &error))?;
@@ -70,21 +93,12 @@ impl Model {
             special_tokens_map: special.as_deref(),
             ..TokenizerFiles::default()
         };
-        let refused = |error: TokenizerError| ErrorObject::new(error.code(), error.to_string()).at(TOKENIZER);
-        let mut tokenizer = Tokenizer::load(&parts).map_err(refused)?;
+        let mut tokenizer = Tokenizer::load(&parts).map_err(|error| of_tokenizer(&error))?;
         tokenizer.limit_to(config.max_position_embeddings);
-        tokenizer.check_vocab(&config).map_err(refused)?;
-        let mut ids = tokenizer.encode(prompt.unwrap_or(validate::DEFAULT_PROMPT)).map_err(refused)?;
-        if prompt.is_none() {
-            ids.truncate(validate::DEFAULT_TOKENS);
-        }
-        if ids.is_empty() {
-            return Err(
-                ErrorObject::new("empty_prompt", "the prompt has no tokens: write something").at("prompt")
-            );
-        }
+        tokenizer.check_vocab(&config).map_err(|error| of_tokenizer(&error))?;
         let stop_ids = stop_ids(&config, generation.as_ref());
-        Ok(Self { config, checkpoint, prompt: ids, stop_ids, is_made_up: false, tokenizer: Some(tokenizer) })
+        let (prompt, tokenizer) = (Vec::new(), Some(tokenizer));
+        Ok(Self { config, checkpoint, prompt, stop_ids, is_made_up: false, tokenizer })
     }
 
     /// A decoder for ids that arrive one at a time.
@@ -131,6 +145,10 @@ impl Text<'_> {
         self.whole.push_str(&rest.unwrap_or_default());
         Ok(self.whole)
     }
+}
+
+fn of_tokenizer(error: &TokenizerError) -> ErrorObject {
+    ErrorObject::new(error.code(), error.to_string()).at(TOKENIZER)
 }
 
 fn invalid(file: &str, error: &ConfigError) -> ErrorObject {

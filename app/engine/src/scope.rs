@@ -27,13 +27,24 @@ pub(super) fn post(text: &str) {
     scope().post_message(&JsValue::from_str(text)).ok();
 }
 
-/// Hears what the page posts: `{run: text, files: [File]}`.
-pub(super) fn on_message<F: Future<Output = ()> + 'static>(heard: impl Fn(String, Vec<File>) -> F + 'static) {
+/// What the page posts.
+pub(super) enum Asked {
+    /// `{run: text, files: [File]}`.
+    Run(String, Vec<File>),
+    /// `{rehearse: text}`: such a run will most likely be asked for.
+    Rehearsal(String),
+}
+
+/// Hears what the page posts.
+pub(super) fn on_message<F: Future<Output = ()> + 'static>(heard: impl Fn(Asked) -> F + 'static) {
     let listener = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         let part = |name: &str| Reflect::get(&event.data(), &JsValue::from_str(name)).unwrap_or_default();
+        if let Some(run) = part("rehearse").as_string() {
+            return spawn_local(heard(Asked::Rehearsal(run)));
+        }
         let files = part("files").dyn_into::<Array>().unwrap_or_default();
         let files = files.iter().filter_map(|file| file.dyn_into().ok()).collect();
-        spawn_local(heard(part("run").as_string().unwrap_or_default(), files));
+        spawn_local(heard(Asked::Run(part("run").as_string().unwrap_or_default(), files)));
     });
     scope().set_onmessage(Some(listener.as_ref().unchecked_ref()));
     // For as long as the worker lives.

@@ -46,6 +46,15 @@ pub async fn devices() -> Result<Devices, ApiError> {
     answer(Request::get("api/devices").send().await).await
 }
 
+/// The same devices as the server writes them, for the first program, which reads few of their fields.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn device_list() -> Result<Vec<Value>, ApiError> {
+    let mut told: Value = answer(Request::get("api/devices").send().await).await?;
+    Ok(told.get_mut("devices").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
+}
+
 /// The server's settings, each with where it comes from.
 ///
 /// # Errors
@@ -78,6 +87,12 @@ pub async fn models() -> Result<Vec<ModelEntry>, ApiError> {
 pub async fn attempts(limit: u32, cursor: Option<u64>) -> Result<Vec<Attempt>, ApiError> {
     let cursor = cursor.map_or_else(String::new, |id| format!("&cursor={id}"));
     answer(Request::get(&format!("api/attempts?limit={limit}{cursor}")).send().await).await
+}
+
+/// Where the server writes all attempts as a file: as `csv`, `jsonl` or `markdown`.
+#[must_use]
+pub fn exported(format: &str) -> String {
+    format!("api/attempts/export?format={format}")
 }
 
 /// All that is kept of an attempt.

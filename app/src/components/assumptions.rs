@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use phi3::estimate::Assumption;
 
-use super::bits::badge;
+use super::bits::{badge, copies};
 use crate::state::Store;
 use crate::text::assumptions as words;
 
@@ -16,17 +16,17 @@ pub fn Assumptions() -> impl IntoView {
         let origin =
             if assumption.is_default { badge("", words::DEFAULT) } else { badge("acc", words::CHOSEN) };
         view! {
-            <tr>
+            <tr data-assumption=assumption.name.clone()>
                 <td><code>{assumption.name.clone()}</code></td>
-                <td>{assumption.value.clone()}</td>
+                <td>{copies(assumption.value.clone())}</td>
                 <td>{origin}</td>
             </tr>
         }
     };
     view! {
-        <section class="card c7 x-assumptions">
+        <section class="card c7 x-assumptions" data-testid="assumptions">
             <h2>{words::HEADING}</h2>
-            <table>
+            <table class="rows pairs">
                 <thead><tr><th>{words::NAME}</th><th>{words::VALUE}</th><th>{words::ORIGIN}</th></tr></thead>
                 <tbody>{move || list.with(|l| l.iter().map(row).collect_view())}</tbody>
             </table>

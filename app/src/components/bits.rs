@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use phi3::fit::Verdict;
 
 use crate::format::{Unit, exact_bytes};
+use crate::platform::page;
 use crate::state::Store;
 use crate::text;
 
@@ -42,6 +43,74 @@ pub(super) fn bytes(value: u64, unit: Unit, testid: &'static str) -> impl IntoVi
         >
             {unit.print(value)}
         </button>
+    }
+}
+
+/// Longest value that is repeated when it was copied, in characters.
+const SAID: usize = 40;
+
+/// A value that a click copies; what is copied may be more exact than what is shown.
+pub(super) fn copyable(shown: String, copied: String) -> impl IntoView {
+    let store = Store::here();
+    let what = match copied.char_indices().nth(SAID) {
+        Some((end, _)) => format!("{}…", &copied[..end]),
+        None => copied.clone(),
+    };
+    view! {
+        <button type="button" class="value wrap" title=text::COPY on:click=move |_| store.copy(copied.clone(), &what)>{shown}</button>
+    }
+}
+
+/// The same where what is shown is what is copied.
+pub(super) fn copies(value: String) -> impl IntoView {
+    copyable(value.clone(), value)
+}
+
+/// Arrows go from tab to tab.
+pub(super) fn arrows(ev: leptos::ev::KeyboardEvent) {
+    match ev.key().as_str() {
+        "ArrowRight" => page::press_beside(&ev, true),
+        "ArrowLeft" => page::press_beside(&ev, false),
+        _ => return,
+    }
+    ev.prevent_default();
+}
+
+/// What opens below a button: until the keyboard leaves it, Escape is pressed or, unless it `stays`, something in it.
+#[component]
+pub fn Menu(
+    /// What stands on the button.
+    label: &'static str,
+    /// For tests.
+    testid: &'static str,
+    /// Class of the button.
+    class: &'static str,
+    /// Whether it stays open when something in it is pressed.
+    #[prop(optional)]
+    stays: bool,
+    /// What opens.
+    children: Children,
+) -> impl IntoView {
+    let pressed = move |ev: leptos::ev::MouseEvent| {
+        if !stays {
+            page::close_menu(&ev, true);
+        }
+    };
+    let escaped = move |ev: leptos::ev::KeyboardEvent| {
+        if ev.key() == "Escape" && page::close_menu(&ev, true) {
+            ev.stop_propagation();
+        }
+    };
+    let left = move |ev: leptos::ev::FocusEvent| {
+        if page::leaves(&ev) {
+            page::close_menu(&ev, false);
+        }
+    };
+    view! {
+        <details class="menu" data-testid=testid on:keydown=escaped on:focusout=left>
+            <summary class=class>{label} <span aria-hidden="true">"▾"</span></summary>
+            <div class="panel" on:click=pressed>{children()}</div>
+        </details>
     }
 }
 

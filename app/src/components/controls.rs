@@ -8,7 +8,7 @@ use phi3::engine::Attention;
 use phi3::estimate::{Format, KvPolicy, Options};
 
 use super::bits::Choice;
-use crate::state::{Store, devices, link, steps};
+use crate::state::{Live, Store, devices, link, live, steps};
 use crate::text::{self, controls as words};
 
 fn dtypes<T: std::fmt::Display>(list: &[T]) -> Vec<(String, String)> {
@@ -26,7 +26,8 @@ pub fn Controls() -> impl IntoView {
     let resolved = store.resolved;
     let policies = [KvPolicy::Full, KvPolicy::Window, KvPolicy::Paged].map(KvPolicy::name);
     let attentions = [Attention::Eager, Attention::Fused].map(link::attn_name);
-    let changed = move || store.options.with(|o| *o != Options::default());
+    // What drives a device goes with the device.
+    let changed = move || store.options.with(|o| *o != Options { backend: o.backend, ..Options::default() });
     view! {
         <section class="card controls" aria-label=words::HEADING>
             <Devices/>
@@ -73,15 +74,37 @@ pub fn Controls() -> impl IntoView {
     }
 }
 
-/// A listed device, or a size typed.
+/// The value of an option that stands for a device of the server: no row of the table has a name like it.
+fn live_key(device: &str) -> String {
+    format!("server/{device}")
+}
+
+fn live_option(place: &live::Place) -> (String, String) {
+    (live_key(&place.device), text::live(&place.device, &place.name, &place.memory()))
+}
+
+/// Holds the load against a device of the server.
+pub(super) fn choose_live(store: Store, live: Live, place: &live::Place) {
+    let memory = place.memory();
+    live.chosen.set(Some((place.device.clone(), memory.clone())));
+    store.choose_live(memory, place.backend);
+}
+
+/// A device of the server, a listed one, or a size typed.
 #[component]
 fn Devices() -> impl IntoView {
-    let store = Store::here();
+    let (store, live) = (Store::here(), Live::here());
     let is_typed = move || store.memory_text.with(|text| !text.trim().is_empty());
-    let device = move || match store.device.get() {
-        Some(name) => name,
-        None if is_typed() => words::CUSTOM.to_owned(),
-        None => String::new(),
+    // A device that the server no longer tells of is a size like any other.
+    let shown = Memo::new(move |_| {
+        let device = store.memory_text.with(|text| live.shown(text))?;
+        live.places.with(|places| places.iter().any(|place| place.device == device)).then_some(device)
+    });
+    let device = move || match (store.device.get(), shown.get()) {
+        (Some(name), _) => name,
+        (None, Some(device)) => live_key(&device),
+        (None, None) if is_typed() => words::CUSTOM.to_owned(),
+        (None, None) => String::new(),
     };
     // A row that the table below was asked for stands in the list as long as it is chosen.
     let other =
@@ -92,14 +115,19 @@ fn Devices() -> impl IntoView {
     };
     let options = move || {
         let mut options = vec![(String::new(), words::NO_DEVICE.to_owned())];
+        options.extend(live.places.with(|places| places.iter().map(live_option).collect::<Vec<_>>()));
         options.extend(other.get().map(|name| named(&name, &name)));
-        options.extend(devices::OFFERED.iter().map(|(label, row)| named(row, label)));
+        options.extend(devices::OFFERED.iter().map(|name| named(name, name)));
         options.push(named(devices::BROWSER, words::THIS_BROWSER));
         options.push((words::CUSTOM.to_owned(), words::CUSTOM.to_owned()));
         options
     };
     let choose = move |name: String| {
-        if name == words::CUSTOM {
+        if let Some(place) =
+            live.places.with_untracked(|places| places.iter().find(|p| live_key(&p.device) == name).cloned())
+        {
+            choose_live(store, live, &place);
+        } else if name == words::CUSTOM {
             store.choose_device(None);
             crate::platform::page::go_to("device-memory");
         } else {

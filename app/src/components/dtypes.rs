@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::bits::{TERM_COLOURS, fit_badge};
+use super::bits::{TERM_COLOURS, bytes, fit_badge};
 use crate::format::Unit;
 use crate::state::Store;
 use crate::state::derived::DTypeRow;
@@ -35,7 +35,7 @@ pub fn DTypes() -> impl IntoView {
                         {limit}
                     </div>
                 </td>
-                <td class="num">{unit.print(row.total())}</td>
+                <td class="num">{bytes(row.total(), unit, "")}</td>
                 {row.verdict.map(|v| view! { <td>{fit_badge(v)}</td> })}
             </tr>
         }

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use phi3::inspect::{Field, Status};
 
-use super::bits::badge;
+use super::bits::{badge, copyable};
 use crate::text::{self, fields as words};
 
 fn status(status: Status) -> impl IntoView {
@@ -20,6 +20,12 @@ fn status(status: Status) -> impl IntoView {
 /// What one can do about it.
 fn lever(words: &str) -> Option<impl IntoView + use<>> {
     (!words.is_empty()).then(|| view! { <span class="sub">{text::capitalised(words)}</span> })
+}
+
+/// A name that may be broken behind its underscores, and nowhere else.
+fn breakable(name: &str) -> impl IntoView + use<> {
+    let part = |part: &str| view! { {part.to_owned()} <wbr/> };
+    name.split_inclusive('_').map(part).collect_view()
 }
 
 /// Whether a field has what is looked for, anywhere in it.
@@ -41,8 +47,8 @@ pub fn FieldTable(
     let row = |field: &Field| {
         view! {
             <tr>
-                <th scope="row">{field.key.clone()}</th>
-                <td class="mono">{field.value.to_string()}</td>
+                <th scope="row">{breakable(&field.key)}</th>
+                <td class="mono">{copyable(text::json(&field.value), field.value.to_string())}</td>
                 <td>{field.meaning.clone()}</td>
                 <td>{field.implication.clone()} {lever(&field.lever)}</td>
                 <td>{status(field.status)}</td>

@@ -1,9 +1,11 @@
-//! What the reader should know, the gravest first.
+//! What the reader should know, the gravest first, each with the one click that answers it.
 
 use leptos::prelude::*;
 use phi3::inspect::{Finding, Severity};
 
 use super::bits::badge;
+use crate::state::Store;
+use crate::state::answers::{self, Answer};
 use crate::text::{self, findings as words};
 
 fn severity(severity: Severity) -> impl IntoView {
@@ -14,6 +16,29 @@ fn severity(severity: Severity) -> impl IntoView {
     }
 }
 
+/// The button that answers a finding; nothing where no choice of the page does.
+fn button(store: Store, code: String) -> impl IntoView {
+    let answer = Memo::new(move |_| {
+        // Of a config that is not known nothing is chosen.
+        if store.stranger.with(Option::is_some) {
+            return None;
+        }
+        store.model.with(|model| store.resolved.with(|resolved| answers::answer(&code, model, resolved)))
+    });
+    let button = move |answer: Answer| {
+        let (change, label) = (answer.change(), words::answer(&answer));
+        let done = words::answered(&label);
+        let shown = change.clone();
+        let take = move |_| {
+            if store.apply(&change) {
+                store.say(done.clone());
+            }
+        };
+        view! { <button type="button" class="quiet" data-answer=shown on:click=take>{label}</button> }
+    };
+    move || answer.get().map(button)
+}
+
 /// The list; says so where there is nothing to say.
 #[component]
 pub fn Findings(
@@ -21,13 +46,15 @@ pub fn Findings(
     #[prop(into)]
     findings: Signal<Vec<Finding>>,
 ) -> impl IntoView {
-    let row = |finding: &Finding| {
+    let store = Store::here();
+    let row = move |finding: &Finding| {
         // The first clause carries the news; what follows is the reason.
         let (head, rest) = text::first_clause(&finding.message);
         view! {
             <li class="find" data-code=finding.code.clone()>
                 {severity(finding.severity)}
                 <p><b>{head}</b> " " <span class="dim">{rest}</span></p>
+                {button(store, finding.code.clone())}
             </li>
         }
     };

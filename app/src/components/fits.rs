@@ -10,11 +10,13 @@ use phi3::estimate::Resolved;
 use phi3::fit::Verdict;
 use phi3::units::format_count;
 
-use super::bits::{badge, fit_badge};
-use crate::format::{Unit, exact_bytes};
+use super::bits::{badge, bytes, fit_badge};
+use super::controls::choose_live;
+use crate::format::Unit;
 use crate::platform::gpu::{self, Adapter};
-use crate::state::Store;
-use crate::state::devices::{self, FitRow, WASM_BYTES};
+use crate::state::devices::{self, FitRow, Held, WASM_BYTES};
+use crate::state::live::Place;
+use crate::state::{Live, Store};
 use crate::text::{self, fits as words};
 
 /// The table follows the choices this much later: ninety searches are not for every step of a drag.
@@ -23,7 +25,7 @@ const DELAY: Duration = Duration::from_millis(120);
 /// The table.
 #[component]
 pub fn Fits() -> impl IntoView {
-    let store = Store::here();
+    let (store, live) = (Store::here(), Live::here());
     let rows = RwSignal::new(Vec::<FitRow>::new());
     let timer: StoredValue<Option<TimeoutHandle>> = StoredValue::new(None);
     let key = Memo::new(move |_| (store.report.with(|r| r.weights_bytes), store.resolved.get()));
@@ -59,7 +61,24 @@ pub fn Fits() -> impl IntoView {
     let positions = Memo::new(move |_| store.model.with(|m| m.decoder.max_position_embeddings as u64));
     let body = move || {
         let positions = positions.get();
-        shown.with(|rows| rows.iter().map(|r| row(store, r, positions)).collect_view())
+        // The devices of the server come first, as far as they are free now.
+        let needle = needle.with(|n| n.trim().to_ascii_lowercase());
+        let is_found =
+            |place: &Place| format!("{} {}", place.device, place.name).to_ascii_lowercase().contains(&needle);
+        // They follow the choices as the others do: when those rows have been filled anew.
+        rows.track();
+        let weights = store.report.with_untracked(|r| r.weights_bytes);
+        let held = |place: Place| {
+            let hold = |resolved: &Resolved| {
+                let (backend, free) = (place.backend, place.free_bytes);
+                store.model.with_untracked(|m| devices::hold(&m.decoder, weights, resolved, backend, free))
+            };
+            let held = store.resolved.with_untracked(hold);
+            of_server(place, held)
+        };
+        let mut lines: Vec<Line> = live.places.get().into_iter().filter(is_found).map(held).collect();
+        shown.with(|rows| lines.extend(rows.iter().map(listed)));
+        lines.into_iter().map(|line| row(store, live, line, positions)).collect_view()
     };
     view! {
         <section class="card c12 x-fits" id="fits" tabindex="-1" data-testid="fits">
@@ -84,7 +103,7 @@ pub fn Fits() -> impl IntoView {
                     <thead>
                         <tr>
                             <th>{words::GPU}</th><th class="num">{words::USABLE}</th><th class="hide-narrow">{words::SHARE}</th>
-                            <th class="num">{words::NEED}</th><th>{words::VERDICT}</th><th class="num">{words::MAX_CONTEXT}</th>
+                            <th class="num">{words::NEED}</th><th>{words::VERDICT}</th><th class="num hide-narrow">{words::MAX_CONTEXT}</th>
                         </tr>
                     </thead>
                     <tbody>{body}</tbody>
@@ -105,30 +124,79 @@ fn bar(need: u64, have: u64, verdict: Verdict) -> impl IntoView {
     view! { <div class=class aria-hidden="true"><i style=format!("width:{width:.1}%")></i></div> }
 }
 
-fn row(store: Store, row: &FitRow, positions: u64) -> impl IntoView + use<> {
-    let name = row.device.name;
-    let usable = row.device.usable_bytes();
-    let context = match row.max_context {
+/// A device and what comes of the load on it.
+struct Line {
+    name: String,
+    /// What its maker calls it, where the name says how it is asked for.
+    about: Option<String>,
+    badge: Option<&'static str>,
+    /// Who says how much memory it has, and whether that was computed.
+    source: String,
+    is_computed: bool,
+    held: Held,
+    /// The device of the server, if it is one.
+    place: Option<Place>,
+}
+
+fn row(store: Store, live: Live, line: Line, positions: u64) -> impl IntoView + use<> {
+    let Line { name, about, badge: mark, source, is_computed, held, place } = line;
+    let Held { total_bytes, available_bytes, verdict, max_context } = held;
+    let context = match max_context {
         0 => "–".to_owned(),
         max if max >= positions => text::all_positions(max),
         max => format_count(max),
     };
-    let computed = row.device.sureness() == Sureness::Computed;
-    let current = move || store.device.with(|d| d.as_deref() == Some(name)).to_string();
+    let (own, is_live) = (name.clone(), place.is_some());
+    let current = move || {
+        let shown =
+            if is_live { store.memory_text.with(|text| live.shown(text)) } else { store.device.get() };
+        (shown.as_ref() == Some(&own)).to_string()
+    };
+    let (table, server) = if is_live { (None, Some(name.clone())) } else { (Some(name.clone()), None) };
+    let chosen = name.clone();
+    let choose = move |_| match &place {
+        Some(place) => choose_live(store, live, place),
+        None => store.choose_device(Some(chosen.clone())),
+    };
     view! {
-        <tr aria-current=current data-device=name>
+        <tr aria-current=current data-device=table data-live=server>
             <td>
-                <button type="button" class="link" on:click=move |_| store.choose_device(Some(name.to_owned()))>{name}</button>
-                {(!row.device.has_bf16()).then(|| view! { " " {badge("", words::NO_BF16)} })}
+                <button type="button" class="link" on:click=choose>{name}</button>
+                " " {about.map(|about| view! { <span class="faint">{about}</span> " " })} {mark.map(|words| badge("", words))}
             </td>
-            <td class="num" title=format!("{}: {}", exact_bytes(usable), row.device.source)>
-                {if computed { "≈ " } else { "" }}{Unit::GiB.print(usable)}
+            <td class="num" title=source>
+                {if is_computed { "≈ " } else { "" }}{bytes(available_bytes, Unit::GiB, "available")}
             </td>
-            <td class="wide hide-narrow">{bar(row.total_bytes, usable, row.verdict)}</td>
-            <td class="num">{Unit::GiB.print(row.total_bytes)}</td>
-            <td>{fit_badge(row.verdict)}</td>
-            <td class="num">{context}</td>
+            <td class="wide hide-narrow">{bar(total_bytes, available_bytes, verdict)}</td>
+            <td class="num">{bytes(total_bytes, Unit::GiB, "")}</td>
+            <td>{fit_badge(verdict)}</td>
+            <td class="num hide-narrow">{context}</td>
         </tr>
+    }
+}
+
+fn listed(row: &FitRow) -> Line {
+    let device = row.device;
+    Line {
+        name: device.name.to_owned(),
+        about: None,
+        badge: (!device.has_bf16()).then_some(words::NO_BF16),
+        source: device.source.to_owned(),
+        is_computed: device.sureness() == Sureness::Computed,
+        held: row.held,
+        place: None,
+    }
+}
+
+fn of_server(place: Place, held: Held) -> Line {
+    Line {
+        name: place.device.clone(),
+        about: Some(place.name.clone()),
+        badge: Some(words::FREE_NOW),
+        source: place.source.clone(),
+        is_computed: false,
+        held,
+        place: Some(place),
     }
 }
 
@@ -170,16 +238,16 @@ fn Browser() -> impl IntoView {
                         {words::BROWSER_CPU}
                     </button>
                 </td>
-                <td class="num" title=words::WASM_WHY>{Unit::GiB.print(WASM_BYTES)}</td>
+                <td class="num" title=words::WASM_WHY>{bytes(WASM_BYTES, Unit::GiB, "")}</td>
                 <td class="wide hide-narrow">{move || bar(need.get(), WASM_BYTES, verdict())}</td>
-                <td class="num">{move || Unit::GiB.print(need.get())}</td>
+                <td class="num">{move || bytes(need.get(), Unit::GiB, "")}</td>
                 <td>{move || fit_badge(verdict())}</td>
-                <td class="num faint">{words::WASM}</td>
+                <td class="num faint hide-narrow">{words::WASM}</td>
             </tr>
             <tr data-device="webgpu">
                 <td>{words::BROWSER_GPU}</td>
                 <td class="num faint">{words::NOT_TOLD}</td>
-                <td colspan="3" class="dim">{move || gpu_words().1}</td>
+                <td colspan="3" class="dim hide-narrow">{move || gpu_words().1}</td>
                 <td class="num">{move || gpu_words().0}</td>
             </tr>
         </tbody>

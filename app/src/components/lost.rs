@@ -66,7 +66,13 @@ pub fn PageHead(
     /// The page.
     page: Page,
 ) -> impl IntoView {
-    view! { <header><div class="who"><h1>{words::name(page)}</h1> <div class="dim">{words::about(page)}</div></div></header> }
+    let store = Store::here();
+    view! {
+        <header>
+            <div class="who"><h1>{words::name(page)}</h1> <div class="dim">{words::about(page)}</div></div>
+            <div class="row"><button type="button" class="btn" data-testid="share" on:click=move |_| store.share()>{text::share::SHARE}</button></div>
+        </header>
+    }
 }
 
 /// What a page says that needs a server where none is.

@@ -3,7 +3,8 @@
 use leptos::prelude::*;
 use phi3::api::{ModelEntry, ModelSource};
 
-use super::bits::badge;
+use super::bits::{badge, copies};
+use crate::components::Refusal;
 use crate::state::{Models as State, Page, Store};
 use crate::text::{self, models as words};
 
@@ -33,11 +34,11 @@ pub fn ModelTable() -> impl IntoView {
                 <h2>{words::HEADING} " " <span class="faint">{move || text::of(shown.with(Vec::len), all())}</span></h2>
                 <input type="search" class="filter" placeholder=words::SEARCH aria-label=words::SEARCH on:input=move |ev| needle.set(event_target_value(&ev))/>
             </div>
-            {move || models.problem.get().map(|why| view! { <div class="notice" role="alert"><div>{why}</div></div> })}
+            <Refusal problem=models.problem again=move || { models.problem.set(None); models.fetch(); }/>
             <div class="scroll">
-                <table>
+                <table class="rows">
                     <thead>
-                        <tr><th>{words::MODEL}</th><th class="hide-narrow">{words::SOURCE}</th><th>{words::STATE}</th><th class="hide-narrow">{words::KNOWN_GOOD}</th><th>{words::ACTIONS}</th></tr>
+                        <tr><th>{words::MODEL}</th><th>{words::SOURCE}</th><th>{words::STATE}</th><th>{words::KNOWN_GOOD}</th><th>{words::ACTIONS}</th></tr>
                     </thead>
                     <tbody>{move || shown.with(|list| list.iter().map(|entry| row(models, entry)).collect_view())}</tbody>
                 </table>
@@ -71,10 +72,10 @@ fn row(models: State, entry: &ModelEntry) -> impl IntoView + use<> {
     };
     view! {
         <tr data-model=entry.id.clone()>
-            <td><b>{entry.name.clone()}</b> <span class="sub mono">{entry.id.clone()}</span> <span class="sub">{entry.notes.clone()}</span></td>
-            <td class="mono hide-narrow">{source}</td>
+            <td><b>{entry.name.clone()}</b> <span class="sub mono">{copies(entry.id.clone())}</span> <span class="sub">{entry.notes.clone()}</span></td>
+            <td class="mono">{copies(source)}</td>
             <td>{state}</td>
-            <td class="hide-narrow">{entry.known_good.map(attempt)}</td>
+            <td>{entry.known_good.map(|id| view! { <span class="narrow-only faint">{words::KNOWN_GOOD} " "</span> {attempt(id)} })}</td>
             <td><div class="row">{loading} {button(words::VALIDATE, id(State::validate))} {button(words::COMMIT, id(State::commit))}</div></td>
         </tr>
     }

@@ -3,8 +3,10 @@
 use leptos::ev::KeyboardEvent;
 use leptos::prelude::*;
 use phi3::config::PRESETS;
+use phi3::estimate::Format;
 
 use crate::platform::page;
+use crate::state::theme::Theme;
 use crate::state::{Ask, Page, Store, devices};
 use crate::text::{self, palette as words};
 
@@ -19,6 +21,9 @@ enum Action {
     Go(Page),
     Preset(&'static str),
     Device(&'static str),
+    DType(Format),
+    Theme(Theme),
+    Ask(Ask),
     Share,
     Defaults,
 }
@@ -27,9 +32,18 @@ enum Action {
 fn actions() -> Vec<(String, Action)> {
     let pages = Page::ALL.into_iter().map(|page| (words::go(text::pages::name(page)), Action::Go(page)));
     let presets = PRESETS.iter().map(|preset| (words::open(preset.title), Action::Preset(preset.name)));
-    let offered = devices::OFFERED.into_iter().map(|(name, row)| (words::fit_on(name), Action::Device(row)));
-    let rest = [(words::SHARE.to_owned(), Action::Share), (words::DEFAULTS.to_owned(), Action::Defaults)];
-    pages.chain(rest).chain(presets).chain(offered).collect()
+    let offered = devices::OFFERED.into_iter().map(|name| (words::fit_on(name), Action::Device(name)));
+    let rest = [
+        (words::VALIDATE.to_owned(), Action::Ask(Ask::Validate)),
+        (words::RUN_ON_SERVER.to_owned(), Action::Ask(Ask::RunOnServer)),
+        (words::SHARE.to_owned(), Action::Share),
+        (words::DEFAULTS.to_owned(), Action::Defaults),
+        (words::SHOW_KEYS.to_owned(), Action::Ask(Ask::Keys)),
+    ];
+    let dtypes =
+        Format::LEVERS.into_iter().map(|format| (words::weights_in(format.name()), Action::DType(format)));
+    let themes = Theme::ALL.into_iter().map(|theme| (words::theme(theme), Action::Theme(theme)));
+    pages.chain(rest).chain(presets).chain(offered).chain(dtypes).chain(themes).collect()
 }
 
 /// Whether all words of what was typed are in a text, in any order.
@@ -43,6 +57,14 @@ fn act(store: Store, action: &Action) {
         Action::Go(page) => store.go(*page),
         Action::Preset(name) => store.open_preset(name),
         Action::Device(row) => store.choose_device(Some((*row).to_owned())),
+        Action::DType(format) => store.choose(|options| options.dtype = Some(*format)),
+        Action::Theme(theme) => theme.choose(),
+        Action::Ask(ask) => {
+            if *ask == Ask::Validate {
+                store.go(Page::Validate);
+            }
+            page::tell(ask.event());
+        }
         Action::Share => store.share(),
         Action::Defaults => store.reset(),
     }
@@ -147,6 +169,7 @@ pub fn Keys() -> impl IntoView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phi3::dtype::DType;
     use wasm_bindgen_test::wasm_bindgen_test;
 
     #[wasm_bindgen_test(unsupported = test)]
@@ -155,6 +178,9 @@ mod tests {
             actions().into_iter().filter(|(text, _)| matches(text, typed)).map(|a| a.1).collect::<Vec<_>>()
         };
         assert_eq!(found("plan go"), [Action::Go(Page::Plan)]);
+        assert_eq!(found("q4_0"), [Action::DType(DType::Q4_0.into())]);
+        assert_eq!(found("theme dark"), [Action::Theme(Theme::Dark)]);
+        assert_eq!(found("validate this"), [Action::Ask(Ask::Validate)]);
         assert!(found("phi-4").contains(&Action::Preset("phi-4")));
         assert!(found("zzz").is_empty());
         assert!(found("").len() > MOST);

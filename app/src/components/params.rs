@@ -6,6 +6,7 @@ use phi3::inspect::TotalParams;
 use phi3::tensors::Group;
 use phi3::units::format_count;
 
+use super::bits::copyable;
 use crate::format::percent;
 use crate::state::Store;
 use crate::text::{self, params as words};
@@ -32,7 +33,7 @@ pub fn Params(
                     <tr>
                         <td>{text::group(group.name)} {is_tied.then(|| view! { <span class="sub">{words::TIED}</span> })}</td>
                         <td class="wide hide-narrow"><div class="bar" aria-hidden="true"><i style=width></i></div></td>
-                        <td class="num" data-value=group.count.to_string()>{format_count(group.count)}</td>
+                        <td class="num" data-value=group.count.to_string()>{copyable(format_count(group.count), group.count.to_string())}</td>
                         <td class="num dim">{percent(group.count, p.total.unwrap_or(0))}</td>
                     </tr>
                 })
@@ -56,7 +57,7 @@ pub fn Params(
                 <tfoot>
                     <tr>
                         <td>{words::TOTAL}</td><td class="hide-narrow"></td>
-                        <td class="num" data-value=move || total().to_string()>{move || format_count(total())}</td><td></td>
+                        <td class="num" data-value=move || total().to_string()>{move || copyable(format_count(total()), total().to_string())}</td><td></td>
                     </tr>
                 </tfoot>
             </table>

@@ -8,6 +8,7 @@ use leptos::ev::PointerEvent;
 use leptos::prelude::*;
 
 use super::bits::TERM_COLOURS;
+use phi3::estimate::{self, Resolved};
 use phi3::units::format_bytes;
 
 use crate::format::{Unit, axis_steps, axis_tokens};
@@ -83,12 +84,16 @@ pub fn Plot() -> impl IntoView {
             })
         };
         store.memory.get().map(|device| {
-            let device = device as f64;
-            [
-                mark(device, "", "var(--bad)", text::device_line(device as u64)),
-                mark(device / 1.2, "dashed", "var(--warn)", text::memory::MARGIN_LINE.to_owned()),
-            ]
-            .collect_view()
+            let above = (device as f64 > top).then(|| {
+                view! {
+                    <div class="level edge"><span>{text::device_above(device)}</span></div>
+                }
+            });
+            let lines = [
+                mark(device as f64, "", "var(--bad)", text::device_line(device)),
+                mark(device as f64 / 1.2, "dashed", "var(--warn)", text::memory::MARGIN_LINE.to_owned()),
+            ];
+            view! { {above} {lines.collect_view()} }
         })
     };
     let ticks_y = move || {
@@ -135,18 +140,39 @@ pub fn Plot() -> impl IntoView {
         };
         format!("{side};bottom:{}", percent(y()))
     };
-    let go = move |ev: PointerEvent, element: page::Element| {
+    // The step of the context that a pointer is nearest to.
+    let stop_at = move |ev: &PointerEvent| {
+        let element = page::target_of(ev)?;
         let share = page::share_of_width(&element, f64::from(ev.client_x()));
         let (end, positions) =
             (store.curve.with(|c| c.end), store.model.with(|m| m.decoder.max_position_embeddings as u64));
         let stops = steps::stops(positions);
-        let stop = stops[steps::nearest(&stops, (share * end as f64) as u64)];
-        store.choose(|o| o.context = Some(stop));
+        stops.get(steps::nearest(&stops, (share * end as f64) as u64)).copied()
     };
     let pressed = move |ev: PointerEvent| {
-        if let Some(element) = page::target_of(&ev) {
-            go(ev, element);
+        if let Some(stop) = untrack(|| stop_at(&ev)) {
+            store.choose(|o| o.context = Some(stop));
         }
+    };
+    let pointed = RwSignal::new(None::<u64>);
+    let moved = move |ev: PointerEvent| {
+        let stop = untrack(|| stop_at(&ev));
+        if pointed.get_untracked() != stop {
+            pointed.set(stop);
+        }
+    };
+    let told = move || {
+        pointed.get().map(|stop| {
+            let weights = store.report.with(|r| r.weights_bytes);
+            let there = Resolved { context: stop, ..store.resolved.get() };
+            let need = store.model.with(|m| estimate::total_bytes(&m.decoder, weights, &there));
+            let x = stop as f64 / store.curve.with(|c| c.end.max(1)) as f64;
+            let side = if x > 0.6 { format!("right:{}", percent(1.0 - x)) } else { format!("left:{}", percent(x)) };
+            view! {
+                <div class="upright pointed" style=format!("left:{}", percent(x))></div>
+                <div class="pointed-label num" style=side data-testid="plot-pointed">{text::pointed(stop, need)}</div>
+            }
+        })
     };
     let words = move || {
         let (first, last) = store.curve.with(|c| (c.points.first().map_or(0, |p| p.1.iter().sum()), c.top()));
@@ -155,13 +181,14 @@ pub fn Plot() -> impl IntoView {
     view! {
         <section class="card c7 x-plot" id="memory" tabindex="-1">
             <h2>{text::memory::PLOT} <Legend/></h2>
-            <div class="plot" role="img" aria-label=words data-testid="plot" on:pointerdown=pressed>
+            <div class="plot" role="img" aria-label=words data-testid="plot" on:pointerdown=pressed on:pointermove=moved on:pointerleave=move |_| pointed.set(None)>
                 {ticks_y}
                 <svg viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">{areas}</svg>
                 {lines}
                 <div class="upright" style=move || format!("left:{}", percent(x()))></div>
                 <div class="here" style=here></div>
                 <div class="here-label num" style=label>{move || format_bytes(total.get())}</div>
+                {told}
                 {ticks_x}
             </div>
         </section>

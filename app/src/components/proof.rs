@@ -5,7 +5,7 @@ use phi3::engine::{DeviceFacts, LimitFact};
 use phi3::units::{format_bytes, format_count};
 use phi3::validate::{Difference, Report};
 
-use super::bits::badge;
+use super::bits::{badge, copies, copyable};
 use super::report::{fact, verdict};
 use crate::format::percent_of_one;
 use crate::text::proof as words;
@@ -38,7 +38,7 @@ pub(super) fn apart(difference: &Difference) -> impl IntoView + use<> {
     let relative = words::of_scale(&small(share), &small(difference.bound));
     view! {
         <dl class="facts" data-testid="difference" data-max=difference.max.to_string()>
-            <div><dt>{words::LARGEST}</dt><dd>{small(difference.max)} <small>{relative}</small></dd></div>
+            <div><dt>{words::LARGEST}</dt><dd>{copyable(small(difference.max), difference.max.to_string())} <small>{relative}</small></dd></div>
             {fact(words::MEAN, small(difference.mean))}
             {fact(words::TOP1, percent_of_one(difference.top1_agreement))}
             {fact(words::TOP5, percent_of_one(difference.top5_overlap))}
@@ -58,8 +58,7 @@ fn small(value: f64) -> String {
 
 fn device(facts: &DeviceFacts) -> impl IntoView + use<> {
     let name = if facts.name.is_empty() { words::UNNAMED.to_owned() } else { facts.name.clone() };
-    let row =
-        |name: &'static str, value: String| view! { <tr><th scope="row">{name}</th><td>{value}</td></tr> };
+    let row = |name: &'static str, value: String| view! { <tr><th scope="row">{name}</th><td>{copies(value)}</td></tr> };
     // Sizes in bytes are told as sizes; what is counted is counted.
     let amount = |limit: &LimitFact, value: u64| {
         let is_size = ["Size", "memory"].iter().any(|word| limit.name.contains(word)) && value >= 1 << 10;

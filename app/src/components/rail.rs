@@ -3,7 +3,8 @@
 use leptos::prelude::*;
 
 use super::source::Source;
-use crate::state::{Ask, Late, Page, Presence, ServerWatch, Store};
+use crate::platform::page;
+use crate::state::{Ask, Late, Live, Page, Presence, ServerWatch, Store};
 use crate::text::{self, pages as words};
 
 /// The rail.
@@ -50,6 +51,13 @@ fn Pages() -> impl IntoView {
             </a>
         }
     };
+    // On a narrow screen the list scrolls sideways.
+    Effect::new(move |_| {
+        store.page.track();
+        request_animation_frame(page::show_current_page);
+    });
+    let resized = window_event_listener_untyped("resize", move |_| page::show_current_page());
+    on_cleanup(move || resized.remove());
     let (about_model, others): (Vec<_>, Vec<_>) =
         Page::ALL.into_iter().enumerate().partition(|(_, page)| page.is_about_model());
     view! {
@@ -65,7 +73,7 @@ fn Pages() -> impl IntoView {
 #[component]
 fn Foot() -> impl IntoView {
     let watch = ServerWatch::here();
-    let late = expect_context::<Late>();
+    let (late, live) = (expect_context::<Late>(), Live::here());
     let words = move || match watch.presence.get() {
         Presence::Checking => text::rail::SERVER_CHECKING,
         Presence::Absent => text::rail::SERVER_NONE,
@@ -77,9 +85,13 @@ fn Foot() -> impl IntoView {
         Presence::Lost => "dot off",
         _ => "dot",
     };
+    // The first is a GPU where there is one.
+    let free =
+        move || live.places.with(|places| places.first().map(|p| text::rail::free(&p.device, &p.memory())));
     view! {
         <div class="foot">
             <div data-testid="server"><span class=class></span>{words}</div>
+            {move || free().map(|words| view! { <div class="num left" data-testid="server-free">{words}</div> })}
             <div>{text::rail::LOCAL}</div>
             <div class="row">
                 <button type="button" class="quiet" on:click=move |_| late.ask(Ask::Palette)>

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use phi3::engine::Memory;
 use phi3::validate::{Probe, Report, Verdict};
 
-use super::bits::{badge, bytes};
+use super::bits::{badge, bytes, copies};
 use super::numbers::numbers;
 use super::proof::proof;
 use crate::format::{Unit, duration, rate, signed_percent};
@@ -20,7 +20,7 @@ pub(super) fn verdict(verdict: Verdict) -> impl IntoView {
 }
 
 pub(super) fn fact(name: &'static str, value: String) -> impl IntoView {
-    view! { <div><dt>{name}</dt><dd>{value}</dd></div> }
+    view! { <div><dt>{name}</dt><dd>{copies(value)}</dd></div> }
 }
 
 fn probe(probe: Probe) -> impl IntoView {
@@ -72,9 +72,9 @@ pub(super) fn report(report: Report) -> impl IntoView {
                 </dl>
                 <dl class="ids">
                     <dt>{text::token_ids(words::PROMPT, report.prompt_tokens.len())}</dt>
-                    <dd class="mono">{ids(&report.prompt_tokens)}</dd>
+                    <dd class="mono">{copies(ids(&report.prompt_tokens))}</dd>
                     <dt>{text::token_ids(words::GENERATED, report.generated_tokens.len())} ", " {text::stop_reason(&report.stop_reason)}</dt>
-                    <dd class="mono">{ids(&report.generated_tokens)}</dd>
+                    <dd class="mono">{copies(ids(&report.generated_tokens))}</dd>
                 </dl>
                 {probes}
             </div>

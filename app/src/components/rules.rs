@@ -22,7 +22,13 @@ pub fn Rules() -> impl IntoView {
     let break_even = move || {
         store.report.with(|r| text::break_even(r.fit.margin_rule.break_even_context, positions.get()))
     };
-    let limits = Memo::new(move |_| store.report.with(|r| r.fit.max_contexts.clone()));
+    let limits = Memo::new(move |_| {
+        let mut limits = store.report.with(|r| r.fit.max_contexts.clone());
+        // Where so many do not load, more do not either.
+        let known = limits.iter().position(|limit| limit.max_context == 0).map_or(limits.len(), |at| at + 1);
+        limits.truncate(known);
+        limits
+    });
     let most = Memo::new(move |_| store.report.with(|r| r.fit.max_batch));
     let row = move |limit: &phi3::fit::BatchLimit| {
         let context = match limit.max_context {

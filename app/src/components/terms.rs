@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use phi3::estimate::{Badge, Term};
 
 use super::bits::{TERM_COLOURS, badge, bytes};
-use crate::format::Unit;
+use crate::format::{Unit, exact_bytes};
 use crate::state::Store;
 use crate::text::{self, memory as words};
 
@@ -63,12 +63,19 @@ pub fn Terms() -> impl IntoView {
     let total = move || bytes(store.report.with(|r| r.total_bytes), unit.get(), "total-bytes");
     let per_token = move || store.report.with(|r| r.kv_bytes_per_token);
     view! {
-        <section class="card c5 x-terms">
+        <section class="card c5 x-terms" data-testid="terms">
             <h2>
                 {words::TERMS}
-                <span class="faint" data-testid="kv-per-token" data-value=move || per_token().to_string()>
+                <button
+                    type="button"
+                    class="value faint"
+                    data-testid="kv-per-token"
+                    data-value=move || per_token().to_string()
+                    title=move || exact_bytes(per_token())
+                    on:click=move |_| store.copy(per_token().to_string(), &exact_bytes(per_token()))
+                >
                     {move || text::per_token(per_token())}
-                </span>
+                </button>
             </h2>
             <table>
                 <thead><tr><th>{words::TERM}</th><th class="num">{move || unit.get().name()}</th><th>{words::HOW_SURE}</th></tr></thead>

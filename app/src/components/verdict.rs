@@ -33,9 +33,13 @@ fn code(verdict: Option<fit::Verdict>) -> &'static str {
 /// Levers shown; the list in the estimate is longer.
 const LEVERS: usize = 3;
 
+/// Whether a change is a choice of this page; a second GPU is none.
+fn is_choice(suggestion: &Suggestion) -> bool {
+    View::default().set(&suggestion.change)
+}
+
 fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoView> {
-    // What is no choice of this page, such as a second GPU, is no button either.
-    suggestions.retain(|s| View::default().set(&s.change));
+    suggestions.retain(is_choice);
     // The smallest change stays first; one lever of a kind is enough to choose from,
     // and one that this build runs comes before one that it only computes.
     suggestions.sort_by_key(|s| !s.runs);
@@ -67,6 +71,16 @@ fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoVie
 
 fn warning(sentence: &str) -> impl IntoView + use<> {
     view! { <div data-testid="fit-warning">{format!("{}.", text::capitalised(sentence))}</div> }
+}
+
+/// What to do where no button does it.
+fn advice(fit: &fit::Fit) -> Option<impl IntoView + use<>> {
+    let other = || {
+        let other = fit.suggestions.first().filter(|_| !fit.suggestions.iter().any(is_choice))?;
+        Some(text::elsewhere(&other.label, other.total_bytes))
+    };
+    let words = fit.advice.as_ref().map(|advice| format!("{}.", text::capitalised(advice))).or_else(other)?;
+    Some(view! { <div data-testid="fit-advice">{words}</div> })
 }
 
 /// The banner.
@@ -127,6 +141,7 @@ pub fn Verdict() -> impl IntoView {
                 <div>{first}</div>
                 <div class="dim">{second}</div>
                 {move || fit.with(|f| f.warnings.iter().map(|it| warning(it)).collect_view())}
+                {move || fit.with(advice)}
             </div>
             {move || levers(store, fit.with(|f| f.suggestions.clone()))}
         </section>

@@ -13,7 +13,7 @@ use leptos::prelude::*;
 
 use crate::components::{Dropping, LateStage, Lost, Rail, Toast};
 use crate::platform::page;
-use crate::state::{Late as LateProgram, Page, ServerWatch, Store};
+use crate::state::{Late as LateProgram, Live, Page, ServerWatch, Store};
 use crate::text;
 
 pub use late::Late;
@@ -26,7 +26,9 @@ pub const LATE_HOST: &str = "late";
 pub fn Preflight() -> impl IntoView {
     let store = Store::new();
     provide_context(store);
-    provide_context(ServerWatch::start());
+    let watch = ServerWatch::start();
+    provide_context(watch);
+    provide_context(Live::follow(watch));
     let late = LateProgram::new();
     provide_context(late);
     let dropping = RwSignal::new(false);

@@ -16,11 +16,12 @@ const SCRIPT: &str = "engine-start.js";
 /// What they say first, once they hear.
 const READY: &str = "ready";
 
-/// A run that waits for them, or word that they wait for one.
+/// What waits for them, or word that they wait.
 #[derive(Default)]
 struct Waiting {
     is_ready: bool,
-    run: Option<JsValue>,
+    /// A run, or until there is one, its rehearsal.
+    asked: Option<JsValue>,
 }
 
 /// A worker with the engines in it, for one run. Dropping it ends the worker, whatever it is doing, and all its memory
@@ -50,12 +51,12 @@ impl Engines {
             Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
                 let text = event.data().as_string().unwrap_or_default();
                 if text == READY {
-                    let run = {
+                    let asked = {
                         let mut waiting = waiting.borrow_mut();
                         waiting.is_ready = true;
-                        waiting.run.take()
+                        waiting.asked.take()
                     };
-                    if let Some(Err(error)) = run.map(|run| worker.post_message(&run)) {
+                    if let Some(Err(error)) = asked.map(|asked| worker.post_message(&asked)) {
                         heard(failed(&format!("the files could not be handed over: {error:?}")));
                     }
                     return;
@@ -83,19 +84,35 @@ impl Engines {
     /// # Errors
     /// What the browser refuses to hand over.
     pub fn run(&self, run: &BrowserRun, files: &[Picked]) -> Result<(), ErrorObject> {
-        let message = Object::new();
-        let refused = |error: JsValue| stopped(&format!("the files could not be handed over: {error:?}"));
-        let json = serde_json::to_string(run).unwrap_or_default();
         let files: Array = files.iter().map(Picked::handle).collect();
-        Reflect::set(&message, &JsValue::from_str("run"), &JsValue::from_str(&json)).map_err(refused)?;
-        Reflect::set(&message, &JsValue::from_str("files"), &files).map_err(refused)?;
+        self.ask(&[("run", json(run)), ("files", files.into())])
+    }
+
+    /// Has them rehearse a run of files that need no person, so that it starts faster when it is asked for.
+    ///
+    /// # Errors
+    /// What the browser refuses to hand over.
+    pub fn rehearse(&self, run: &BrowserRun) -> Result<(), ErrorObject> {
+        self.ask(&[("rehearse", json(run))])
+    }
+
+    fn ask(&self, parts: &[(&str, JsValue)]) -> Result<(), ErrorObject> {
+        let refused = |error: JsValue| stopped(&format!("the files could not be handed over: {error:?}"));
+        let message = Object::new();
+        for (name, part) in parts {
+            Reflect::set(&message, &JsValue::from_str(name), part).map_err(refused)?;
+        }
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_ready {
             return self.worker.post_message(&message).map_err(refused);
         }
-        waiting.run = Some(message.into());
+        waiting.asked = Some(message.into());
         Ok(())
     }
+}
+
+fn json(run: &BrowserRun) -> JsValue {
+    JsValue::from_str(&serde_json::to_string(run).unwrap_or_default())
 }
 
 impl Drop for Engines {

@@ -252,3 +252,55 @@ pub fn target_of(event: &web_sys::Event) -> Option<Element> {
     use wasm_bindgen::JsCast as _;
     event.current_target()?.dyn_into().ok()
 }
+
+/// Whether the keyboard goes to somewhere outside of the element that listens; where it goes to nothing, as it does
+/// when a button is pressed with the mouse in some browsers, it is not known to leave.
+pub fn leaves(event: &web_sys::FocusEvent) -> bool {
+    use wasm_bindgen::JsCast as _;
+    let to = event.related_target().and_then(|target| target.dyn_into::<web_sys::Node>().ok());
+    match (target_of(event), to) {
+        (Some(element), Some(to)) => !element.contains(Some(&to)),
+        _ => false,
+    }
+}
+
+/// Closes the menu that the listening element is or lies in, and gives the keyboard back to its button where that is
+/// asked for; false where it was closed already.
+pub fn close_menu(event: &web_sys::Event, give_back: bool) -> bool {
+    use wasm_bindgen::JsCast as _;
+    let menu = target_of(event).and_then(|element| element.closest("details").ok().flatten());
+    let Some(menu) = menu else { return false };
+    let was_open = menu.has_attribute("open");
+    let _ = menu.remove_attribute("open");
+    if was_open
+        && give_back
+        && let Ok(Some(button)) = menu.query_selector("summary")
+        && let Ok(button) = button.dyn_into::<web_sys::HtmlElement>()
+    {
+        let _ = button.focus();
+    }
+    was_open
+}
+
+/// Presses the button beside the one that has the keyboard, and moves the keyboard there: arrows among tabs.
+pub fn press_beside(event: &web_sys::Event, forward: bool) {
+    use wasm_bindgen::JsCast as _;
+    let here = event.target().and_then(|target| target.dyn_into::<Element>().ok());
+    let beside = here
+        .and_then(|here| if forward { here.next_element_sibling() } else { here.previous_element_sibling() });
+    if let Some(button) = beside.and_then(|element| element.dyn_into::<web_sys::HtmlElement>().ok()) {
+        let _ = button.focus();
+        button.click();
+    }
+}
+
+/// Brings the current page into sight in a list of pages that scrolls sideways.
+pub fn show_current_page() {
+    use wasm_bindgen::JsCast as _;
+    let current = document().query_selector("nav a[aria-current=page]").ok().flatten();
+    let Some(link) = current.and_then(|e| e.dyn_into::<web_sys::HtmlElement>().ok()) else { return };
+    if let Some(list) = link.offset_parent().and(link.parent_element()) {
+        let middle = link.offset_left() + link.offset_width() / 2;
+        list.set_scroll_left(middle - list.client_width() / 2);
+    }
+}

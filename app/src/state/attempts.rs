@@ -6,7 +6,7 @@ use phi3::api::{Attempt, AttemptRecord, Comparison, EventKind};
 
 use super::columns::Column;
 use super::ledger::{Row, Sieve};
-use super::{Page, Store};
+use super::{Page, Problem, Store};
 use crate::api::{self, ApiError, Events, Heard};
 use crate::text;
 
@@ -25,7 +25,7 @@ pub enum Beside {
     /// Several, and what differs.
     Several(Comparison),
     /// What was asked for is not to be had.
-    Refused(String),
+    Refused(Problem),
 }
 
 /// Handle to the attempts.
@@ -47,7 +47,7 @@ pub struct Attempts {
     /// Whether rows are on their way.
     pub loading: RwSignal<bool>,
     /// Why there are none.
-    pub problem: RwSignal<Option<String>>,
+    pub problem: RwSignal<Option<Problem>>,
     events: StoredValue<Option<Events>, LocalStorage>,
 }
 
@@ -146,7 +146,8 @@ impl Attempts {
         });
     }
 
-    fn fetch(self) {
+    /// Asks the server anew.
+    pub fn fetch(self) {
         spawn_local(async move {
             let mut all: Vec<Row> = Vec::new();
             let mut cursor = None;
@@ -154,7 +155,7 @@ impl Attempts {
                 let page = match api::attempts(PAGE, cursor).await {
                     Ok(page) => page,
                     Err(error) => {
-                        self.problem.set(Some(error.to_string()));
+                        self.problem.set(Some(text::problem::server(&error)));
                         break;
                     }
                 };
@@ -189,6 +190,11 @@ impl Attempts {
         }
     }
 
+    /// Looks again at what the address points at.
+    pub fn look(self) {
+        self.look_at(self.store.at.with_untracked(|at| ids(at)));
+    }
+
     fn look_at(self, ids: Vec<u64>) {
         if ids.is_empty() {
             return self.beside.set(Beside::Nothing);
@@ -198,9 +204,9 @@ impl Attempts {
                 [id] => api::record(*id).await.map(|record| Beside::One(Box::new(record))),
                 ids => api::compare(ids).await.map(Beside::Several),
             };
-            let _ = self
-                .beside
-                .try_set(found.unwrap_or_else(|error: ApiError| Beside::Refused(error.to_string())));
+            let _ = self.beside.try_set(
+                found.unwrap_or_else(|error: ApiError| Beside::Refused(text::problem::server(&error))),
+            );
         });
     }
 

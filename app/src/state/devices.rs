@@ -15,27 +15,27 @@ pub const BROWSER: &str = "browser";
 /// Most that a page of 32-bit WebAssembly can have.
 pub const WASM_BYTES: u64 = 4 << 30;
 
-/// What the picker offers, smallest first: what it says, and the row of the table.
-pub const OFFERED: [(&str, &str); 13] = [
-    ("RTX 4060 · 8 GB", "RTX 4060"),
-    ("RTX 3060 · 12 GB", "RTX 3060"),
-    ("T4 · 16 GB", "T4"),
-    ("RTX 4080 Super · 16 GB", "RTX 4080 Super"),
-    ("L4 · 24 GB", "L4"),
-    ("A10G · 24 GB", "A10G"),
-    ("RTX 4090 · 24 GB", "RTX 4090"),
-    ("RTX 5090 · 32 GB", "RTX 5090"),
-    ("A100 · 40 GB", "A100 40 GB"),
-    ("L40S · 48 GB", "L40S"),
-    ("H100 · 80 GB", "H100 SXM"),
-    ("A100 · 80 GB", "A100 SXM 80 GB"),
-    ("H200 · 141 GB", "H200"),
+/// Rows of the table that the picker offers, smallest first.
+pub const OFFERED: [&str; 13] = [
+    "RTX 4060",
+    "RTX 3060",
+    "T4",
+    "RTX 4080 Super",
+    "L4",
+    "A10G",
+    "RTX 4090",
+    "RTX 5090",
+    "A100 40 GB",
+    "L40S",
+    "H100 SXM",
+    "A100 SXM 80 GB",
+    "H200",
 ];
 
 /// Whether the picker and the short table show a row.
 #[must_use]
 pub fn is_offered(row: &str) -> bool {
-    OFFERED.iter().any(|(_, offered)| *offered == row)
+    OFFERED.contains(&row)
 }
 
 /// Memory of a device by its name in the table, or of this browser.
@@ -51,35 +51,58 @@ pub fn usable_words(bytes: u64) -> String {
     format!("{}.{} GiB", tenths / 10, tenths % 10)
 }
 
-/// A load held against one row of the table.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FitRow {
-    /// The row.
-    pub device: &'static Device,
+/// A load held against so much memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
     /// What the load needs there: each vendor's runtime takes its own.
     pub total_bytes: u64,
+    /// What there is.
+    pub available_bytes: u64,
     /// The verdict.
     pub verdict: Verdict,
     /// Longest context that still loads, capped at the model's positions; 0 where none does.
     pub max_context: u64,
 }
 
+/// A load held against one row of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitRow {
+    /// The row.
+    pub device: &'static Device,
+    /// What came of it.
+    pub held: Held,
+}
+
+/// A load held against the memory of a device with this backend.
+#[must_use]
+pub fn hold(
+    decoder: &Decoder,
+    weights_bytes: u64,
+    resolved: &Resolved,
+    backend: Backend,
+    available_bytes: u64,
+) -> Held {
+    let there = Resolved { backend, ..resolved.clone() };
+    let need = |context| total_bytes(decoder, weights_bytes, &Resolved { context, ..there.clone() });
+    let total_bytes = need(resolved.context);
+    Held {
+        total_bytes,
+        available_bytes,
+        verdict: Verdict::of(total_bytes, available_bytes),
+        max_context: largest(decoder.max_position_embeddings as u64, |context| {
+            need(context) <= available_bytes
+        }),
+    }
+}
+
 /// A load held against every row of the table, the smallest device first.
 #[must_use]
 pub fn fits(decoder: &Decoder, weights_bytes: u64, resolved: &Resolved) -> Vec<FitRow> {
-    let positions = decoder.max_position_embeddings as u64;
     let mut rows: Vec<FitRow> = table::all()
         .map(|device| {
-            let there = Resolved { backend: Backend::of(device.vendor()), ..resolved.clone() };
-            let usable = device.usable_bytes();
-            let need = |context| total_bytes(decoder, weights_bytes, &Resolved { context, ..there.clone() });
-            let total = need(resolved.context);
-            FitRow {
-                device,
-                total_bytes: total,
-                verdict: Verdict::of(total, usable),
-                max_context: largest(positions, |context| need(context) <= usable),
-            }
+            let held =
+                hold(decoder, weights_bytes, resolved, Backend::of(device.vendor()), device.usable_bytes());
+            FitRow { device, held }
         })
         .collect();
     rows.sort_by_key(|row| row.device.usable_bytes());
@@ -93,8 +116,8 @@ pub fn smallest_that_fits(
     weights_bytes: u64,
     resolved: &Resolved,
 ) -> Option<(&'static str, String)> {
-    OFFERED.into_iter().find_map(|(name, row)| {
-        let device = table::find(row).ok()?;
+    OFFERED.into_iter().find_map(|name| {
+        let device = table::find(name).ok()?;
         let there = Resolved { backend: Backend::of(device.vendor()), ..resolved.clone() };
         let fits =
             Verdict::of(total_bytes(decoder, weights_bytes, &there), device.usable_bytes()) == Verdict::Fits;
@@ -121,7 +144,7 @@ mod tests {
 
     #[wasm_bindgen_test(unsupported = test)]
     fn offered_rows_are_in_the_table_smallest_first() {
-        let bytes: Vec<_> = OFFERED.iter().map(|(_, row)| usable_bytes(row).expect(row)).collect();
+        let bytes: Vec<_> = OFFERED.iter().map(|row| usable_bytes(row).expect(row)).collect();
         assert!(bytes.is_sorted_by_key(|bytes| (bytes * 10) >> 30), "{bytes:?}");
         assert_eq!(usable_words(15 * (1 << 30) + (1 << 30) / 2), "15.5 GiB");
     }
@@ -135,9 +158,9 @@ mod tests {
         for row in fits(&decoder, weights, &resolved) {
             let options = Options { device: Some(row.device.name.to_owned()), ..options.clone() };
             let report = estimate::estimate(&decoder, None, &options).expect("a row of the table");
-            assert_eq!(row.total_bytes, report.total_bytes, "{}", row.device.name);
-            assert_eq!(Some(row.verdict), report.fit.verdict);
-            assert_eq!(Some(row.max_context), report.fit.max_context);
+            assert_eq!(row.held.total_bytes, report.total_bytes, "{}", row.device.name);
+            assert_eq!(Some(row.held.verdict), report.fit.verdict);
+            assert_eq!(Some(row.held.max_context), report.fit.max_context);
         }
     }
 
@@ -147,7 +170,7 @@ mod tests {
         let resolved = Resolved::new(&decoder, None, &Options::default()).expect("defaults");
         let weights = estimate::weights_bytes(&decoder, resolved.format);
         // 7.1 GiB of weights and 1.5 of cache go into 12 GB with the margin, into 8 GB not at all.
-        assert_eq!(smallest_that_fits(&decoder, weights, &resolved).map(|d| d.0), Some("RTX 3060 · 12 GB"));
+        assert_eq!(smallest_that_fits(&decoder, weights, &resolved).map(|d| d.0), Some("RTX 3060"));
         assert_eq!(smallest_that_fits(&decoder, u64::MAX / 2, &resolved), None);
     }
 }

@@ -182,8 +182,23 @@ impl InBrowser {
         self.runs.with(|runs| runs.as_ref().is_some_and(BrowserRuns::is_live))
     }
 
-    /// Has the engines fetched and started, for the run that will most likely be asked for next.
+    /// Has the engines fetched and started, for the run that will most likely be asked for next; where that is the model
+    /// that comes with the page, they rehearse it.
     pub fn warm(self) {
+        if self.engines.with_value(Option::is_some) {
+            return;
+        }
+        self.fetch();
+        let asked = self.asked.get_untracked();
+        if asked.subject == Subject::Tiny
+            && let Ok(run) = self.run(&asked, vec![DeviceId::Cpu])
+        {
+            // Refused, it costs time alone: the run itself is told why.
+            self.engines.with_value(|engines| engines.as_ref().map(|engines| engines.rehearse(&run)));
+        }
+    }
+
+    fn fetch(self) {
         if self.engines.with_value(Option::is_none)
             && let Ok(engines) = self.engines()
         {
@@ -235,24 +250,30 @@ impl InBrowser {
         })
     }
 
-    fn ask(self, devices: Vec<DeviceId>) -> Result<(), ErrorObject> {
-        let asked = self.asked.get_untracked();
+    fn run(self, asked: &Asked, devices: Vec<DeviceId>) -> Result<BrowserRun, ErrorObject> {
         let prompt = Some(asked.prompt.trim()).filter(|prompt| !prompt.is_empty());
         let prompt = prompt.or_else(|| (asked.subject == Subject::Tiny).then_some(TINY_PROMPT));
-        let run = BrowserRun {
+        Ok(BrowserRun {
             devices,
             source: match asked.subject {
                 Subject::Tiny => BrowserSource::Fetched { base: TINY.to_owned() },
                 Subject::Chosen => BrowserSource::Chosen,
-                Subject::MadeUp => BrowserSource::MadeUp { config: self.config_on_page()? },
+                Subject::MadeUp => {
+                    BrowserSource::MadeUp { config: self.config_on_page()?, prompt_tokens: None }
+                }
             },
             dtype: asked.dtype,
             prompt: prompt.map(str::to_owned),
             max_new_tokens: asked.max_new_tokens,
             probe: asked.probe,
             skip_reference: !asked.reference,
-        };
-        self.warm();
+        })
+    }
+
+    fn ask(self, devices: Vec<DeviceId>) -> Result<(), ErrorObject> {
+        let asked = self.asked.get_untracked();
+        let run = self.run(&asked, devices)?;
+        self.fetch();
         let files = if asked.subject == Subject::Chosen { self.chosen.get_untracked() } else { Vec::new() };
         self.engines.with_value(|engines| match engines {
             Some(engines) => engines.run(&run, &files),

@@ -5,9 +5,9 @@ use leptos::task::spawn_local;
 use phi3::api::{EventKind, Ladder, LadderRung, ModelEntry, ProfileEntry, RungState};
 
 use super::run::{Loading, Run};
-use super::{Page, Store};
+use super::{Page, Problem, Store};
 use crate::api::{self, ApiError, Climb, Events, Heard};
-use crate::text::ladder as words;
+use crate::text::{self, ladder as words};
 
 /// Ladders that are listed.
 const LISTED: u32 = 100;
@@ -22,12 +22,14 @@ pub struct Ladders {
     pub shown: Memo<Option<Ladder>>,
     /// The profiles that one can be started with.
     pub profiles: RwSignal<Vec<ProfileEntry>>,
+    /// The name of the one that is chosen.
+    pub profile_name: RwSignal<String>,
     /// The models that one can be started for.
     pub models: RwSignal<Vec<ModelEntry>>,
     /// The attempt that runs, as its events tell it.
     pub run: RwSignal<Option<Run>>,
     /// What was refused last.
-    pub problem: RwSignal<Option<String>>,
+    pub problem: RwSignal<Option<Problem>>,
     clock: StoredValue<phi3::platform::Instant>,
 }
 
@@ -51,6 +53,7 @@ impl Ladders {
             all,
             shown,
             profiles: RwSignal::new(Vec::new()),
+            profile_name: RwSignal::new(String::new()),
             models: RwSignal::new(Vec::new()),
             run: RwSignal::new(None),
             problem: RwSignal::new(None),
@@ -78,7 +81,8 @@ impl Ladders {
         expect_context()
     }
 
-    fn fetch(self) {
+    /// Asks the server anew.
+    pub fn fetch(self) {
         spawn_local(async move {
             match api::ladders(LISTED).await {
                 Ok(list) => {
@@ -127,7 +131,14 @@ impl Ladders {
     }
 
     fn refuse(self, error: &ApiError) {
-        let _ = self.problem.try_set(Some(error.to_string()));
+        let _ = self.problem.try_set(Some(text::problem::server(error)));
+    }
+
+    /// The profile that is chosen to be started; the first until one is.
+    #[must_use]
+    pub fn profile(self) -> Option<ProfileEntry> {
+        let name = self.profile_name.get();
+        self.profiles.with(|all| all.iter().find(|profile| profile.name == name).or(all.first()).cloned())
     }
 
     /// Looks at a ladder.

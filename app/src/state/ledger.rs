@@ -169,13 +169,46 @@ impl Sieve {
     }
 }
 
-/// A place in the tree of attempts: how deep, and which row.
+/// A place in the tree of attempts. An only child stands below its parent in the same lane, since a chain of changes may
+/// be long; brothers and sisters stand one lane further in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Branch {
-    /// Steps from the root.
-    pub depth: usize,
+    /// How far in.
+    pub lane: usize,
+    /// Whether its parent has other children too.
+    pub is_branched: bool,
     /// Place in the rows.
     pub row: usize,
+}
+
+/// What is drawn in a lane on the left of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guide {
+    /// Nothing.
+    Gap,
+    /// A line that passes by.
+    Pass,
+    /// A line from above to this attempt, which goes on.
+    Tee,
+    /// A line from above to this attempt, which ends here.
+    End,
+}
+
+/// The lanes on the left of an attempt of a tree.
+#[must_use]
+pub fn guides(tree: &[Branch], at: usize) -> Vec<Guide> {
+    let Some(branch) = tree.get(at) else { return Vec::new() };
+    let goes_on = |lane: usize| {
+        let mut below = tree[at + 1..].iter().take_while(|later| later.lane > lane);
+        below.any(|later| later.is_branched && later.lane == lane + 1)
+    };
+    let guide = |lane: usize| match (branch.is_branched && lane + 1 == branch.lane, goes_on(lane)) {
+        (true, true) => Guide::Tee,
+        (true, false) => Guide::End,
+        (false, true) => Guide::Pass,
+        (false, false) => Guide::Gap,
+    };
+    (0..branch.lane).map(guide).collect()
 }
 
 /// Most attempts of a tree that are drawn.
@@ -194,7 +227,7 @@ pub fn tree(rows: &[Row], id: u64) -> Vec<Branch> {
         }
     }
     let mut found = Vec::new();
-    let mut open = vec![Branch { depth: 0, row: root }];
+    let mut open = vec![Branch { lane: 0, is_branched: false, row: root }];
     while let Some(branch) = open.pop() {
         if found.len() == MOST_BRANCHES {
             break;
@@ -204,7 +237,9 @@ pub fn tree(rows: &[Row], id: u64) -> Vec<Branch> {
         let mut children: Vec<usize> =
             (0..rows.len()).filter(|i| rows[*i].parent == Some(id) && rows[*i].id > id).collect();
         children.sort_by_key(|i| std::cmp::Reverse(rows[*i].id));
-        open.extend(children.into_iter().map(|row| Branch { depth: branch.depth + 1, row }));
+        let is_branched = children.len() > 1;
+        let lane = branch.lane + usize::from(is_branched);
+        open.extend(children.into_iter().map(|row| Branch { lane, is_branched, row }));
     }
     found
 }
@@ -259,9 +294,15 @@ mod tests {
             row(4, Some(2), "stopped", ""),
             row(5, None, "stopped", ""),
         ];
-        let of = |id| tree(&rows, id).into_iter().map(|b| (b.depth, rows[b.row].id)).collect::<Vec<_>>();
-        assert_eq!(of(4), [(0, 1), (1, 2), (2, 4), (1, 3)]);
+        let of = |id| tree(&rows, id).into_iter().map(|b| (b.lane, rows[b.row].id)).collect::<Vec<_>>();
+        assert_eq!(of(4), [(0, 1), (1, 2), (1, 4), (1, 3)]);
         assert_eq!(of(5), [(0, 5)]);
+        let drawn = tree(&rows, 4);
+        let guides: Vec<_> = (0..drawn.len()).map(|at| guides(&drawn, at)).collect();
+        assert_eq!(guides, [vec![], vec![Guide::Tee], vec![Guide::Pass], vec![Guide::End]]);
+        // A chain stays in its lane, however long it is.
+        let chain: Vec<Row> = (1..=50).map(|id| row(id, (id > 1).then(|| id - 1), "failed", "")).collect();
+        assert!(tree(&chain, 50).iter().all(|branch| branch.lane == 0 && !branch.is_branched));
         assert!(of(9).is_empty());
     }
 }

@@ -20,8 +20,8 @@ use super::page::Page;
 pub struct View {
     /// The page.
     pub page: Page,
-    /// What a page points at: ids of the server, a search, where a validation runs. Stands behind the link and is not
-    /// shared.
+    /// What a page points at: ids of the server, a search, where a validation runs. Stands behind the link; what is
+    /// shared of it, [`View::to_share`] says.
     pub at: String,
     /// Name of a preset, or [`OWN`] for any other config; empty for the first preset.
     pub model: String,
@@ -61,19 +61,27 @@ impl View {
         let (state, _private) = self.to_state().without_private(PRESETS);
         let only_here = || link::encode(&State { model: Some(LinkedModel::Own), ..state.clone() }, PRESETS);
         let link = link::encode(&state, PRESETS).or_else(|_too_large| only_here()).unwrap_or_default();
-        if self.at.is_empty() {
-            return link;
-        }
-        format!("{link}{AT}{}", form_urlencoded::byte_serialize(self.at.as_bytes()).collect::<String>())
+        self.pointing(link)
     }
 
-    /// The link that shows this view to somebody else.
+    /// The link that shows this view to somebody else. Ids of a server and what its lists are sifted by go along: who
+    /// has that server finds them. The parent of a plan does not: it is JSON that may name local paths.
     ///
     /// # Errors
     /// More than a link holds.
     pub fn to_share(&self) -> Result<Shared, LinkError> {
         let (state, left_out) = self.to_state().without_private(PRESETS);
-        Ok(Shared { hash: link::encode(&state, PRESETS)?, left_out })
+        let link = link::encode(&state, PRESETS)?;
+        let hash = if self.page.needs_server() { self.pointing(link) } else { link };
+        Ok(Shared { hash, left_out })
+    }
+
+    /// A link with what the page points at behind it.
+    fn pointing(&self, link: String) -> String {
+        if self.at.is_empty() {
+            return link;
+        }
+        format!("{link}{AT}{}", form_urlencoded::byte_serialize(self.at.as_bytes()).collect::<String>())
     }
 
     /// The view of an address.

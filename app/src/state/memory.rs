@@ -6,8 +6,10 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use phi3::api::{DeviceNow, Devices};
 
+use super::Problem;
 use crate::api;
 use crate::platform::page;
+use crate::text;
 
 /// Pause between two questions.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -31,7 +33,7 @@ pub struct Memory {
     /// What was used before.
     pub past: RwSignal<Vec<Past>>,
     /// Why there is no newer one.
-    pub problem: RwSignal<Option<String>>,
+    pub problem: RwSignal<Option<Problem>>,
 }
 
 impl Memory {
@@ -44,20 +46,30 @@ impl Memory {
         memory
     }
 
+    /// Asks once more.
+    pub fn ask(self) {
+        spawn_local(self.answered());
+    }
+
+    async fn answered(self) {
+        let answer = api::devices().await;
+        if self.now.is_disposed() {
+            return;
+        }
+        match answer {
+            Ok(devices) => {
+                self.problem.set(None);
+                self.past.update(|past| remember(past, &devices.devices));
+                self.now.set(Some(devices));
+            }
+            Err(error) => self.problem.set(Some(text::problem::server(&error))),
+        }
+    }
+
     fn look(self) {
         spawn_local(async move {
-            let answer = if page::is_hidden() { None } else { Some(api::devices().await) };
-            if self.now.is_disposed() {
-                return;
-            }
-            match answer {
-                None => {}
-                Some(Ok(devices)) => {
-                    self.problem.set(None);
-                    self.past.update(|past| remember(past, &devices.devices));
-                    self.now.set(Some(devices));
-                }
-                Some(Err(error)) => self.problem.set(Some(error.to_string())),
+            if !page::is_hidden() {
+                self.answered().await;
             }
             set_timeout(
                 move || {

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod answer;
+pub mod answers;
 pub mod attempts;
 pub mod browser_run;
 pub mod carry;
@@ -17,6 +18,7 @@ pub mod late;
 pub mod ladders;
 pub mod ledger;
 pub mod link;
+pub mod live;
 pub mod memory;
 pub mod model;
 pub mod models;
@@ -38,6 +40,7 @@ pub use attempts::Attempts;
 pub use in_browser::{InBrowser, Place};
 pub use ladders::Ladders;
 pub use late::{Ask, Late};
+pub use live::Live;
 pub use model::{Model, Problem};
 pub use models::Models;
 pub use page::Page;

@@ -56,6 +56,8 @@ pub struct Model {
     pub support: Support,
     /// What the reader should know.
     pub findings: Vec<Finding>,
+    /// Positions that it was trained on before they were scaled, where its config says.
+    pub original_positions: Option<u64>,
     /// Headers of its weights, where they were given too.
     pub weights: Option<Weights>,
     stored: Option<StoredTensors>,
@@ -138,6 +140,7 @@ impl Model {
             decoder: Decoder::from_fields(&fields).map_err(refused)?,
             support,
             findings,
+            original_positions: original_positions(&fields),
             weights: None,
             stored: None,
         })
@@ -210,6 +213,7 @@ impl Opened {
             decoder,
             support,
             findings,
+            original_positions: original_positions(&fields),
             weights,
             stored,
         })))
@@ -223,6 +227,10 @@ impl Opened {
             Self::Unknown(stranger) => &stranger.title,
         }
     }
+}
+
+fn original_positions(fields: &Fields) -> Option<u64> {
+    fields.get("original_max_position_embeddings")?.as_u64()
 }
 
 /// `microsoft/phi-4` → `phi-4`.

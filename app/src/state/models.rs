@@ -5,9 +5,9 @@ use leptos::task::spawn_local;
 use phi3::api::{EventKind, ModelEntry, ModelSource};
 use serde_json::{Map, Value};
 
-use super::{Page, Store};
+use super::{Page, Problem, Store};
 use crate::api::{self, ApiError, Events, Heard, Run};
-use crate::text::models as words;
+use crate::text::{self, models as words};
 
 /// Handle to the models.
 #[derive(Clone, Copy)]
@@ -16,7 +16,7 @@ pub struct Models {
     /// Every model; `None` until the server has answered.
     pub entries: RwSignal<Option<Vec<ModelEntry>>>,
     /// What was refused last.
-    pub problem: RwSignal<Option<String>>,
+    pub problem: RwSignal<Option<Problem>>,
     events: StoredValue<Option<Events>, LocalStorage>,
 }
 
@@ -50,7 +50,8 @@ impl Models {
         expect_context()
     }
 
-    fn fetch(self) {
+    /// Asks the server anew.
+    pub fn fetch(self) {
         spawn_local(async move {
             match api::models().await {
                 Ok(entries) => {
@@ -62,7 +63,7 @@ impl Models {
     }
 
     fn refuse(self, error: &ApiError) {
-        let _ = self.problem.try_set(Some(error.to_string()));
+        let _ = self.problem.try_set(Some(text::problem::server(error)));
     }
 
     /// Has a model loaded with the load config that is planned.

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{End, Exchange, turns};
 use super::sampling::Typed;
-use super::{Page, Store};
+use super::{Page, Problem, Store};
 use crate::api::chat::{self, Answering};
 use crate::api::{self, ApiError, Events, Heard, Run};
 use crate::platform::body::Abort;
 use crate::platform::page;
+use crate::text;
 
 /// Where the tab keeps the conversation.
 const KEY: &str = "preflight.playground";
@@ -36,7 +37,7 @@ pub struct Playground {
     /// The load that was asked for here.
     pub loading: RwSignal<Option<Attempt>>,
     /// Why there are none, or why a load was refused.
-    pub problem: RwSignal<Option<String>>,
+    pub problem: RwSignal<Option<Problem>>,
     /// Exchanges that came to their end.
     pub before: RwSignal<Vec<Exchange>>,
     /// The one that goes on.
@@ -110,7 +111,8 @@ impl Playground {
         });
     }
 
-    fn look(self) {
+    /// Asks the server anew for its models.
+    pub fn look(self) {
         spawn_local(async move {
             match chat::answering().await {
                 Ok(list) => {
@@ -119,7 +121,7 @@ impl Playground {
                         self.answering.set(Some(list));
                     }
                 }
-                Err(error) => self.problem.set(Some(error.to_string())),
+                Err(error) => self.problem.set(Some(text::problem::server(&error))),
             }
             if let Ok(known) = api::models().await {
                 self.known.set(known);
@@ -149,12 +151,12 @@ impl Playground {
         spawn_local(async move {
             let started = match api::load(&id, &Run::with(planned)).await {
                 Ok(started) => started,
-                Err(error) => return self.problem.set(Some(error.to_string())),
+                Err(error) => return self.problem.set(Some(text::problem::server(&error))),
             };
             // Its end may have come before its id.
             match api::attempt(started.attempt_id).await {
                 Ok(attempt) => self.loading.set(Some(attempt)),
-                Err(error) => self.problem.set(Some(error.to_string())),
+                Err(error) => self.problem.set(Some(text::problem::server(&error))),
             }
             self.look();
         });

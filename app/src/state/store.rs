@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use phi3::config::{PRESETS, Preset};
-use phi3::estimate::{self, Format, Options, Report, Resolved, Size};
+use phi3::estimate::{self, Backend, Format, Options, Report, Resolved, Size};
 use phi3::link::{LinkError, State};
 use phi3::units::parse_size;
 
@@ -223,23 +223,32 @@ impl Store {
 
     /// Chooses a device of the table, this browser, or none; takes the place of a size that was typed.
     pub fn choose_device(self, name: Option<String>) {
-        batch(move || {
-            self.memory_text.set(String::new());
-            self.device.set(name);
-        });
+        self.place(name, String::new(), None);
     }
 
     /// Takes a size that was typed in place of a device.
     pub fn type_memory(self, text: String) {
+        self.place(None, text, None);
+    }
+
+    /// Takes what is free on a device of the server, and what drives that.
+    pub fn choose_live(self, memory: String, backend: Backend) {
+        self.place(None, memory, Some(backend));
+    }
+
+    fn place(self, device: Option<String>, memory: String, backend: Option<Backend>) {
         batch(move || {
-            self.device.set(None);
-            self.memory_text.set(text);
+            self.device.set(device);
+            self.memory_text.set(memory);
+            if self.options.with_untracked(|options| options.backend != backend) {
+                self.choose(|options| options.backend = backend);
+            }
         });
     }
 
-    /// Puts every choice back to its default.
+    /// Puts every choice back to its default; the device stays, and so does what drives it.
     pub fn reset(self) {
-        self.options.set(Options::default());
+        self.options.update(|options| *options = Options { backend: options.backend, ..Options::default() });
     }
 
     /// Shows a preset.

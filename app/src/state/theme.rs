@@ -6,6 +6,8 @@ use crate::platform::page;
 const ATTRIBUTE: &str = "data-theme";
 /// Where the browser keeps it.
 const KEY: &str = "preflight.theme";
+/// Told in the tab when another one was chosen.
+pub const CHANGED: &str = "preflight-theme";
 
 /// What was chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,5 +46,6 @@ impl Theme {
     pub fn choose(self) {
         page::set_attribute(ATTRIBUTE, self.name());
         page::keep_for_good(KEY, self.name());
+        page::tell(CHANGED);
     }
 }

@@ -43,6 +43,11 @@ pub fn column(column: Column) -> &'static str {
     }
 }
 
+/// Of an attempt in the tree, for those who do not see the lines.
+pub fn after(parent: u64) -> String {
+    format!("after #{parent}")
+}
+
 pub fn mark(id: u64) -> String {
     format!("Mark attempt {id}")
 }

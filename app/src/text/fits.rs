@@ -13,6 +13,7 @@ pub const MAX_CONTEXT: &str = "Longest context";
 pub const NO_BF16: &str = "no bf16";
 pub const BROWSER_CPU: &str = "This browser, CPU";
 pub const BROWSER_GPU: &str = "This browser, WebGPU";
+pub const FREE_NOW: &str = "free now";
 pub const WASM: &str = "32-bit wasm";
 pub const WASM_WHY: &str = "A page of 32-bit WebAssembly addresses 4 GiB at most; a browser may grant less";
 pub const NOT_TOLD: &str = "not told";

@@ -68,14 +68,3 @@ pub fn context(tokens: u64) -> String {
 pub fn no_toml(key: &str) -> String {
     format!("{key} is null, which a profile in TOML cannot say: leave it out, or load instead of climbing")
 }
-
-/// What to do about a refusal, by its code.
-pub fn next(code: &str) -> &'static str {
-    match code {
-        "identical_retry" => "Change one thing, or run it all the same.",
-        "load_config_invalid" => "Mend the load config on the page Plan.",
-        "unauthorized" => "Give the server’s token on the page Settings.",
-        "server_absent" => "Try again when the server is back.",
-        _ => "",
-    }
-}

@@ -13,6 +13,8 @@ pub const NO_MODELS: &str =
     "This server knows no model: start it with --model-root DIR, or register one on the page Models.";
 pub const ALL: &str = "Ladders";
 pub const NONE: &str = "No ladder was started yet.";
+pub const STEPS: &str = "What it will try";
+pub const NONE_YET: &str = "No ladder was started yet. Each rung says what it needs before it runs; one that cannot succeed is skipped, with the reason.";
 pub const GONE: &str = "There is no such ladder on this server.";
 pub const CANCEL: &str = "Cancel";
 pub const RESUME: &str = "Resume";

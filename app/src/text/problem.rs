@@ -4,6 +4,7 @@ use phi3::estimate::OptionsError;
 use phi3::link::LinkError;
 
 use super::Problem;
+use crate::api::ApiError;
 
 pub const AT: &str = "at";
 pub const KEPT: &str = "The page still shows the last good config.";
@@ -12,6 +13,47 @@ pub const NEXT_JSON: &str = "Paste the whole content of config.json, from the fi
 pub const NEXT_TOO_LARGE: &str = "Choose config.json itself, not the weights beside it.";
 pub const NEXT_ARCHITECTURE: &str =
     "Use a config of the phi3 architecture: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
+
+pub const ABSENT: &str = "The server does not answer";
+pub const REFUSED: &str = "The server refused this";
+
+/// Why a server's answer is not on the page.
+pub fn server(error: &ApiError) -> Problem {
+    match error {
+        ApiError::Absent(why) => Problem {
+            what: ABSENT.to_owned(),
+            why: why.clone(),
+            path: None,
+            next: next("server_absent").to_owned(),
+        },
+        ApiError::Refused(error) => Problem {
+            what: REFUSED.to_owned(),
+            why: error.message.clone(),
+            path: error.path.clone(),
+            next: next(&error.code).to_owned(),
+        },
+    }
+}
+
+/// What to do about a refusal of the server or of an engine, by its code.
+pub fn next(code: &str) -> &'static str {
+    known_next(code).unwrap_or("Mend what is named, then try again; the server’s log says more.")
+}
+
+/// The same for codes that one thing is to be done about.
+pub fn known_next(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "identical_retry" => "Change one thing, or run it all the same.",
+        "load_config_invalid" => "Mend the load config on the page Plan.",
+        "unauthorized" => "Give the server’s token on the page Settings.",
+        "server_absent" => "It is asked again as soon as the server is back.",
+        "not_found" => "Look whether it is still there, and whether its name is right.",
+        "oom" | "does_not_fit" | "over_budget" => {
+            "Choose the cheapest change that fits on the page Estimate."
+        }
+        _ => return None,
+    })
+}
 
 pub fn refused(file: &str) -> String {
     format!("{file} was not accepted")

@@ -69,9 +69,7 @@ pub(super) fn status(code: &str) -> StatusCode {
         | "hub_range_ignored"
         | "hub_wrong_bytes" => StatusCode::BAD_GATEWAY,
         "hub_timeout" => StatusCode::GATEWAY_TIMEOUT,
-        "hub_rate_limited" | "shutting_down" | "worker_not_started" => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        "hub_rate_limited" | "shutting_down" | "worker_not_started" => StatusCode::SERVICE_UNAVAILABLE,
         "internal" | "database" | "model_unreadable" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }

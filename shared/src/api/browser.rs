@@ -47,6 +47,9 @@ pub enum BrowserSource {
     MadeUp {
         /// Its config.json.
         config: String,
+        /// Ids of the made-up prompt; `None`: as many as the default prompt has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prompt_tokens: Option<usize>,
     },
 }
 

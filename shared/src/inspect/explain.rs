@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::keys::Key;
+use super::keys::{self, Key};
 use super::{Field, Known, Status, scaling};
 use crate::config::{Fields, RopeScaling};
 use crate::decoder::{Attention, Decoder, Mlp};
@@ -17,17 +17,8 @@ const SHOWN_ITEMS: usize = 8;
 
 /// Explains every key of a known config, in the file's order; keys of a nested language model after their parent.
 pub(super) fn fields(fields: &Fields, known: Known<'_>) -> Vec<Field> {
-    let nested = known.decoder.family.nested;
-    let mut explained = Vec::new();
-    for (key, value) in fields.map() {
-        explained.push(explain(key, key, value, known));
-        if let (true, Some(map)) = (nested == Some(key), value.as_object()) {
-            explained.extend(
-                map.iter().map(|(inner, value)| explain(&format!("{key}.{inner}"), inner, value, known)),
-            );
-        }
-    }
-    explained
+    let every = keys::every(fields, known.decoder.family);
+    every.into_iter().map(|(path, name, value)| explain(&path, name, value, known)).collect()
 }
 
 /// Every key of a config that nothing here understands.
@@ -63,15 +54,15 @@ fn explain(path: &str, name: &str, value: &Value, known: Known<'_>) -> Field {
         let implication = format!("Not a key of {}", family.name());
         return Field { implication, ..field(path, value, Status::UnknownKey) };
     };
-    let status = match key.status {
+    let status = match key.status() {
         // Nothing of a family that does not run here is computed with.
         Status::Honoured | Status::Unsupported if !family.runs() => Status::EstimateOnly,
         status => status,
     };
     Field {
-        meaning: key.meaning.to_owned(),
+        meaning: key.meaning().to_owned(),
         implication: implication(name, value, known),
-        lever: key.lever.to_owned(),
+        lever: key.lever().to_owned(),
         ..field(path, value, status)
     }
 }

@@ -1,6 +1,7 @@
 //! Contradictions, traps and things worth knowing about a phi3 config and what lies beside it.
 
-use super::{Field, Finding, Known, Severity, Status, Subject, scaling};
+use super::keys::{self, Key};
+use super::{Finding, Known, Severity, Subject, scaling};
 use crate::config::RopeScaling;
 use crate::decoder::{Attention, Decoder, Oracle};
 use crate::dtype::DType;
@@ -11,12 +12,12 @@ use crate::units::{format_bytes, format_count, one_line};
 const MOST_KEYS: usize = 50;
 
 /// All findings, the gravest first.
-pub(super) fn findings(subject: Subject<'_>, known: Known<'_>, explained: &[Field]) -> Vec<Finding> {
+pub(super) fn findings(subject: Subject<'_>, known: Known<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     weights(subject, known.decoder, &mut found);
     stop_ids(subject, known, &mut found);
     positions(subject, known, &mut found);
-    spellings(subject, known, explained, &mut found);
+    spellings(subject, known, &mut found);
     cache(known.decoder, &mut found);
     parts(known.decoder, &mut found);
     found.sort_by_key(|finding| finding.severity);
@@ -136,7 +137,7 @@ fn positions(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn spellings(subject: Subject<'_>, known: Known<'_>, explained: &[Field], found: &mut Vec<Finding>) {
+fn spellings(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
     let fields = subject.fields;
     if fields.get("auto_map").is_some() {
         let (code, message) = match known.decoder.family.runs() {
@@ -159,16 +160,17 @@ fn spellings(subject: Subject<'_>, known: Known<'_>, explained: &[Field], found:
             found.push(Finding::new("two_spellings", Severity::Warning, message));
         }
     }
-    let unknown = explained.iter().filter(|field| field.status == Status::UnknownKey);
+    let family = known.decoder.family;
+    let every = keys::every(fields, family);
+    let unknown = every.iter().filter(|(_, name, _)| Key::find(family, name).is_none());
     let mut named: Vec<String> =
-        unknown.clone().take(MOST_KEYS).map(|field| format!("`{}`", one_line(&field.key))).collect();
+        unknown.clone().take(MOST_KEYS).map(|(path, ..)| format!("`{}`", one_line(path))).collect();
     let more = unknown.count() - named.len();
     if more > 0 {
         named.push(format!("and {} more", format_count(more as u64)));
     }
     if !named.is_empty() {
-        let message =
-            format!("not keys of {}, without effect here: {}", known.decoder.family.name(), named.join(", "));
+        let message = format!("not keys of {}, without effect here: {}", family.name(), named.join(", "));
         found.push(Finding::new("unknown_keys", Severity::Warning, message));
     }
     if !known.decoder.defaulted.is_empty() {

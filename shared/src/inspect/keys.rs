@@ -1,11 +1,14 @@
 //! The keys of decoders' configs as data: what each means, where it is read, what one can do about it.
 
+use serde_json::Value;
+
 use super::Status;
+use crate::config::Fields;
 use crate::decoder::{Bias, Family, Window};
 
 /// Which families read a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+enum Scope {
     /// All.
     All,
     /// Those that have experts.
@@ -24,27 +27,59 @@ pub(super) enum Scope {
     Only(&'static [&'static str]),
 }
 
-/// A key of a config.
-#[derive(Debug)]
-pub(super) struct Key {
-    /// Its spellings.
-    pub(super) names: &'static [&'static str],
-    /// What it means.
-    pub(super) meaning: &'static str,
-    /// Who reads it.
+/// What a key is known by.
+#[derive(Debug, Clone, Copy)]
+struct Spelled {
+    names: &'static [&'static str],
     scope: Scope,
-    /// What our engine makes of it in a phi3 config.
-    pub(super) status: Status,
-    /// What one can do about it without training; empty where nothing.
-    pub(super) lever: &'static str,
 }
+
+/// What is said of a key.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    status: Status,
+    meaning: &'static str,
+    lever: &'static str,
+}
+
+/// A key of a config that is known: its place in the tables.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key(usize);
 
 impl Key {
     /// The key of a family's config by that name.
-    pub(super) fn find(family: &Family, name: &str) -> Option<&'static Self> {
+    pub(super) fn find(family: &Family, name: &str) -> Option<Self> {
         let name = family.spelled(name);
-        KEYS.iter().find(|key| key.names.contains(&name) && key.scope.holds(family))
+        SPELLED.iter().position(|key| key.names.contains(&name) && key.scope.holds(family)).map(Self)
     }
+
+    /// What our engine makes of it in a phi3 config.
+    pub(super) fn status(self) -> Status {
+        SAID[self.0].status
+    }
+
+    /// What it means.
+    pub(super) fn meaning(self) -> &'static str {
+        SAID[self.0].meaning
+    }
+
+    /// What one can do about it without training; empty where nothing.
+    pub(super) fn lever(self) -> &'static str {
+        SAID[self.0].lever
+    }
+}
+
+/// Every key of a config as path, name and value, in the file's order; keys of a nested language model after their
+/// parent.
+pub(super) fn every<'a>(fields: &'a Fields, family: &Family) -> Vec<(String, &'a str, &'a Value)> {
+    let mut found = Vec::new();
+    for (key, value) in fields.map() {
+        found.push((key.clone(), key.as_str(), value));
+        if let (true, Some(map)) = (family.nested == Some(key), value.as_object()) {
+            found.extend(map.iter().map(|(inner, value)| (format!("{key}.{inner}"), inner.as_str(), value)));
+        }
+    }
+    found
 }
 
 impl Scope {
@@ -68,8 +103,8 @@ const fn key(
     status: Status,
     meaning: &'static str,
     lever: &'static str,
-) -> Key {
-    Key { names, meaning, scope, status, lever }
+) -> (Spelled, Said) {
+    (Spelled { names, scope }, Said { status, meaning, lever })
 }
 
 use Scope::{All, Biased, Experts, Gemma, Latent, LayerTypes, Only, Windowed};
@@ -84,8 +119,28 @@ const MOE: &[&str] = &["mixtral", "phimoe", "qwen3_moe", "gpt_oss", "deepseek_v2
 const SMALL: &[&str] = &["phi3small"];
 const VISION: &[&str] = &["phi3_v", "phi4_multimodal", "gemma3"];
 
+// Two tables, so that a program that only asks which keys are known carries no word of what they mean.
+static SPELLED: [Spelled; KEYS.len()] = {
+    let mut spelled = [KEYS[0].0; KEYS.len()];
+    let mut place = 0;
+    while place < KEYS.len() {
+        spelled[place] = KEYS[place].0;
+        place += 1;
+    }
+    spelled
+};
+static SAID: [Said; KEYS.len()] = {
+    let mut said = [KEYS[0].1; KEYS.len()];
+    let mut place = 0;
+    while place < KEYS.len() {
+        said[place] = KEYS[place].1;
+        place += 1;
+    }
+    said
+};
+
 /// Every key that is known, grouped by what it is about.
-static KEYS: [Key; 80] = [
+const KEYS: [(Spelled, Said); 80] = [
     key(&["model_type"], All, Honoured, "Architecture family", ""),
     key(&["architectures"], All, NoEffect, "Class that transformers instantiates", ""),
     key(&["auto_map"], All, NoEffect, "Python classes in the repository, for trust_remote_code", NATIVE),

@@ -63,14 +63,13 @@ fn known(subject: Subject<'_>, known: Known<'_>) -> InspectReport {
     let counted = estimate::params(decoder);
     let total = estimate::params_total(decoder, subject.stored);
     let value = estimate::rule_of_thumb(decoder);
-    let fields = explain::fields(subject.fields, known);
     InspectReport {
         model_type: subject.fields.text("model_type").ok().flatten().unwrap_or_default().to_owned(),
         architecture: architecture(subject.fields),
         support: support(decoder),
         params: TotalParams { total: Some(total), groups: counted.groups },
-        findings: findings::findings(subject, known, &fields),
-        fields,
+        fields: explain::fields(subject.fields, known),
+        findings: findings::findings(subject, known),
         rule_of_thumb: Some(RuleOfThumb { value, error: value as f64 / total as f64 - 1.0 }),
         card: None,
     }
@@ -87,8 +86,7 @@ pub fn find(subject: Subject<'_>) -> Result<(Support, Vec<Finding>), ConfigError
             let runs = decoder.family.runs();
             let config = runs.then(|| ModelConfig::from_fields(subject.fields)).transpose()?;
             let known = Known { fields: subject.fields, decoder: &decoder, config: config.as_ref() };
-            let fields = explain::fields(subject.fields, known);
-            Ok((support(&decoder), findings::findings(subject, known, &fields)))
+            Ok((support(&decoder), findings::findings(subject, known)))
         }
         Err(error) => Ok((Support::Unknown, vec![unknown_architecture(error)?])),
     }

@@ -180,6 +180,37 @@ fn tensor_names(files: &[File]) -> Vec<String> {
     complaints
 }
 
+/// Where the dashboard's words are, and a prompt, which is no word of the page.
+const WORD_PLACES: [&str; 2] = ["app/src/text", "app/src/state/in_browser.rs"];
+
+/// A sentence of the dashboard that a translator would not find: it begins like one, and a word follows.
+fn words_of_the_page(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let elsewhere = |file: &&File| {
+        file.is_code()
+            && file.path.starts_with("app/src/")
+            && !WORD_PLACES.iter().any(|place| file.path.starts_with(place))
+    };
+    for file in files.iter().filter(elsewhere) {
+        for (line, text) in literals(&file.text) {
+            let follows =
+                |(at, _): (usize, &str)| text[at + 1..].starts_with(|c: char| c.is_ascii_lowercase());
+            if text.starts_with(|c: char| c.is_ascii_uppercase()) && text.match_indices(' ').any(follows) {
+                complaints.push(format!(
+                    "{}:{line}: \"{text}\": the words of the page stand in app/src/text",
+                    file.path
+                ));
+            }
+        }
+    }
+    complaints
+}
+
+#[test]
+fn the_words_of_the_page_stand_in_one_place() {
+    assert_none(&words_of_the_page(&repository()));
+}
+
 #[test]
 fn names_stay_in_their_places() {
     assert_none(&banned_words(BANS, &repository()));
@@ -213,6 +244,12 @@ fn each_rule_finds_what_breaks_it() {
     assert_eq!(count(banned, "server/src/lib.rs", "use axum::http::StatusCode;"), 1);
     assert_eq!(count(banned, "server/src/http/error.rs", "use axum::http::StatusCode;"), 0);
     assert_eq!(count(banned, "server/src/lib.rs", "// wgpu and cudarc\nfn f() {}"), 0);
+
+    let view =
+        |words: &str| format!("fn f() -> impl View {{ view! {{ <p class=\"dim small\">\"{words}\"</p> }} }}");
+    assert_eq!(count(words_of_the_page, "app/src/pages/home.rs", &view("Nothing was tried yet.")), 1);
+    assert_eq!(count(words_of_the_page, "app/src/pages/home.rs", &view("Ctrl K")), 0);
+    assert_eq!(count(words_of_the_page, "app/src/text/home.rs", &view("Nothing was tried yet.")), 0);
 
     assert_eq!(count(system_access, "shared/src/weights/source.rs", "use std::fs::File;"), 1);
     assert_eq!(count(system_access, "shared/src/weights/source.rs", "use std::{fs::File, io};"), 1);

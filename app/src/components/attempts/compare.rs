@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use phi3::api::Comparison;
 use serde_json::Value;
 
+use crate::components::bits::copies;
 use crate::state::Attempts;
 use crate::text::attempts as words;
 
@@ -35,7 +36,7 @@ pub fn Compare(
                     .iter()
                     .map(|value| {
                         let words = shown(value);
-                        view! { <td class="mono clip" title=words.clone()>{words.clone()}</td> }
+                        view! { <td class="mono clip" title=words.clone()>{copies(words.clone())}</td> }
                     })
                     .collect_view();
                 view! { <tr><th scope="row" class="mono">{difference.path.clone()}</th>{values}</tr> }

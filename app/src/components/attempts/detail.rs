@@ -6,7 +6,8 @@ use phi3::load_config::Proposal;
 
 use super::Tree;
 use super::table::state_badge;
-use crate::components::bits::{badge, bytes};
+use crate::components::bits::{badge, bytes, copies};
+use crate::components::log::Log;
 use crate::components::report::{memory_row, report};
 use crate::format::{Unit, duration};
 use crate::state::{Attempts, Page, Store};
@@ -29,7 +30,7 @@ pub fn Detail(
     };
     let leaf = |leaf: &phi3::load_config::Leaf| {
         let value = leaf.value.as_str().map_or_else(|| leaf.value.to_string(), str::to_owned);
-        view! { <tr><td class="mono">{leaf.path.clone()}</td><td class="mono">{value}</td><td>{badge("", leaf.origin.words())}</td></tr> }
+        view! { <tr><td class="mono">{leaf.path.clone()}</td><td class="mono">{copies(value)}</td><td>{badge("", leaf.origin.words())}</td></tr> }
     };
     let next = move |proposal: &Proposal| {
         let value = proposal.value.as_str().map_or_else(|| proposal.value.to_string(), str::to_owned);
@@ -37,7 +38,7 @@ pub fn Detail(
     };
     let files = |file: &phi3::api::FileFact| {
         let hash = file.sha256.clone().unwrap_or_default();
-        view! { <tr><td class="mono">{file.name.clone()}</td><td class="num">{bytes(file.bytes, Unit::of(file.bytes), "")}</td><td class="mono clip" title=hash.clone()>{hash.clone()}</td></tr> }
+        view! { <tr><td class="mono">{file.name.clone()}</td><td class="num">{bytes(file.bytes, Unit::of(file.bytes), "")}</td><td class="mono clip" title=hash.clone()>{copies(hash.clone())}</td></tr> }
     };
     let measured = evidence.memory.filter(|_| attempt.report.is_none()).map(|pair| {
         let unit = Unit::of(pair.predicted.total_bytes.max(pair.measured.total_bytes));
@@ -84,7 +85,7 @@ pub fn Detail(
             {measured}
             <details><summary>{words::LOAD_CONFIG}</summary><table><tbody>{evidence.resolved.iter().map(leaf).collect_view()}</tbody></table></details>
             {(!evidence.files.is_empty()).then(|| view! { <details><summary>{words::FILES}</summary><table><tbody>{evidence.files.iter().map(files).collect_view()}</tbody></table></details> })}
-            {(!log.is_empty()).then(|| view! { <details open=true><summary>{words::LOG}</summary><pre class="log" tabindex="0">{log.clone()}</pre></details> })}
+            {(!log.is_empty()).then(|| view! { <details open=true><summary>{words::LOG}</summary><Log log/></details> })}
         </section>
     }
 }

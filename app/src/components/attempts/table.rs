@@ -4,8 +4,9 @@ use leptos::prelude::*;
 use phi3::api::AttemptState;
 use phi3::units::format_bytes;
 
-use crate::components::VirtualRows;
+use crate::api;
 use crate::components::bits::badge;
+use crate::components::{Menu, VirtualRows};
 use crate::format::{duration, rate};
 use crate::platform::page::moment;
 use crate::state::Attempts;
@@ -13,6 +14,8 @@ use crate::state::columns::{Column, Columns};
 use crate::state::ledger::Row;
 use crate::text::{self, attempts as words};
 
+/// Formats that the server writes all attempts in, and their names.
+const EXPORTS: [(&str, &str); 3] = [("csv", "CSV"), ("jsonl", "JSON Lines"), ("markdown", "Markdown")];
 /// Height of a row in CSS pixels; the style sheet has the same.
 const ROW_PX: f64 = 37.0;
 
@@ -78,6 +81,9 @@ pub fn Table() -> impl IntoView {
                         </button>
                     </Show>
                     <ColumnMenu columns/>
+                    <Menu label=text::header::EXPORT testid="attempts-export" class="btn small">
+                        {EXPORTS.into_iter().map(|(format, name)| view! { <a class="quiet" href=api::exported(format) download="">{name}</a> }).collect_view()}
+                    </Menu>
                     <select class="filter" aria-label=words::STATE data-testid="attempts-state" on:change=choose_state>
                         <option value="">{words::ANY_STATE}</option>
                         {AttemptState::ALL.into_iter().map(state_option).collect_view()}
@@ -94,7 +100,7 @@ pub fn Table() -> impl IntoView {
                 </div>
             </div>
             <div class="attempts" role="table" style=move || format!("--columns:{}", columns.grid()) aria-labelledby="attempts-title" aria-rowcount=move || (count.get() + 1).to_string()>
-                <div role="rowgroup"><div class="vhead" role="row">
+                <div role="rowgroup" class="vhead-box"><div class="vhead" role="row">
                     <div role="columnheader"><span class="sr">{words::MARK}</span></div>
                     {move || columns.shown.get().into_iter().map(heading).collect_view()}
                 </div></div>
@@ -184,9 +190,8 @@ fn ColumnMenu(columns: Columns) -> impl IntoView {
         }
     };
     view! {
-        <details class="menu" data-testid="columns">
-            <summary class="btn small">{words::COLUMNS}</summary>
+        <Menu label=words::COLUMNS testid="columns" class="btn small" stays=true>
             <fieldset><legend class="sr">{words::COLUMNS}</legend>{Column::ALL.into_iter().map(option).collect_view()}</fieldset>
-        </details>
+        </Menu>
     }
 }

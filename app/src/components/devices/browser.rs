@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use phi3::units::format_bytes;
 
+use crate::components::bits::copies;
 use crate::platform::gpu::{self, Adapter};
 use crate::platform::page;
 use crate::state::devices::WASM_BYTES;
@@ -17,8 +18,7 @@ pub fn Browser() -> impl IntoView {
         let found = gpu::adapter().await;
         let _ = adapter.try_set(Some(found));
     });
-    let row =
-        |name: &'static str, value: String| view! { <tr><th scope="row">{name}</th><td>{value}</td></tr> };
+    let row = |name: &'static str, value: String| view! { <tr><th scope="row">{name}</th><td>{copies(value)}</td></tr> };
     let limits = page::limits();
     let memory = limits.memory_gib.map_or_else(|| words::UNKNOWN.to_owned(), |gib| format!("{gib} GiB"));
     let isolated = if limits.is_isolated { words::ISOLATED_YES } else { words::ISOLATED_NO };

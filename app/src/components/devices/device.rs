@@ -46,6 +46,9 @@ pub fn DeviceCard(
         view! { <div><dt>{label}</dt><dd class="small">{value}</dd></div> }
     };
     let shared = Memo::new(move |_| now.with(|d| d.as_ref().and_then(shares)));
+    let is_told = Memo::new(move |_| {
+        now.with(|d| d.as_ref().is_some_and(|d| d.used_bytes.or(d.free_bytes).or(d.total_bytes).is_some()))
+    });
     let holders = Memo::new(move |_| now.with(|d| d.as_ref().map(|d| d.holders.clone()).unwrap_or_default()));
     let past = {
         let device = device.clone();
@@ -63,19 +66,24 @@ pub fn DeviceCard(
             {move || now.with(|d| d.as_ref().and_then(|d| d.fault.clone())).map(|fault| view! {
                 <p style="color:var(--bad)" data-testid="device-fault">{fault}</p>
             })}
+            <Show when=move || !is_told.get()><p class="dim above" data-testid="memory-not-told">{words::NOT_TOLD}</p></Show>
             <dl class="facts">
-                {amount(words::USED, "device-used", |d| d.used_bytes)}
-                {amount(words::FREE, "device-free", |d| d.free_bytes)}
-                {amount(words::TOTAL, "device-total", |d| d.total_bytes)}
+                <Show when=move || is_told.get()>
+                    {amount(words::USED, "device-used", |d| d.used_bytes)}
+                    {amount(words::FREE, "device-free", |d| d.free_bytes)}
+                    {amount(words::TOTAL, "device-total", |d| d.total_bytes)}
+                </Show>
                 {fact(words::DRIVER, |d| d.driver.clone())}
                 {fact(words::SOURCE, |d| Some(d.source.clone()))}
             </dl>
-            <figure class="past">
-                <svg viewBox=format!("0 0 {} 100", KEPT - 1) preserveAspectRatio="none" aria-hidden="true"><polyline points=past/></svg>
-                <figcaption class="faint">{words::past((KEPT as u64 - 1) * SECONDS)}</figcaption>
-            </figure>
+            <Show when=move || shared.with(Option::is_some)>
+                <figure class="past">
+                    <svg viewBox=format!("0 0 {} 100", KEPT - 1) preserveAspectRatio="none" aria-hidden="true"><polyline points=past/></svg>
+                    <figcaption class="faint">{words::past((KEPT as u64 - 1) * SECONDS)}</figcaption>
+                </figure>
+            </Show>
             {move || if holders.with(Vec::is_empty) {
-                view! { <p class="dim">{words::NO_HOLDERS}</p> }.into_any()
+                is_told.get().then(|| view! { <p class="dim">{words::NO_HOLDERS}</p> }).into_any()
             } else {
                 view! { <Holders holders=holders.get() unit=unit.get() shared=shared.get()/> }.into_any()
             }}
@@ -114,7 +122,15 @@ fn line(used: &[Option<u64>], total: u64) -> String {
         let share = used.filter(|_| total > 0)? as f64 / total as f64;
         Some(format!("{},{:.2}", first + i, 100.0 - share.min(1.0) * 100.0))
     };
-    used.iter().enumerate().filter_map(point).collect::<Vec<_>>().join(" ")
+    let points: Vec<String> = used.iter().enumerate().filter_map(point).collect();
+    match points.as_slice() {
+        // A line has two ends: the first answer is drawn as if it had been so before.
+        [one] => match one.split_once(',') {
+            Some((_, y)) => format!("{},{y} {one}", KEPT - 2),
+            None => String::new(),
+        },
+        _ => points.join(" "),
+    }
 }
 
 #[component]
@@ -149,5 +165,6 @@ mod tests {
         let last = KEPT - 1;
         assert_eq!(line(&[Some(25), None, Some(200)], 100), format!("{},75.00 {last},0.00", last - 2));
         assert_eq!(line(&[Some(1)], 0), "");
+        assert_eq!(line(&[Some(25)], 100), format!("{},75.00 {last},75.00", last - 1));
     }
 }

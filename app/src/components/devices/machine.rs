@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use phi3::api::Environment;
 use phi3::units::format_bytes;
 
+use crate::components::bits::copies;
 use crate::text::devices as words;
 
 /// System, processor, driver, and what else matters.
@@ -14,7 +15,7 @@ pub fn Machine(
 ) -> impl IntoView {
     let row = |name: &'static str, value: String| {
         let value = if value.is_empty() { words::UNKNOWN.to_owned() } else { value };
-        view! { <tr><th scope="row">{name}</th><td>{value}</td></tr> }
+        view! { <tr><th scope="row">{name}</th><td>{copies(value)}</td></tr> }
     };
     let Environment { build, os, kernel, cpu, cores, memory_bytes, driver, notes, .. } = environment;
     view! {

@@ -39,7 +39,7 @@ pub fn HandOff() -> impl IntoView {
 }
 
 fn refusal(state: State, error: ErrorObject) -> impl IntoView {
-    let next = words::next(&error.code);
+    let next = text::problem::next(&error.code);
     let can_force = error.code == "identical_retry";
     view! {
         <div class="notice" data-testid="hand-off-error">

@@ -12,7 +12,6 @@ use crate::text::ladder as words;
 pub fn Start() -> impl IntoView {
     let ladders = Ladders::here();
     let chosen = RwSignal::new(None::<String>);
-    let profile = RwSignal::new(String::new());
     let models = Signal::derive(move || {
         ladders.models.get().into_iter().map(|m| (m.id.clone(), m.id)).collect::<Vec<_>>()
     });
@@ -22,16 +21,8 @@ pub fn Start() -> impl IntoView {
     let profiles = Signal::derive(move || {
         ladders.profiles.get().into_iter().map(|p| (p.name.clone(), p.name)).collect::<Vec<_>>()
     });
-    let about = move || {
-        let name = profile.get();
-        ladders.profiles.with(|all| {
-            all.iter()
-                .find(|p| p.name == name)
-                .or(all.first())
-                .map(|p| p.description.clone())
-                .unwrap_or_default()
-        })
-    };
+    let profile = ladders.profile_name;
+    let about = move || ladders.profile().map(|profile| profile.description).unwrap_or_default();
     let submit = move |ev: SubmitEvent| {
         ev.prevent_default();
         let model = model.get_untracked();

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use phi3::export::{self, Export, Loss, Model, Subject, Target};
 
 use super::form::shown;
-use crate::components::bits::badge;
+use crate::components::bits::{arrows, badge};
 use crate::state::{Plan, Store, devices};
 use crate::text::{self, plan as words};
 
@@ -60,7 +60,7 @@ pub fn Exports() -> impl IntoView {
                 <h2 id="plan-export">{words::EXPORT}</h2>
                 <button type="button" class="btn small" on:click=copy>{words::COPY}</button>
             </div>
-            <div class="tabs" role="tablist" aria-label=words::EXPORT>{Target::ALL.into_iter().map(tab).collect_view()}</div>
+            <div class="tabs" role="tablist" aria-label=words::EXPORT on:keydown=arrows>{Target::ALL.into_iter().map(tab).collect_view()}</div>
             {move || match body() {
                 None => view! { <p class="dim">{words::NOT_SIZED}</p> }.into_any(),
                 Some((text, missing)) => view! {

@@ -2,21 +2,19 @@
 
 use leptos::prelude::*;
 
-use crate::state::theme::Theme;
+use crate::state::theme::{self, Theme};
 use crate::text::settings as words;
 
 /// The cards.
 #[component]
 pub fn Look() -> impl IntoView {
     let now = RwSignal::new(Theme::now());
-    let choose = move |theme: Theme| {
-        theme.choose();
-        now.set(theme);
-    };
+    let told = window_event_listener_untyped(theme::CHANGED, move |_| now.set(Theme::now()));
+    on_cleanup(move || told.remove());
     let option = move |theme: Theme| {
         view! {
             <label class="task">
-                <input type="radio" name="theme" prop:checked=move || now.get() == theme on:change=move |_| choose(theme) data-theme-choice=theme.name()/>
+                <input type="radio" name="theme" prop:checked=move || now.get() == theme on:change=move |_| theme.choose() data-theme-choice=theme.name()/>
                 <span>{words::theme(theme)}</span>
             </label>
         }

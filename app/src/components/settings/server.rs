@@ -5,6 +5,7 @@ use leptos::task::spawn_local;
 use phi3::api::{Setting, Settings};
 
 use crate::api::{self, ApiError};
+use crate::components::bits::copies;
 use crate::state::{Access, Presence, ServerWatch};
 use crate::text::settings as words;
 
@@ -46,13 +47,13 @@ fn Table(settings: Settings) -> impl IntoView {
         view! {
             <tr data-setting=setting.key.clone()>
                 <th scope="row"><code>{setting.key.clone()}</code></th>
-                <td>{value}</td>
+                <td>{copies(value)}</td>
                 <td class="dim">{words::origin(setting.origin)}</td>
             </tr>
         }
     };
     view! {
-        <table class="about">
+        <table class="about rows pairs">
             <thead><tr><th scope="col">{words::SETTING}</th><th scope="col">{words::VALUE}</th><th scope="col">{words::ORIGIN}</th></tr></thead>
             <tbody>{settings.into_iter().map(row).collect_view()}</tbody>
         </table>

@@ -6,6 +6,7 @@ use phi3::units::format_bytes;
 use phi3::validate::Report;
 
 use super::{Exports, bytes_words, notice};
+use crate::components::bits::arrows;
 use crate::components::proof::apart;
 use crate::components::report::{fact, report, verdict};
 use crate::format::{duration, rate};
@@ -157,7 +158,7 @@ fn Reports() -> impl IntoView {
         let at = shown.get().min(all.reports.len().saturating_sub(1));
         let devices: Vec<String> = all.reports.iter().map(|report| report.device.clone()).collect();
         let tabs = (devices.len() > 1).then(|| view! {
-            <div class="tabs" role="tablist" aria-label=words::REPORT>{devices.into_iter().enumerate().map(tab).collect_view()}</div>
+            <div class="tabs" role="tablist" aria-label=words::REPORT on:keydown=arrows>{devices.into_iter().enumerate().map(tab).collect_view()}</div>
         });
         let chosen = all.reports.get(at)?.clone();
         Some(view! {

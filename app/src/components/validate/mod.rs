@@ -85,12 +85,14 @@ pub fn Validate() -> impl IntoView {
 /// Why a run failed, in one line.
 fn notice(error: ErrorObject) -> impl IntoView {
     let code = error.code.clone();
+    let next = text::problem::known_next(&code);
     view! {
         <div class="notice" role="alert" data-testid="validate-error" data-code=code>
             <div>
                 <b>{error.code}</b>
                 {error.path.map(|path| view! { " " {text::problem::AT} " " <code>{path}</code> })}
                 <div>{error.message}</div>
+                {next.map(|words| view! { <div class="dim">{words}</div> })}
             </div>
         </div>
     }

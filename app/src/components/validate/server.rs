@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use phi3::api::AttemptState;
 
 use super::{bytes_words, notice};
+use crate::components::log::Log;
 use crate::components::lost::start_a_server;
 use crate::components::report::{report, verdict};
 use crate::state::run::{Loading, Run};
@@ -58,7 +59,7 @@ pub fn Progress() -> impl IntoView {
             </div>
             {move || failure.get().map(notice)}
             {move || Some(log.get()).filter(|l| !l.is_empty()).map(|l| {
-                view! { <details class="log-box"><summary>{words::LOG}</summary><pre class="log">{l}</pre></details> }
+                view! { <details class="log-box"><summary>{words::LOG}</summary><Log log=l/></details> }
             })}
             {move || done.get().map(|r| {
                 view! {

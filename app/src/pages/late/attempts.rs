@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::attempts::{Compare, Detail, Table};
-use crate::components::{Notice, PageHead};
+use crate::components::{Notice, PageHead, Refusal};
 use crate::state::attempts::Beside;
 use crate::state::{Attempts as State, Page, Store};
 use crate::text::attempts as words;
@@ -17,7 +17,10 @@ pub fn Attempts() -> impl IntoView {
         Beside::Nothing => ().into_any(),
         Beside::One(record) => view! { <Detail record=*record/> }.into_any(),
         Beside::Several(comparison) => view! { <Compare comparison/> }.into_any(),
-        Beside::Refused(why) => view! { <div class="notice" role="alert"><div>{why}</div></div> }.into_any(),
+        Beside::Refused(why) => {
+            let why = Signal::stored(Some(why));
+            view! { <Refusal problem=why again=move || attempts.look()/> }.into_any()
+        }
     };
     let is_empty = move || {
         !attempts.loading.get() && attempts.problem.with(Option::is_none) && attempts.rows.with(Vec::is_empty)
@@ -25,7 +28,7 @@ pub fn Attempts() -> impl IntoView {
     view! {
         <PageHead page=Page::Attempts/>
         <Notice/>
-        {move || attempts.problem.get().map(|why| view! { <div class="notice" role="alert"><div>{why}</div></div> })}
+        <Refusal problem=attempts.problem again=move || attempts.fetch()/>
         <Show when=is_empty><p class="dim above">{words::EMPTY}</p></Show>
         <div class="column"><Table/> {beside}</div>
     }

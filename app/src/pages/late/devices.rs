@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::devices::{Browser, DeviceCard, Machine};
-use crate::components::{Notice, PageHead};
+use crate::components::{Notice, PageHead, Refusal};
 use crate::state::memory::Memory;
 use crate::state::{Page, Presence, ServerWatch};
 use crate::text::devices as words;
@@ -12,18 +12,32 @@ use crate::text::devices as words;
 #[component]
 pub fn Devices() -> impl IntoView {
     let watch = ServerWatch::here();
-    let is_there = Memo::new(move |_| !matches!(watch.presence.get(), Presence::Checking | Presence::Absent));
+    // A server that is lost for a moment leaves the page as it is.
+    let is_there = Memo::new(move |_| match watch.presence.get() {
+        Presence::Checking => None,
+        Presence::Absent => Some(false),
+        Presence::Present | Presence::Lost => Some(true),
+    });
+    let body = move || match is_there.get() {
+        None => ghosts().into_any(),
+        Some(false) => {
+            view! { <p class="dim c12" data-testid="no-devices">{words::NO_SERVER}</p> <Browser/> }.into_any()
+        }
+        Some(true) => view! { <OfServer/> }.into_any(),
+    };
     view! {
         <PageHead page=Page::Devices/>
         <Notice/>
-        <div class="grid">
-            {move || if is_there.get() {
-                view! { <OfServer/> }.into_any()
-            } else {
-                view! { <p class="dim c12" data-testid="no-devices">{words::NO_SERVER}</p> }.into_any()
-            }}
-            <Browser/>
-        </div>
+        <div class="grid">{body}</div>
+    }
+}
+
+/// What stands where cards will stand, so that nothing jumps when they come.
+fn ghosts() -> impl IntoView {
+    view! {
+        <div role="status" class="sr">{words::LOOKING}</div>
+        <div class="c6 ghost ghost-card" aria-hidden="true"></div>
+        <div class="c6 ghost ghost-card" aria-hidden="true"></div>
     }
 }
 
@@ -36,11 +50,14 @@ fn OfServer() -> impl IntoView {
     });
     let environment =
         Memo::new(move |_| memory.now.with(|now| now.as_ref().map(|now| now.environment.clone())));
-    let is_waiting = move || memory.now.with(Option::is_none) && memory.problem.with(Option::is_none);
+    let is_waiting =
+        Memo::new(move |_| memory.now.with(Option::is_none) && memory.problem.with(Option::is_none));
     view! {
-        <Show when=is_waiting><p class="dim c12" role="status">{words::LOOKING}</p></Show>
-        {move || memory.problem.get().map(|why| view! { <div class="notice warn c12" role="alert"><div>{why} " " {words::STALE}</div></div> })}
-        <For each=move || names.get() key=Clone::clone children=move |device| view! { <DeviceCard memory device/> }/>
-        {move || environment.get().map(|environment| view! { <Machine environment/> })}
+        <div class="bare"><Refusal problem=memory.problem again=move || memory.ask()/></div>
+        <Show when=move || !is_waiting.get() fallback=ghosts>
+            <For each=move || names.get() key=Clone::clone children=move |device| view! { <DeviceCard memory device/> }/>
+            {move || environment.get().map(|environment| view! { <Machine environment/> })}
+            <Browser/>
+        </Show>
     }
 }

@@ -2,8 +2,8 @@
 
 use leptos::prelude::*;
 
-use crate::components::ladder::{List, Rungs, Start, Telling};
-use crate::components::{Notice, PageHead};
+use crate::components::ladder::{List, Rungs, Start, Steps, Telling};
+use crate::components::{Notice, PageHead, Refusal};
 use crate::state::{Ladders as State, Page, Store};
 
 /// The page.
@@ -11,13 +11,28 @@ use crate::state::{Ladders as State, Page, Store};
 pub fn Ladder() -> impl IntoView {
     let ladders = State::new(Store::here());
     provide_context(ladders);
+    // Where none was started there is one thing to do, and it comes first.
+    let is_first = Memo::new(move |_| {
+        ladders.shown.with(Option::is_none) && ladders.all.with(|all| all.as_ref().is_some_and(Vec::is_empty))
+    });
+    // Nothing is drawn before the server has told, so that nothing jumps when it does.
+    let is_known =
+        Memo::new(move |_| ladders.all.with(Option::is_some) || ladders.problem.with(Option::is_some));
+    let body = move || match (is_known.get(), is_first.get()) {
+        (false, _) => view! {
+            <div class="c8 ghost ghost-plot" aria-hidden="true"></div>
+            <div class="c4 ghost ghost-plot" aria-hidden="true"></div>
+        }
+        .into_any(),
+        (true, true) => view! { <div class="c5 column"><Start/></div> <Steps/> }.into_any(),
+        (true, false) => {
+            view! { <Rungs/> <div class="c4 column"><Telling/> <List/> <Start/></div> }.into_any()
+        }
+    };
     view! {
         <PageHead page=Page::Ladder/>
         <Notice/>
-        {move || ladders.problem.get().map(|why| view! { <div class="notice" role="alert"><div>{why}</div></div> })}
-        <div class="grid">
-            <Rungs/>
-            <div class="c4 column"><Telling/> <List/> <Start/></div>
-        </div>
+        <Refusal problem=ladders.problem again=move || ladders.fetch()/>
+        <div class="grid">{body}</div>
     }
 }

@@ -8,10 +8,14 @@ use crate::state::{Models as State, Page, Store};
 /// The page.
 #[component]
 pub fn Models() -> impl IntoView {
-    provide_context(State::new(Store::here()));
+    let models = State::new(Store::here());
+    provide_context(models);
+    // What stands below the table comes with it, so that nothing jumps.
+    let is_known =
+        Memo::new(move |_| models.entries.with(Option::is_some) || models.problem.with(Option::is_some));
     view! {
         <PageHead page=Page::Models/>
         <Notice/>
-        <div class="grid"><ModelTable/> <RegisterModel/></div>
+        <div class="grid"><ModelTable/> <Show when=move || is_known.get()><RegisterModel/></Show></div>
     }
 }

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::playground::{Conversation, NoneLoaded, Settings};
-use crate::components::{Notice, PageHead};
+use crate::components::{Notice, PageHead, Refusal};
 use crate::state::{Page, Playground as State};
 use crate::text::playground as words;
 
@@ -22,7 +22,7 @@ pub fn Playground() -> impl IntoView {
     view! {
         <PageHead page=Page::Playground/>
         <Notice/>
-        {move || playground.problem.get().map(|why| view! { <div class="notice" role="alert"><div>{why}</div></div> })}
+        <Refusal problem=playground.problem again=move || playground.look()/>
         {body}
     }
 }
