@@ -48,12 +48,10 @@ fn headers_of_nothing_but_tensors() {
         (4096, 0, 500, 16, true),
         (6000, 0, 1, 1, false),
         (6000, 0, 500, 1, false),
-        (1 << 17, 0, 1, 1, false),
-        (1 << 17, 1, 1, 0, false),
-        (20_000, 256, 1, 1, true),
-        (20_000, 256, 500, 1, true),
-        (20_000, 256, 1, 16, true),
-        ((1 << 17) + 1, 256, 1, 1, false),
+        (20_000, 1, 1, 0, false),
+        (8000, 256, 1, 1, true),
+        (8000, 256, 500, 1, true),
+        (8000, 256, 1, 16, true),
     ] {
         // A rank of 0 is one byte; what has no byte has a dimension of 0.
         let (header, data) = tensors(count, bytes, width, rank);
@@ -197,7 +195,7 @@ fn gguf_of_long_lists_and_strings() {
     assert!(numbers);
     for len in [0, 1, 5, 40, 1000, 33_000, 70_000, 1 << 21] {
         let item = text(&"y".repeat(len));
-        let count = (1 << 22) / item.len() + 1;
+        let count = (1 << 18) / item.len() + 1;
         assert!(gguf(|header| header.list("a", 8, count, &item.repeat(count))), "{len}");
     }
     // Long ones and short ones in turn.
@@ -229,15 +227,17 @@ fn configs_of_many_keys_or_layers_are_explained() {
         let own = |i: usize| format!(r#""{i}":{{"num_key_value_heads":{}}}"#, [1, 2, 4][i % 3]);
         (0..count).map(own).collect::<Vec<_>>().join(",")
     };
-    let kinds = [r#""sliding_attention""#; 4096].join(",");
-    for more in [
-        keys(16_000),
-        format!(r#""num_hidden_layers":4096,{}"#, keys(16_000)),
-        format!(r#""num_hidden_layers":4096,"per_layer_config":{{{}}}"#, layers(4096)),
-        format!(r#""num_hidden_layers":4096,"layer_types":[{kinds}],"x":[{}0]"#, "0,".repeat(10_000)),
+    let kinds = [r#""sliding_attention""#; 500].join(",");
+    // The largest of each: keys, layers by themselves, layers with the values that are left.
+    for (name, more) in [
+        ("llama", keys(16_000)),
+        ("nobody", keys(16_000)),
+        ("llama", format!(r#""num_hidden_layers":500,"per_layer_config":{{{}}}"#, layers(500))),
+        (
+            "qwen3",
+            format!(r#""num_hidden_layers":500,"layer_types":[{kinds}],"x":[{}0]"#, "0,".repeat(10_000)),
+        ),
     ] {
-        for name in ["llama", "qwen3", "phi3", "nobody"] {
-            super::targets::config(format!(r#"{{"model_type":"{name}",{more}}}"#).as_bytes());
-        }
+        super::targets::config(format!(r#"{{"model_type":"{name}",{more}}}"#).as_bytes());
     }
 }
