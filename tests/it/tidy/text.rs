@@ -53,7 +53,9 @@ fn flatten(stream: TokenStream, found: &mut Vec<(usize, Token)>) {
             TokenTree::Ident(word) => found.push((line, Token::Word(word.to_string()))),
             TokenTree::Literal(literal) => {
                 let text = literal.to_string();
-                let quotes = if text.starts_with('\'') { None } else { text.find('"').zip(text.rfind('"')) };
+                // A quotation mark may itself be a character or a byte.
+                let is_one = text.starts_with('\'') || text.starts_with("b'");
+                let quotes = if is_one { None } else { text.find('"').zip(text.rfind('"')) };
                 if let Some((start, end)) = quotes {
                     found.push((line, Token::Text(text[start + 1..end].to_owned())));
                 }
@@ -102,8 +104,8 @@ fn ends_item(tree: &TokenTree) -> bool {
 
 #[test]
 fn comments_documentation_and_tests_are_left_out() {
-    let source = "/// doc\nfn f() { let a = \"x // \\\" y\"; /* z */ }\n#[cfg(test)]\nmod tests { fn t() {} }\nconst B: char = '\"';";
+    let source = "/// doc\nfn f() { let a = \"x // \\\" y\"; /* z */ }\n#[cfg(test)]\nmod tests { fn t() {} }\nconst B: char = '\"'; const C: u8 = b'\"';";
     assert_eq!(literals(source).collect::<Vec<_>>(), [(2, "x // \\\" y".to_owned())]);
     let words: Vec<String> = words(source).map(|(_, word)| word).collect();
-    assert_eq!(words, ["fn", "f", "let", "a", "const", "B", "char"]);
+    assert_eq!(words, ["fn", "f", "let", "a", "const", "B", "char", "const", "C", "u8"]);
 }
