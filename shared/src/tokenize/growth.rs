@@ -49,7 +49,9 @@ pub(super) fn longest_text(file: &'static str, json: &[u8]) -> Result<u64, Token
     let refuse = |message: String| TokenizerError::Invalid { file, message };
     let steps: Steps =
         serde_json::from_slice(json).map_err(|error| refuse(short_line(&error.to_string())))?;
-    check_pieces(&steps.post_processor).map_err(refuse)?;
+    for step in [&steps.post_processor, &steps.decoder] {
+        check_pieces(step).map_err(refuse)?;
+    }
     let chains = [
         ("normalizer", growth(&steps.normalizer)),
         ("pre_tokenizer", growth(&steps.pre_tokenizer)),
@@ -70,45 +72,104 @@ pub(super) fn longest_text(file: &'static str, json: &[u8]) -> Result<u64, Token
     Ok((MAX_GROWN_BYTES / grown).min(MAX_TEXT_BYTES))
 }
 
+/// Steps that make no text longer.
+const PLAIN: [&str; 19] = [
+    "BPEDecoder",
+    "BertPreTokenizer",
+    "BertProcessing",
+    "ByteFallback",
+    "CTC",
+    "CharDelimiterSplit",
+    "Digits",
+    "FixedLength",
+    "Fuse",
+    "Nmt",
+    "Punctuation",
+    "RobertaProcessing",
+    "Split",
+    "Strip",
+    "StripAccents",
+    "UnicodeScripts",
+    "Whitespace",
+    "WhitespaceSplit",
+    "WordPiece",
+];
+
+/// U+FDFA in NFKC: 3 bytes into 33, the most that any step does whose file does not say how much.
+const MOST_OF_A_TABLE: u64 = 11;
+
 /// Bytes that a step, or a chain of them, can make of one.
 fn growth(step: &Value) -> u64 {
-    let bytes = |key: &str| step[key].as_str().map_or(0, str::len) as u64;
     match step["type"].as_str().unwrap_or_default() {
-        "Sequence" => ["normalizers", "pretokenizers", "processors", "decoders"]
-            .iter()
-            .filter_map(|key| step[key].as_array())
-            .flatten()
-            .fold(1, |product, step| product.saturating_mul(growth(step))),
-        "Replace" => match step["pattern"]["String"].as_str().filter(|pattern| !pattern.is_empty()) {
-            Some(pattern) => bytes("content").div_ceil(pattern.len() as u64).max(1),
-            // A regex may match between any two characters and leave both.
-            None => 1 + bytes("content"),
-        },
-        // Before every piece between added tokens, the shortest of which are one byte.
-        "Prepend" => 1 + bytes("prepend"),
-        "Metaspace" => 2 * bytes("replacement").max(1),
+        "Sequence" => chain(step),
+        "Replace" => replacement(step),
+        "Prepend" => prefix(step),
+        "Metaspace" => space(step),
         "ByteLevel" => 3,
         "Lowercase" => 2,
         "NFC" | "NFD" => 3,
-        // U+FDFA: 3 bytes into 33.
-        "NFKC" | "NFKD" => 11,
+        "NFKC" | "NFKD" => MOST_OF_A_TABLE,
         "BertNormalizer" => 5,
-        "Precompiled" => longest_replacement(step["precompiled_charsmap"].as_str().unwrap_or_default()),
-        "TemplateProcessing" => {
-            let pieces = step["single"].as_array().map_or(0, Vec::len) as u64;
-            pieces.max(1)
+        "Precompiled" => table(step),
+        "TemplateProcessing" => pieces(step),
+        plain if PLAIN.contains(&plain) => 1,
+        // The library takes a step that has no name, or one that it does not know, for whatever its keys fit.
+        _ if step.is_object() => {
+            let any = [chain, replacement, prefix, space, table, pieces];
+            any.iter().map(|growth| growth(step)).fold(MOST_OF_A_TABLE, u64::max)
         }
         _ => 1,
     }
 }
 
-/// A template names what it puts around a text: its library takes for granted that all of it is there.
+fn bytes(step: &Value, key: &str) -> u64 {
+    step[key].as_str().map_or(0, str::len) as u64
+}
+
+/// The steps of a chain.
+fn steps(step: &Value) -> impl Iterator<Item = &Value> {
+    let keys = ["normalizers", "pretokenizers", "processors", "decoders"];
+    keys.into_iter().filter_map(|key| step[key].as_array()).flatten()
+}
+
+fn chain(step: &Value) -> u64 {
+    steps(step).fold(1, |product, step| product.saturating_mul(growth(step)))
+}
+
+fn replacement(step: &Value) -> u64 {
+    let made = bytes(step, "content");
+    match step["pattern"]["String"].as_str().filter(|pattern| !pattern.is_empty()) {
+        Some(pattern) => made.div_ceil(pattern.len() as u64).max(1),
+        // A regex may match between any two characters and leave both.
+        None => 1 + made,
+    }
+}
+
+/// Before every piece between added tokens, the shortest of which are one byte.
+fn prefix(step: &Value) -> u64 {
+    1 + bytes(step, "prepend")
+}
+
+fn space(step: &Value) -> u64 {
+    2 * bytes(step, "replacement").max(1)
+}
+
+fn table(step: &Value) -> u64 {
+    longest_replacement(step["precompiled_charsmap"].as_str().unwrap_or_default())
+}
+
+fn pieces(step: &Value) -> u64 {
+    step["single"].as_array().map_or(1, Vec::len).max(1) as u64
+}
+
+/// What the library takes for granted and would panic without: a template has all that it puts around a text, and a
+/// decoder that strips the ends of tokens has tokens that are longer.
 fn check_pieces(step: &Value) -> Result<(), String> {
-    for step in step["processors"].as_array().into_iter().flatten() {
+    for step in steps(step) {
         check_pieces(step)?;
     }
-    if step["type"] != "TemplateProcessing" {
-        return Ok(());
+    if step["stop"].as_u64().is_some_and(|stop| stop > 0) {
+        return Err("its decoder strips the ends of tokens, which fails for shorter ones".to_owned());
     }
     for piece in step["single"].as_array().into_iter().flatten() {
         if let Some(id) = piece["SpecialToken"]["id"].as_str()
@@ -156,6 +217,15 @@ mod tests {
         assert!(with(json!([text, second]), json!({})).is_err_and(|error| error.contains("second text")));
     }
 
+    #[test]
+    fn a_decoder_that_strips_ends_is_refused() {
+        let strip = |stop: u64| json!({ "type": "Strip", "content": " ", "start": 1, "stop": stop });
+        let with = |stop| longest(&json!({ "decoder": { "type": "Sequence", "decoders": [strip(stop)] } }));
+        assert!(with(0).is_ok());
+        assert!(with(1).is_err_and(|error| error.contains("strips the ends")));
+        assert!(longest(&json!({ "decoder": { "content": " ", "start": 0, "stop": 2 } })).is_err());
+    }
+
     fn longest(steps: &Value) -> Result<u64, String> {
         longest_text("tokenizer.json", steps.to_string().as_bytes()).map_err(|error| error.to_string())
     }
@@ -186,6 +256,10 @@ mod tests {
             json!({ "normalizer": { "type": "Sequence", "normalizers": chain } }),
             json!({ "decoder": { "type": "Sequence", "decoders": chain } }),
             json!({ "normalizer": replace("a", &"b".repeat(5000)) }),
+            // Names that the library does not know: it goes by the keys then.
+            json!({ "normalizer": { "type": "Sequense", "normalizers": chain } }),
+            json!({ "normalizer": { "normalizers": [{ "typ": "Replace", "pattern": { "String": "a" }, "content": "b".repeat(5000) }] } }),
+            json!({ "post_processor": { "single": vec![json!({ "Sequence": {} }); 2000] } }),
             json!({ "normalizer": { "type": "Prepend", "prepend": "b".repeat(5000) } }),
             json!({ "normalizer": { "type": "Replace", "pattern": { "Regex": "(?=.)" }, "content": "x".repeat(2000) } }),
             json!({ "post_processor": { "type": "TemplateProcessing", "single": vec![json!({ "Sequence": {} }); 2000] } }),

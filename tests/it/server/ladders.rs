@@ -121,7 +121,7 @@ fn a_ladder_outlives_its_server() {
     let data = tempfile::tempdir().expect("a temporary directory");
     let args = ["--default-model", model.arg(), "--data-dir", data.path().to_str().expect("UTF-8")];
     let mut server = Server::start(&args);
-    let id = start(&server, &json!({ "model": "default", "toml": slow_profile(1500) }));
+    let id = start(&server, &json!({ "model": "default", "toml": slow_profile(500) }));
     let waiting = start(&server, &json!({ "model": "default" }));
     let running = until(&server, id, |ladder| ladder["rungs"][2]["attempts"] != json!([]));
     let loaded = running["rungs"][1]["attempts"].clone();

@@ -8,6 +8,11 @@ use crate::support::http::Server;
 use crate::support::model_dir::ModelDir;
 use crate::support::program::{children, has_ended};
 
+/// What the product promises of a cancel and an unload, on a machine that does nothing else.
+pub(super) const PROMISED: Duration = Duration::from_secs(2);
+/// A shared machine may be this much slower.
+pub(super) const NOISE: u32 = 3;
+
 fn served(model: &ModelDir) -> Server {
     Server::start(&["--default-model", model.arg()])
 }
@@ -121,7 +126,7 @@ fn a_cancel_ends_a_load_at_any_stage() {
         let asked = Instant::now();
         server.ask("DELETE", &format!("/api/attempts/{id}"), &[], "");
         let end = server.ended(id)["state"].clone();
-        assert!(asked.elapsed() < Duration::from_secs(2), "{wanted}: {:?}", asked.elapsed());
+        assert!(asked.elapsed() < PROMISED * NOISE, "{wanted}: {:?}", asked.elapsed());
         let expected: &[&str] =
             if seen["state"] == "ready" { &["stopped"] } else { &["cancelled", "stopped"] };
         assert!(expected.iter().any(|state| end == *state), "{wanted}: {end}");
