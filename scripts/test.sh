@@ -38,6 +38,8 @@ run_phases() {
 # In a shell of its own: what it counted comes back through files.
 web_lane() {
   WEB_PID="" TIMES=() PASSED=0 FAILED=0
+  # Tests of the other lane have promises of a few seconds to keep.
+  renice -n 10 -p "$BASHPID" >/dev/null || true
   trap 'complain $?; printf "%s\n" "${TIMES[@]}" >"$LOGS/web-lane.times"; echo "$PASSED $FAILED" >"$LOGS/web-lane.counts"' EXIT
   run_phases $WEB_LANE
 }
