@@ -1,6 +1,6 @@
 //! Files that lie, at random: no panic, nothing allocated by a claim, nothing accepted that the reference refuses.
 //!
-//! `PROPTEST_CASES` sets how many cases each property runs; 20,000 by default.
+//! `PROPTEST_CASES` sets how many cases each property runs; 5,000 by default.
 
 #![cfg(not(target_arch = "wasm32"))]
 
@@ -33,7 +33,7 @@ fn within_twice<T>(file_bytes: usize, read: impl FnOnce() -> T) -> T {
 }
 
 fn cases() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(20_000);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(5_000);
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 

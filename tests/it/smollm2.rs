@@ -109,7 +109,8 @@ fn logits_of_whole_prompts_in_16_bits() {
     for (dtype, own) in [(DType::Bf16, "bf16_max_diff"), (DType::F16, "f16_max_diff")] {
         let Some(mut engine) = engine(dtype) else { return };
         let (prompts, columns, goldens) = goldens();
-        for prompt in &prompts {
+        // The last has seven tenths of all rows: it is held in f32 alone.
+        for prompt in &prompts[..prompts.len() - 1] {
             let bound = 2.0 * prompt.json[own].as_f64().expect("a number");
             let found = full_logits(&mut engine, &prompt.ids);
             let golden = &goldens[&format!("{}.all_rows", prompt.name)].1;

@@ -72,12 +72,12 @@ fn log_sum_exp(row: &[f32]) -> f64 {
     max + row.iter().map(|value| (f64::from(*value) - max).exp()).sum::<f64>().ln()
 }
 
-/// Largest difference from the golden run, by its largest logit: every row at 32 columns, its maximum and its sum over
-/// the whole vocabulary, and some whole rows.
+/// Largest difference from the golden run or its first rows, by its largest logit: every row at 32 columns, its maximum and
+/// its sum over the whole vocabulary, and some whole rows.
 pub(crate) fn difference(json: &Value, goldens: &Tensors, run: &str, found: &[Vec<f32>]) -> f64 {
     let golden = |name: &str| &goldens[&format!("{run}.{name}")].1;
     let columns = ids(&json["columns"]);
-    assert_eq!(golden("row_max").len(), found.len());
+    assert!((1..=golden("row_max").len()).contains(&found.len()), "{} rows", found.len());
     let mut worst = 0.0f64;
     for (position, row) in found.iter().enumerate() {
         let at = |column: &u32| row[*column as usize];
@@ -95,7 +95,8 @@ pub(crate) fn difference(json: &Value, goldens: &Tensors, run: &str, found: &[Ve
     let whole = golden("full").chunks_exact(config().vocab_size);
     assert_eq!(rows.len(), whole.len());
     for (row, golden) in rows.iter().zip(whole) {
-        worst = worst.max(largest_difference(&found[*row as usize], golden));
+        let Some(found) = found.get(*row as usize) else { continue };
+        worst = worst.max(largest_difference(found, golden));
     }
     worst / json["runs"][run]["max_abs_logit"].as_f64().expect("a number")
 }

@@ -128,7 +128,12 @@ fn the_tiny_model_in_every_format() {
         (DType::Q8_0, DType::F16, 5e-2),
         (DType::Q4_0, DType::F16, 5e-1),
     ] {
-        let found = full_logits(&mut tiny(dtype, kv_dtype), &tiny::fed(&json, "short"));
+        let mut tokens = tiny::fed(&json, "short");
+        if kv_dtype != DType::F32 {
+            // Past the window, which is 128.
+            tokens.truncate(136);
+        }
+        let found = full_logits(&mut tiny(dtype, kv_dtype), &tokens);
         let relative = tiny::difference(&json, &goldens, "short", &found);
         println!("{dtype}, cache in {kv_dtype}: largest difference {relative:.1e} of the largest logit");
         assert!(relative <= bound, "{dtype}, {kv_dtype}: {relative:e}");

@@ -84,7 +84,7 @@ pub(crate) fn host() -> Host {
     }
 }
 
-/// Lets the peak begin anew, where the system can: a model that was here before is not this one's memory.
+/// Lets the peak begin anew, where the system can: what was here before is no part of what comes.
 pub(crate) fn forget_peak() {
     #[cfg(target_os = "linux")]
     std::fs::write("/proc/self/clear_refs", "5").ok();

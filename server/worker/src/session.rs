@@ -89,6 +89,8 @@ pub(crate) fn load<E: Engine + Diagnostics + 'static>(
 
     let load_ms = start.elapsed_ms();
     let host_peak_bytes = process::resident().peak_bytes;
+    // What only loading took is told by that peak, and is no overhead of running.
+    process::forget_peak();
     let predicted = planned.predicted(checkpoint);
     let context = planned.plan.context;
     // Every cache of the whole context, to know now that there is room.

@@ -4,13 +4,16 @@
 //! machine a thread that is not scheduled costs its help and nothing more.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use candle_core::utils::{get_num_threads, with_threadpool};
 use rayon::prelude::*;
 
 /// Threads that compute, this one included.
 pub fn threads() -> usize {
-    get_num_threads()
+    // Asked once: each time, candle would read and parse the system's list of processors.
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(get_num_threads)
 }
 
 /// Runs `work` on a thread of the pool, so that it need not be woken for each step.

@@ -138,7 +138,7 @@ impl<S: WeightSource> Loader<'_, S> {
         } else {
             let mut wide = zeroed::<f32>(WEIGHTS, len)?;
             self.checkpoint.read_f32_into(&spec.name, &mut wide).await?;
-            values.iter_mut().zip(&wide).for_each(|(value, wide)| *value = F::narrow(*wide));
+            F::narrow_all(&wide, &mut values);
         }
         Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu).map_err(backend)
     }

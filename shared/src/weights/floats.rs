@@ -1,5 +1,7 @@
 //! Stored formats to f32.
 
+use bytemuck::Pod;
+use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 
 use super::gguf;
@@ -16,18 +18,25 @@ pub(super) fn is_convertible(dtype: DType) -> bool {
 /// On a format that is not [`is_convertible`]; callers ask first.
 pub(super) fn convert(dtype: DType, bytes: &[u8], values: &mut [f32]) {
     match dtype {
-        DType::F64 => each(bytes, values, |b| f64::from_le_bytes(b) as f32),
-        DType::F32 => each(bytes, values, f32::from_le_bytes),
-        DType::Bf16 => each(bytes, values, |b| bf16::from_le_bytes(b).to_f32()),
-        DType::F16 => each(bytes, values, |b| f16::from_le_bytes(b).to_f32()),
+        DType::F64 => pieces(bytes, values, |piece: &[f64], values| {
+            values.iter_mut().zip(piece).for_each(|(value, wide)| *value = *wide as f32);
+        }),
+        DType::F32 => pieces(bytes, values, |piece: &[f32], values| values.copy_from_slice(piece)),
+        DType::Bf16 => pieces(bytes, values, |piece: &[bf16], values| piece.convert_to_f32_slice(values)),
+        DType::F16 => pieces(bytes, values, |piece: &[f16], values| piece.convert_to_f32_slice(values)),
         _ => gguf::dequantize(dtype, bytes, values),
     }
 }
 
-fn each<const N: usize>(bytes: &[u8], values: &mut [f32], read: impl Fn([u8; N]) -> f32) {
-    let (items, rest) = bytes.as_chunks::<N>();
-    assert!(rest.is_empty() && items.len() == values.len(), "whole values, as many as asked for");
-    for (value, item) in values.iter_mut().zip(items) {
-        *value = read(*item);
+/// Converts piece by piece, each copied first, since bytes of a file need not lie where values may. Stored values are
+/// little-endian, as is every target.
+fn pieces<T: Pod>(bytes: &[u8], values: &mut [f32], convert: impl Fn(&[T], &mut [f32])) {
+    const PIECE: usize = 1 << 10;
+    assert_eq!(bytes.len(), size_of::<T>() * values.len(), "whole values, as many as asked for");
+    let mut piece = [T::zeroed(); PIECE];
+    for (bytes, values) in bytes.chunks(size_of::<T>() * PIECE).zip(values.chunks_mut(PIECE)) {
+        let piece = &mut piece[..values.len()];
+        bytemuck::cast_slice_mut(piece).copy_from_slice(bytes);
+        convert(piece, values);
     }
 }

@@ -232,7 +232,9 @@ impl Values {
         /// 2^16 / sqrt(3): the deviation of a sum of four uniform numbers below 2^16.
         const UNIT: f32 = 37_837.227;
         let bits = mix(self.key.wrapping_add(position.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let sum: u64 = (0..4).map(|i| bits >> (16 * i) & 0xffff).sum();
+        // Two sums of two, side by side, then one of four.
+        let pairs = (bits & 0x0000_ffff_0000_ffff) + (bits >> 16 & 0x0000_ffff_0000_ffff);
+        let sum = (pairs as u32) + (pairs >> 32) as u32;
         self.mean + (sum as f32 - 131_070.0) * (DEVIATION / UNIT)
     }
 

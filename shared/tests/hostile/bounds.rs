@@ -63,13 +63,8 @@ fn headers_of_nothing_but_tensors() {
 #[test]
 fn headers_of_one_long_string() {
     let entry = r#"{"dtype":"U8","shape":[],"data_offsets":[0,1]}"#;
-    let megabytes = 1 << 21;
-    for long in [
-        "x".repeat(megabytes),
-        r"\n".repeat(megabytes),
-        r"\u0001".repeat(megabytes),
-        "\u{200b}".repeat(megabytes),
-    ] {
+    let count = 1 << 19;
+    for long in ["x".repeat(count), r"\n".repeat(count), r"\u0001".repeat(count), "\u{200b}".repeat(count)] {
         assert!(!opens(&format!(r#"{{"{long}":{entry}}}"#), 1));
         assert!(!opens(&format!(r#"{{"{long}":{entry},"{long}":{entry}}}"#), 1));
         assert!(!opens(&format!(r#"{{"a":"{long}"}}"#), 1));
@@ -80,8 +75,8 @@ fn headers_of_one_long_string() {
         // Trainers keep their whole setup there.
         assert!(opens(&format!(r#"{{"__metadata__":{{"{long}":"{long}"}},"a":{entry}}}"#), 1));
     }
-    assert!(!opens(&format!(r#"{{"a":{}"#, "[".repeat(megabytes)), 0));
-    assert!(!opens(&format!(r#"{{"a":{}"#, "1".repeat(megabytes)), 0));
+    assert!(!opens(&format!(r#"{{"a":{}"#, "[".repeat(count)), 0));
+    assert!(!opens(&format!(r#"{{"a":{}"#, "1".repeat(count)), 0));
 }
 
 #[test]

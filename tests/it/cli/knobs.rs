@@ -113,17 +113,19 @@ fn max_memory_is_a_limit_and_spreads_layers() {
     assert_eq!((nowhere.code, nowhere.error_code().as_str()), (1, "does_not_fit"));
 }
 
-/// The whole checkpoint on the host first, or a tensor at a time: the peak shows which.
+/// The whole checkpoint on the host first, or a tensor at a time: the peak of loading shows which. What runs afterwards
+/// takes the same.
 #[test]
 fn low_cpu_mem_usage_shows_in_the_hosts_peak() {
     let model = ModelDir::slow();
     let stored = std::fs::metadata(model.file("model.safetensors")).expect("weights").len();
-    let peak = |low: bool| {
+    let [(streamed, after), (whole, after_whole)] = [true, false].map(|low| {
         let loaded = answer("load", model.arg(), &json!({"low_cpu_mem_usage": low}));
-        loaded["host_peak_bytes"].as_u64().expect("bytes")
-    };
-    let (streamed, whole) = (peak(true), peak(false));
+        let peak = loaded["host_peak_bytes"].as_u64().expect("bytes");
+        (peak, bytes(&loaded["memory"], "measured", "total_bytes"))
+    });
     assert!(whole > streamed + stored * 3 / 4, "{whole} and {streamed}, {stored} stored");
+    assert!(after_whole.abs_diff(after) < stored / 4, "{after_whole} and {after}, {stored} stored");
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn the_queue_has_an_end() {
 fn a_client_that_leaves_cancels_nothing() {
     let (_model, server) = served();
     let events = server.events(&[]);
-    let id = start(&server, &json!({ "max_new_tokens": 500 }));
+    let id = start(&server, &json!({ "max_new_tokens": 200 }));
     drop(events);
     assert_eq!(server.ended(id)["state"], "stopped");
 }

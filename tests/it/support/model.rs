@@ -67,6 +67,7 @@ pub(crate) fn full_logits<E: Diagnostics>(engine: &mut E, tokens: &[u32]) -> Vec
         rows.push(row.to_vec());
     }))
     .expect("logits");
+    assert_eq!(rows.len(), tokens.len());
     rows
 }
 

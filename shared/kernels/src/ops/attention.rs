@@ -10,7 +10,9 @@ use candle_core::{Result, Tensor};
 use super::{each_format, update1, update2};
 use crate::Precision;
 use crate::parallel::{blocks, for_each, threads};
-use crate::slices::{Float, Matrix, MatrixMut, OnlineSoftmax, add_scaled, dot, gemm, round, simd, softmax};
+use crate::slices::{
+    Float, Matrix, MatrixMut, OnlineSoftmax, add_scaled, dot, gemm, round, simd, softmax, widened,
+};
 
 /// Fewest rows of a sequence for which a blocked product pays.
 const BLOCK_ROWS: usize = 4;
@@ -75,7 +77,7 @@ pub fn append(qkv: &Tensor, segment: &Segment, heads: &Heads) -> Result<()> {
             for (head, values) in qkv[heads.query_width()..].chunks_exact(heads.dim).enumerate() {
                 let start = (head * capacity + position) * heads.dim;
                 let out = &mut cache[start..start + heads.dim];
-                out.iter_mut().zip(values).for_each(|(out, value)| *out = Float::narrow(*value));
+                Float::narrow_all(values, out);
             }
         });
         Ok(())
@@ -286,17 +288,4 @@ impl<W: Float> Job<'_, W> {
             || round(self.precision, out),
         );
     }
-}
-
-/// The values in f32: as they are, or widened into `panel`.
-fn widened<'a, W: Float>(values: &'a [W], panel: &'a mut [f32]) -> &'a [f32] {
-    if let Some(values) = W::as_f32(values) {
-        return values;
-    }
-    let panel = &mut panel[..values.len()];
-    simd(
-        #[inline(always)]
-        || panel.iter_mut().zip(values).for_each(|(out, value)| *out = value.widen()),
-    );
-    panel
 }

@@ -13,7 +13,7 @@ use super::{Values, ValuesMut, each_format, update1, update2};
 use crate::parallel::{blocks, for_each, threads};
 use crate::slices::{
     Activations, BLOCK, Blocks, Float, INTEGER_ROWS, INTEGERS_ARE_FAST, IntegerBlocks, Matrix, MatrixMut,
-    Q4_0, Q8_0, dot, gemm, round, simd,
+    Q4_0, Q8_0, dot, gemm, round, simd, widened,
 };
 use crate::weight::Weight;
 use crate::{BlockFormat, Precision};
@@ -86,16 +86,7 @@ impl<W: Float> Rows for Dense<'_, W> {
     }
 
     fn wide<'a>(&'a self, rows: Range<usize>, panel: &'a mut [f32]) -> &'a [f32] {
-        let values = &self.values[rows.start * self.inner..rows.end * self.inner];
-        if let Some(values) = W::as_f32(values) {
-            return values;
-        }
-        let panel = &mut panel[..values.len()];
-        simd(
-            #[inline(always)]
-            || panel.iter_mut().zip(values).for_each(|(out, value)| *out = value.widen()),
-        );
-        panel
+        widened(&self.values[rows.start * self.inner..rows.end * self.inner], panel)
     }
 
     fn is_wide(&self) -> bool {

@@ -1,7 +1,9 @@
 //! Number formats that weights and caches are held in.
 
+use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 
+use super::simd;
 use crate::Precision;
 
 /// A format that widens to f32 exactly.
@@ -10,6 +12,8 @@ pub trait Float: bytemuck::Pod + Send + Sync {
     fn widen(self) -> f32;
     /// The nearest value, ties to even.
     fn narrow(value: f32) -> Self;
+    /// Each of `from`, narrowed. Compiled here, whoever calls.
+    fn narrow_all(from: &[f32], to: &mut [Self]);
     /// The same slice, where it is f32 already.
     fn as_f32(values: &[Self]) -> Option<&[f32]>;
     /// The same, to write.
@@ -25,6 +29,10 @@ impl Float for f32 {
     #[inline(always)]
     fn narrow(value: f32) -> Self {
         value
+    }
+
+    fn narrow_all(from: &[f32], to: &mut [Self]) {
+        to.copy_from_slice(from);
     }
 
     #[inline(always)]
@@ -46,6 +54,10 @@ impl Float for bf16 {
     #[inline(always)]
     fn narrow(value: f32) -> Self {
         Self::from_bits((round_bf16(value).to_bits() >> 16) as u16)
+    }
+
+    fn narrow_all(from: &[f32], to: &mut [Self]) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = Self::narrow(*from));
     }
 
     #[inline(always)]
@@ -76,6 +88,10 @@ impl Float for f16 {
         Self::from_f32(value)
     }
 
+    fn narrow_all(from: &[f32], to: &mut [Self]) {
+        to.convert_from_f32_slice(from);
+    }
+
     #[inline(always)]
     fn as_f32(_: &[Self]) -> Option<&[f32]> {
         None
@@ -84,6 +100,19 @@ impl Float for f16 {
     fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None
     }
+}
+
+/// The values in f32: as they are, or widened into `panel`.
+pub(crate) fn widened<'a, W: Float>(values: &'a [W], panel: &'a mut [f32]) -> &'a [f32] {
+    if let Some(values) = W::as_f32(values) {
+        return values;
+    }
+    let panel = &mut panel[..values.len()];
+    simd(
+        #[inline(always)]
+        || panel.iter_mut().zip(values).for_each(|(out, value)| *out = value.widen()),
+    );
+    panel
 }
 
 /// Rounds each value to what `precision` can hold.

@@ -15,6 +15,7 @@ mod rows;
 pub use blocks::{BLOCK, quantize};
 pub(crate) use blocks::{Blocks, Q4_0, Q8_0};
 pub(crate) use dot::{add_scaled, dot};
+pub(crate) use float::widened;
 pub use float::{Float, round};
 pub(crate) use gemm::{Matrix, MatrixMut, gemm};
 pub(crate) use integer::{Activations, IS_FAST as INTEGERS_ARE_FAST, IntegerBlocks, ROWS as INTEGER_ROWS};
