@@ -101,16 +101,17 @@ export function assert(condition, message) {
   if (!condition) throw new Error(message);
 }
 
-/// Where a test stands among the others: tests for the GPU that the processor plays wait for its compiler most of the time,
-/// so they run beside the rest; what measures runs after both.
+/// Where a test stands among the others. In two lanes, so that both cores have work: tests that share the server, one after
+/// the other; beside them those that have none, then those for the GPU that the processor plays. What measures runs after both.
+export const SERVERLESS = "serverless";
 export const BESIDE = "beside";
 export const ALONE = "alone";
 
-/// Runs tests, `[name, test, where?]`; the closing line is the tally that `./dev test` adds up.
+/// Runs tests, `[name, test, where?]` (or `test.lane`); the closing line is the tally that `./dev test` adds up.
 export async function runAll(tests) {
   let failed = 0;
   const run = async (lane) => {
-    for (const [name, test] of tests.filter(([, , where]) => where === lane)) {
+    for (const [name, test] of tests.filter(([, test, where]) => (where ?? test.lane) === lane)) {
       const start = Date.now();
       let timer;
       const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`it did not end within ${TEST_MS / 1000} s`)), TEST_MS)));
@@ -125,7 +126,7 @@ export async function runAll(tests) {
       }
     }
   };
-  await Promise.all([run(undefined), run(BESIDE)]);
+  await Promise.all([run(undefined), run(SERVERLESS).then(() => run(BESIDE))]);
   await run(ALONE);
   console.log(`${tests.length - failed} passed, ${failed} failed`);
   return failed;

@@ -6,7 +6,7 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { assert, expectValue, launchBrowser, openPage, poll, runAll, startServer, startStaticHost, value } from "./harness.mjs";
+import { SERVERLESS, assert, expectValue, launchBrowser, openPage, poll, runAll, startServer, startStaticHost, value } from "./harness.mjs";
 import { PAGES, accessibility, go, pageTests } from "./pages.mjs";
 import { careTests } from "./care.mjs";
 import { engineTests } from "./engine.mjs";
@@ -33,15 +33,18 @@ let withGpu;
 const gpuBrowser = () => (withGpu ??= launchBrowser(chromiumPath, { gpu: true }));
 
 /// Opens a page, runs the test on it; any complaint of the browser fails the test.
-const onPage = (test, { url = server.url, tolerated = () => false, gpu = false, ...options } = {}) => async () => {
-  const page = await openPage(gpu ? await gpuBrowser() : browser, url, options);
-  try {
-    await test(page);
-    const problems = page.problems.filter((problem) => !tolerated(problem));
-    assert(problems.length === 0, problems.join("\n"));
-  } finally {
-    await page.context().close();
-  }
+const onPage = (test, { url = server.url, tolerated = () => false, gpu = false, ...options } = {}) => {
+  const run = async () => {
+    const page = await openPage(gpu ? await gpuBrowser() : browser, url, options);
+    try {
+      await test(page);
+      const problems = page.problems.filter((problem) => !tolerated(problem));
+      assert(problems.length === 0, problems.join("\n"));
+    } finally {
+      await page.context().close();
+    }
+  };
+  return Object.assign(run, { lane: url === host.url ? SERVERLESS : undefined });
 };
 const choose = (page, testid, wanted) => page.getByTestId(testid).selectOption(wanted);
 const enter = async (page, testid, text) => {
