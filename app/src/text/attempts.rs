@@ -1,6 +1,7 @@
 //! Attempts.
 
 use crate::state::columns::Column;
+use crate::state::comparison::Topic;
 
 pub const HEADING: &str = "Attempts";
 pub const SEARCH: &str = "Search attempts";
@@ -40,6 +41,16 @@ pub fn column(column: Column) -> &'static str {
         Column::Rate => "Decode",
         Column::Memory => "Memory",
         Column::Note => "Note",
+    }
+}
+
+pub fn topic(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Wanted => "What was asked for",
+        Topic::Outcome => "What came of it",
+        Topic::Memory => "Memory",
+        Topic::Time => "Time",
+        Topic::Around => "Files and machine",
     }
 }
 

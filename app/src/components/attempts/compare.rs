@@ -1,20 +1,13 @@
 //! Attempts side by side: what differs, and nothing else.
 
 use leptos::prelude::*;
-use phi3::api::Comparison;
+use phi3::api::{Comparison, Difference};
 use serde_json::Value;
 
-use crate::components::bits::copies;
+use crate::components::bits::copyable;
 use crate::state::Attempts;
+use crate::state::comparison::{by_topic, exact, shown};
 use crate::text::attempts as words;
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "–".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
 
 /// The table of differences.
 #[component]
@@ -26,34 +19,37 @@ pub fn Compare(
     let needle = RwSignal::new(String::new());
     let ids = comparison.ids.clone();
     let heads = ids.iter().map(|id| { let id = *id; view! { <th><button type="button" class="link" on:click=move |_| attempts.choose(id)>{format!("#{id}")}</button></th> } }).collect_view();
-    let differences = StoredValue::new(comparison.differences);
-    let rows = move || {
+    let columns = ids.len() + 1;
+    let topics = StoredValue::new(by_topic(&comparison));
+    let count = topics.with_value(|topics| topics.iter().map(|(_, rows)| rows.len()).sum::<usize>());
+    let row = |difference: &Difference| {
+        let cell = |value: &Value| {
+            let exact = exact(value);
+            view! { <td class="mono clip" title=exact.clone()>{copyable(shown(&difference.path, value), exact.clone())}</td> }
+        };
+        let values = difference.values.iter().map(cell).collect_view();
+        view! { <tr><th scope="row" class="mono">{difference.path.clone()}</th>{values}</tr> }
+    };
+    let groups = move || {
         let needle = needle.with(|n| n.trim().to_lowercase());
-        differences.with_value(|all| {
-            let row = |difference: &phi3::api::Difference| {
-                let values = difference
-                    .values
-                    .iter()
-                    .map(|value| {
-                        let words = shown(value);
-                        view! { <td class="mono clip" title=words.clone()>{copies(words.clone())}</td> }
-                    })
-                    .collect_view();
-                view! { <tr><th scope="row" class="mono">{difference.path.clone()}</th>{values}</tr> }
+        topics.with_value(|topics| {
+            let group = |(topic, all): &(_, Vec<Difference>)| {
+                let found: Vec<_> = all.iter().filter(|d| d.path.to_lowercase().contains(&needle)).map(row).collect();
+                (!found.is_empty()).then(|| view! { <tbody><tr class="topic"><th scope="rowgroup" colspan=columns.to_string()>{words::topic(*topic)}</th></tr>{found}</tbody> })
             };
-            all.iter().filter(|d| d.path.to_lowercase().contains(&needle)).map(row).collect_view()
+            topics.iter().filter_map(group).collect_view()
         })
     };
     view! {
         <section class="card" data-testid="comparison">
             <div class="card-head">
-                <h2>{words::COMPARISON} " " <span class="faint">{differences.with_value(Vec::len)}</span></h2>
+                <h2>{words::COMPARISON} " " <span class="faint">{count}</span></h2>
                 <div class="row">
                     <input type="search" class="filter" placeholder=words::SEARCH_PATHS aria-label=words::SEARCH_PATHS on:input=move |ev| needle.set(event_target_value(&ev))/>
                     <button type="button" class="btn small" on:click=move |_| attempts.close()>{words::CLOSE}</button>
                 </div>
             </div>
-            <div class="scroll"><table class="compare"><thead><tr><th>{words::PATH}</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>
+            <div class="scroll"><table class="compare"><thead><tr><th>{words::PATH}</th>{heads}</tr></thead>{groups}</table></div>
         </section>
     }
 }

@@ -1,0 +1,164 @@
+//! What differs between attempts, put in the order in which people ask for it, each fact once.
+
+use phi3::api::{Comparison, Difference};
+use phi3::units::format_bytes;
+use serde_json::Value;
+
+use crate::format::{duration, rate};
+
+/// What a value of an attempt's record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// What was asked for.
+    Wanted,
+    /// What came of it.
+    Outcome,
+    /// Bytes.
+    Memory,
+    /// How long it took.
+    Time,
+    /// Files and machine.
+    Around,
+}
+
+impl Topic {
+    /// In the order in which they are shown.
+    pub const ALL: [Self; 5] = [Self::Wanted, Self::Outcome, Self::Memory, Self::Time, Self::Around];
+
+    /// Of a JSON path in the record.
+    fn of(path: &str) -> Self {
+        match path.split(['.', '[']).next().unwrap_or_default() {
+            "load_config" | "resolved" | "changes" | "parent" | "branch" | "device" | "model" | "run"
+            | "seed" | "source" | "context" | "note" => Self::Wanted,
+            "memory" | "predicted" | "unload" => Self::Memory,
+            "timings" => Self::Time,
+            "report" if path.starts_with("report.memory") => Self::Memory,
+            "report" if path.ends_with("_ms") || path.ends_with("_per_s") => Self::Time,
+            "state" | "outcome" | "error" | "report" | "engine" | "next" | "advice" => Self::Outcome,
+            _ => Self::Around,
+        }
+    }
+}
+
+/// The differences by topic; topics without any are left out.
+#[must_use]
+pub fn by_topic(comparison: &Comparison) -> Vec<(Topic, Vec<Difference>)> {
+    let all = &comparison.differences;
+    let of = |topic| {
+        let mut rows: Vec<Difference> = Vec::new();
+        for difference in all.iter().filter(|difference| Topic::of(&difference.path) == topic) {
+            // The record says what was measured at every place that needs it.
+            let told = topic == Topic::Memory && rows.iter().any(|row| row.values == difference.values);
+            if !told && !follows(difference, all) {
+                rows.push(difference.clone());
+            }
+        }
+        (topic, rows)
+    };
+    Topic::ALL.map(of).into_iter().filter(|(_, rows)| !rows.is_empty()).collect()
+}
+
+/// Whether it says again, with less, what a resolved knob says.
+fn follows(difference: &Difference, all: &[Difference]) -> bool {
+    let Some(rest) = ["load_config", "changes"].iter().find_map(|head| difference.path.strip_prefix(head))
+    else {
+        return false;
+    };
+    let nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    let knob = rest.trim_start_matches(['.', '[']).split(']').next().unwrap_or_default();
+    let is_of_knob = |other: &Difference| {
+        other.path.strip_prefix("resolved[").and_then(|path| path.split(']').next()) == Some(knob)
+    };
+    difference.values.iter().all(nothing) || all.iter().any(is_of_knob)
+}
+
+/// A value as people read it, by the unit that its path ends in.
+#[must_use]
+pub fn shown(path: &str, value: &Value) -> String {
+    let bytes = path.ends_with("_bytes") || path.ends_with(".bytes");
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => match (number.as_u64(), number.as_f64()) {
+            (Some(count), _) if bytes => format_bytes(count),
+            (_, Some(ms)) if path.ends_with("_ms") => duration(ms),
+            (_, Some(per_s)) if path.ends_with("_per_s") => rate(per_s),
+            (None, Some(value)) if number.is_f64() => format!("{value:.4}"),
+            _ => number.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// A value as it stands in the record.
+#[must_use]
+pub fn exact(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    fn comparison(rows: &[(&str, Value)]) -> Comparison {
+        let row = |(path, values): &(&str, Value)| Difference {
+            path: (*path).to_owned(),
+            values: values.as_array().expect("values").clone(),
+        };
+        Comparison { ids: vec![3, 2], differences: rows.iter().map(row).collect() }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn each_fact_stands_once_under_its_topic() {
+        let found = by_topic(&comparison(&[
+            ("changes[dtype].to", json!(["f16", null])),
+            ("load_config.dtype", json!(["f16", null])),
+            ("report.memory.measured.total_bytes", json!([7, 8])),
+            ("report.ttft_ms", json!([1.5, 2.5])),
+            ("resolved[dtype].value", json!(["f16", "auto"])),
+            ("memory.measured.total_bytes", json!([7, 8])),
+            ("memory.measured.overhead_bytes", json!([1, 2])),
+            ("changes", json!([null, []])),
+            ("load_config.max_memory.cpu", json!([1, null])),
+            ("outcome", json!(["passed", "oom_load"])),
+            ("environment.kernel", json!(["a", "b"])),
+        ]));
+        let paths: Vec<(Topic, Vec<&str>)> = found
+            .iter()
+            .map(|(topic, rows)| (*topic, rows.iter().map(|row| row.path.as_str()).collect()))
+            .collect();
+        let expected = [
+            (Topic::Wanted, vec!["resolved[dtype].value", "load_config.max_memory.cpu"]),
+            (Topic::Outcome, vec!["outcome"]),
+            (Topic::Memory, vec!["report.memory.measured.total_bytes", "memory.measured.overhead_bytes"]),
+            (Topic::Time, vec!["report.ttft_ms"]),
+            (Topic::Around, vec!["environment.kernel"]),
+        ];
+        assert_eq!(paths, expected);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn values_have_the_unit_of_their_path() {
+        for (path, value, words) in [
+            ("memory.measured.total_bytes", json!(1_118_208_000_u64), "1.04 GiB"),
+            ("predicted.terms[overhead].bytes", json!(50_851_840), "48.50 MiB"),
+            ("report.load_ms", json!(1_187.25), "1.2 s"),
+            ("timings.queued_ms", json!(0.6828), "0.7 ms"),
+            ("report.decode_tokens_per_s", json!(12.4822), "12.48 tok/s"),
+            ("report.compared.max", json!(0.330_11), "0.3301"),
+            ("context", json!(4096), "4096"),
+            ("branch", json!(true), "true"),
+            ("note", json!("seen"), "seen"),
+            ("seed", Value::Null, "–"),
+        ] {
+            assert_eq!(shown(path, &value), words, "{path}");
+        }
+    }
+}
