@@ -1,6 +1,6 @@
 //! Speed of the CUDA engine: `cuda write DIR CONFIG` makes a checkpoint of random weights, `cuda run DIR [DTYPE…]`
 //! loads it and prints one line for each figure. `scripts/bench-cuda.sh` runs both beside the peers. `SPLIT=cuda:0=16,cuda:1=16`
-//! puts layers on several devices, the embedding on the first, norm and head on the last.
+//! puts layers on several devices, the embedding on the first, norm and head on the last; `PAGED=1` lets caches share memory.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,9 @@ use phi3::candle_engine::CandleHost;
 use phi3::config::ModelConfig;
 use phi3::cuda_engine::Cuda;
 use phi3::dtype::DType;
-use phi3::engine::{Attention, Diagnostics, Engine, LoadPlan, Prompt, Sampling, SequenceId, Split};
+use phi3::engine::{
+    Attention, Diagnostics, Engine, LoadPlan, Prompt, PromptPart, Sampling, SequenceId, Split,
+};
 use phi3::placement::DeviceId;
 use phi3::tensors;
 use phi3::weights::synthetic::synthetic_files;
@@ -31,7 +33,7 @@ fn main() {
         ["write", dir, config] => write(Path::new(dir), Path::new(config)),
         ["run", dir, rest @ ..] => run(Path::new(dir), rest, start),
         _ => panic!(
-            "usage: cuda write DIR CONFIG.json | cuda run DIR [load|short|prefill|depth|batch] [DTYPE…]"
+            "usage: cuda write DIR CONFIG.json | cuda run DIR [load|short|prefill|depth|batch|mixed] [DTYPE…]"
         ),
     }
 }
@@ -156,11 +158,12 @@ fn run(dir: &Path, words: &[&str], start: Instant) {
     let dtypes = if dtypes.is_empty() { vec!["bf16"] } else { dtypes };
     for (index, name) in dtypes.iter().enumerate() {
         let dtype: DType = name.parse().expect("a dtype");
-        let mut bench = load(dir, dtype, wants("batch"), (index == 0).then_some(start));
+        let batched = wants("batch") || wants("mixed");
+        let mut bench = load(dir, dtype, batched, (index == 0).then_some(start));
         if wants("load") {
             // Again, without the start of the process and of the driver.
             drop(bench);
-            bench = load(dir, dtype, wants("batch"), None);
+            bench = load(dir, dtype, batched, None);
         }
         if wants("short") {
             bench.first_token();
@@ -178,6 +181,9 @@ fn run(dir: &Path, words: &[&str], start: Instant) {
         if wants("batch") {
             bench.batch(4, 128, 128);
             bench.batch(32, 128, 128);
+        }
+        if wants("mixed") {
+            bench.mixed(16, 2048);
         }
         let memory = bench.engine.memory();
         say(&format!("{name} memory"), format!("{memory:?}"));
@@ -202,6 +208,8 @@ fn load(dir: &Path, dtype: DType, batched: bool, start: Option<Instant>) -> Benc
             _ => Attention::Fused,
         },
         batch: if batched { 32 } else { 1 },
+        // Two contexts of 4,096.
+        kv_blocks: std::env::var_os("PAGED").map(|_| 512),
         ..LoadPlan::new(config.clone(), dtype, config.max_position_embeddings.min(4096))
     };
     let mut marks: Vec<(&str, f64)> = Vec::new();
@@ -331,6 +339,57 @@ impl Bench {
                         rate(count * (steps - 1), rest),
                         rest / (steps - 1) as f64 * 1e3,
                         rate(count * steps, first + rest)
+                    ),
+                );
+            }
+        }
+    }
+
+    /// How long a step of `count` sequences takes, alone and while a prompt comes: in one piece before the step, then in
+    /// parts beside steps.
+    fn mixed(&mut self, count: usize, prompt: usize) {
+        let ids: Vec<u64> = (0..count as u64).collect();
+        let sequences: Vec<SequenceId> = ids.iter().map(|id| SequenceId(*id)).collect();
+        let texts: Vec<_> = ids.iter().map(|_| tokens(128, self.config.vocab_size)).collect();
+        let long = tokens(prompt, self.config.vocab_size);
+        let late = SequenceId(count as u64);
+        let clock = |work: &mut dyn FnMut()| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64() * 1e3
+        };
+        for round in 0..2 {
+            ids.iter().for_each(|id| self.open(*id, 400));
+            self.prompt(&ids, &texts);
+            let alone = self.steps(&ids, 50) / 50.0 * 1e3;
+            self.open(late.0, prompt + 1);
+            let whole = clock(&mut || {
+                block_on(self.engine.prefill(&[Prompt { sequence: late, tokens: &long }])).expect("prefills");
+                block_on(self.engine.decode(&sequences)).expect("decodes");
+                block_on(self.engine.drain()).expect("drains");
+            });
+            self.engine.release(late);
+            self.open(late.0, prompt + 1);
+            let mut parts = Vec::new();
+            let mut fed = 0;
+            while fed < prompt {
+                let until = prompt.min(fed + self.engine.part_rows(count).max(1));
+                let part = PromptPart { sequence: late, tokens: &long[fed..until], is_last: until == prompt };
+                parts.push(clock(&mut || {
+                    block_on(self.engine.mixed(&[part], &sequences)).expect("mixes");
+                }));
+                fed = until;
+            }
+            ids.iter().for_each(|id| self.engine.release(SequenceId(*id)));
+            self.engine.release(late);
+            if round > 0 {
+                let slowest = parts.iter().copied().fold(0.0, f64::max);
+                let (all, number) = (parts.iter().sum::<f64>(), parts.len());
+                say(
+                    &format!("{} a step of {count} beside a prompt of {prompt}, ms", self.label),
+                    format!(
+                        "{alone:.2} alone, {whole:.2} after the prompt, {slowest:.2} at most of {number} with parts of it, \
+                         {all:.2} all of them"
                     ),
                 );
             }

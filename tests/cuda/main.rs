@@ -13,3 +13,4 @@ mod faults;
 mod memory;
 mod text;
 mod batches;
+mod paged;

@@ -1,5 +1,7 @@
 //! Streams that are generated together: each joins the batch as soon as there is room, each leaves it by itself.
 
+mod mixed;
+
 use std::collections::VecDeque;
 
 use phi3::api::{ErrorObject, FinishReason, Generate, StreamEvent, TokenLogprob, TokenLogprobs};
@@ -19,6 +21,8 @@ const FIRST_SEQUENCE: u64 = 1 << 32;
 pub(crate) struct Batch {
     running: Vec<Running>,
     waiting: VecDeque<Waiting>,
+    /// One has left since others had to give their memory back.
+    has_room: bool,
     next: u64,
 }
 
@@ -36,7 +40,12 @@ struct Running {
     stops: Stops,
     logprobs: Option<usize>,
     max_new_tokens: usize,
-    /// Steps that the engine took for it; ids may come later.
+    prompt: Vec<u32>,
+    /// How much of the prompt is with the engine, or about to go there in one piece.
+    fed: usize,
+    /// It gave its memory to others.
+    is_parked: bool,
+    /// Steps that the engine took for it, or will have taken with its prompt; ids may come later.
     steps: usize,
     generated: usize,
 }
@@ -98,8 +107,7 @@ impl Batch {
             completion_tokens,
         };
         if let Some(place) = self.running.iter().position(|stream| stream.id == id) {
-            let stream = self.running.swap_remove(place);
-            engine.release(stream.sequence);
+            let stream = self.leave(engine, place);
             tell(id, finished(stream.generated));
         } else if let Some(place) = self.waiting.iter().position(|waiting| waiting.asked.id == id) {
             self.waiting.remove(place);
@@ -126,66 +134,48 @@ impl Batch {
         most: usize,
         tell: Tell<'_>,
     ) {
-        let ready: Vec<SequenceId> =
-            self.running.iter().filter(|s| s.steps < s.max_new_tokens).map(|s| s.sequence).collect();
-        let late = !self.running.is_empty() && ready.is_empty();
-        if late {
-            // Every step is taken: what is missing is on its way.
-            match block_on(engine.drain()) {
-                Ok(sampled) if !sampled.is_empty() => self.took(engine, text, &sampled, tell),
-                Ok(_) => self.fail_all(
-                    engine,
-                    &ErrorObject::new("backend", "the engine gave fewer tokens than steps"),
-                    tell,
-                ),
-                Err(error) => self.fail_all(engine, &refused(&error), tell),
-            }
-        } else if !ready.is_empty() {
+        self.resume(engine, tell);
+        let ready = self.ready();
+        if engine.part_rows(ready.len()) > 0 {
+            return self.mixed_step(engine, text, most, tell);
+        }
+        if ready.is_empty() {
+            self.late(engine, text, tell);
+        } else {
             self.decode(engine, text, &ready, tell);
         }
         self.admit(engine, text, most, tell);
     }
 
-    /// Lets in who waits, as long as there is room. Prompts that cost hardly more together begin together.
-    fn admit<E: Engine + Diagnostics>(&mut self, engine: &mut E, text: &Text, most: usize, tell: Tell<'_>) {
-        loop {
-            let (mut entered, mut rows) = (Vec::new(), 0);
-            while let Some(first) = self.waiting.front().filter(|_| self.running.len() < most) {
-                rows += first.prompt.len();
-                if !entered.is_empty() && rows > engine.joint_rows() {
-                    break;
-                }
-                let Some(one) = self.enter(engine, text, tell) else { break };
-                entered.push(one);
-            }
-            if entered.is_empty() {
-                return;
-            }
-            self.begin(engine, text, &entered, tell);
+    /// Every step is taken: what is missing is on its way.
+    fn late<E: Engine + Diagnostics>(&mut self, engine: &mut E, text: &Text, tell: Tell<'_>) {
+        if self.running.is_empty() {
+            return;
+        }
+        match block_on(engine.drain()) {
+            Ok(sampled) if !sampled.is_empty() => self.took(engine, text, &sampled, tell),
+            // Those that wait for memory have nothing on its way.
+            Ok(_) if self.is_short() => {}
+            Ok(_) => self.fail_all(
+                engine,
+                &ErrorObject::new("backend", "the engine gave fewer tokens than steps"),
+                tell,
+            ),
+            Err(error) => self.fail_all(engine, &refused(&error), tell),
         }
     }
 
-    /// Computes prompts together. Where that fails, each is tried alone, so that one takes nobody along.
-    fn begin<E: Engine + Diagnostics>(
-        &mut self,
-        engine: &mut E,
-        text: &Text,
-        entered: &[Entered],
-        tell: Tell<'_>,
-    ) {
-        let prompts = entered.iter().map(|one| Prompt { sequence: one.sequence, tokens: &one.prompt });
-        let prompts: Vec<Prompt<'_>> = prompts.collect();
-        match (block_on(engine.prefill(&prompts)), entered) {
-            (Ok(sampled), _) => {
-                // Only now is it sure that nothing of it is refused.
-                for Entered { client, prompt, .. } in entered {
-                    tell(*client, StreamEvent::Started { prompt_tokens: prompt.len() });
+    /// Lets in who waits, as long as there is room.
+    fn admit<E: Engine + Diagnostics>(&mut self, engine: &mut E, text: &Text, most: usize, tell: Tell<'_>) {
+        while !self.is_short() && self.running.len() < most {
+            let Some(Entered { client, sequence, prompt }) = self.enter(engine, text, tell) else { return };
+            match block_on(engine.prefill(&[Prompt { sequence, tokens: &prompt }])) {
+                Ok(sampled) => {
+                    // Only now is it sure that nothing of it is refused.
+                    tell(client, StreamEvent::Started { prompt_tokens: prompt.len() });
+                    self.took(engine, text, &sampled, tell);
                 }
-                self.took(engine, text, &sampled, tell);
-            }
-            (Err(error), [one]) => self.fail(engine, one.sequence, &error, tell),
-            (Err(_), several) => {
-                several.iter().for_each(|one| self.begin(engine, text, std::slice::from_ref(one), tell));
+                Err(error) => self.fail(engine, sequence, &error, tell),
             }
         }
     }
@@ -212,6 +202,7 @@ impl Batch {
                 self.running.iter_mut().filter(|s| ready.contains(&s.sequence)).for_each(|s| s.steps += 1);
                 self.took(engine, text, &sampled, tell);
             }
+            Err(error) if mixed::has_outgrown(&error) && self.running.len() > 1 => self.park(engine, ready),
             Err(error) => match ready {
                 [alone] => self.fail(engine, *alone, &error, tell),
                 several => several.iter().for_each(|one| self.decode(engine, text, &[*one], tell)),
@@ -224,7 +215,9 @@ impl Batch {
         let first = self.waiting.pop_front()?;
         let sequence = SequenceId(FIRST_SEQUENCE + self.next);
         let capacity = first.prompt.len() + first.max_new_tokens - 1;
-        if let Err(error) = block_on(engine.open(sequence, capacity, &first.asked.sampling)) {
+        let opened = block_on(engine.open(sequence, capacity, &first.asked.sampling));
+        if let Err(error) = opened.and_then(|()| engine.reserve(sequence, first.prompt.len())) {
+            engine.release(sequence);
             // Memory comes back when a running stream ends; with none there will never be more.
             if matches!(error, EngineError::OutOfMemory { .. }) && !self.running.is_empty() {
                 self.waiting.push_front(first);
@@ -243,6 +236,9 @@ impl Batch {
             stops: Stops::new(asked.stop),
             logprobs: asked.logprobs,
             max_new_tokens,
+            prompt: prompt.clone(),
+            fed: prompt.len(),
+            is_parked: false,
             steps: 1,
             generated: 0,
         });
@@ -250,11 +246,18 @@ impl Batch {
     }
 
     fn fail<E: Engine>(&mut self, engine: &mut E, sequence: SequenceId, error: &EngineError, tell: Tell<'_>) {
-        engine.release(sequence);
         if let Some(place) = self.running.iter().position(|stream| stream.sequence == sequence) {
-            let stream = self.running.swap_remove(place);
+            let stream = self.leave(engine, place);
             tell(stream.id, StreamEvent::Failed { error: refused(error) });
         }
+    }
+
+    /// Takes a stream out, and its memory back.
+    fn leave<E: Engine>(&mut self, engine: &mut E, place: usize) -> Running {
+        let stream = self.running.swap_remove(place);
+        engine.release(stream.sequence);
+        self.has_room = true;
+        stream
     }
 
     /// Hands tokens to their streams; those that are at their end leave.
@@ -282,8 +285,7 @@ impl Batch {
             let (events, ended) = stream.took(text, *id, logprobs);
             let client = stream.id;
             if ended {
-                engine.release(*sequence);
-                self.running.swap_remove(place);
+                self.leave(engine, place);
             }
             events.into_iter().for_each(|event| tell(client, event));
         }

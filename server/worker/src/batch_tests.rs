@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use phi3::api::PromptInput;
 use phi3::dtype::DType;
-use phi3::engine::{DeviceInfo, EngineInfo, LoadPlan, LoadProgress, Memory, Sampling};
+use phi3::engine::{DeviceInfo, EngineInfo, LoadPlan, LoadProgress, Memory, PromptPart, Sampling};
 use phi3::weights::{Checkpoint, WeightSource};
 
 use super::*;
@@ -15,13 +15,54 @@ const REFUSED: u32 = 999;
 
 #[derive(Default)]
 struct Counting {
-    joint_rows: usize,
     /// Sequences that there is memory for.
     room: usize,
     /// The last id of each open sequence.
     open: BTreeMap<SequenceId, u32>,
     /// Rows of each prompt of each call.
     prefilled: Vec<Vec<usize>>,
+    /// Rows of prompts beside a step; 0 mixes nothing.
+    part_rows: usize,
+    /// Of each mixed step: rows of each part, and how many sequences took a step.
+    mixed: Vec<(Vec<usize>, usize)>,
+    /// Tokens that all sequences share memory for, if they do.
+    shared: Option<usize>,
+    /// Tokens of each sequence: computed, and that it has memory for.
+    lens: BTreeMap<SequenceId, [usize; 2]>,
+    parked: usize,
+}
+
+impl Counting {
+    /// Memory for all of them or for none.
+    fn take(&mut self, wanted: &[(SequenceId, usize)]) -> Result<(), EngineError> {
+        let Some(shared) = self.shared else { return Ok(()) };
+        let mut held = self.lens.clone();
+        for (sequence, tokens) in wanted {
+            let [_, room] = held.entry(*sequence).or_default();
+            *room = (*room).max(*tokens);
+        }
+        let requested_bytes = held.values().map(|[_, room]| *room).sum::<usize>();
+        if requested_bytes > shared {
+            let requested_bytes = requested_bytes as u64;
+            return Err(EngineError::OutOfMemory { phase: "kv_cache", requested_bytes, free_bytes: 0 });
+        }
+        self.lens = held;
+        Ok(())
+    }
+
+    /// One id more of each, of which those that were parked are computed anew.
+    fn step(&mut self, sequences: &[SequenceId]) -> Result<Vec<Sampled>, EngineError> {
+        let wanted = sequences.iter().map(|id| (*id, self.lens.get(id).map_or(1, |[len, _]| len + 1)));
+        let wanted: Vec<_> = wanted.collect();
+        self.take(&wanted)?;
+        let mut next = |sequence: &SequenceId| {
+            let id = self.open.get_mut(sequence).ok_or(EngineError::UnknownSequence(*sequence))?;
+            *id += 1;
+            self.lens.entry(*sequence).or_default()[0] += 1;
+            Ok(Sampled { sequence: *sequence, id: *id })
+        };
+        sequences.iter().map(&mut next).collect()
+    }
 }
 
 impl Engine for Counting {
@@ -60,22 +101,48 @@ impl Engine for Counting {
         for prompt in prompts {
             let id = prompt.tokens[prompt.tokens.len() - 1] + 1;
             self.open.insert(prompt.sequence, id);
+            self.lens.entry(prompt.sequence).or_default()[0] += prompt.tokens.len();
             sampled.push(Sampled { sequence: prompt.sequence, id });
         }
         Ok(sampled)
     }
 
     async fn decode(&mut self, sequences: &[SequenceId]) -> Result<Vec<Sampled>, EngineError> {
-        let mut next = |sequence: &SequenceId| {
-            let id = self.open.get_mut(sequence).ok_or(EngineError::UnknownSequence(*sequence))?;
-            *id += 1;
-            Ok(Sampled { sequence: *sequence, id: *id })
-        };
-        sequences.iter().map(&mut next).collect()
+        self.step(sequences)
     }
 
-    fn joint_rows(&self) -> usize {
-        self.joint_rows
+    fn part_rows(&self, running: usize) -> usize {
+        if self.part_rows == 0 { 0 } else { self.part_rows.saturating_sub(running).max(1) }
+    }
+
+    async fn mixed(
+        &mut self,
+        parts: &[PromptPart<'_>],
+        sequences: &[SequenceId],
+    ) -> Result<Vec<Sampled>, EngineError> {
+        if parts.iter().any(|part| part.tokens.contains(&REFUSED)) {
+            return Err(EngineError::TokenOutOfRange { id: REFUSED, position: 0, vocab_size: 900 });
+        }
+        let mut sampled = self.step(sequences)?;
+        self.mixed.push((parts.iter().map(|part| part.tokens.len()).collect(), sequences.len()));
+        for part in parts {
+            self.lens.entry(part.sequence).or_default()[0] += part.tokens.len();
+            if part.is_last {
+                let id = part.tokens[part.tokens.len() - 1] + 1;
+                self.open.insert(part.sequence, id);
+                sampled.push(Sampled { sequence: part.sequence, id });
+            }
+        }
+        Ok(sampled)
+    }
+
+    fn reserve(&mut self, sequence: SequenceId, tokens: usize) -> Result<(), EngineError> {
+        self.take(&[(sequence, tokens)])
+    }
+
+    fn park(&mut self, sequence: SequenceId) {
+        self.parked += 1;
+        self.lens.entry(sequence).or_default()[1] = 0;
     }
 
     async fn drain(&mut self) -> Result<Vec<Sampled>, EngineError> {
@@ -84,6 +151,7 @@ impl Engine for Counting {
 
     fn release(&mut self, sequence: SequenceId) {
         self.open.remove(&sequence);
+        self.lens.remove(&sequence);
     }
 }
 
@@ -143,41 +211,64 @@ fn run(
 }
 
 #[test]
-fn prompts_begin_together_as_far_as_that_is_worth_it() {
-    for (joint_rows, most, expected) in [
-        (1, 9, vec![vec![2], vec![3], vec![4], vec![1]]),
-        (5, 9, vec![vec![2, 3], vec![4, 1]]),
-        (100, 9, vec![vec![2, 3, 4, 1]]),
-        // One that is longer than all of it goes alone.
-        (3, 9, vec![vec![2], vec![3], vec![4], vec![1]]),
-        // Two at a time; each pair ends together.
-        (100, 2, vec![vec![2, 3], vec![4, 1]]),
-    ] {
-        let mut engine = Counting { joint_rows, room: 9, ..Counting::default() };
+fn streams_join_and_leave_one_by_one() {
+    for (part_rows, most) in [(0, 9), (0, 2), (100, 9), (100, 2), (3, 9)] {
+        let mut engine = Counting { part_rows, room: 9, ..Counting::default() };
         let asked: [(&[u32], usize); 4] = [(&[1, 2], 3), (&[5, 6, 7], 3), (&[1, 1, 1, 10], 2), (&[20], 2)];
         let told = run(&mut engine, most, &asked);
-        assert_eq!(engine.prefilled, expected, "{joint_rows} rows, {most} streams");
         let ids = [vec![3, 4, 5], vec![8, 9, 10], vec![11, 12], vec![21, 22]].map(Ok);
-        assert_eq!(told.into_values().collect::<Vec<_>>(), ids);
+        assert_eq!(told.into_values().collect::<Vec<_>>(), ids, "{part_rows} rows, {most} streams");
         assert!(engine.open.is_empty());
     }
 }
 
 #[test]
 fn who_waits_for_memory_begins_when_another_has_ended() {
-    let mut engine = Counting { joint_rows: 100, room: 2, ..Counting::default() };
+    let mut engine = Counting { room: 2, ..Counting::default() };
     let told = run(&mut engine, 9, &[(&[1], 4), (&[10], 2), (&[20], 2)]);
-    assert_eq!(engine.prefilled, [vec![1, 1], vec![1]]);
+    assert_eq!(engine.prefilled, [vec![1], vec![1], vec![1]]);
     let ids = [vec![2, 3, 4, 5], vec![11, 12], vec![21, 22]].map(Ok);
     assert_eq!(told.into_values().collect::<Vec<_>>(), ids);
 }
 
 #[test]
 fn one_that_is_refused_takes_nobody_along() {
-    let mut engine = Counting { joint_rows: 100, room: 9, ..Counting::default() };
-    let told = run(&mut engine, 9, &[(&[1], 2), (&[REFUSED], 2), (&[20], 2)]);
-    assert_eq!(engine.prefilled, [vec![1, 1, 1], vec![1], vec![1], vec![1]]);
-    let ids = [Ok(vec![2, 3]), Err("token_out_of_range".to_owned()), Ok(vec![21, 22])];
+    for part_rows in [0, 100] {
+        let mut engine = Counting { part_rows, room: 9, ..Counting::default() };
+        let told = run(&mut engine, 9, &[(&[1], 3), (&[7, REFUSED], 2), (&[20], 2)]);
+        let ids = [Ok(vec![2, 3, 4]), Err("token_out_of_range".to_owned()), Ok(vec![21, 22])];
+        assert_eq!(told.into_values().collect::<Vec<_>>(), ids);
+        assert!(engine.open.is_empty());
+    }
+}
+
+#[test]
+fn prompts_ride_along_bit_by_bit() {
+    let mut engine = Counting { part_rows: 4, room: 9, ..Counting::default() };
+    let told = run(&mut engine, 9, &[(&[1, 2], 6), (&[5, 6, 7, 8, 9, 10, 11], 2), (&[20], 2)]);
+    // Who came first is first; those that run take a step each time, and leave that much less room beside them.
+    assert_eq!(engine.mixed, [(vec![2, 2], 0), (vec![3], 1), (vec![2, 1], 1)]);
+    let ids = [vec![3, 4, 5, 6, 7, 8], vec![12, 13], vec![21, 22]].map(Ok);
     assert_eq!(told.into_values().collect::<Vec<_>>(), ids);
-    assert!(engine.open.is_empty());
+    assert!(engine.open.is_empty() && engine.prefilled.is_empty());
+}
+
+#[test]
+fn streams_that_outgrow_their_memory_take_turns() {
+    // Each of them comes to 8 tokens, and all of them begin.
+    for (shared, parked) in [(24, false), (12, true), (8, true)] {
+        for part_rows in [0, 100] {
+            let shared = Some(shared);
+            let mut engine = Counting { part_rows, room: 9, shared, ..Counting::default() };
+            let told = run(&mut engine, 9, &[(&[1, 2], 7), (&[10, 11], 7), (&[20, 21], 7)]);
+            let ids = [3, 12, 22].map(|first| Ok((first..first + 7).collect::<Vec<u32>>()));
+            assert_eq!(told.into_values().collect::<Vec<_>>(), ids, "{shared:?}, {part_rows}");
+            assert_eq!(engine.parked > 0, parked, "{shared:?}, {part_rows}");
+            assert!(engine.open.is_empty() && engine.lens.is_empty());
+        }
+    }
+    // One that is too long for all of it will never have enough.
+    let mut engine = Counting { part_rows: 100, room: 9, shared: Some(5), ..Counting::default() };
+    let told = run(&mut engine, 9, &[(&[1, 2], 7), (&[10, 11], 3)]);
+    assert_eq!(told.into_values().collect::<Vec<_>>(), [Err("oom".to_owned()), Ok(vec![12, 13, 14])]);
 }

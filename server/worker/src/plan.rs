@@ -5,7 +5,7 @@ use phi3::api::worker::{DeviceMemory, Load};
 use phi3::config::ModelConfig;
 use phi3::engine::{LoadPlan, Memory};
 use phi3::estimate::activations::{self, Workspace};
-use phi3::estimate::{self, Options, Resolved};
+use phi3::estimate::{self, KvPolicy, Options, PAGE_TOKENS, Resolved};
 use phi3::load_config::{Budgets, LoadConfig};
 use phi3::placement::{DeviceId, Placement};
 use phi3::validate::PredictedMeasured;
@@ -80,14 +80,17 @@ pub(crate) fn plan(
 
 impl Planned {
     /// On CUDA, more streams than have a whole context predicted: a step of many takes hardly longer than one of a few,
-    /// and a stream's cache is allocated when it begins, so that one for which there is no memory yet waits. A stated
-    /// budget is for what was predicted alone.
+    /// and their caches share what was predicted, and what memory there is beyond it. A stated budget is for what was
+    /// predicted alone.
     pub(crate) fn let_in(&mut self, device: &DeviceId) {
         let shares = self.streams > 1 && !self.budgets.contains_key(device);
         if shares && matches!(device, DeviceId::Gpu { backend, .. } if backend == "cuda") {
             let beside = self.plan.batch - self.streams;
             self.streams = self.streams.max(CUDA_STREAMS);
             self.plan.batch = self.streams + beside;
+            let blocks = self.resolved.context.div_ceil(PAGE_TOKENS) * self.resolved.batch;
+            self.plan.kv_blocks = usize::try_from(blocks).ok();
+            self.resolved.kv_policy = KvPolicy::Paged;
         }
     }
 
@@ -166,15 +169,18 @@ mod tests {
         let device = |name: &str| name.parse::<DeviceId>().expect("a device");
         let after = |mut planned: Planned, name: &str| {
             planned.let_in(&device(name));
-            (planned.streams, planned.plan.batch, planned.resolved.batch)
+            let paged = planned.resolved.kv_policy == KvPolicy::Paged;
+            assert_eq!(paged, planned.plan.kv_blocks.is_some());
+            (planned.streams, planned.plan.batch, planned.resolved.batch, planned.plan.kv_blocks)
         };
-        assert_eq!(after(held_for(2), "cuda:0"), (CUDA_STREAMS, CUDA_STREAMS + 1, 2));
-        assert_eq!(after(held_for(40), "cuda:0"), (40, 41, 40));
+        // 64 tokens are four blocks.
+        assert_eq!(after(held_for(2), "cuda:0"), (CUDA_STREAMS, CUDA_STREAMS + 1, 2, Some(8)));
+        assert_eq!(after(held_for(40), "cuda:0"), (40, 41, 40, Some(160)));
         // Elsewhere, for one alone and within a stated budget it stays at what was predicted.
-        assert_eq!(after(held_for(2), "cpu"), (2, 3, 2));
-        assert_eq!(after(held_for(1), "cuda:0"), (1, 2, 1));
+        assert_eq!(after(held_for(2), "cpu"), (2, 3, 2, None));
+        assert_eq!(after(held_for(1), "cuda:0"), (1, 2, 1, None));
         let mut bound = held_for(2);
         bound.budgets.insert(device("cuda:0"), 1 << 30);
-        assert_eq!(after(bound, "cuda:0"), (2, 3, 2));
+        assert_eq!(after(bound, "cuda:0"), (2, 3, 2, None));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Cuda;
 use super::driver::{Buffer, Ptr};
-use super::kernels::{Row, Rows};
+use super::kernels::{ONE_BLOCK, Row, Rows};
 use super::model::Segment;
 use super::part::Part;
 use super::route::Place;
@@ -88,8 +88,9 @@ impl Whole {
 impl<H: HostPart> Cuda<H> {
     fn by_device(&self) -> Vec<(DeviceId, Memory)> {
         let of = |(index, part): (usize, &Part)| {
-            let caches = self.sequences.values().map(|sequence| sequence.cache_bytes(index));
-            (part.device.clone(), part.memory(caches.sum()))
+            let caches: u64 = self.sequences.values().map(|sequence| sequence.cache_bytes(index)).sum();
+            let shared = self.pool.as_ref().map_or(0, |pool| pool.bytes(index));
+            (part.device.clone(), part.memory(caches + shared))
         };
         let host = self.host.iter().map(|host| (DeviceId::Cpu, host.memory()));
         self.parts.iter().enumerate().map(of).chain(host).collect()
@@ -116,12 +117,13 @@ impl<H: HostPart> Cuda<H> {
         let held: u64 = [residual, cache, descriptions, counts].iter().map(|buffer| buffer.bytes).sum();
         part.beside = part.beside.max(held);
         let describe = |(position, token): (usize, &u32)| Row {
-            keys: cache.ptr().0,
+            blocks: cache.ptr().0,
             layer_bytes: 0,
-            capacity: count as u32,
+            stride: count as u32,
             position: position as u32,
             token: *token,
-            is_long: u32::from(long),
+            is_long: u16::from(long),
+            shift: ONE_BLOCK,
             ..Row::default()
         };
         let described: Vec<Row> = tokens.iter().enumerate().map(describe).collect();

@@ -25,6 +25,8 @@ const FEW_COLUMNS: usize = 32;
 /// Most blocks that share a head of a row, and their threads; `MOST_SHARES` and `WARPS` in attention.cu.
 const MOST_SHARES: usize = 8;
 const ATTEND_THREADS: usize = 256;
+/// Rows from which on `attend_many` is better.
+const MANY_ROWS: usize = 4;
 /// Most tiles of a block of `gemv.cu`.
 const MOST_TILES: usize = 32;
 /// Rows of a block of `flash.cu`, and keys of its tiles.
@@ -35,17 +37,25 @@ pub(super) const WIDEST_HEAD: usize = 256;
 /// Longest row of a weight: it is held in shared memory as f32.
 pub(super) const LONGEST_ROW: usize = (SHARED_BYTES - STATIC_BYTES) / 4;
 
+/// [`Row::shift`] of a cache that is one block.
+pub(super) const ONE_BLOCK: u16 = 31;
+
 /// A token of a step; `Row` in common.cuh.
 #[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct Row {
-    /// First byte of its sequence's cache, `[layers][2][kv heads][capacity][head_dim]`.
-    pub(super) keys: u64,
+    /// Where the addresses of its cache's blocks are, each `[layers][2][kv heads][stride][head_dim]`; of one block, its
+    /// address itself.
+    pub(super) blocks: u64,
+    /// Bytes of a layer of a block.
     pub(super) layer_bytes: u64,
-    pub(super) capacity: u32,
+    /// Tokens that a block has room for.
+    pub(super) stride: u32,
     pub(super) position: u32,
     pub(super) token: u32,
-    pub(super) is_long: u32,
+    pub(super) is_long: u16,
+    /// Logarithm of `stride`, or [`ONE_BLOCK`].
+    pub(super) shift: u16,
     /// Steps sampled since it was uploaded.
     pub(super) tick: u32,
     /// 0 takes the likeliest id, else one is drawn on the device.
@@ -217,6 +227,8 @@ pub(super) struct Kernels {
     /// By use, for up to 8, 16 and 32 rows; only beside activations in 16 bits.
     few: Option<[[Kernel; 3]; 4]>,
     attend: Kernel,
+    /// For rows that fill the device by themselves, where another is better for them.
+    attend_many: Option<Kernel>,
     attend_eager: Kernel,
     flash: Option<Kernel>,
     /// What the kernels stand in.
@@ -233,6 +245,7 @@ impl Kernels {
         weights: Format,
         kv: Format,
         head_dim: usize,
+        is_paged: bool,
     ) -> Result<Self, EngineError> {
         if ROWS.is_empty() {
             return Err(EngineError::Unavailable {
@@ -247,9 +260,12 @@ impl Kernels {
         let plain = |name: &str| rows.kernel(name, 0);
         let act = weights.activations();
         let typed = [64, 96, 128].contains(&head_dim);
-        let attend = if typed { format!("attend_{}_{head_dim}", kv.word()) } else { "attend_any".to_owned() };
+        let shape = if typed { format!("{}_{head_dim}", kv.word()) } else { "any".to_owned() };
+        let paged = if is_paged && typed { "paged_" } else { "" };
+        // Wide heads leave room for fewer blocks of threads, which then have more to wait for at a time.
+        let many = typed && (is_paged || head_dim == 128);
         let flash = if typed && act == kv && act != Format::F32 {
-            let name = format!("flash_{}_{head_dim}", act.word());
+            let name = format!("flash_{paged}{}_{head_dim}", act.word());
             let module = Module::load(gpu, FLASH)?;
             let kernel = module.kernel(&name, flash_shared_bytes(head_dim))?;
             modules.push(module);
@@ -290,8 +306,9 @@ impl Kernels {
             gemv: Use::ALL.map(of_gemv).into_iter().collect::<Result<_, _>>()?,
             across: Use::ALL.map(of_across).into_iter().collect::<Result<_, _>>()?,
             few,
-            attend: attention.kernel(&attend, 0)?,
-            attend_eager: attention.kernel("attend_eager", 0)?,
+            attend: attention.kernel(&format!("attend_{paged}{shape}"), 0)?,
+            attend_many: many.then(|| attention.kernel(&format!("attend_many_{shape}"), 0)).transpose()?,
+            attend_eager: attention.kernel(&format!("eager_{shape}"), 0)?,
             flash,
             _modules: {
                 modules.extend([rows, gemv, across, attention]);
@@ -494,17 +511,9 @@ impl Kernels {
         layer: usize,
         heads: &Heads,
     ) -> Result<(), EngineError> {
-        // Few rows leave processors idle unless several share a head.
-        let shares = match rows.count {
-            1 => MOST_SHARES,
-            2..=3 => 4,
-            4..=7 => 2,
-            _ => 1,
-        };
-        let grid = [shares, heads.query as usize, rows.count];
-        let shape = Shape { grid, block: ATTEND_THREADS, cluster: shares, ..Shape::OVERLAPPING };
+        let kernel = self.attend_many.filter(|_| rows.count >= MANY_ROWS).unwrap_or(self.attend);
         let layer = layer as i32;
-        stream.launch(self.attend, shape, args![qkv, format, out, rows.ptr, layer, *heads])
+        stream.launch(kernel, shared_heads(rows, heads), args![qkv, format, out, rows.ptr, layer, *heads])
     }
 
     /// Attention of rows that continue one sequence, on the tensor cores.
@@ -544,15 +553,25 @@ impl Kernels {
         scores: Ptr,
         context: usize,
     ) -> Result<(), EngineError> {
-        let grid = [heads.query as usize, rows.count, 1];
-        let shape = Shape { grid, block: 256, ..Shape::OVERLAPPING };
         let (layer, context) = (layer as i32, context as i32);
         stream.launch(
             self.attend_eager,
-            shape,
+            shared_heads(rows, heads),
             args![qkv, format, out, rows.ptr, layer, *heads, scores, context],
         )
     }
+}
+
+/// Blocks of threads for each head of each row. Few rows leave processors idle unless several share a head.
+fn shared_heads(rows: Rows, heads: &Heads) -> Shape {
+    let shares = match rows.count {
+        1 => MOST_SHARES,
+        2..=3 => 4,
+        4..=7 => 2,
+        _ => 1,
+    };
+    let grid = [shares, heads.query as usize, rows.count];
+    Shape { grid, block: ATTEND_THREADS, cluster: shares, ..Shape::OVERLAPPING }
 }
 
 fn flash_shared_bytes(head_dim: usize) -> usize {

@@ -8,6 +8,9 @@
 //! the format of the weights, beside quantised ones in bf16.
 
 mod across;
+mod appended;
+mod blocks;
+mod caches;
 mod driver;
 mod module;
 mod format;
@@ -26,6 +29,8 @@ mod diagnostics;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
+use self::appended::Appended;
+use self::blocks::Pool;
 use self::driver::{Event, Gpu, Pinned};
 use self::kernels::{Format, LONGEST_ROW, WIDEST_HEAD};
 use self::part::{Begun, Part};
@@ -35,7 +40,7 @@ use self::steps::{RING, Step};
 use crate::dtype::DType;
 use crate::engine::{
     Attention, DeviceInfo, Engine, EngineError, EngineInfo, HostPart, LoadPlan, LoadProgress, LoadStage,
-    NoHost, Prompt, Sampled, Sampling, SequenceId,
+    NoHost, Prompt, PromptPart, Sampled, Sampling, SequenceId,
 };
 use crate::placement::DeviceId;
 use crate::rope::Rope;
@@ -48,6 +53,8 @@ pub type CudaEngine = Cuda<NoHost>;
 pub struct Cuda<H> {
     // Fields are dropped in order: what uses a context before the context.
     sequences: BTreeMap<SequenceId, Sequence>,
+    /// What their caches share, where they do.
+    pool: Option<Pool>,
     ids: Pinned,
     sampled: [Event; RING],
     /// Steps whose ids have not been read.
@@ -72,8 +79,8 @@ pub struct Cuda<H> {
     parts: Vec<Part>,
 }
 
-/// 64 rows of Phi-3-mini take 4.2 ms on an H100, 512 take 7.3.
-const JOINT_ROWS: usize = 512;
+/// Rows of a step with parts of prompts: 64 of Phi-3-mini take 4.2 ms on an H100, 512 take 7.
+const MIXED_ROWS: usize = 512;
 
 /// Formats that weights can be held in.
 const DTYPES: [DType; 6] = [DType::F32, DType::Bf16, DType::F16, DType::Fp8, DType::Q8_0, DType::Q4_0];
@@ -130,6 +137,8 @@ impl<H: HostPart> Engine for Cuda<H> {
         }
         let begun = route.gpus.iter().map(|device| Begun::new(device, plan, formats));
         let begun = begun.collect::<Result<Vec<_>, _>>()?;
+        let gpus = || begun.iter().map(Begun::layers_on);
+        let pool = plan.kv_blocks.map(|blocks| Pool::new(gpus(), plan, formats[1], blocks)).transpose()?;
         report(LoadStage::Weights, 0)?;
         let host = if plan.low_cpu_mem_usage {
             read(checkpoint, &begun, route.uses_host(), plan, total_bytes, progress).await?
@@ -145,6 +154,7 @@ impl<H: HostPart> Engine for Cuda<H> {
         parts[route.tail().unwrap_or(0)].enter()?;
         let mut engine = Self {
             sequences: BTreeMap::new(),
+            pool,
             ids: Pinned::new(RING * plan.batch * size_of::<u32>())?,
             sampled: [Event::new()?, Event::new()?, Event::new()?, Event::new()?],
             steps: VecDeque::new(),
@@ -185,9 +195,7 @@ impl<H: HostPart> Engine for Cuda<H> {
         sampling: &Sampling,
     ) -> Result<(), EngineError> {
         self.plan.check_open(&self.sequences, id, capacity)?;
-        let gpus = self.parts.iter().map(|part| (&part.gpu, part.model.weights.layers()));
-        let draws = self.route.tail().is_some();
-        let sequence = Sequence::new(gpus, &self.plan, self.kv, capacity, sampling, draws)?;
+        let sequence = self.empty(capacity, sampling)?;
         self.parts.iter_mut().try_for_each(|part| part.write_rotary(&self.rope, capacity))?;
         if let Some(host) = &mut self.host {
             host.open(id, capacity)?;
@@ -199,47 +207,61 @@ impl<H: HostPart> Engine for Cuda<H> {
     async fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Vec<Sampled>, EngineError> {
         prompts.iter().try_for_each(|prompt| self.plan.check_tokens(prompt.tokens))?;
         let appended: Vec<_> =
-            prompts.iter().map(|prompt| (prompt.sequence, prompt.tokens.to_vec())).collect();
+            prompts.iter().map(|prompt| Appended::prompt(prompt.sequence, prompt.tokens)).collect();
         self.collect(0)?;
-        self.extend(&appended, true)?;
+        self.extend(&appended, appended.len())?;
         Ok(std::mem::take(&mut self.readable))
     }
 
     async fn decode(&mut self, sequences: &[SequenceId]) -> Result<Vec<Sampled>, EngineError> {
-        let mut crosses = false;
-        for (index, id) in sequences.iter().enumerate() {
-            let sequence = self.sequences.get(id).filter(|sequence| sequence.is_sampled);
-            let sequence = sequence.ok_or(EngineError::UnknownSequence(*id))?;
-            let (tokens, capacity) = (sequence.len + 1, sequence.capacity);
-            if tokens > capacity {
-                return Err(EngineError::SequenceFull { tokens, capacity });
-            }
-            if sequences[..index].contains(id) {
-                return Err(EngineError::SequenceInUse(*id));
-            }
-            crosses |= self.rope.is_long(tokens) != sequence.long;
-        }
+        let anew = self.check_step(sequences)?;
         if sequences.is_empty() {
             return self.drain().await;
         }
-        if crosses {
+        if anew {
             self.collect(0)?;
-            let pending = |id: &SequenceId| {
-                let sequence = self.sequences.get(id);
-                let token = sequence.and_then(|sequence| sequence.known.get(sequence.len).copied());
-                token.map(|token| (*id, vec![token])).ok_or(EngineError::UnknownSequence(*id))
-            };
-            let appended: Vec<_> = sequences.iter().map(pending).collect::<Result<_, _>>()?;
-            self.extend(&appended, false)?;
+            let appended = self.pending(sequences)?;
+            self.extend(&appended, appended.len())?;
         } else {
             self.step(sequences)?;
         }
         Ok(std::mem::take(&mut self.readable))
     }
 
-    fn joint_rows(&self) -> usize {
-        // Reading the weights takes most of the time of as many; on the host each row costs.
-        if self.route.uses_host() { 1 } else { JOINT_ROWS }
+    fn part_rows(&self, running: usize) -> usize {
+        let rows = self.parts[0].model.space.rows();
+        match running {
+            // There each row costs as much as the next.
+            _ if self.route.uses_host() => 0,
+            0 => rows,
+            _ => rows.min(MIXED_ROWS).saturating_sub(running).max(1),
+        }
+    }
+
+    async fn mixed(
+        &mut self,
+        parts: &[PromptPart<'_>],
+        sequences: &[SequenceId],
+    ) -> Result<Vec<Sampled>, EngineError> {
+        parts.iter().try_for_each(|part| self.plan.check_tokens(part.tokens))?;
+        self.check_step(sequences)?;
+        self.collect(0)?;
+        // Those that sample come first.
+        let mut appended = self.pending(sequences)?;
+        let (last, open): (Vec<&PromptPart<'_>>, Vec<_>) = parts.iter().partition(|part| part.is_last);
+        let samples = appended.len() + last.len();
+        let parts = last.into_iter().chain(open);
+        appended.extend(parts.map(|part| Appended::prompt(part.sequence, part.tokens)));
+        self.extend(&appended, samples)?;
+        Ok(std::mem::take(&mut self.readable))
+    }
+
+    fn reserve(&mut self, sequence: SequenceId, tokens: usize) -> Result<(), EngineError> {
+        self.grow([(sequence, tokens)].into_iter())
+    }
+
+    fn park(&mut self, sequence: SequenceId) {
+        self.reclaim(sequence);
     }
 
     async fn drain(&mut self) -> Result<Vec<Sampled>, EngineError> {
@@ -252,15 +274,13 @@ impl<H: HostPart> Engine for Cuda<H> {
     }
 
     fn release(&mut self, sequence: SequenceId) {
-        // A step on its way writes to the cache; freeing it waits for the device. What the step sampled is read first.
-        let _ = self.collect(0);
+        self.reclaim(sequence);
         if self.sequences.remove(&sequence).is_some()
             && let Some(host) = &mut self.host
         {
             host.release(sequence);
         }
         self.readable.retain(|sampled| sampled.sequence != sequence);
-        self.resident.clear();
     }
 }
 

@@ -212,15 +212,18 @@ impl Model {
         if !kernels.has_flash() || segments.iter().all(|segment| segment.rows < FLASH_ROWS) {
             return kernels.attend(stream, qkv(0), act, out(0), rows, layer, heads);
         }
-        for Segment { first, rows } in segments {
-            let rows = part(*first, *rows);
-            if rows.count < FLASH_ROWS {
-                kernels.attend(stream, qkv(*first), act, out(*first), rows, layer, heads)?;
-            } else {
-                kernels.flash(stream, qkv(*first), out(*first), rows, layer, heads)?;
-            }
+        // Rows of short segments that follow one another go together.
+        let few = |first: usize, end: usize| match end - first {
+            0 => Ok(()),
+            count => kernels.attend(stream, qkv(first), act, out(first), part(first, count), layer, heads),
+        };
+        let mut done = 0;
+        for Segment { first, rows } in segments.iter().filter(|segment| segment.rows >= FLASH_ROWS) {
+            few(done, *first)?;
+            kernels.flash(stream, qkv(*first), out(*first), part(*first, *rows), layer, heads)?;
+            done = first + rows;
         }
-        Ok(())
+        few(done, rows.count)
     }
 
     /// The final norm and the head: `rows` rows of the residual stream at `x` to `logits`.

@@ -64,7 +64,7 @@ impl Begun {
             let gpu = Arc::clone(&gpu);
             std::thread::spawn(move || gpu.make_current().and_then(|()| Handle::new()))
         };
-        let kernels = Kernels::load(&gpu, format, kv, plan.config.head_dim)?;
+        let kernels = Kernels::load(&gpu, format, kv, plan.config.head_dim, plan.kv_blocks.is_some())?;
         // Before the weights: a workspace that does not fit should not cost a load.
         let space = Workspace::new(&gpu, plan, Roles::of(&plan.places(), device))?;
         let weights = Weights::new(&gpu, device, plan, format)?;
@@ -74,6 +74,11 @@ impl Begun {
     /// Bytes of its weights.
     pub(super) fn weights_bytes(&self) -> u64 {
         self.weights.bytes
+    }
+
+    /// Its device, and how many layers are on it.
+    pub(super) fn layers_on(&self) -> (&Arc<Gpu>, usize) {
+        (&self.gpu, self.weights.layers())
     }
 
     /// Reads its weights; of the model's `total_bytes`, `before` are loaded already.

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::driver::{Buffer, Gpu};
-use super::kernels::{Format, Row};
+use super::blocks::{Block, TOKENS};
+use super::driver::{Buffer, Gpu, Ptr};
+use super::kernels::{Format, ONE_BLOCK, Row};
 use crate::engine::{EngineError, LoadPlan, Sampler, Sampling};
 
 /// An open sequence. Every id is kept: crossing to the long rope factors computes all keys anew.
@@ -22,12 +23,18 @@ pub(super) struct Sequence {
     /// How the device draws; 0 takes the likeliest id.
     inverse_temperature: f32,
     seed: u64,
-    /// Keys and values on each device, of its layers.
-    caches: Vec<Buffer>,
-    layer_bytes: u64,
+    cache: Cache,
     /// Leading ids whose keys and values stand in the cache, and whether those were rotated by the long factors.
     pub(super) cached: usize,
     pub(super) long: bool,
+}
+
+/// Where keys and values are, of its layers on each device.
+enum Cache {
+    /// In one block on each device, with room for the whole capacity.
+    Whole { buffers: Vec<Buffer>, layer_bytes: u64 },
+    /// In blocks of a pool, which a list on each device names, so many bytes behind the first list.
+    Shared { blocks: Vec<Block>, list: usize, layer_bytes: u64 },
 }
 
 /// Least temperature that the device draws with: below it quotients leave the range of f32.
@@ -46,9 +53,9 @@ pub(super) fn layer_bytes(plan: &LoadPlan, kv: Format, tokens: usize) -> u64 {
 }
 
 impl Sequence {
-    /// `gpus` are the devices, each with the number of its layers. Where the device that has the head does not choose
-    /// ids (`draws`), the host does.
-    pub(super) fn new<'a>(
+    /// A sequence with a cache of its own. `gpus` are the devices, each with the number of its layers. Where the device
+    /// that has the head does not choose ids (`draws`), the host does.
+    pub(super) fn whole<'a>(
         gpus: impl Iterator<Item = (&'a Arc<Gpu>, usize)>,
         plan: &LoadPlan,
         kv: Format,
@@ -56,16 +63,33 @@ impl Sequence {
         sampling: &Sampling,
         draws: bool,
     ) -> Result<Self, EngineError> {
+        let layer_bytes = layer_bytes(plan, kv, capacity);
+        let mut buffers = Vec::new();
+        for (gpu, layers) in gpus {
+            buffers.push(gpu.alloc(layer_bytes * layers as u64, "kv_cache")?);
+        }
+        Self::new(Cache::Whole { buffers, layer_bytes }, capacity, sampling, draws)
+    }
+
+    /// A sequence that takes blocks as it grows; `list` is where their list is among all lists, in bytes.
+    pub(super) fn shared(
+        plan: &LoadPlan,
+        kv: Format,
+        capacity: usize,
+        sampling: &Sampling,
+        draws: bool,
+        list: usize,
+    ) -> Result<Self, EngineError> {
+        let layer_bytes = layer_bytes(plan, kv, TOKENS);
+        Self::new(Cache::Shared { blocks: Vec::new(), list, layer_bytes }, capacity, sampling, draws)
+    }
+
+    fn new(cache: Cache, capacity: usize, sampling: &Sampling, draws: bool) -> Result<Self, EngineError> {
         let sampler = Sampler::new(sampling)?;
         let is_plain = sampling.top_p == 1.0 && sampling.top_k == 0 && sampling.min_p == 0.0;
         let on_device = draws
             && !sampling.penalizes()
             && (sampling.temperature == 0.0 || is_plain && sampling.temperature >= LEAST_TEMPERATURE);
-        let layer_bytes = layer_bytes(plan, kv, capacity);
-        let mut caches = Vec::new();
-        for (gpu, layers) in gpus {
-            caches.push(gpu.alloc(layer_bytes * layers as u64, "kv_cache")?);
-        }
         Ok(Self {
             known: Vec::new(),
             len: 0,
@@ -77,25 +101,64 @@ impl Sequence {
                 _ => 0.0,
             },
             seed: mixed(sampling.seed),
-            caches,
-            layer_bytes,
+            cache,
             cached: 0,
             long: false,
         })
     }
 
-    /// Describes the id at a position to the kernels of a device.
-    pub(super) fn row(&self, position: usize, part: usize) -> Row {
+    /// Describes the id at a position to the kernels of a device, on which the first list of blocks is at `lists`.
+    pub(super) fn row(&self, position: usize, part: usize, lists: Ptr) -> Row {
+        let (blocks, layer_bytes, stride, shift) = match &self.cache {
+            Cache::Whole { buffers, layer_bytes } => {
+                (buffers[part].ptr(), *layer_bytes, self.capacity, ONE_BLOCK)
+            }
+            Cache::Shared { list, layer_bytes, .. } => {
+                (lists.at(*list), *layer_bytes, TOKENS, TOKENS.trailing_zeros() as u16)
+            }
+        };
         Row {
-            keys: self.caches[part].ptr().0,
-            layer_bytes: self.layer_bytes,
-            capacity: self.capacity as u32,
+            blocks: blocks.0,
+            layer_bytes,
+            stride: stride as u32,
             position: position as u32,
             token: self.known.get(position).copied().unwrap_or(0),
-            is_long: u32::from(self.long),
+            is_long: u16::from(self.long),
+            shift,
             tick: 0,
             inverse_temperature: self.inverse_temperature,
             seed: self.seed,
+        }
+    }
+
+    /// Blocks that it lacks for `tokens` tokens.
+    pub(super) fn lacks(&self, tokens: usize) -> usize {
+        match &self.cache {
+            Cache::Whole { .. } => 0,
+            Cache::Shared { blocks, .. } => tokens.div_ceil(TOKENS).saturating_sub(blocks.len()),
+        }
+    }
+
+    /// Takes blocks in; where their part of the list begins, in bytes.
+    pub(super) fn grow(&mut self, more: &[Block]) -> usize {
+        let Cache::Shared { blocks, list, .. } = &mut self.cache else { return 0 };
+        let place = *list + blocks.len() * size_of::<u64>();
+        blocks.extend_from_slice(more);
+        place
+    }
+
+    /// Gives its blocks back: what stood in them is to be computed anew.
+    pub(super) fn shrink(&mut self) -> Vec<Block> {
+        let Cache::Shared { blocks, .. } = &mut self.cache else { return Vec::new() };
+        self.cached = 0;
+        std::mem::take(blocks)
+    }
+
+    /// Where its list of blocks is, if it has one.
+    pub(super) fn list(&self) -> Option<usize> {
+        match &self.cache {
+            Cache::Whole { .. } => None,
+            Cache::Shared { list, .. } => Some(*list),
         }
     }
 
@@ -115,8 +178,11 @@ impl Sequence {
         self.cached = self.cached.min(len);
     }
 
-    /// Bytes of its cache on a device.
+    /// Bytes of a cache of its own on a device.
     pub(super) fn cache_bytes(&self, part: usize) -> u64 {
-        self.caches[part].bytes
+        match &self.cache {
+            Cache::Whole { buffers, .. } => buffers[part].bytes,
+            Cache::Shared { .. } => 0,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Passes through a model: steps of batches, prompts in chunks, and the ids that come of them.
 
 use super::Cuda;
+use super::appended::Appended;
 use super::driver::Ptr;
 use super::kernels::{Format, Row, Rows};
 use super::model::Segment;
@@ -35,6 +36,8 @@ impl<H: HostPart> Cuda<H> {
 
     /// Queues the next step of a batch and reads what an earlier one sampled.
     pub(super) fn step(&mut self, ids: &[SequenceId]) -> Result<(), EngineError> {
+        let lens: Vec<_> = ids.iter().filter_map(|id| Some((*id, self.sequences.get(id)?.len + 1))).collect();
+        self.grow(lens.into_iter())?;
         let runs_ahead = self.route.is_alone()
             && ids
                 .iter()
@@ -160,7 +163,8 @@ impl<H: HostPart> Cuda<H> {
                 continue;
             }
             let sequences = ids.iter().filter_map(|id| self.sequences.get(id));
-            let rows: Vec<Row> = sequences.map(|s| s.row(s.len - ahead, index)).collect();
+            let lists = part.model.space.lists.ptr();
+            let rows: Vec<Row> = sequences.map(|s| s.row(s.len - ahead, index, lists)).collect();
             part.enter()?;
             part.model.stream.upload(part.batch_rows(ids.len()).ptr, bytemuck::cast_slice(&rows))?;
         }
@@ -252,32 +256,36 @@ impl<H: HostPart> Cuda<H> {
         }
     }
 
-    /// Appends ids to sequences, of a prompt or the ones sampled last, and samples the next of each; on an error all of
-    /// them stay as they were.
-    pub(super) fn extend(
-        &mut self,
-        appended: &[(SequenceId, Vec<u32>)],
-        is_prompt: bool,
-    ) -> Result<(), EngineError> {
-        check_room(appended.iter().map(|(id, tokens)| (*id, tokens.len())), |id| {
+    /// Appends ids to sequences, and samples the next of the first `samples` of them; on an error all of them stay as
+    /// they were.
+    pub(super) fn extend(&mut self, appended: &[Appended], samples: usize) -> Result<(), EngineError> {
+        check_room(appended.iter().map(|one| (one.sequence, one.tokens.len())), |id| {
             self.sequences.get(&id).map(|sequence| (sequence.len, sequence.capacity))
         })?;
+        let len = |one: &Appended| {
+            let sequence = self.sequences.get(&one.sequence)?;
+            Some((one.sequence, sequence.len + one.tokens.len()))
+        };
+        let lens: Vec<_> = appended.iter().filter_map(len).collect();
+        self.grow(lens.into_iter())?;
         let mut before = Vec::with_capacity(appended.len());
-        for (id, tokens) in appended {
+        for Appended { sequence: id, tokens, is_prompt } in appended {
             if let Some(sequence) = self.sequences.get_mut(id) {
                 let (sampled, host_sampler) =
                     (sequence.known.split_off(sequence.len), sequence.host_sampler.clone());
                 before.push((*id, sequence.len, sampled, host_sampler));
                 sequence.known.extend_from_slice(tokens);
                 sequence.len = sequence.known.len();
-                if let Some(sampler) = sequence.host_sampler.as_mut().filter(|_| is_prompt) {
+                if let Some(sampler) = sequence.host_sampler.as_mut().filter(|_| *is_prompt) {
                     sampler.prompt(tokens);
                 }
             }
         }
-        let ids: Vec<_> = appended.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<_> = appended.iter().map(|one| one.sequence).collect();
         let most = self.parts[0].model.space.logit_rows();
-        let result = ids.chunks(most).try_for_each(|ids| self.advance(ids));
+        let result = ids.chunks(most).enumerate().try_for_each(|(index, ids)| {
+            self.advance(ids, samples.saturating_sub(index * most).min(ids.len()))
+        });
         if result.is_err() {
             self.resident.clear();
             for (id, len, sampled, host_sampler) in before {
@@ -297,8 +305,8 @@ impl<H: HostPart> Cuda<H> {
         if self.route.uses_host() { rows.min(HOST_ROWS) } else { rows }
     }
 
-    /// Computes what sequences lack and samples the next id of each.
-    fn advance(&mut self, ids: &[SequenceId]) -> Result<(), EngineError> {
+    /// Computes what sequences lack and samples the next id of the first `samples`.
+    fn advance(&mut self, ids: &[SequenceId], samples: usize) -> Result<(), EngineError> {
         let hidden = self.plan.config.hidden_size;
         let mut work = Vec::with_capacity(ids.len());
         for (index, id) in ids.iter().enumerate() {
@@ -309,7 +317,7 @@ impl<H: HostPart> Cuda<H> {
         }
         let chooses = self.route.tail();
         // The last row of each sequence, where no device has both the last layer and what comes after.
-        let mut last = vec![0f32; if chooses.is_none() { ids.len() * hidden } else { 0 }];
+        let mut last = vec![0f32; if chooses.is_none() { samples * hidden } else { 0 }];
         while !work.is_empty() {
             // As many rows as fit a chunk, of as many sequences as that takes.
             let (mut parts, mut ends, mut count) = (Vec::new(), Vec::new(), 0);
@@ -321,12 +329,16 @@ impl<H: HostPart> Cuda<H> {
                 count += take;
                 positions.start += take;
                 sequence.cached = positions.start;
-                if positions.start == positions.end {
+                if positions.start == positions.end && *index < samples {
                     ends.push((*index, count - 1));
                 }
             }
             work.retain(|(_, _, positions)| positions.start < positions.end);
             self.chunk(&parts, &ends, &mut last)?;
+        }
+        let ids = &ids[..samples];
+        if ids.is_empty() {
+            return Ok(());
         }
         let Some(part) = chooses else {
             return self.logits_of_rows(last).and_then(|()| self.choose_on_host(ids));
@@ -362,6 +374,7 @@ impl<H: HostPart> Cuda<H> {
         // Of the last layer only keys and values of most rows are ever read.
         let last_layer = self.plan.config.num_hidden_layers - 1;
         let skips = count > SKIP_ROWS && self.route.end() != Place::Host;
+        let ends = runs(ends);
         let mut at = None;
         for (place, stretch) in self.route.stretches.clone() {
             self.go(&mut at, place, count)?;
@@ -385,8 +398,8 @@ impl<H: HostPart> Cuda<H> {
             for index in stretch.layers {
                 if skips && index == last_layer {
                     part.model.append(index, residual, rows)?;
-                    for (_, row) in ends {
-                        let described = Rows { ptr: place.at(row * size_of::<Row>()), count: 1 };
+                    for Run { row, count, .. } in &ends {
+                        let described = Rows { ptr: place.at(row * size_of::<Row>()), count: *count };
                         part.model.layer(index, residual.at(row * row_bytes), described, &[])?;
                     }
                 } else {
@@ -394,15 +407,18 @@ impl<H: HostPart> Cuda<H> {
                 }
             }
         }
-        for (index, row) in ends {
-            let kept = index * hidden..(index + 1) * hidden;
+        for Run { index, row, count } in ends {
+            let kept = index * hidden..(index + count) * hidden;
             match (self.route.end(), self.route.tail()) {
-                (Place::Host, _) => last[kept].copy_from_slice(&self.rows[row * hidden..(row + 1) * hidden]),
+                (Place::Host, _) => {
+                    last[kept].copy_from_slice(&self.rows[row * hidden..(row + count) * hidden]);
+                }
                 (Place::Gpu(part), tail) => {
                     let model = &self.parts[part].model;
                     let from = model.space.residual.ptr().at(row * row_bytes);
                     if tail.is_some() {
-                        model.stream.copy(model.space.last.ptr().at(index * row_bytes), from, row_bytes)?;
+                        let to = model.space.last.ptr().at(index * row_bytes);
+                        model.stream.copy(to, from, count * row_bytes)?;
                     } else {
                         model.stream.download(bytemuck::cast_slice_mut(&mut last[kept]), from)?;
                     }
@@ -417,7 +433,8 @@ impl<H: HostPart> Cuda<H> {
         let mut rows: Vec<Row> = Vec::new();
         for HostRows { sequence, start, rows: count, .. } in parts {
             let sequence = self.sequences.get(sequence).ok_or(EngineError::UnknownSequence(*sequence))?;
-            rows.extend((*start..start + count).map(|position| sequence.row(position, part)));
+            let lists = self.parts[part].model.space.lists.ptr();
+            rows.extend((*start..start + count).map(|position| sequence.row(position, part, lists)));
         }
         let part = &self.parts[part];
         part.enter()?;
@@ -491,6 +508,27 @@ impl<H: HostPart> Cuda<H> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Rows of a chunk that are the last of sequences, neighbours in both.
+struct Run {
+    /// The first sequence's place.
+    index: usize,
+    /// Its row.
+    row: usize,
+    count: usize,
+}
+
+/// Last rows of sequences, each with its sequence's place, as few runs as there are.
+fn runs(ends: &[(usize, usize)]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (index, row) in ends.iter().copied() {
+        match runs.last_mut() {
+            Some(run) if (run.index + run.count, run.row + run.count) == (index, row) => run.count += 1,
+            _ => runs.push(Run { index, row, count: 1 }),
+        }
+    }
+    runs
 }
 
 /// Values to a device in the format of its activations.

@@ -41,6 +41,8 @@ pub(super) struct Workspace {
     pub(super) logits: Buffer,
     /// Rows of a chunk, then those of a batch.
     pub(super) descriptions: Buffer,
+    /// Addresses of the blocks of each sequence's cache, where caches share memory.
+    pub(super) lists: Buffer,
 }
 
 /// What the roles of a device take.
@@ -48,7 +50,7 @@ pub(super) fn sizes(plan: &LoadPlan, roles: Roles) -> CudaWorkspace {
     let (context, batch) = (plan.context as u64, plan.batch as u64);
     let mut sizes = CudaWorkspace::new(&plan.config.decoder(), plan.dtype, plan.attention, context, batch);
     if !roles.stream {
-        (sizes.residual, sizes.descriptions) = (0, 0);
+        (sizes.residual, sizes.descriptions, sizes.lists) = (0, 0, 0);
     }
     if !roles.layers {
         (sizes.normed, sizes.projected, sizes.mixed) = (0, 0, 0);
@@ -79,6 +81,7 @@ impl Workspace {
             last: buffer(sizes.last)?,
             logits: buffer(sizes.logits)?,
             descriptions: buffer(sizes.descriptions)?,
+            lists: buffer(sizes.lists)?,
         })
     }
 
@@ -109,9 +112,11 @@ impl Workspace {
             last,
             logits,
             descriptions,
+            lists,
             ..
         } = self;
-        let buffers = [residual, normed, projected, mixed, rotary, scores, panel, last, logits, descriptions];
+        let buffers =
+            [residual, normed, projected, mixed, rotary, scores, panel, last, logits, descriptions, lists];
         buffers.iter().map(|buffer| buffer.bytes).sum()
     }
 }

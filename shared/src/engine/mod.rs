@@ -44,6 +44,17 @@ pub struct Prompt<'a> {
     pub tokens: &'a [u32],
 }
 
+/// A part of a prompt's tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct PromptPart<'a> {
+    /// An open sequence.
+    pub sequence: SequenceId,
+    /// At least one id, each below the vocabulary's size.
+    pub tokens: &'a [u32],
+    /// Whether the prompt ends with them, so that the next id is sampled.
+    pub is_last: bool,
+}
+
 /// A sampled id that has become readable; in order within its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampled {
@@ -116,10 +127,45 @@ pub trait Engine: Sized {
     /// Unknown or empty sequence, sequence full.
     async fn decode(&mut self, sequences: &[SequenceId]) -> Result<Vec<Sampled>, EngineError>;
 
-    /// Rows of prompts that cost hardly more together than one does alone: prompts of so many in all are worth one
-    /// [`prefill`](Engine::prefill). 1 where each row costs as much as the next.
-    fn joint_rows(&self) -> usize {
-        1
+    /// Rows of prompts that ride along with a step of `running` sequences, in [`mixed`](Engine::mixed), and hold it up for
+    /// no longer than a moment; with none running, rows that are worth one pass. 0 of an engine that does not mix.
+    fn part_rows(&self, running: usize) -> usize {
+        let _ = running;
+        0
+    }
+
+    /// One step of `sequences`, as [`decode`](Engine::decode), with parts of prompts in the same pass.
+    ///
+    /// # Errors
+    /// As [`decode`](Engine::decode) and [`prefill`](Engine::prefill); of an engine that does not mix,
+    /// [`EngineError::Unavailable`].
+    async fn mixed(
+        &mut self,
+        parts: &[PromptPart<'_>],
+        sequences: &[SequenceId],
+    ) -> Result<Vec<Sampled>, EngineError> {
+        let _ = (parts, sequences);
+        Err(EngineError::Unavailable {
+            what: "a prompt beside a step".to_owned(),
+            reason: "this engine does one after the other".to_owned(),
+        })
+    }
+
+    /// Makes sure of the memory for a sequence's first `tokens` tokens, where sequences share it: elsewhere each has all
+    /// of its own since it was opened. Without it memory is taken as a sequence grows, so that a step may fail for want
+    /// of it; nothing has been computed then.
+    ///
+    /// # Errors
+    /// [`EngineError::OutOfMemory`] in `kv_cache`.
+    fn reserve(&mut self, sequence: SequenceId, tokens: usize) -> Result<(), EngineError> {
+        let _ = (sequence, tokens);
+        Ok(())
+    }
+
+    /// Gives back what a sequence shares with others, but not the sequence: when it is decoded again, its keys and values
+    /// are computed anew.
+    fn park(&mut self, sequence: SequenceId) {
+        let _ = sequence;
     }
 
     /// Waits for every id still in flight.

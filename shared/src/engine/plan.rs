@@ -52,6 +52,9 @@ pub struct LoadPlan {
     pub context: usize,
     /// Most sequences open at once.
     pub batch: usize,
+    /// Blocks of [`PAGE_TOKENS`](crate::estimate::PAGE_TOKENS) tokens that caches share, at least; they are allocated with
+    /// the weights, and more where there is memory. `None`: each sequence has a cache of its own for all of its capacity.
+    pub kv_blocks: Option<usize>,
     /// True: one tensor at a time on the host. False: the whole checkpoint is read first.
     pub low_cpu_mem_usage: bool,
     /// False: keys and values do not outlive a step, and every step computes the whole sequence.
@@ -72,6 +75,7 @@ impl LoadPlan {
             attention: Attention::Eager,
             context,
             batch: 1,
+            kv_blocks: None,
             low_cpu_mem_usage: true,
             use_cache: true,
         }

@@ -2,6 +2,7 @@
 //! estimate and the allocation are one number.
 
 use super::activations::{Attention, LOGIT_ROWS, product, sum};
+use super::kv_cache::PAGE_TOKENS;
 use crate::decoder::{Decoder, Layer};
 use crate::dtype::DType;
 use crate::units::format_count;
@@ -49,6 +50,8 @@ pub struct CudaWorkspace {
     pub logits: u64,
     /// Which token of which sequence each row is: of a chunk and of a batch.
     pub descriptions: u64,
+    /// Addresses of the blocks of each sequence's cache, `[batch, blocks of a context]`, where caches share memory.
+    pub lists: u64,
     /// Scratch of cuBLASLt.
     pub gemm: u64,
 }
@@ -92,6 +95,7 @@ impl CudaWorkspace {
             last: values(logit_rows, hidden, 4),
             logits: values(logit_rows, vocab, 4),
             descriptions: values(rows.saturating_add(batch), ROW_BYTES, 1),
+            lists: values(batch, context.div_ceil(PAGE_TOKENS), 8),
             gemm: GEMM_BYTES,
         }
     }
@@ -110,11 +114,12 @@ impl CudaWorkspace {
             last,
             logits,
             descriptions,
+            lists,
             gemm,
             ..
         } = *self;
         [
-            sum(&[residual, descriptions]),
+            sum(&[residual, descriptions, lists]),
             sum(&[normed, projected, mixed, rotary, scores]),
             sum(&[panel, gemm]),
             sum(&[last, logits]),
@@ -130,7 +135,7 @@ impl CudaWorkspace {
     /// The sum in words, part by part with its bytes.
     pub(super) fn parts(&self) -> Vec<(String, u64)> {
         let Self { rows, score_rows, logit_rows, residual, normed, projected, mixed, .. } = *self;
-        let Self { rotary, scores, panel, last, logits, descriptions, gemm, .. } = *self;
+        let Self { rotary, scores, panel, last, logits, descriptions, lists, gemm, .. } = *self;
         let hidden = residual / rows / 4;
         // Normed rows are as wide as the residual stream.
         let act = (normed / rows / hidden.max(1)).max(1);
@@ -158,7 +163,10 @@ impl CudaWorkspace {
                 ),
                 sum(&[last, logits]),
             ),
-            (format!("descriptions of rows, {ROW_BYTES} B each"), descriptions),
+            (
+                format!("descriptions of rows, {ROW_BYTES} B each, and of blocks, 8 B each"),
+                sum(&[descriptions, lists]),
+            ),
             ("scratch of cuBLASLt".to_owned(), gemm),
         ]
     }
@@ -173,7 +181,7 @@ mod tests {
         let decoder = Decoder::parse(br#"{"model_type":"phi3"}"#).expect("class defaults");
         let fused = CudaWorkspace::new(&decoder, DType::Bf16, Attention::Fused, 4096, 1);
         let rows = 2048 * (4 * 3072 + 2 * (3072 + 16384 + 8192));
-        let rest = 4096 * 96 * 8 + 16 * (3072 + 32064) * 4 + (2048 + 1) * 48 + (32 << 20);
+        let rest = 4096 * 96 * 8 + 16 * (3072 + 32064) * 4 + (2048 + 1) * 48 + 256 * 8 + (32 << 20);
         assert_eq!(fused.bytes(), rows + rest);
         let eager = CudaWorkspace::new(&decoder, DType::Bf16, Attention::Eager, 4096, 1);
         // A row of scores takes 32 × 4096 × 4 bytes: 128 of them are 64 MiB.

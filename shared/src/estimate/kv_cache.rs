@@ -12,12 +12,12 @@ pub const PAGE_TOKENS: u64 = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KvPolicy {
-    /// Every layer holds the whole context, allocated up front: what our engines do.
+    /// Every layer holds the whole context, allocated up front: what our engines do for one stream.
     #[default]
     Full,
     /// A layer with a sliding window holds no more than the window.
     Window,
-    /// Blocks of [`PAGE_TOKENS`] tokens.
+    /// Blocks of [`PAGE_TOKENS`] tokens: what the CUDA engine does for several streams.
     Paged,
 }
 

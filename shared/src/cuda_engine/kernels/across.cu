@@ -120,8 +120,8 @@ template <int FORMAT> __device__ __forceinline__ End end_of(const GemvArgs& a, s
         end.to = (char*)((typename Weight<FORMAT>::Act*)a.out + batch * (h.query + 2 * h.key_value) * h.dim + row);
     } else {
         const int part = head >= h.query + h.key_value;
-        end.to = cached(state, h, a.layer, part, head - h.query - part * h.key_value) +
-                 ((size_t)state.position * h.dim + at) * format_bytes(h.kv_format);
+        end.to = cached(state, h, a.layer, part, head - h.query - part * h.key_value, state.position) +
+                 at * format_bytes(h.kv_format);
         end.format = h.kv_format;
     }
     return end;

@@ -8,21 +8,26 @@ constexpr float LOG2E = 1.4426950408889634f;
 // Most blocks that share a head of a row, a cluster of them (one block where rows alone fill the device), and warps of each.
 constexpr int MOST_SHARES = 8, WARPS = 8;
 
-template <class KV> __device__ __forceinline__ void load8(const KV* p, float* v) {
-    if (sizeof(KV) == 4) {
-        float4 a = ((const float4*)p)[0], b = ((const float4*)p)[1];
-        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
-    } else if (sizeof(KV) == 2) {
-        uint4 raw = *(const uint4*)p;
-        const KV* values = (const KV*)&raw;
-#pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = to_f32(values[i]);
-    } else {
-        uint2 raw = *(const uint2*)p;
-        const KV* values = (const KV*)&raw;
-#pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = to_f32(values[i]);
+// Eight values as they are held: loads of several are on their way before the first is looked at.
+template <class KV> struct Eight { uint32_t words[2 * sizeof(KV)]; };
+template <class KV> __device__ __forceinline__ Eight<KV> load_eight(const KV* p) {
+    Eight<KV> e;
+    if (sizeof(KV) == 1) {
+        const uint2 two = *(const uint2*)p;
+        e.words[0] = two.x, e.words[1] = two.y;
     }
+#pragma unroll
+    for (int i = 0; i < (sizeof(KV) == 1 ? 0 : 2 * (int)sizeof(KV)); i += 4) {
+        const uint4 four = *(const uint4*)((const uint32_t*)p + i);
+        e.words[i] = four.x, e.words[i + 1] = four.y, e.words[i + 2] = four.z, e.words[i + 3] = four.w;
+    }
+    return e;
+}
+template <class KV> __device__ __forceinline__ float one_of(const Eight<KV>& e, int i) { return to_f32(((const KV*)e.words)[i]); }
+template <class KV> __device__ __forceinline__ void load8(const KV* p, float* v) {
+    const Eight<KV> e = load_eight(p);
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = one_of(e, i);
 }
 
 // What a warp, then a block, then a cluster has seen of the keys so far.
@@ -81,13 +86,35 @@ __device__ __forceinline__ void join(const Partial* partial, const float* values
     }
 }
 
+// What a lane has of the query of the block's head and row: CHUNKS times eight of its values.
+template <int CHUNKS>
+__device__ __forceinline__ void load_query(const void* qkv, int format, const Heads& h, int head, int part, float scale,
+                                           float* q) {
+    constexpr int DIM = CHUNKS * 32;
+    const size_t q_at = (size_t)blockIdx.z * (h.query + 2 * h.key_value) * DIM + (size_t)head * DIM;
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++) {
+        const size_t from = q_at + c * 32 + part * 8;
+        if (format == F32) load8((const float*)qkv + from, q + c * 8);
+        else if (format == BF16) load8((const bf16*)qkv + from, q + c * 8);
+        else load8((const f16*)qkv + from, q + c * 8);
+    }
+#pragma unroll
+    for (int i = 0; i < CHUNKS * 8; i++) q[i] *= scale;
+}
+
+// Blocks of a cache whose addresses a block of threads has at hand.
+constexpr int LISTED = 512;
+
 // A head of a row on a cluster of blocks, each with an equal share of the visible keys; four lanes a key, each
-// with CHUNKS times eight of its values.
-template <class KV, int CHUNKS>
+// with CHUNKS times eight of its values. PAGED: the cache may be in several blocks. AHEAD: the next keys and values are on
+// their way while these are worked on, at the price of registers and so of blocks beside each other.
+template <class KV, int CHUNKS, bool PAGED, bool AHEAD>
 __device__ __forceinline__ void attend(const void* qkv, int format, void* out, const Row* rows, int layer, const Heads& h) {
     constexpr int DIM = CHUNKS * 32;
     __shared__ Partial partial[WARPS];
     __shared__ float values[WARPS * DIM];
+    __shared__ const char* listed[PAGED ? LISTED : 1];
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, share = blockIdx.x, head = blockIdx.y;
     const int group = lane >> 2, part = lane & 3;
     let_next_start();
@@ -98,43 +125,65 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
     const int each = (visible + (int)gridDim.x - 1) / (int)gridDim.x;
     const int start = first + share * each, end = min(start + each, first + visible);
     const int kv_head = head / (h.query / h.key_value);
-    const KV* keys = (const KV*)cached(row, h, layer, 0, kv_head);
-    const KV* vals = (const KV*)cached(row, h, layer, 1, kv_head);
+    const size_t keys = in_block(row, h, layer, 0, kv_head), from_key_to_value = in_block(row, h, layer, 1, kv_head) - keys;
+    const char* const whole = (const char*)row.blocks + keys;
+    int from = start, to = end;
+    // Looking a block up costs a trip to memory: as many as there is room for are looked up before they are needed.
+    auto list = [&] {
+        const int first_block = from >> row.shift;
+        to = min((long long)end, (long long)(first_block + LISTED) << row.shift);
+        for (int i = threadIdx.x; i < LISTED && i + first_block <= (to - 1) >> row.shift; i += WARPS * 32)
+            listed[i] = block_of(row, (i + first_block) << row.shift) + keys;
+        __syncthreads();
+    };
+    if (PAGED) list();
     wait_for_earlier();
 
     float q[CHUNKS * 8], acc[CHUNKS * 8];
-    const size_t width = (size_t)(h.query + 2 * h.key_value) * DIM, q_at = blockIdx.z * width + (size_t)head * DIM;
-    const float scale = LOG2E * rsqrtf((float)DIM);
+    load_query<CHUNKS>(qkv, format, h, head, part, LOG2E * rsqrtf((float)DIM), q);
 #pragma unroll
-    for (int c = 0; c < CHUNKS; c++) {
-        const size_t from = q_at + c * 32 + part * 8;
-        if (format == F32) load8((const float*)qkv + from, q + c * 8);
-        else if (format == BF16) load8((const bf16*)qkv + from, q + c * 8);
-        else load8((const f16*)qkv + from, q + c * 8);
-#pragma unroll
-        for (int i = 0; i < 8; i++) q[c * 8 + i] *= scale, acc[c * 8 + i] = 0;
-    }
+    for (int i = 0; i < CHUNKS * 8; i++) acc[i] = 0;
     float most = -INFINITY, sum = 0;
-    for (int key = start + warp * 8 + group; key - group < end; key += WARPS * 8) {
-        const bool there = key < end;
-        const size_t at = (size_t)min(key, end - 1) * DIM + part * 8;
-        float k[CHUNKS * 8], v[CHUNKS * 8];
+    struct Pair {
+        Eight<KV> key[CHUNKS], value[CHUNKS];
+    };
+    auto fetch = [&](int key) {
+        Pair pair;
+        key = min(key, to - 1);
+        const char* base = PAGED ? listed[(key >> row.shift) - (from >> row.shift)] : whole;
+        const KV* at = (const KV*)base + (size_t)(PAGED ? slot_of(row, key) : key) * DIM + part * 8;
 #pragma unroll
-        for (int c = 0; c < CHUNKS; c++) load8(keys + at + c * 32, k + c * 8);
+        for (int c = 0; c < CHUNKS; c++) pair.key[c] = load_eight(at + c * 32);
+        at = (const KV*)((const char*)at + from_key_to_value);
 #pragma unroll
-        for (int c = 0; c < CHUNKS; c++) load8(vals + at + c * 32, v + c * 8);
-        float score = 0;
+        for (int c = 0; c < CHUNKS; c++) pair.value[c] = load_eight(at + c * 32);
+        return pair;
+    };
+    while (true) {
+        Pair next;
+        int key = from + warp * 8 + group;
+        if (AHEAD && key - group < to) next = fetch(key);
+        for (; key - group < to; key += WARPS * 8) {
+            const bool there = key < to;
+            const Pair now = AHEAD ? next : fetch(key);
+            if (AHEAD && key - group + WARPS * 8 < to) next = fetch(key + WARPS * 8);
+            float score = 0;
 #pragma unroll
-        for (int i = 0; i < CHUNKS * 8; i++) score = fmaf(q[i], k[i], score);
-        score += __shfl_xor_sync(~0u, score, 1);
-        score += __shfl_xor_sync(~0u, score, 2);
-        if (there) {
-            const float now = fmaxf(most, score), keep = exp2_fast(most - now), p = exp2_fast(score - now);
-            sum = sum * keep + p;
+            for (int i = 0; i < CHUNKS * 8; i++) score = fmaf(q[i], one_of(now.key[i / 8], i % 8), score);
+            score += __shfl_xor_sync(~0u, score, 1);
+            score += __shfl_xor_sync(~0u, score, 2);
+            if (there) {
+                const float largest = fmaxf(most, score), keep = exp2_fast(most - largest), p = exp2_fast(score - largest);
+                sum = sum * keep + p;
 #pragma unroll
-            for (int i = 0; i < CHUNKS * 8; i++) acc[i] = fmaf(p, v[i], acc[i] * keep);
-            most = now;
+                for (int i = 0; i < CHUNKS * 8; i++) acc[i] = fmaf(p, one_of(now.value[i / 8], i % 8), acc[i] * keep);
+                most = largest;
+            }
         }
+        if (!PAGED || to >= end) break;
+        __syncthreads();
+        from = to;
+        list();
     }
     // The eight groups of a warp.
     const float all = fmaxf(most, __shfl_xor_sync(~0u, most, 4));
@@ -158,12 +207,17 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
     join(partial, values, DIM, out, format, ((size_t)blockIdx.z * h.query + head) * DIM);
 }
 
-#define ATTEND(name, KV, chunks)                                                                              \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32)                   \
-        attend_##name(const void* qkv, int format, void* out, const Row* rows, int layer,                     \
-                      const __grid_constant__ Heads h) {                                                      \
-        attend<KV, chunks>(qkv, format, out, rows, layer, h);                                                 \
+// For each format and width: caches of one block; of several; of any, for rows that fill the device by themselves.
+#define ATTEND_ONE(name, KV, chunks, paged, ahead, blocks)                                                \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, blocks)                                      \
+        name(const void* qkv, int format, void* out, const Row* rows, int layer,                          \
+             const __grid_constant__ Heads h) {                                                           \
+        attend<KV, chunks, paged, ahead>(qkv, format, out, rows, layer, h);                               \
     }
+#define ATTEND(name, KV, chunks)                                   \
+    ATTEND_ONE(attend_##name, KV, chunks, false, false, 3)         \
+    ATTEND_ONE(attend_paged_##name, KV, chunks, true, false, 3)    \
+    ATTEND_ONE(attend_many_##name, KV, chunks, true, true, 2)
 ATTEND(f32_64, float, 2)
 ATTEND(f32_96, float, 3)
 ATTEND(f32_128, float, 4)
@@ -191,8 +245,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
     const int each = (visible + (int)gridDim.x - 1) / (int)gridDim.x;
     const int start = first + share * each, end = min(start + each, first + visible);
     const int kv_head = head / (h.query / h.key_value);
-    const void* keys = cached(row, h, layer, 0, kv_head);
-    const void* vals = cached(row, h, layer, 1, kv_head);
+    const size_t keys = in_block(row, h, layer, 0, kv_head), vals = in_block(row, h, layer, 1, kv_head);
     wait_for_earlier();
     const size_t width = (size_t)(h.query + 2 * h.key_value) * h.dim;
     const float scale = LOG2E * rsqrtf((float)h.dim);
@@ -203,15 +256,17 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
                    : 0;
     float most = -INFINITY, sum = 0;
     for (int key = start + warp; key < end; key += WARPS) {
+        const char* block = block_of(row, key);
+        const size_t at = (size_t)slot_of(row, key) * h.dim + lane;
         float score = 0;
         for (int i = 0; i < 8; i++)
-            if (i * 32 + lane < h.dim) score += q[i] * load_as(keys, h.kv_format, (size_t)key * h.dim + i * 32 + lane);
+            if (i * 32 + lane < h.dim) score += q[i] * load_as(block + keys, h.kv_format, at + i * 32);
         score = warp_sum(score);
         const float now = fmaxf(most, score), keep = exp2_fast(most - now), p = exp2_fast(score - now);
         sum = sum * keep + p;
         for (int i = 0; i < 8; i++)
             if (i * 32 + lane < h.dim)
-                acc[i] = acc[i] * keep + p * load_as(vals, h.kv_format, (size_t)key * h.dim + i * 32 + lane);
+                acc[i] = acc[i] * keep + p * load_as(block + vals, h.kv_format, at + i * 32);
         most = now;
     }
     for (int i = 0; i < 8; i++)
@@ -220,53 +275,147 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
     join(partial, values, h.dim, out, format, ((size_t)blockIdx.z * h.query + head) * h.dim);
 }
 
-// With the scores written out: scores[row][head][key]. A block of 256 a head and row.
-extern "C" __global__ void __launch_bounds__(256)
-    attend_eager(const void* qkv, int format, void* out, const Row* rows, int layer, const __grid_constant__ Heads h,
-                 float* scores, int context) {
-    __shared__ float q[256], shared[32], parts[256];
-    let_next_start();
-    wait_for_earlier();
-    const int head = blockIdx.x, thread = threadIdx.x;
-    const Row row = rows[blockIdx.y];
-    const int first = first_visible(row, h), visible = row.position + 1 - first;
-    const int kv_head = head / (h.query / h.key_value);
-    const char* keys = cached(row, h, layer, 0, kv_head);
-    const char* vals = cached(row, h, layer, 1, kv_head);
-    scores += ((size_t)blockIdx.y * h.query + head) * context;
-    const size_t width = (size_t)(h.query + 2 * h.key_value) * h.dim;
-    if (thread < h.dim) q[thread] = load_as(qkv, format, blockIdx.y * width + (size_t)head * h.dim + thread);
+// With the scores written out, scores[row][head][key], then their softmax, then the mixed values: the same shares of keys
+// in three passes.
+struct Eager {
+    Row row;
+    int first, start, end;  // first visible key; keys of this block
+    size_t keys, vals;      // in a block of the cache
+    float* scores;          // of this row and head, from the first visible key on
+};
+__device__ __forceinline__ Eager eager_share(const Row* rows, int layer, const Heads& h, float* scores, int context) {
+    Eager e;
+    e.row = rows[blockIdx.z];
+    e.first = first_visible(e.row, h);
+    const int visible = e.row.position + 1 - e.first, each = (visible + (int)gridDim.x - 1) / (int)gridDim.x;
+    e.start = e.first + (int)blockIdx.x * each;
+    e.end = min(e.start + each, e.first + visible);
+    const int head = blockIdx.y, kv_head = head / (h.query / h.key_value);
+    e.keys = in_block(e.row, h, layer, 0, kv_head);
+    e.vals = in_block(e.row, h, layer, 1, kv_head);
+    e.scores = scores + ((size_t)blockIdx.z * h.query + head) * context - e.first;
+    return e;
+}
+// Scores of a block's keys to weights, not yet divided by their sum.
+__device__ __forceinline__ Partial eager_softmax(const Eager& e) {
+    __shared__ float shared[32];
     __syncthreads();
-    float most = -INFINITY;
-    const float scale = rsqrtf((float)h.dim);
-    for (int i = thread; i < visible; i += 256) {
-        float score = 0;
-        for (int j = 0; j < h.dim; j++) score = fmaf(q[j], load_as(keys, h.kv_format, (size_t)(first + i) * h.dim + j), score);
-        score *= scale;
-        scores[i] = score;
-        most = fmaxf(most, score);
-    }
+    float most = -1e30f, sum = 0;
+    for (int key = e.start + threadIdx.x; key < e.end; key += WARPS * 32) most = fmaxf(most, e.scores[key]);
     // A NaN is not the largest, but its own exponential and so the whole row will be NaN.
     most = block_max(most, shared);
-    float sum = 0;
-    for (int i = thread; i < visible; i += 256) {
-        float p = expf(scores[i] - most);
-        scores[i] = p;
+    for (int key = e.start + threadIdx.x; key < e.end; key += WARPS * 32) {
+        const float p = expf(e.scores[key] - most);
+        e.scores[key] = p;
         sum += p;
     }
     sum = block_sum(sum, shared);
-    // As many keys at a time as heads fit the block.
-    int lanes = 1;
-    while (lanes < h.dim) lanes *= 2;
-    const int at = thread % lanes, group = thread / lanes, groups = 256 / lanes;
-    float value = 0;
-    if (at < h.dim)
-        for (int i = group; i < visible; i += groups)
-            value = fmaf(scores[i], load_as(vals, h.kv_format, (size_t)(first + i) * h.dim + at), value);
-    parts[thread] = value;
-    __syncthreads();
-    if (thread < h.dim) {
-        for (int g = 1; g < groups; g++) value += parts[g * lanes + thread];
-        store_as(out, format, ((size_t)blockIdx.y * h.query + head) * h.dim + thread, value / sum);
+    return {most * LOG2E, sum};
+}
+
+template <class KV, int CHUNKS>
+__device__ __forceinline__ void eager(const void* qkv, int format, void* out, const Row* rows, int layer, const Heads& h,
+                                      float* scores, int context) {
+    constexpr int DIM = CHUNKS * 32;
+    __shared__ Partial partial[WARPS];
+    __shared__ float values[WARPS * DIM];
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, group = lane >> 2, part = lane & 3;
+    let_next_start();
+    arrive_in_cluster();
+    const Eager e = eager_share(rows, layer, h, scores, context);
+    wait_for_earlier();
+    float q[CHUNKS * 8], acc[CHUNKS * 8];
+    load_query<CHUNKS>(qkv, format, h, blockIdx.y, part, rsqrtf((float)DIM), q);
+    for (int key = e.start + warp * 8 + group; key - group < e.end; key += WARPS * 8) {
+        const int there = min(key, e.end - 1);
+        const KV* keys = (const KV*)(block_of(e.row, there) + e.keys) + (size_t)slot_of(e.row, there) * DIM + part * 8;
+        float k[CHUNKS * 8], score = 0;
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) load8(keys + c * 32, k + c * 8);
+#pragma unroll
+        for (int i = 0; i < CHUNKS * 8; i++) score = fmaf(q[i], k[i], score);
+        score += __shfl_xor_sync(~0u, score, 1);
+        score += __shfl_xor_sync(~0u, score, 2);
+        if (part == 0 && key < e.end) e.scores[key] = score;
     }
+    const Partial all = eager_softmax(e);
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < CHUNKS * 8; i++) acc[i] = 0;
+    for (int key = e.start + warp * 8 + group; key < e.end; key += WARPS * 8) {
+        const KV* vals = (const KV*)(block_of(e.row, key) + e.vals) + (size_t)slot_of(e.row, key) * DIM + part * 8;
+        const float p = e.scores[key];
+        float v[CHUNKS * 8];
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) load8(vals + c * 32, v + c * 8);
+#pragma unroll
+        for (int i = 0; i < CHUNKS * 8; i++) acc[i] = fmaf(p, v[i], acc[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < CHUNKS * 8; i++)
+#pragma unroll
+        for (int o = 4; o <= 16; o <<= 1) acc[i] += __shfl_xor_sync(~0u, acc[i], o);
+    if (group == 0)
+#pragma unroll
+        for (int i = 0; i < CHUNKS * 8; i++) values[warp * DIM + i / 8 * 32 + part * 8 + i % 8] = acc[i];
+    if (lane == 0) partial[warp] = {all.most, warp == 0 ? all.sum : 0};
+    join(partial, values, DIM, out, format, ((size_t)blockIdx.z * h.query + blockIdx.y) * DIM);
+}
+
+#define EAGER(name, KV, chunks)                                                                          \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32)                                             \
+        eager_##name(const void* qkv, int format, void* out, const Row* rows, int layer,                 \
+                     const __grid_constant__ Heads h, float* scores, int context) {                      \
+        eager<KV, chunks>(qkv, format, out, rows, layer, h, scores, context);                            \
+    }
+EAGER(f32_64, float, 2)
+EAGER(f32_96, float, 3)
+EAGER(f32_128, float, 4)
+EAGER(bf16_64, bf16, 2)
+EAGER(bf16_96, bf16, 3)
+EAGER(bf16_128, bf16, 4)
+EAGER(f16_64, f16, 2)
+EAGER(f16_96, f16, 3)
+EAGER(f16_128, f16, 4)
+EAGER(fp8_64, fp8, 2)
+EAGER(fp8_96, fp8, 3)
+EAGER(fp8_128, fp8, 4)
+
+// The same for any head up to 256 wide and any format: a warp a key, lanes across the head.
+extern "C" __global__ void __launch_bounds__(WARPS * 32)
+    eager_any(const void* qkv, int format, void* out, const Row* rows, int layer, const __grid_constant__ Heads h,
+              float* scores, int context) {
+    __shared__ Partial partial[WARPS];
+    __shared__ float values[WARPS * 256];
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    let_next_start();
+    arrive_in_cluster();
+    const Eager e = eager_share(rows, layer, h, scores, context);
+    wait_for_earlier();
+    const size_t q_at = ((size_t)blockIdx.z * (h.query + 2 * h.key_value) + blockIdx.y) * h.dim + lane;
+    const float scale = rsqrtf((float)h.dim);
+    float q[8], acc[8] = {};
+    for (int i = 0; i < 8; i++) q[i] = i * 32 + lane < h.dim ? load_as(qkv, format, q_at + i * 32) * scale : 0;
+    for (int key = e.start + warp; key < e.end; key += WARPS) {
+        const char* keys = block_of(e.row, key) + e.keys;
+        const size_t at = (size_t)slot_of(e.row, key) * h.dim + lane;
+        float score = 0;
+        for (int i = 0; i < 8; i++)
+            if (i * 32 + lane < h.dim) score += q[i] * load_as(keys, h.kv_format, at + i * 32);
+        score = warp_sum(score);
+        if (lane == 0) e.scores[key] = score;
+    }
+    const Partial all = eager_softmax(e);
+    __syncthreads();
+    for (int key = e.start + warp; key < e.end; key += WARPS) {
+        const char* vals = block_of(e.row, key) + e.vals;
+        const size_t at = (size_t)slot_of(e.row, key) * h.dim + lane;
+        const float p = e.scores[key];
+        for (int i = 0; i < 8; i++)
+            if (i * 32 + lane < h.dim) acc[i] += p * load_as(vals, h.kv_format, at + i * 32);
+    }
+    for (int i = 0; i < 8; i++)
+        if (i * 32 + lane < h.dim) values[warp * h.dim + i * 32 + lane] = acc[i];
+    if (lane == 0) partial[warp] = {all.most, warp == 0 ? all.sum : 0};
+    join(partial, values, h.dim, out, format, ((size_t)blockIdx.z * h.query + blockIdx.y) * h.dim);
 }

@@ -15,16 +15,19 @@ enum { F32 = 0, BF16 = 1, F16 = 2, FP8 = 3, Q8_0 = 4, Q4_0 = 5 };
 
 // One token of a step: where its sequence's cache lies and where in the sequence it stands. `Row` in kernels.rs.
 struct Row {
-    uint64_t keys;         // first byte of the cache: [layers][2][kv heads][capacity][head_dim]
-    uint64_t layer_bytes;  // bytes of one layer of it
-    uint32_t capacity;
+    uint64_t blocks;       // addresses of the cache's blocks, each [layers][2][kv heads][stride][head_dim]; or of the one block
+    uint64_t layer_bytes;  // bytes of one layer of a block
+    uint32_t stride;       // tokens that a block has room for
     uint32_t position;
     uint32_t token;
-    uint32_t is_long;  // which rotary table
+    uint16_t is_long;  // which rotary table
+    uint16_t shift;    // token t is in block t >> shift; ONE_BLOCK: all are in one
     uint32_t tick;     // steps sampled so far
     float inverse_temperature;  // 0: the likeliest id
     uint64_t seed;              // of its draws
 };
+
+constexpr uint16_t ONE_BLOCK = 31;
 
 // The heads of the model, its rotary tables and its cache. `Heads` in kernels.rs.
 struct Heads {
@@ -99,10 +102,22 @@ __device__ __forceinline__ float block_max(float v, float* shared) {
     return most;
 }
 
-// First byte of the keys (part 0) or values (1) of a head of a row's sequence in a layer.
-__device__ __forceinline__ char* cached(const Row& row, const Heads& h, int layer, int part, int head) {
-    size_t values = ((size_t)part * h.key_value + head) * row.capacity * h.dim;
-    return (char*)(row.keys + (size_t)layer * row.layer_bytes) + values * format_bytes(h.kv_format);
+// The block of a token of a row's sequence. Blocks are listed by uploads alone, as rows are.
+__device__ __forceinline__ char* block_of(const Row& row, uint32_t token) {
+    if (row.shift == ONE_BLOCK) return (char*)row.blocks;
+    return (char*)__ldg((const uint64_t*)row.blocks + (token >> row.shift));
+}
+// Where in a block the keys (part 0) or values (1) of a head in a layer begin.
+__device__ __forceinline__ size_t in_block(const Row& row, const Heads& h, int layer, int part, int head) {
+    const size_t values = ((size_t)part * h.key_value + head) * row.stride * h.dim;
+    return (size_t)layer * row.layer_bytes + values * format_bytes(h.kv_format);
+}
+// A token's place in its block.
+__device__ __forceinline__ uint32_t slot_of(const Row& row, uint32_t token) { return token & ((1u << row.shift) - 1); }
+// First byte of a token's keys or values.
+__device__ __forceinline__ char* cached(const Row& row, const Heads& h, int layer, int part, int head, uint32_t token) {
+    const size_t values = (size_t)slot_of(row, token) * h.dim;
+    return block_of(row, token) + in_block(row, h, layer, part, head) + values * format_bytes(h.kv_format);
 }
 __device__ __forceinline__ int first_visible(const Row& row, const Heads& h) {
     int first = (int)row.position + 1 - h.window;

@@ -1,59 +1,29 @@
 // Attention of a prompt's rows over their sequence's cache on the tensor cores: blocks of 128 rows, tiles of 64 keys
 // that arrive while the tile before is worked on; scores never leave the registers (Dao, FlashAttention-2, 2023).
-#include "common.cuh"
+#include "tile.cuh"
 
-constexpr int ROWS = 128, KEYS = 64, WARPS = 8;
+constexpr int ROWS = 128, KEYS = TILE_ROWS, WARPS = 8;
+static_assert(ROWS == 2 * TILE_ROWS && WARPS * 32 == 4 * KEYS);
 
-__device__ __forceinline__ uint32_t shared_address(const void* p) { return (uint32_t)__cvta_generic_to_shared(p); }
 __device__ __forceinline__ void copy16(void* to, const void* from, bool there) {
     asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(shared_address(to)), "l"(from), "r"(there ? 16 : 0));
 }
 __device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;"); }
 template <int N> __device__ __forceinline__ void arrived() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
-__device__ __forceinline__ void matrices(uint32_t (&r)[4], const void* p) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3},[%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(p)));
-}
-__device__ __forceinline__ void matrices_transposed(uint32_t (&r)[4], const void* p) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3},[%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(p)));
-}
-// d += a · b, a 16 × 16, b 16 × 8.
-__device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bf16) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-__device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, f16) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-__device__ __forceinline__ uint32_t two(float a, float b, bf16) {
-    __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
-    return *(uint32_t*)&v;
-}
-__device__ __forceinline__ uint32_t two(float a, float b, f16) {
-    __half2 v = __floats2half2_rn(a, b);
-    return *(uint32_t*)&v;
-}
 
 // Rows `rows[0..count]` continue one sequence; query heads in qkv, keys and values in the cache, both in T.
-template <class T, int DIM>
+template <class T, int DIM, bool PAGED>
 __device__ __forceinline__ void flash(const T* qkv, T* out, const Row* rows, int count, int layer, const Heads& h) {
-    constexpr int PITCH = DIM + 8, STEPS = DIM / 16, CHUNKS = DIM / 8;
-    extern __shared__ uint4 raw[];
-    T* const queries = (T*)raw;                 // [ROWS][PITCH]
-    T* const tiles = queries + ROWS * PITCH;    // [2][keys, values][KEYS][PITCH]
+    constexpr int CHUNKS = DIM / 8, VALUES = Tile<DIM>::VALUES;
+    extern __shared__ __align__(1024) uint4 raw[];
+    T* const queries = (T*)raw;               // two tiles
+    T* const tiles = queries + 2 * VALUES;    // [2][keys, values]
     const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     // Later rows see more keys: they begin first.
     const int first_row = (gridDim.x - 1 - blockIdx.x) * ROWS, head = blockIdx.y;
     const Row row = rows[0];
     const int kv_head = head / (h.query / h.key_value);
-    const T* keys = (const T*)cached(row, h, layer, 0, kv_head);
-    const T* vals = (const T*)cached(row, h, layer, 1, kv_head);
+    const size_t keys = in_block(row, h, layer, 0, kv_head), vals = in_block(row, h, layer, 1, kv_head);
     const int width = (h.query + 2 * h.key_value) * DIM;
     const int last_row = min(first_row + ROWS, count) - 1;
     // Positions of the sequence.
@@ -63,17 +33,26 @@ __device__ __forceinline__ void flash(const T* qkv, T* out, const Row* rows, int
 
     for (int i = threadIdx.x; i < ROWS * CHUNKS; i += WARPS * 32) {
         const int r = i / CHUNKS, c = i % CHUNKS, from = min(first_row + r, count - 1);
-        copy16(queries + r * PITCH + c * 8, qkv + (size_t)from * width + head * DIM + c * 8, first_row + r < count);
+        copy16(queries + r / TILE_ROWS * VALUES + Tile<DIM>::at(r % TILE_ROWS, c),
+               qkv + (size_t)from * width + head * DIM + c * 8, first_row + r < count);
     }
+    // Four threads bring in a key and its value. Where the cache is in several blocks, the one they lie in is looked up a
+    // tile ahead.
+    const int brought = threadIdx.x / 4;
+    const char* block = PAGED ? block_of(row, min(first_tile * KEYS + brought, last)) : (const char*)row.blocks;
     auto fetch = [&](int tile) {
-        T* const to = tiles + (tile & 1) * 2 * KEYS * PITCH;
-        for (int i = threadIdx.x; i < KEYS * CHUNKS; i += WARPS * 32) {
-            const int r = i / CHUNKS, c = i % CHUNKS, key = tile * KEYS + r;
-            const size_t from = (size_t)min(key, last) * DIM + c * 8;
-            // What lies beyond is filled with zeros: it may be NaN.
-            copy16(to + r * PITCH + c * 8, keys + from, key <= last);
-            copy16(to + (KEYS + r) * PITCH + c * 8, vals + from, key <= last);
+        T* const to = tiles + (tile & 1) * 2 * VALUES;
+        const int key = min(tile * KEYS + brought, last);
+        // What lies beyond is filled with zeros: it may be NaN.
+        const bool there = tile * KEYS + brought <= last;
+        const T* const from = (const T*)block + (size_t)(PAGED ? slot_of(row, key) : key) * DIM;
+#pragma unroll
+        for (int i = 0; i < CHUNKS / 4; i++) {
+            const int c = i * 4 + threadIdx.x % 4, at = Tile<DIM>::at(brought, c);
+            copy16(to + at, (const T*)((const char*)from + keys) + c * 8, there);
+            copy16(to + VALUES + at, (const T*)((const char*)from + vals) + c * 8, there);
         }
+        if (PAGED) block = block_of(row, min(key + KEYS, last));
         commit();
     };
     fetch(first_tile);
@@ -88,24 +67,12 @@ __device__ __forceinline__ void flash(const T* qkv, T* out, const Row* rows, int
         } else {
             arrived<0>();
         }
+        publish();
         __syncthreads();
-        const T* const k = tiles + (tile & 1) * 2 * KEYS * PITCH;
-        const T* const v = k + KEYS * PITCH;
+        const T* const k = tiles + (tile & 1) * 2 * VALUES;
 
-        float s[KEYS / 8][4] = {};
-#pragma unroll
-        for (int step = 0; step < STEPS; step++) {
-            uint32_t a[4];
-            matrices(a, queries + (warp * 16 + lane % 16) * PITCH + step * 16 + lane / 16 * 8);
-#pragma unroll
-            for (int n = 0; n < KEYS / 8; n += 2) {
-                // Keys n·8 to n·8 + 15: two matrices of each eight keys.
-                uint32_t b[4];
-                matrices(b, k + (n * 8 + lane / 16 * 8 + lane % 8) * PITCH + step * 16 + lane / 8 % 2 * 8);
-                multiply(s[n], a, b[0], b[1], T());
-                multiply(s[n + 1], a, b[2], b[3], T());
-            }
-        }
+        float s[KEYS / 8][4];
+        score<T, DIM>(s, queries, k);
         // Row g of the warp in s[..][0..2], row g + 8 in s[..][2..4].
         const bool edge = tile * KEYS + KEYS - 1 > start || (h.window && tile * KEYS < last + 1 - h.window);
         if (edge) {
@@ -140,19 +107,7 @@ __device__ __forceinline__ void flash(const T* qkv, T* out, const Row* rows, int
 #pragma unroll
             for (int n = 0; n < DIM / 8; n++) o[n][half * 2] *= keep, o[n][half * 2 + 1] *= keep;
         }
-#pragma unroll
-        for (int step = 0; step < KEYS / 16; step++) {
-            const uint32_t a[4] = {
-                two(s[2 * step][0], s[2 * step][1], T()), two(s[2 * step][2], s[2 * step][3], T()),
-                two(s[2 * step + 1][0], s[2 * step + 1][1], T()), two(s[2 * step + 1][2], s[2 * step + 1][3], T())};
-#pragma unroll
-            for (int n = 0; n < DIM / 8; n += 2) {
-                uint32_t b[4];
-                matrices_transposed(b, v + (step * 16 + lane % 16) * PITCH + n * 8 + lane / 16 * 8);
-                multiply(o[n], a, b[0], b[1], T());
-                multiply(o[n + 1], a, b[2], b[3], T());
-            }
-        }
+        mix<T, DIM>(o, s, k + VALUES);
         __syncthreads();
     }
 #pragma unroll
@@ -168,11 +123,15 @@ __device__ __forceinline__ void flash(const T* qkv, T* out, const Row* rows, int
     }
 }
 
-#define FLASH(name, T, dim)                                                                             \
+// For each format and width: a cache of one block, one of several.
+#define FLASH_ONE(name, T, dim, paged)                                                                  \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, dim <= 96 ? 2 : 1)                         \
-        flash_##name(const T* qkv, T* out, const Row* rows, int count, int layer, const __grid_constant__ Heads h) { \
-        flash<T, dim>(qkv, out, rows, count, layer, h);                                                 \
+        name(const T* qkv, T* out, const Row* rows, int count, int layer, const __grid_constant__ Heads h) { \
+        flash<T, dim, paged>(qkv, out, rows, count, layer, h);                                          \
     }
+#define FLASH(name, T, dim)                     \
+    FLASH_ONE(flash_##name, T, dim, false)      \
+    FLASH_ONE(flash_paged_##name, T, dim, true)
 FLASH(bf16_64, bf16, 64)
 FLASH(bf16_96, bf16, 96)
 FLASH(bf16_128, bf16, 128)

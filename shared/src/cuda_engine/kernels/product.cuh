@@ -82,8 +82,8 @@ __device__ __forceinline__ void put(const GemvArgs& a, const Row& state, size_t 
         ((Act*)a.out)[batch * (h.query + 2 * h.key_value) * h.dim + row] = from_f32<Act>(value);
     } else {
         const int part = head >= h.query + h.key_value;
-        char* cache = cached(state, h, a.layer, part, head - h.query - part * h.key_value);
-        store_as(cache, h.kv_format, (size_t)state.position * h.dim + at, value);
+        char* cache = cached(state, h, a.layer, part, head - h.query - part * h.key_value, state.position);
+        store_as(cache, h.kv_format, at, value);
     }
 }
 

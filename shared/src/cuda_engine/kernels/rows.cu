@@ -97,48 +97,87 @@ extern "C" __global__ void __launch_bounds__(512) rms_norm(const float* x, const
         store_as(out, format, at + i, x[i] * scale * load_as(weight, weight_format, i));
 }
 
+// N neighbouring values, the `at`th so many, of a plain format: 1 or 8.
+template <int N> struct Values { float v[N]; };
+template <int N> __device__ __forceinline__ Values<N> values_at(const void* p, int format, size_t at) {
+    Values<N> r;
+    if constexpr (N == 1) {
+        r.v[0] = load_as(p, format, at);
+    } else if (format == BF16 || format == F16) {
+        const uint4 raw = ((const uint4*)p)[at];
+#pragma unroll
+        for (int i = 0; i < N; i++) r.v[i] = format == BF16 ? to_f32(((const bf16*)&raw)[i]) : to_f32(((const f16*)&raw)[i]);
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i += 4) {
+            const float4 four = four_at(p, format, at * (N / 4) + i / 4);
+            r.v[i] = four.x, r.v[i + 1] = four.y, r.v[i + 2] = four.z, r.v[i + 3] = four.w;
+        }
+    }
+    return r;
+}
+template <int N> __device__ __forceinline__ void put_values(void* p, int format, size_t at, const Values<N>& f) {
+    if constexpr (N == 1) {
+        store_as(p, format, at, f.v[0]);
+    } else if (format == BF16 || format == F16) {
+        uint4 raw;
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            if (format == BF16) ((bf16*)&raw)[i] = from_f32<bf16>(f.v[i]);
+            else ((f16*)&raw)[i] = from_f32<f16>(f.v[i]);
+        ((uint4*)p)[at] = raw;
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i += 4)
+            put_four(p, format, at * (N / 4) + i / 4, make_float4(f.v[i], f.v[i + 1], f.v[i + 2], f.v[i + 3]));
+    }
+}
+
+template <int N>
+__device__ __forceinline__ void rotate_and_append(void* qkv, int format, const Row& row, int layer, const Heads& h) {
+    const float* table = (row.is_long ? h.rope_long : h.rope_short) + (size_t)row.position * 2 * h.half;
+    // Where heads of keys, then of values, go.
+    char* const keys = cached(row, h, layer, 0, 0, row.position);
+    const size_t head_bytes = (size_t)row.stride * h.dim * format_bytes(h.kv_format);
+    auto put = [&](int head, int at, const Values<N>& v) {
+        if (head < h.query) put_values<N>(qkv, format, ((size_t)head * h.dim + at) / N, v);
+        else put_values<N>(keys + (head - h.query) * head_bytes, h.kv_format, at / N, v);
+    };
+    auto get = [&](int head, int at) { return values_at<N>(qkv, format, ((size_t)head * h.dim + at) / N); };
+    const int pairs = h.half / N, rotating = (h.query + h.key_value) * pairs;
+    for (int i = threadIdx.x; i < rotating; i += blockDim.x) {
+        const int head = i / pairs, at = (i - head * pairs) * N;
+        const Values<N> a = get(head, at), b = get(head, at + h.half);
+        const Values<N> c = values_at<N>(table, F32, at / N), s = values_at<N>(table, F32, (h.half + at) / N);
+        Values<N> first, second;
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            first.v[j] = a.v[j] * c.v[j] - b.v[j] * s.v[j];
+            second.v[j] = b.v[j] * c.v[j] + a.v[j] * s.v[j];
+        }
+        put(head, at, first);
+        put(head, at + h.half, second);
+    }
+    // What is not rotated: queries stay where they are.
+    const int plain = (h.dim - 2 * h.half) / N, whole = h.dim / N, unrotated = h.key_value * plain;
+    for (int i = threadIdx.x; i < unrotated + h.key_value * whole; i += blockDim.x) {
+        const bool is_key = i < unrotated;
+        const int each = is_key ? plain : whole, from = is_key ? i : i - unrotated;
+        const int head = h.query + (is_key ? 0 : h.key_value) + from / each;
+        const int at = (is_key ? 2 * h.half : 0) + from % each * N;
+        put(head, at, get(head, at));
+    }
+}
+
 // Rotates the queries of rows [q | k | v] in place and appends their keys and values to the caches; a block a row.
 extern "C" __global__ void __launch_bounds__(256) rotate_append(void* qkv, int format, const Row* rows, int layer,
                                                                 const __grid_constant__ Heads h) {
     const Row row = rows[blockIdx.x];
     const int width = (h.query + 2 * h.key_value) * h.dim;
     qkv = (char*)qkv + (size_t)blockIdx.x * width * format_bytes(format);
-    const float* table = (row.is_long ? h.rope_long : h.rope_short) + (size_t)row.position * 2 * h.half;
-    // Four values at a time where that divides everything.
-    const int step = h.dim % 4 == 0 && h.half % 4 == 0 ? 4 : 1;
-    auto put = [&](int i, float4 v) {
-        const int head = i / h.dim, at = i % h.dim;
-        void* to = qkv;
-        size_t place = i;
-        int kind = format;
-        if (head >= h.query) {
-            const int part = head >= h.query + h.key_value;
-            to = cached(row, h, layer, part, head - h.query - part * h.key_value);
-            place = (size_t)row.position * h.dim + at;
-            kind = h.kv_format;
-        }
-        if (step == 4) put_four(to, kind, place / 4, v);
-        else store_as(to, kind, place, v.x);
-    };
-    auto get = [&](int i) {
-        return step == 4 ? four_at(qkv, format, i / 4) : make_float4(load_as(qkv, format, i), 0, 0, 0);
-    };
-    auto turn = [&](int i) { return step == 4 ? ((const float4*)table)[i / 4] : make_float4(table[i], 0, 0, 0); };
-    const int rotating = (h.query + h.key_value) * h.half / step;
-    for (int i = threadIdx.x; i < rotating; i += blockDim.x) {
-        const int pair = i * step % h.half, first = i * step / h.half * h.dim + pair;
-        const float4 a = get(first), b = get(first + h.half), c = turn(pair), s = turn(h.half + pair);
-        put(first, make_float4(a.x * c.x - b.x * s.x, a.y * c.y - b.y * s.y, a.z * c.z - b.z * s.z, a.w * c.w - b.w * s.w));
-        put(first + h.half,
-            make_float4(b.x * c.x + a.x * s.x, b.y * c.y + a.y * s.y, b.z * c.z + a.z * s.z, b.w * c.w + a.w * s.w));
-    }
-    // What is not rotated: queries stay where they are.
-    const int plain = (h.dim - 2 * h.half) / step;
-    for (int i = threadIdx.x; i < h.key_value * plain; i += blockDim.x) {
-        const int at = (h.query + i / plain) * h.dim + 2 * h.half + i % plain * step;
-        put(at, get(at));
-    }
-    for (int i = (h.query + h.key_value) * h.dim + threadIdx.x * step; i < width; i += blockDim.x * step) put(i, get(i));
+    // Eight values at a time where that divides everything.
+    if (h.dim % 8 == 0 && h.half % 8 == 0) rotate_and_append<8>(qkv, format, row, layer, h);
+    else rotate_and_append<1>(qkv, format, row, layer, h);
 }
 
 // out = silu(gate) · up of rows [gate | up].
