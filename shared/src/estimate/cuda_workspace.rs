@@ -29,9 +29,9 @@ pub struct CudaWorkspace {
     pub score_rows: u64,
     /// Rows of logits held at once.
     pub logit_rows: u64,
-    /// Residual stream, `[rows, hidden]`, f32.
+    /// Residual stream, `[rows, hidden]`, f32, all copies of it.
     pub residual: u64,
-    /// Normed rows, `[rows, hidden]`.
+    /// Normed rows, as wide.
     pub normed: u64,
     /// `qkv_proj`, then `gate_up_proj`, `[rows, max(q + 2·kv, 2·intermediate)]`.
     pub projected: u64,
@@ -58,7 +58,8 @@ impl CudaWorkspace {
     #[must_use]
     pub fn new(decoder: &Decoder, dtype: DType, attention: Attention, context: u64, batch: u64) -> Self {
         let widest_of = |width: fn(&Layer) -> usize| decoder.widest(width) as u64;
-        let [hidden, vocab] = [decoder.hidden_size, decoder.vocab_size].map(|n| n as u64);
+        let [hidden, stream, vocab] =
+            [decoder.hidden_size, decoder.stream_width(), decoder.vocab_size].map(|n| n as u64);
         let intermediate = widest_of(|layer| layer.mlp.active_width());
         let qkv = widest_of(|layer| layer.attention.projected_width());
         let query = widest_of(|layer| layer.attention.mixed_width());
@@ -82,8 +83,8 @@ impl CudaWorkspace {
             rows,
             score_rows: (scores / row_scores.max(1)).min(rows),
             logit_rows,
-            residual: values(rows, hidden, 4),
-            normed: values(rows, hidden, act),
+            residual: values(rows, stream, 4),
+            normed: values(rows, stream, act),
             projected: values(rows, qkv.max(2 * intermediate), act),
             mixed: values(rows, query.max(intermediate), act),
             rotary: values(context, decoder.rotary_dim as u64, 8),
