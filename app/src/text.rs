@@ -181,12 +181,13 @@ pub fn plural(count: u64, noun: &str) -> String {
 
 /// `phi3 · 32 layers × 3,072 · 32 heads, no GQA · 4,096 positions`.
 pub fn identity(decoder: &Decoder) -> String {
-    let heads = match decoder.first().attention {
+    let heads = match decoder.first_attending().attention {
         Attention::Heads { heads, kv_heads, .. } if heads == kv_heads => format!("{heads} heads, no GQA"),
         Attention::Heads { heads, kv_heads, .. } => {
             format!("{heads} heads, {kv_heads} KV heads (GQA {}:1)", heads / kv_heads)
         }
         Attention::Latent { heads, kv_rank, .. } => format!("{heads} heads from a latent of {kv_rank}"),
+        Attention::Linear { value_heads, .. } => format!("{value_heads} states a layer, no keys and values"),
     };
     let experts = match decoder.layers.last().map(|layer| layer.mlp) {
         Some(Mlp::Experts { count, active, .. }) => format!(" · {active} of {count} experts"),
@@ -274,14 +275,15 @@ pub fn rule_of_thumb(says: &str, error: &str) -> (String, String) {
     (format!("says {says}: "), format!("{error} against the count"))
 }
 
-pub fn break_even(context: u64, positions: u64) -> String {
-    if context >= positions {
-        "“1.2 × weights” forgets the KV cache, but leaves room for this model’s whole context.".to_owned()
-    } else {
-        format!(
+pub fn break_even(context: Option<u64>, positions: u64) -> String {
+    match context.filter(|context| *context < positions) {
+        None => {
+            "“1.2 × weights” forgets the KV cache, but leaves room for this model’s whole context.".to_owned()
+        }
+        Some(context) => format!(
             "“1.2 × weights” forgets the KV cache: it stops being enough at {}.",
             plural(context, "token")
-        )
+        ),
     }
 }
 

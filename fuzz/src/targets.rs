@@ -64,7 +64,7 @@ pub fn config(data: &[u8]) {
             "{:?}",
             report.findings
         );
-        for kv_policy in [KvPolicy::Full, KvPolicy::Window, KvPolicy::Paged] {
+        for kv_policy in KvPolicy::KINDS {
             let options = Options {
                 kv_policy: Some(kv_policy),
                 device_memory: Some(Size(8 << 30)),

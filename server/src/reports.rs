@@ -56,6 +56,7 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
         stored = Some(match Decoder::from_fields(&fields) {
             Ok(decoder) => {
                 beside.extend(checkpoint.tied_head(&decoder).as_ref().map(Finding::from));
+                beside.extend(checkpoint.not_loaded(&decoder).as_ref().map(Finding::from));
                 if decoder.runs() {
                     match model.checked_weights(&decoder) {
                         Ok(_) => beside.extend(unread_head(model, &decoder)),

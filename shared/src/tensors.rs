@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::decoder::{Attention, Decoder, ExpertNames, Layer, Mlp, QkNorm};
+use crate::decoder::{Attention, Augmented, Decoder, ExpertNames, Layer, Mlp, QkNorm, SharedExperts};
 
 pub use crate::decoder::Role;
 
@@ -49,12 +49,16 @@ impl Role {
     pub fn group(self) -> Group {
         use Role::*;
         match self {
-            Embedding => Group::Embedding,
+            Embedding | LayerEmbeddings => Group::Embedding,
             LmHead => Group::LmHead,
             QkvProj | QProj | KProj | VProj | OProj | Sinks | QLatentProj | QExpandProj | KvLatentProj
-            | KvExpandProj => Group::Attention,
-            GateUpProj | GateProj | UpProj | DownProj | PredictorProj => Group::Mlp,
-            Router => Group::Router,
+            | KvExpandProj | StateProj | StateRatesProj | StateQkvProj | StateGateProj | StateWriteProj
+            | StateTimeProj | StateConv | StateTimeBias | StateDecay | StateOutProj => Group::Attention,
+            // What else is in and around the blocks.
+            GateUpProj | GateProj | UpProj | DownProj | PredictorProj | LaurelDownProj | LaurelUpProj
+            | AltupScale | AltupCorrection | AltupPrediction | AltupRouter | LayerEmbeddingGate
+            | LayerEmbeddingProj | LayerEmbeddingsProj | StreamProj | StreamOutProj => Group::Mlp,
+            Router | SharedGate => Group::Router,
             ExpertGateProj | ExpertUpProj | ExpertDownProj | ExpertsGateUpProj | ExpertsDownProj
             | SharedGateProj | SharedUpProj | SharedDownProj => Group::Experts,
             QNorm
@@ -66,6 +70,11 @@ impl Role {
             | PreFeedforwardNorm
             | PostFeedforwardNorm
             | FinalNorm
+            | StateNorm
+            | LaurelNorm
+            | AltupRouterNorm
+            | LayerEmbeddingNorm
+            | LayerEmbeddingsNorm
             | PredictorEmbeddingNorm
             | PredictorHiddenNorm
             | PredictorFinalNorm => Group::Norm,
@@ -181,23 +190,49 @@ pub fn predictor_parts(decoder: &Decoder) -> impl Iterator<Item = Part> + '_ {
     })
 }
 
-/// Whether a stored tensor belongs to a part that is named and not counted: an encoder, an adapter, a predictor.
+/// Whether a stored tensor belongs to a part that is named and not counted: an encoder, an adapter, a predictor, keys
+/// and values of a layer that reads another one's.
 #[must_use]
 pub fn is_apart(decoder: &Decoder, name: &str) -> bool {
     let predictor = (0..decoder.predictors.len()).any(|index| {
         let layer = decoder.layers.len() + index;
-        let within = [format!("{}model.layers.{layer}.", decoder.family.prefix), format!("blk.{layer}.")];
+        let within = [format!("{}.layers.{layer}.", decoder.family.body), format!("blk.{layer}.")];
         within.iter().any(|within| name.starts_with(within))
     });
     predictor
+        || is_not_loaded(decoder, name)
         || decoder.apart.iter().any(|part| apart_names(part.key).iter().any(|within| name.contains(within)))
+}
+
+/// Whether published files hold a tensor that the class leaves where it is: another part of the family, or what would
+/// make keys and values in a layer that reads another one's.
+#[must_use]
+pub fn is_not_loaded(decoder: &Decoder, name: &str) -> bool {
+    if decoder.family.unloaded.iter().any(|start| name.starts_with(start)) {
+        return true;
+    }
+    let within = |name: &str| -> Option<bool> {
+        let rest = name.strip_prefix(decoder.family.body)?.strip_prefix(".layers.")?;
+        let (layer, rest) = rest.split_once('.')?;
+        let (module, _) = rest.strip_prefix("self_attn.")?.split_once('.')?;
+        let layer = decoder.layers.get(layer.parse::<usize>().ok()?)?;
+        Some(layer.cache_of.is_some() && matches!(module, "k_proj" | "v_proj" | "k_norm"))
+    };
+    within(name).unwrap_or(false)
 }
 
 /// What stands in the names of the tensors of a part, by the key of the config that tells of it.
 fn apart_names(key: &str) -> &'static [&'static str] {
     match key {
-        "vision_config" => &["vision_tower.", "vision_model.", "multi_modal_projector.", "image_embed."],
-        "audio_config" => &["audio_tower.", "audio_embed."],
+        "vision_config" => &[
+            "vision_tower.",
+            "vision_model.",
+            "multi_modal_projector.",
+            "image_embed.",
+            "embed_vision.",
+            "model.visual.",
+        ],
+        "audio_config" => &["audio_tower.", "audio_embed.", "embed_audio."],
         "img_processor" => &["vision_embed_tokens.", "image_embed."],
         "audio_processor" => &["audio_embed."],
         "embd_layer" => &["embed_tokens_extend."],
@@ -224,12 +259,47 @@ fn bias(role: Role, width: usize) -> Part {
     Part { role, is_bias: true, shape: vec![width], copies: 1, layer: None }
 }
 
-/// Embedding, then the final norm.
+/// Embedding, then the final norm and what the layers share beside it.
 fn outside(decoder: &Decoder) -> impl Iterator<Item = Part> + use<> {
     let hidden = decoder.hidden_size;
     let embedding = weight(Role::Embedding, vec![decoder.vocab_size, hidden]);
     let norm_bias = decoder.family.layer_norm.then(|| bias(Role::FinalNorm, hidden));
-    [embedding, weight(Role::FinalNorm, vec![hidden])].into_iter().chain(norm_bias)
+    let further =
+        decoder.augmented.map(|augmented| augmented_outside(augmented, hidden, decoder.layers.len()));
+    let norm = weight(Role::FinalNorm, vec![hidden]);
+    let further = further.into_iter().flatten().filter(|part| part.copies > 0);
+    [embedding, norm].into_iter().chain(norm_bias).chain(further)
+}
+
+fn augmented_outside(augmented: Augmented, hidden: usize, layers: usize) -> [Part; 5] {
+    let Augmented { streams, rows, width, .. } = augmented;
+    let all = layers * width;
+    let of_streams = |role| Part { copies: streams - 1, ..weight(role, vec![hidden, hidden]) };
+    [
+        weight(Role::LayerEmbeddings, vec![rows, all]),
+        weight(Role::LayerEmbeddingsProj, vec![all, hidden]),
+        weight(Role::LayerEmbeddingsNorm, vec![width]),
+        of_streams(Role::StreamProj),
+        of_streams(Role::StreamOutProj),
+    ]
+}
+
+fn augmented_in_layer(augmented: Augmented, hidden: usize) -> [Part; 11] {
+    let Augmented { streams, rank, width, .. } = augmented;
+    [
+        (Role::AltupPrediction, vec![streams * streams, streams]),
+        (Role::AltupCorrection, vec![streams, streams]),
+        (Role::AltupRouter, vec![streams, hidden]),
+        (Role::AltupRouterNorm, vec![hidden]),
+        (Role::AltupScale, vec![hidden]),
+        (Role::LaurelDownProj, vec![rank, hidden]),
+        (Role::LaurelUpProj, vec![hidden, rank]),
+        (Role::LaurelNorm, vec![hidden]),
+        (Role::LayerEmbeddingGate, vec![width, hidden]),
+        (Role::LayerEmbeddingProj, vec![hidden, width]),
+        (Role::LayerEmbeddingNorm, vec![hidden]),
+    ]
+    .map(|(role, shape)| weight(role, shape))
 }
 
 fn head(decoder: &Decoder) -> Part {
@@ -251,10 +321,11 @@ fn layer_parts(decoder: &Decoder, layer: Layer) -> Vec<Part> {
         }
     };
     norms(&mut parts, &[Role::InputNorm]);
-    attention_parts(decoder, layer.attention, &mut parts);
+    attention_parts(decoder, layer, &mut parts);
     norms(&mut parts, &[Role::PostAttentionNorm, Role::PreFeedforwardNorm]);
     mlp_parts(decoder, layer.mlp, &mut parts);
     norms(&mut parts, &[Role::PostFeedforwardNorm]);
+    parts.extend(decoder.augmented.into_iter().flat_map(|augmented| augmented_in_layer(augmented, hidden)));
     parts
 }
 
@@ -263,18 +334,23 @@ fn projection(role: Role, [rows, columns]: [usize; 2], has_bias: bool) -> impl I
     [weight(role, vec![rows, columns])].into_iter().chain(has_bias.then(|| bias(role, rows)))
 }
 
-fn attention_parts(decoder: &Decoder, attention: Attention, parts: &mut Vec<Part>) {
+fn attention_parts(decoder: &Decoder, layer: Layer, parts: &mut Vec<Part>) {
     let (family, hidden, biases) = (decoder.family, decoder.hidden_size, decoder.biases);
+    let attention = layer.attention;
     let q = attention.query_width();
     match attention {
-        Attention::Heads { heads, kv_heads, head_dim } => {
+        Attention::Heads { heads, kv_heads, head_dim, gated } => {
             let kv = kv_heads * head_dim;
+            let has_kv = layer.cache_of.is_none();
             if family.fused {
                 parts.extend(projection(Role::QkvProj, [q + 2 * kv, hidden], biases.qkv));
             } else {
-                parts.extend(projection(Role::QProj, [q, hidden], biases.qkv));
-                parts.extend(projection(Role::KProj, [kv, hidden], biases.qkv));
-                parts.extend(projection(Role::VProj, [kv, hidden], biases.qkv));
+                let rows = if gated { 2 * q } else { q };
+                parts.extend(projection(Role::QProj, [rows, hidden], biases.qkv));
+                if has_kv {
+                    parts.extend(projection(Role::KProj, [kv, hidden], biases.qkv));
+                    parts.extend(projection(Role::VProj, [kv, hidden], biases.qkv));
+                }
             }
             let normed = match family.qk_norm {
                 QkNorm::None => None,
@@ -283,9 +359,27 @@ fn attention_parts(decoder: &Decoder, attention: Attention, parts: &mut Vec<Part
             };
             if let Some([q, k]) = normed {
                 parts.push(weight(Role::QNorm, vec![q]));
-                parts.push(weight(Role::KNorm, vec![k]));
+                parts.extend(has_kv.then(|| weight(Role::KNorm, vec![k])));
             }
             parts.extend(family.sinks.then(|| weight(Role::Sinks, vec![heads])));
+        }
+        Attention::Linear { value_heads, value_dim, kernel, .. } => {
+            let mixed = attention.mixed_width();
+            if family.linear.is_some_and(|linear| linear.split) {
+                parts.push(weight(Role::StateQkvProj, vec![2 * q + mixed, hidden]));
+                parts.push(weight(Role::StateGateProj, vec![mixed, hidden]));
+                parts.push(weight(Role::StateWriteProj, vec![value_heads, hidden]));
+                parts.push(weight(Role::StateTimeProj, vec![value_heads, hidden]));
+            } else {
+                parts.push(weight(Role::StateProj, vec![2 * q + 2 * mixed, hidden]));
+                parts.push(weight(Role::StateRatesProj, vec![2 * value_heads, hidden]));
+            }
+            parts.push(weight(Role::StateConv, vec![2 * q + mixed, 1, kernel]));
+            parts.push(weight(Role::StateTimeBias, vec![value_heads]));
+            parts.push(weight(Role::StateDecay, vec![value_heads]));
+            parts.push(weight(Role::StateNorm, vec![value_dim]));
+            parts.push(weight(Role::StateOutProj, vec![hidden, mixed]));
+            return;
         }
         Attention::Latent { heads, q_rank, kv_rank, nope_dim, rope_dim, value_dim } => {
             match q_rank {
@@ -316,7 +410,7 @@ fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
             }
             parts.extend(projection(Role::DownProj, [hidden, width], has_bias));
         }
-        Mlp::Experts { count, width, shared_width, .. } => {
+        Mlp::Experts { count, width, shared_width, gated, .. } => {
             let stacked = decoder.family.experts.is_some_and(|e| e.names == ExpertNames::Stacked);
             // `mlp_bias` is a key of dense and shared MLPs; experts that have one have it always.
             parts.extend(projection(Role::Router, [count, hidden], has_bias && stacked));
@@ -342,6 +436,7 @@ fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
                 parts.extend(projection(Role::SharedUpProj, [shared_width, hidden], has_bias));
                 parts.extend(projection(Role::SharedDownProj, [hidden, shared_width], has_bias));
             }
+            parts.extend(gated.then(|| weight(Role::SharedGate, vec![1, hidden])));
         }
     }
 }
@@ -350,10 +445,14 @@ fn mlp_parts(decoder: &Decoder, mlp: Mlp, parts: &mut Vec<Part>) {
 #[must_use]
 pub fn module(decoder: &Decoder, role: Role, layer: Option<usize>) -> String {
     if let Some(layer) = layer {
-        return format!("{}model.layers.{layer}", decoder.family.prefix);
+        return format!("{}.layers.{layer}", decoder.family.body);
     }
     let mut name = name(decoder, &weight(role, Vec::new()), 0);
-    name.truncate(name.rfind('.').unwrap_or(name.len()));
+    // Of several alike, the list that holds them.
+    let levels = if matches!(role, Role::StreamProj | Role::StreamOutProj) { 2 } else { 1 };
+    for _ in 0..levels {
+        name.truncate(name.rfind('.').unwrap_or(name.len()));
+    }
     name
 }
 
@@ -371,12 +470,18 @@ pub fn own_module(decoder: &Decoder, part: &Part) -> String {
 fn name(decoder: &Decoder, part: &Part, copy: usize) -> String {
     let family = decoder.family;
     let numbered = family.experts.is_some_and(|experts| experts.names == ExpertNames::Numbered);
+    let one_shared = family.experts.is_some_and(|e| matches!(e.shared, Some(SharedExperts::Gated(..))));
     let small = family.name() == "phi3small";
     let module = match part.role {
-        Role::Embedding => "model.embed_tokens",
-        Role::FinalNorm if small => "model.final_layernorm",
-        Role::FinalNorm => "model.norm",
-        Role::LmHead => "lm_head",
+        Role::Embedding => "embed_tokens",
+        Role::FinalNorm if small => "final_layernorm",
+        Role::FinalNorm => "norm",
+        Role::LmHead => family.head,
+        Role::LayerEmbeddings => "embed_tokens_per_layer",
+        Role::LayerEmbeddingsProj => "per_layer_model_projection",
+        Role::LayerEmbeddingsNorm => "per_layer_projection_norm",
+        Role::StreamProj => "altup_projections.{}",
+        Role::StreamOutProj => "altup_unembed_projections.{}",
         Role::InputNorm => "input_layernorm",
         Role::PostAttentionNorm => "post_attention_layernorm",
         Role::PreFeedforwardNorm => "pre_feedforward_layernorm",
@@ -397,6 +502,28 @@ fn name(decoder: &Decoder, part: &Part, copy: usize) -> String {
         Role::KvLatentProj => "self_attn.kv_a_proj_with_mqa",
         Role::KvLatentNorm => "self_attn.kv_a_layernorm",
         Role::KvExpandProj => "self_attn.kv_b_proj",
+        Role::StateProj => "linear_attn.in_proj_qkvz",
+        Role::StateRatesProj => "linear_attn.in_proj_ba",
+        Role::StateQkvProj => "linear_attn.in_proj_qkv",
+        Role::StateGateProj => "linear_attn.in_proj_z",
+        Role::StateWriteProj => "linear_attn.in_proj_b",
+        Role::StateTimeProj => "linear_attn.in_proj_a",
+        Role::StateConv => "linear_attn.conv1d",
+        Role::StateTimeBias => "linear_attn.dt_bias",
+        Role::StateDecay => "linear_attn.A_log",
+        Role::StateNorm => "linear_attn.norm",
+        Role::StateOutProj => "linear_attn.out_proj",
+        Role::LaurelDownProj => "laurel.linear_left",
+        Role::LaurelUpProj => "laurel.linear_right",
+        Role::LaurelNorm => "laurel.post_laurel_norm",
+        Role::AltupScale => "altup.correct_output_scale",
+        Role::AltupCorrection => "altup.correction_coefs",
+        Role::AltupPrediction => "altup.prediction_coefs",
+        Role::AltupRouter => "altup.modality_router",
+        Role::AltupRouterNorm => "altup.router_norm",
+        Role::LayerEmbeddingGate => "per_layer_input_gate",
+        Role::LayerEmbeddingProj => "per_layer_projection",
+        Role::LayerEmbeddingNorm => "post_per_layer_input_norm",
         Role::GateUpProj if small => "mlp.up_proj",
         Role::GateUpProj => "mlp.gate_up_proj",
         Role::GateProj => "mlp.gate_proj",
@@ -413,6 +540,10 @@ fn name(decoder: &Decoder, part: &Part, copy: usize) -> String {
         Role::ExpertDownProj => "mlp.experts.{}.down_proj",
         Role::ExpertsGateUpProj => "mlp.experts.gate_up_proj",
         Role::ExpertsDownProj => "mlp.experts.down_proj",
+        Role::SharedGate => "mlp.shared_expert_gate",
+        Role::SharedGateProj if one_shared => "mlp.shared_expert.gate_proj",
+        Role::SharedUpProj if one_shared => "mlp.shared_expert.up_proj",
+        Role::SharedDownProj if one_shared => "mlp.shared_expert.down_proj",
         Role::SharedGateProj => "mlp.shared_experts.gate_proj",
         Role::SharedUpProj => "mlp.shared_experts.up_proj",
         Role::SharedDownProj => "mlp.shared_experts.down_proj",
@@ -429,14 +560,22 @@ fn name(decoder: &Decoder, part: &Part, copy: usize) -> String {
     }
     // These are parameters of a module, not modules with a weight.
     let suffix = match (part.role, part.is_bias) {
-        (Role::Sinks | Role::ExpertsGateUpProj | Role::ExpertsDownProj, false) => "",
+        (
+            Role::Sinks
+            | Role::ExpertsGateUpProj
+            | Role::ExpertsDownProj
+            | Role::StateTimeBias
+            | Role::StateDecay
+            | Role::AltupScale,
+            false,
+        ) => "",
         (Role::ExpertsGateUpProj | Role::ExpertsDownProj, true) => "_bias",
         (_, false) => ".weight",
         (_, true) => ".bias",
     };
-    let prefix = family.prefix;
     match part.layer {
-        Some(layer) => format!("{prefix}model.layers.{layer}.{module}{suffix}"),
-        None => format!("{prefix}{module}{suffix}"),
+        Some(layer) => format!("{}.layers.{layer}.{module}{suffix}", family.body),
+        None if part.role == Role::LmHead => format!("{module}{suffix}"),
+        None => format!("{}.{module}{suffix}", family.body),
     }
 }

@@ -2,10 +2,13 @@
 #![cfg(not(target_arch = "wasm32"))]
 
 use phi3::config::Fields;
-use phi3::decoder::{Decoder, FAMILIES, Oracle};
+use std::collections::{BTreeMap, BTreeSet};
+
+use phi3::decoder::{Decoder, FAMILIES, Mlp, Oracle};
 use phi3::dtype::DType;
-use phi3::estimate::{self, Format, KvPolicy};
+use phi3::estimate::{self, Format, KvKind, KvPolicy, Options, Size};
 use phi3::inspect::{self, Subject, Support};
+use phi3::placement;
 use phi3::tensors;
 use serde_json::Value;
 
@@ -21,7 +24,7 @@ fn real(name: &str) -> Decoder {
 #[test]
 fn counts_and_windows_are_those_of_hugging_face() {
     let cases: Vec<Value> = serde_json::from_slice(&read("goldens/families.json")).expect("goldens are JSON");
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for case in &cases {
         // As a person writes it, and as transformers saves it.
         for config in [&case["config"], &case["saved"]] {
@@ -86,7 +89,7 @@ fn deepseek_v3_from_its_class_defaults() {
     assert_eq!(estimate::bytes_per_token(&decoder, DType::Bf16), 61 * (512 + 64) * 2);
     // 61 layers of latent, not 2 × 128 heads × 192.
     assert!(estimate::bytes_per_token(&decoder, DType::Bf16) < 100_000);
-    let report = estimate::estimate(&decoder, None, &estimate::Options::default()).expect("defaults");
+    let report = estimate::estimate(&decoder, None, &Options::default()).expect("defaults");
     assert_eq!(report.assumptions[0].value, "fp8_block (the config's)");
     // One byte a weight, four for each 128 × 128 of them, two for embedding and head.
     let ratio = report.weights_bytes as f64 / report.params_total as f64;
@@ -124,7 +127,7 @@ fn quantisations_are_known_or_said_to_be_unknown() {
     };
     let badge = |quantization: &str| {
         let decoder = config(quantization).expect(quantization);
-        let report = estimate::estimate(&decoder, None, &estimate::Options::default()).expect("defaults");
+        let report = estimate::estimate(&decoder, None, &Options::default()).expect("defaults");
         report.terms[0].badge
     };
     assert_eq!(badge(r#"{"quant_method":"awq","bits":4,"group_size":64}"#), estimate::Badge::Exact);
@@ -143,6 +146,260 @@ fn quantisations_are_known_or_said_to_be_unknown() {
     }
 }
 
+/// What transformers writes of a tiny model: names and shapes of every tensor, none more and none fewer.
+#[test]
+fn names_and_shapes_are_those_that_hugging_face_saves() {
+    for case in files() {
+        let decoder = Decoder::parse(case["config"].to_string().as_bytes()).expect("good");
+        let listed: BTreeMap<String, Vec<usize>> =
+            tensors::list(&decoder).map(|tensor| (tensor.name, tensor.shape)).collect();
+        let mut saved: BTreeMap<String, Vec<usize>> =
+            serde_json::from_value(case["tensors"].clone()).expect("names and shapes");
+        // A buffer of DeepSeek-V3, which is no parameter.
+        saved.retain(|name, _| !name.ends_with("gate.e_score_correction_bias"));
+        assert_eq!(listed, saved, "{}", case["config"]);
+    }
+}
+
+/// What its cache holds after a forward pass, layer by layer, in bytes. Of a window it keeps one token less than is seen.
+#[test]
+fn caches_are_those_of_hugging_face() {
+    let mut kinds = BTreeSet::new();
+    for case in files() {
+        let decoder = Decoder::parse(case["config"].to_string().as_bytes()).expect("good");
+        let tokens = case["tokens"].as_u64().expect("a number");
+        let held = case["cache"].as_array().expect("a list");
+        if tokens == 0 {
+            // Of several parts: its language model has been looked at alone.
+            continue;
+        }
+        assert_eq!(held.len(), decoder.layers.len());
+        for (layer, held) in estimate::layers(&decoder).zip(held) {
+            let tensors = held.as_object().expect("tensors by name");
+            let bytes: u64 = tensors.values().map(tensor_bytes).sum();
+            let kept = layer.window.map_or(tokens, |window| tokens.min(window - 1));
+            assert_eq!(
+                layer.bytes(DType::Bf16, KvPolicy::Full, kept, 1),
+                bytes,
+                "{layer:?} of {}",
+                case["config"]
+            );
+            assert_eq!(layer.kind == KvKind::Shared, tensors.is_empty());
+            assert_eq!(layer.kind == KvKind::Linear, tensors.contains_key("recurrent_states.0"));
+            kinds.insert(format!("{:?}", layer.kind));
+        }
+    }
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["Full", "Latent", "Linear", "Shared", "Window"]);
+}
+
+fn files() -> Vec<Value> {
+    serde_json::from_slice(&read("goldens/family_files.json")).expect("goldens are JSON")
+}
+
+/// Bytes of a tensor from its dtype and shape, `["float32", 1, 2, 3]`.
+fn tensor_bytes(tensor: &Value) -> u64 {
+    let parts = tensor.as_array().expect("a list");
+    let size = match parts[0].as_str() {
+        Some("float32") => 4,
+        Some("bfloat16") => 2,
+        other => panic!("{other:?}"),
+    };
+    parts[1..].iter().map(|side| side.as_u64().expect("a number")).product::<u64>() * size
+}
+
+/// Qwen3-Next-80B-A3B: 36 of 48 layers keep a state. 79,674,391,296 is what its class counts, built from its defaults.
+#[test]
+fn layers_that_keep_a_state_cost_the_same_at_every_length() {
+    let decoder = parse(r#"{"model_type":"qwen3_next"}"#).expect("class defaults");
+    assert_eq!(estimate::params(&decoder).total, 79_674_391_296);
+    let active = estimate::active_params(&decoder) as f64 / 1e9;
+    assert!((3.0..4.0).contains(&active), "{active} billion: the name says 3");
+    // 12 layers × 2 heads × 256 × 2 × 2 bytes.
+    assert_eq!(estimate::bytes_per_token(&decoder, DType::Bf16), 24_576);
+    // 32 heads × 128 × 128 in f32, and 4 columns of 8,192 channels in bf16.
+    let state = 36 * (4 * 32 * 128 * 128 + 2 * 4 * 8192);
+    assert_eq!(estimate::state_bytes(&decoder, DType::Bf16), state);
+    for policy in KvPolicy::KINDS {
+        for (context, batch) in [(16, 1), (4096, 3), (262_144, 8)] {
+            let bytes = estimate::cache_bytes(&decoder, DType::Bf16, policy, context, batch);
+            assert_eq!(bytes, batch * (state + 24_576 * context));
+        }
+    }
+    // A narrower cache narrows keys and values alone.
+    let q8 = estimate::cache_bytes(&decoder, DType::Q8_0, KvPolicy::Full, 4096, 1);
+    assert_eq!(q8, state + 24_576 * 17 / 32 * 4096);
+    let report = estimate::estimate(&decoder, None, &Options::default()).expect("defaults");
+    let kinds: Vec<_> = report.kv_layers.iter().map(|kind| (kind.kind, kind.layers, kind.tokens)).collect();
+    assert_eq!(kinds, [(KvKind::Linear, 36, 0), (KvKind::Full, 12, 4096)]);
+    assert_eq!(report.kv_layers.iter().map(|kind| kind.bytes).sum::<u64>(), report.kv_cache_bytes);
+    let words = &report.terms[1].formula;
+    assert!(words.contains("36 layers × state of 2162688 B"), "{words}");
+    // Every fourth layer attends, unless the file says otherwise.
+    let every = parse(r#"{"model_type":"qwen3_next","full_attention_interval":2}"#).expect("good");
+    assert_eq!(estimate::bytes_per_token(&every, DType::Bf16), 2 * 24_576);
+}
+
+/// Where part of a cache is constant, searches and the 1.2× rule count it once, and not by the token.
+#[test]
+fn constant_states_are_solved_for() {
+    let small = r#"{"model_type":"qwen3_next","hidden_size":256,"num_hidden_layers":8,"num_attention_heads":4,
+        "num_key_value_heads":2,"head_dim":64,"vocab_size":1000,"num_experts":4,"num_experts_per_tok":2,
+        "moe_intermediate_size":128,"shared_expert_intermediate_size":128,"LAYERS":0}"#;
+    let fit = |decoder: &Decoder, batch, device: u64| {
+        let options = Options { batch: Some(batch), device_memory: Some(Size(device)), ..Options::default() };
+        estimate::estimate(decoder, None, &options).expect("in range").fit
+    };
+    let decoder = parse(small).expect("good");
+    let (per_token, state) =
+        (estimate::bytes_per_token(&decoder, DType::Bf16), estimate::state_bytes(&decoder, DType::Bf16));
+    let weights = estimate::weights_bytes(&decoder, DType::Bf16);
+    assert_eq!((per_token, state > weights / 5), (2 * 2 * 2 * 64 * 2, true));
+    // The states alone use the rule's fifth up.
+    assert_eq!(fit(&decoder, 1, 1 << 30).margin_rule.break_even_context, Some(0));
+    let total = |context: u64, batch: u64| {
+        let options = Options { context: Some(context), batch: Some(batch), ..Options::default() };
+        estimate::estimate(&decoder, None, &options).expect("in range").total_bytes
+    };
+    for (context, batch) in [(900, 1), (5000, 2), (20_000, 1)] {
+        let device = total(context, batch);
+        let fit = fit(&decoder, batch, device);
+        assert_eq!(fit.max_context, Some(context), "{context} × {batch}");
+        assert!(total(context + 1, batch) > device);
+        assert_eq!(fit.max_contexts[batch as usize - 1].max_context, context);
+    }
+    // Without any layer that attends the cache does not grow.
+    let kinds = [r#""linear_attention""#; 8].join(",");
+    let all = parse(&small.replace(r#""LAYERS":0"#, &format!(r#""layer_types":[{kinds}]"#))).expect("good");
+    assert_eq!(estimate::bytes_per_token(&all, DType::Bf16), 0);
+    let wide = r#"{"model_type":"qwen3_next","num_hidden_layers":1,"layer_types":["linear_attention"]}"#;
+    let wide = fit(&parse(wide).expect("good"), 1, 1 << 40);
+    assert_eq!((wide.margin_rule.break_even_context, wide.max_context), (None, Some(32_768)));
+    // The usual case, by hand: what is left of a fifth of the weights after the states.
+    let next = parse(r#"{"model_type":"qwen3_next"}"#).expect("class defaults");
+    let left = 2 * 79_674_391_296 / 5 - 77_856_768;
+    assert_eq!(fit(&next, 1, 1 << 40).margin_rule.break_even_context, Some(left / 24_576));
+}
+
+/// Gemma 3n E4B: 15 of 35 layers read the cache of the last of their kind before them. 6,835,235,568 is what its class
+/// counts, built from its defaults; 4,435,182,688 with the sizes of E2B.
+#[test]
+fn layers_that_share_a_cache_keep_none() {
+    let decoder = parse(r#"{"model_type":"gemma3n_text"}"#).expect("class defaults");
+    assert_eq!(estimate::params(&decoder).total, 6_835_235_568);
+    let e2b = r#"{"model_type":"gemma3n_text","num_hidden_layers":30,"num_kv_shared_layers":10,"intermediate_size":8192}"#;
+    assert_eq!(estimate::params(&parse(e2b).expect("good")).total, 4_435_182_688);
+    // 20 layers × 2 heads × 256 × 2 × 2 bytes.
+    assert_eq!(estimate::bytes_per_token(&decoder, DType::Bf16), 40_960);
+    let sources: BTreeSet<_> = decoder.layers.iter().filter_map(|layer| layer.cache_of).collect();
+    assert_eq!(sources.into_iter().collect::<Vec<_>>(), [18, 19]);
+    // 16 windowed layers keep 512 of 4,096 tokens, 4 all.
+    let capped = estimate::cache_bytes(&decoder, DType::Bf16, KvPolicy::Window, 4096, 1);
+    assert_eq!(capped, 2048 * (16 * 512 + 4 * 4096));
+    let report = estimate::estimate(&decoder, None, &Options::default()).expect("defaults");
+    let kinds: Vec<_> = report.kv_layers.iter().map(|kind| (kind.kind, kind.layers, kind.bytes)).collect();
+    let token = 2048 * 4096;
+    assert_eq!(
+        kinds,
+        [
+            (KvKind::Window, 16, 16 * token),
+            (KvKind::Full, 4, 4 * token),
+            (KvKind::Shared, 12, 0),
+            (KvKind::Shared, 3, 0),
+        ]
+    );
+    assert!(report.terms[1].formula.ends_with("15 layers read the cache of earlier ones"));
+    for (keys, field) in [
+        // All of four layers would read a cache that none keeps, and two a kind that none before them has.
+        (r#""num_hidden_layers":4,"num_kv_shared_layers":4"#, "num_kv_shared_layers"),
+        (r#""num_hidden_layers":5,"num_kv_shared_layers":1"#, "num_kv_shared_layers"),
+        (r#""num_hidden_layers":4"#, "num_kv_shared_layers"),
+        (r#""num_hidden_layers":20,"intermediate_size":[1,2]"#, "intermediate_size"),
+        (r#""num_hidden_layers":20,"activation_sparsity_pattern":[0.5]"#, "activation_sparsity_pattern"),
+        (r#""num_hidden_layers":20,"altup_num_inputs":0"#, "altup_num_inputs"),
+    ] {
+        let json = format!(r#"{{"model_type":"gemma3n_text",{keys}}}"#);
+        let error = parse(&json).map(|_| ()).expect_err(&json);
+        assert_eq!((error.code(), error.field()), ("config_invalid", Some(field)), "{json}");
+    }
+}
+
+/// What is placed adds up to what is estimated, tensors outside the layers included; a layer without a cache brings none.
+#[test]
+fn nothing_is_lost_where_layers_are_placed() {
+    for json in [r#"{"model_type":"qwen3_next"}"#, r#"{"model_type":"gemma3n_text"}"#] {
+        let decoder = parse(json).expect("class defaults");
+        let options = Options::default();
+        let report = estimate::estimate(&decoder, None, &options).expect("defaults");
+        let resolved = estimate::Resolved::new(&decoder, None, &options).expect("defaults");
+        let work = placement::workload(&decoder, None, &resolved);
+        let sum = |bytes: fn(&placement::Module) -> u64| work.modules.iter().map(bytes).sum::<u64>();
+        assert_eq!(sum(|module| module.weight_bytes), report.weights_bytes, "{json}");
+        assert_eq!(sum(|module| module.kv_bytes), report.kv_cache_bytes, "{json}");
+        let without: Vec<bool> =
+            work.modules.iter().filter(|module| module.is_layer).map(|module| module.kv_bytes == 0).collect();
+        let shared: Vec<bool> = decoder.layers.iter().map(|layer| layer.cache_of.is_some()).collect();
+        assert_eq!(without, shared, "{json}");
+        let names: BTreeSet<&str> = work.modules.iter().map(|module| module.name.as_str()).collect();
+        assert_eq!(names.len(), work.modules.len(), "{names:?}");
+    }
+}
+
+/// Where every layer may go without experts, none at all is a dense model: so the classes read it.
+#[test]
+fn no_experts_is_a_dense_model() {
+    for name in ["qwen3_moe", "qwen3_next"] {
+        let of = |count| {
+            parse(&format!(r#"{{"model_type":"{name}","num_hidden_layers":2,"num_experts":{count}}}"#))
+        };
+        assert!(
+            of(0).expect("dense").layers.iter().all(|layer| matches!(layer.mlp, Mlp::Dense { .. })),
+            "{name}"
+        );
+        assert!(of(-1).is_err());
+    }
+    assert!(parse(r#"{"model_type":"mixtral","num_local_experts":0}"#).is_err());
+}
+
+/// Every kind of layer is explained, with its number.
+#[test]
+fn states_and_shared_caches_are_explained() {
+    let inspected = |json: &str| {
+        let fields = Fields::parse(json.as_bytes()).expect("JSON");
+        inspect::inspect(Subject::config_only(&fields)).expect("known")
+    };
+    let next = inspected(
+        r#"{"model_type":"qwen3_next","linear_num_value_heads":32,"num_key_value_heads":2,"full_attention_interval":4,
+        "shared_expert_intermediate_size":512,"layer_types":null}"#,
+    );
+    let said = |report: &inspect::InspectReport, key: &str| {
+        let field = report.fields.iter().find(|field| field.key == key).expect(key);
+        assert!(!field.meaning.is_empty() && field.status == inspect::Status::EstimateOnly, "{field:?}");
+        field.implication.clone()
+    };
+    let states =
+        "36 of 48 layers keep a state of 2.06 MiB each, 74.25 MiB a sequence in all, whatever its length";
+    assert_eq!(said(&next, "linear_num_value_heads"), states);
+    assert_eq!(said(&next, "full_attention_interval"), states);
+    assert_eq!(
+        said(&next, "num_key_value_heads"),
+        "8 query heads share one: KV cache 24.00 KiB a token in 16 bit"
+    );
+    assert!(next.findings.iter().any(|finding| finding.code == "linear_layers"));
+    let gemma = inspected(r#"{"model_type":"gemma3n_text","num_kv_shared_layers":15,"altup_num_inputs":4}"#);
+    assert_eq!(
+        said(&gemma, "num_kv_shared_layers"),
+        "15 of 35 layers keep none: KV cache 40.00 KiB a token in 16 bit instead of 70.00 KiB"
+    );
+    assert!(gemma.findings.iter().any(|finding| finding.code == "shared_cache"));
+    for report in [&next, &gemma] {
+        assert!(
+            report.findings.iter().all(|finding| finding.code != "unknown_keys"),
+            "{:?}",
+            report.findings
+        );
+    }
+}
+
 fn parse(json: &str) -> Result<Decoder, phi3::config::ConfigError> {
     Decoder::parse(json.as_bytes())
 }
@@ -153,12 +410,20 @@ fn parse(json: &str) -> Result<Decoder, phi3::config::ConfigError> {
 fn layers_that_no_class_computes_are_unknown() {
     for family in FAMILIES.iter().filter(|family| family.nested.is_none()) {
         let name = family.name();
+        let computed = |field: &str, keys: &str| match field {
+            "layer_types" => family.linear.is_some() && keys.contains("linear"),
+            "num_kv_shared_layers" => family.cache_sharing.is_some(),
+            _ => false,
+        };
         for (keys, field) in [
             (r#""layer_types":["linear_attention","full_attention"]"#, "layer_types"),
             (r#""layer_types":["full_attention","chunked_attention"]"#, "layer_types"),
             (r#""num_kv_shared_layers":1"#, "num_kv_shared_layers"),
             (r#""kv_sharing_modes":["store","reuse"]"#, "kv_sharing_modes"),
         ] {
+            if computed(field, keys) {
+                continue;
+            }
             let json = format!(r#"{{"model_type":"{name}","num_hidden_layers":2,{keys}}}"#);
             let error = parse(&json).map(|_| ()).expect_err(&json);
             assert_eq!((error.code(), error.field()), ("unknown_architecture", Some(field)), "{json}");

@@ -86,7 +86,7 @@ fn blocks_are_what_the_estimator_says_and_come_back() {
     let plan = plan(&config, DType::Bf16, Attention::Fused, 100);
     // Four contexts of 100 tokens take 28 blocks.
     let mut engine = cuda(&stored, &shared(&plan, 28));
-    let predicted = cache_bytes(&decoder, DType::Bf16, KvPolicy::Paged, 100, 4);
+    let predicted = cache_bytes(&decoder, DType::Bf16, KvPolicy::PAGED, 100, 4);
     let held = |engine: &CudaEngine| engine.memory().kv_cache_bytes;
     assert_eq!(held(&engine), predicted);
     (0..4).for_each(|id| open(&mut engine, id, 100));
@@ -97,7 +97,7 @@ fn blocks_are_what_the_estimator_says_and_come_back() {
     open(&mut engine, 5, 100);
     prefill(&mut engine, &[(5, &[8; 17])]).expect("prefills");
     let more = held(&engine) - predicted;
-    assert!(more >= 2 * PAGE_TOKENS * bytes_per_token(&decoder, DType::Bf16), "{more}");
+    assert!(more >= 2 * u64::from(PAGE_TOKENS) * bytes_per_token(&decoder, DType::Bf16), "{more}");
     engine.release(SequenceId(5));
     assert_eq!(held(&engine), predicted);
     (0..4).for_each(|id| engine.release(SequenceId(id)));

@@ -5,7 +5,7 @@
 Models are built on the meta device, so that sizes cost nothing. Each case leaves some keys out, so that the config
 class's defaults are held against ours too. Counts are of distinct parameters: a tied head counts once, buffers not
 at all. Where a model has parts beside the language model, `total` is the language model's alone. `windows` is the
-window of each layer as the class works it out (null for none); `saved` is the same config as transformers writes it.
+window of each layer as the class works it out (null for none); `saved` is the same config as transformers writes it, without encoders.
 """
 
 import json
@@ -23,7 +23,7 @@ logging.set_verbosity_error()
 
 CASES_EACH = 8
 # Parts of a model that are no part of the language model.
-APART = ("vision_tower", "multi_modal_projector", "embed_tokens_extend", "vision_model")
+APART = ("vision_tower", "multi_modal_projector", "embed_tokens_extend", "vision_model", "visual.")
 
 
 def sizes(rng):
@@ -148,6 +148,63 @@ def olmo2(rng, config):
     config["pad_token_id"] = 0
 
 
+def olmo3(rng, config):
+    olmo2(rng, config)
+    maybe(rng, config, "sliding_window", [64, 1024])
+    layer_types(rng, config)
+
+
+def with_shared_expert(rng, config):
+    experts(rng, config, "num_experts")
+    config["moe_intermediate_size"] = rng.randrange(16, 200)
+    maybe(rng, config, "shared_expert_intermediate_size", [24, 100])
+
+
+def linear_attention(rng, config):
+    config["head_dim"] = rng.choice([16, 32, 64])
+    maybe(rng, config, "attention_bias", [True, False])
+    # Each key head serves whole value heads.
+    key_heads = rng.choice([1, 2, 4])
+    config["linear_num_key_heads"] = key_heads
+    config["linear_num_value_heads"] = key_heads * rng.choice([1, 2, 3])
+    maybe(rng, config, "linear_key_head_dim", [8, 16, 24])
+    maybe(rng, config, "linear_value_head_dim", [8, 16, 40])
+    maybe(rng, config, "linear_conv_kernel_dim", [2, 3, 5])
+    if rng.random() < 0.4:
+        kinds = ["linear_attention", "full_attention"]
+        config["layer_types"] = [rng.choice(kinds) for _ in range(config["num_hidden_layers"])]
+    else:
+        maybe(rng, config, "full_attention_interval", [1, 2, 3])
+
+
+def qwen3_next(rng, config):
+    with_shared_expert(rng, config)
+    linear_attention(rng, config)
+    maybe(rng, config, "decoder_sparse_step", [1, 2])
+    maybe(rng, config, "mlp_only_layers", [[], [0], [1, 2]])
+
+
+def qwen3_5_moe_text(rng, config):
+    config.pop("intermediate_size")
+    with_shared_expert(rng, config)
+    linear_attention(rng, config)
+
+
+def gemma3n_text(rng, config):
+    layers = config["num_hidden_layers"] = rng.randrange(2, 12)
+    layer_types(rng, config)
+    config["num_kv_shared_layers"] = rng.randrange(0, layers)
+    config["hidden_size_per_layer_input"] = rng.choice([8, 12, 20])
+    config["vocab_size_per_layer_input"] = rng.randrange(100, 3000)
+    if rng.random() < 0.4:
+        config["intermediate_size"] = [rng.randrange(40, 900) for _ in range(layers)]
+    maybe(rng, config, "head_dim", [8, 20, 64])
+    maybe(rng, config, "attention_bias", [True, False])
+    maybe(rng, config, "sliding_window", [64, 1024])
+    maybe(rng, config, "laurel_rank", [4, 10])
+    maybe(rng, config, "altup_num_inputs", [2, 3])
+
+
 def gpt_oss(rng, config):
     experts(rng, config, "num_local_experts")
     maybe(rng, config, "head_dim", [8, 20, 64])
@@ -162,6 +219,7 @@ def phi3(rng, config):
 
 FAMILIES = {
     "phi3": phi3,
+    "phi4_multimodal": phi3,
     "phimoe": phimoe,
     "llama": llama,
     "mistral": mistral,
@@ -175,10 +233,17 @@ FAMILIES = {
     "deepseek_v3": latent,
     "smollm3": smollm3,
     "olmo2": olmo2,
+    "olmo3": olmo3,
     "gpt_oss": gpt_oss,
+    "qwen3_next": qwen3_next,
+    "qwen3_5_text": linear_attention,
+    "qwen3_5_moe_text": qwen3_5_moe_text,
+    "gemma3n_text": gemma3n_text,
 }
 
 # Left out of some cases, if the class has a default that stays small enough to build.
+# Of what lists every layer, the number of layers is no default.
+LISTS = {"layer_types", "num_kv_shared_layers"}
 OPTIONAL = ["num_key_value_heads", "vocab_size", "max_position_embeddings", "intermediate_size", "num_hidden_layers"]
 
 
@@ -188,7 +253,7 @@ def random_config(model_type, seed):
     FAMILIES[model_type](rng, config)
     maybe(rng, config, "tie_word_embeddings", [True, False])
     for key in OPTIONAL:
-        if rng.random() < 0.2 and not (key == "num_hidden_layers" and "layer_types" in config):
+        if rng.random() < 0.2 and not (key == "num_hidden_layers" and LISTS.intersection(config)):
             config.pop(key, None)
     return config
 
@@ -209,14 +274,32 @@ def case(config):
     text = built.get_text_config()
     if text.num_attention_heads % text.num_key_value_heads:
         raise ValueError("a default of kv heads that does not divide the heads: built, but never computed with")
-    model_class = AutoModelForImageTextToText if config["model_type"] == "gemma3" else AutoModelForCausalLM
+    model_class = AutoModelForImageTextToText if "vision_config" in config else AutoModelForCausalLM
+    # Building what gemma3n sees with takes timm; its class makes the language model of this part of the config alone.
+    part = text if config["model_type"] == "gemma3n" else built
     with torch.device("meta"):
-        model = model_class.from_config(built)
+        model = model_class.from_config(part)
     model.tie_weights()
     own = {name: p.numel() for name, p in model.named_parameters() if not any(part in name for part in APART)}
     # As `save_pretrained` writes it: some keys under another name than a person gives them.
     saved = json.loads(built.to_json_string(use_diff=True))
+    for encoder in ("vision_config", "audio_config"):
+        saved.pop(encoder, None)
     return {"config": config, "saved": saved, "total": sum(own.values()), "windows": windows(built)}
+
+
+def nested():
+    """Configs of several parts, of which one is the language model."""
+    siglip = {"model_type": "siglip_vision_model", "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48,
+              "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    text = random_config("gemma3_text", 99)
+    yield {"model_type": "gemma3", "text_config": text, "vision_config": siglip, "mm_tokens_per_image": 4}
+    yield {"model_type": "gemma3n", "text_config": random_config("gemma3n_text", 99)}
+    for model_type in ("qwen3_5", "qwen3_5_moe"):
+        text = random_config(f"{model_type}_text", 99)
+        eyes = {"model_type": f"{model_type}_vision", "depth": 1, "hidden_size": 32, "num_heads": 2, "patch_size": 4,
+                "intermediate_size": 48, "out_hidden_size": text["hidden_size"], "num_position_embeddings": 16}
+        yield {"model_type": model_type, "text_config": text, "vision_config": eyes}
 
 
 def main():
@@ -233,14 +316,11 @@ def main():
                 assert seed < 20 * CASES_EACH, model_type
                 continue
             found += 1
-    text = {k: v for k, v in random_config("gemma3_text", 99).items() if k != "model_type"}
-    text["model_type"] = "gemma3_text"
-    vision = {"model_type": "siglip_vision_model", "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48,
-              "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
-    cases.append(case({"model_type": "gemma3", "text_config": text, "vision_config": vision, "mm_tokens_per_image": 4}))
-    lines = ",\n".join(json.dumps(each) for each in cases)
+    cases += [case(config) for config in nested()]
+    lines = ",\n".join(json.dumps(each, separators=(",", ":")) for each in cases)
     (HERE / "families.json").write_text(f"[\n{lines}\n]\n")
     print(f"{len(cases)} cases")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -62,7 +62,9 @@ fn kv_cache_of_phi3_mini() {
     assert_eq!(bytes(DType::Bf16, KvPolicy::Window, 4096), 804_913_152);
     assert_eq!(bytes(DType::Bf16, KvPolicy::Full, 131_072), 51_539_607_552);
     assert_eq!(bytes(DType::F16, KvPolicy::Full, 131_328), 49_248 << 20);
-    assert_eq!(bytes(DType::Bf16, KvPolicy::Paged, 17), 32 * 393_216);
+    assert_eq!(bytes(DType::Bf16, KvPolicy::PAGED, 17), 32 * 393_216);
+    assert_eq!(bytes(DType::Bf16, KvPolicy::Paged(128), 129), 256 * 393_216);
+    assert_eq!(bytes(DType::Bf16, KvPolicy::Paged(1), 129), 129 * 393_216);
     assert_eq!(estimate::bytes_per_token(&mini, DType::Q8_0), 208_896);
     assert_eq!(estimate::bytes_per_token(&mini, DType::Q4_0), 110_592);
 }
@@ -88,7 +90,7 @@ fn terms_add_up_and_defaults_are_named() {
 fn the_rule_on_weights_alone_breaks_even_at_3887_tokens() {
     let mini = config("microsoft__Phi-3-mini-4k-instruct");
     let report = estimate::estimate(&mini, None, &Options::default()).expect("defaults");
-    assert_eq!(report.fit.margin_rule.break_even_context, 3_887);
+    assert_eq!(report.fit.margin_rule.break_even_context, Some(3_887));
     assert_eq!(report.fit.margin_rule.weights_only_bytes, 9_170_590_925);
 }
 

@@ -24,7 +24,7 @@ fn same(names: &[&str]) -> Vec<(String, String)> {
 pub fn Controls() -> impl IntoView {
     let store = Store::here();
     let resolved = store.resolved;
-    let policies = [KvPolicy::Full, KvPolicy::Window, KvPolicy::Paged].map(KvPolicy::name);
+    let policies = KvPolicy::KINDS.map(KvPolicy::name);
     let attentions = [Attention::Eager, Attention::Fused].map(link::attn_name);
     // What drives a device goes with the device.
     let changed = move || store.options.with(|o| *o != Options { backend: o.backend, ..Options::default() });

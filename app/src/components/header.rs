@@ -22,7 +22,7 @@ fn choices(asked: &Options) -> Vec<(&'static str, String)> {
         ("context", asked.context.map(|n| n.to_string())),
         ("batch", asked.batch.map(|n| n.to_string())),
         ("attn", asked.attn.map(|a| link::attn_name(a).to_owned())),
-        ("kv-policy", asked.kv_policy.map(|p| p.name().to_owned())),
+        ("kv-policy", asked.kv_policy.map(|p| p.to_string())),
         ("device", asked.device.clone()),
         ("device-memory", memory.map(|size| size.0.to_string())),
         ("backend", asked.backend.map(|b| b.name().to_owned())),

@@ -65,7 +65,7 @@ pub fn carry(options: &Options, planned: &Map<String, Value>) -> Carried {
         left.push(Left { what: words::kv_cache(dtype.name()), why: words::ENGINE_KEEPS });
     }
     if let Some(policy) = options.kv_policy.filter(|policy| *policy != KvPolicy::Full) {
-        left.push(Left { what: words::kv_policy(policy.name()), why: words::ENGINE_KEEPS });
+        left.push(Left { what: words::kv_policy(&policy.to_string()), why: words::ENGINE_KEEPS });
     }
     if let Some(batch) = options.batch.filter(|batch| *batch > 1) {
         left.push(Left { what: words::batch(batch), why: words::ENGINE_BATCHES });

@@ -231,7 +231,7 @@ pub fn attention(name: &str) -> Option<Attention> {
 /// The KV policy of a CLI name.
 #[must_use]
 pub fn policy(name: &str) -> Option<KvPolicy> {
-    [KvPolicy::Full, KvPolicy::Window, KvPolicy::Paged].into_iter().find(|p| p.name() == name)
+    name.parse().ok()
 }
 
 #[cfg(test)]
@@ -251,7 +251,7 @@ mod tests {
                 context: Some(6144),
                 batch: Some(4),
                 attn: Some(Attention::Fused),
-                kv_policy: Some(KvPolicy::Paged),
+                kv_policy: Some(KvPolicy::PAGED),
                 ..Options::default()
             },
             device: None,

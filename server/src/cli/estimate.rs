@@ -43,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "eager|fused", value_parser = parse_attention)]
     attn: Option<Attention>,
     /// How the KV cache is sized [default: full].
-    #[arg(long, value_name = "full|window|paged", value_parser = parse_policy)]
+    #[arg(long, value_name = "full|window|paged[:TOKENS]")]
     kv_policy: Option<KvPolicy>,
     /// A GPU by name, such as "RTX 4090": its usable memory and its runtime's overhead; `preflight gpus` lists them.
     #[arg(long, value_name = "NAME")]
@@ -242,11 +242,14 @@ fn margin_rules(fit: &Fit) -> Vec<Vec<Cell>> {
         Some(_) => ": no",
         None => "",
     };
+    let wrong = match rule.break_even_context {
+        Some(context) => format!("wrong beyond {}", format_counted(context, "token")),
+        None => "here it does not grow".to_owned(),
+    };
     let weights_only = format!(
-        "{}{} (the usual rule, which forgets the cache: wrong beyond {})",
+        "{}{} (the usual rule, which forgets the cache: {wrong})",
         format_bytes(rule.weights_only_bytes),
         verdict(rule.weights_only_bytes),
-        format_counted(rule.break_even_context, "token")
     );
     let everything = format!("{}{}", format_bytes(rule.everything_bytes), verdict(rule.everything_bytes));
     vec![
@@ -293,14 +296,5 @@ fn parse_attention(text: &str) -> Result<Attention, String> {
         "eager" => Ok(Attention::Eager),
         "fused" => Ok(Attention::Fused),
         _ => Err("use eager or fused".to_owned()),
-    }
-}
-
-fn parse_policy(text: &str) -> Result<KvPolicy, String> {
-    match text {
-        "full" => Ok(KvPolicy::Full),
-        "window" => Ok(KvPolicy::Window),
-        "paged" => Ok(KvPolicy::Paged),
-        _ => Err("use full, window or paged".to_owned()),
     }
 }

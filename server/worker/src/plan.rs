@@ -88,9 +88,9 @@ impl Planned {
             let beside = self.plan.batch - self.streams;
             self.streams = self.streams.max(CUDA_STREAMS);
             self.plan.batch = self.streams + beside;
-            let blocks = self.resolved.context.div_ceil(PAGE_TOKENS) * self.resolved.batch;
+            let blocks = self.resolved.context.div_ceil(u64::from(PAGE_TOKENS)) * self.resolved.batch;
             self.plan.kv_blocks = usize::try_from(blocks).ok();
-            self.resolved.kv_policy = KvPolicy::Paged;
+            self.resolved.kv_policy = KvPolicy::PAGED;
         }
     }
 
@@ -169,7 +169,7 @@ mod tests {
         let device = |name: &str| name.parse::<DeviceId>().expect("a device");
         let after = |mut planned: Planned, name: &str| {
             planned.let_in(&device(name));
-            let paged = planned.resolved.kv_policy == KvPolicy::Paged;
+            let paged = planned.resolved.kv_policy == KvPolicy::PAGED;
             assert_eq!(paged, planned.plan.kv_blocks.is_some());
             (planned.streams, planned.plan.batch, planned.resolved.batch, planned.plan.kv_blocks)
         };

@@ -8,3 +8,6 @@ pub(crate) const HEAD_DIM: usize = 1 << 13;
 pub(crate) const VOCAB: usize = 1 << 24;
 pub(crate) const POSITIONS: usize = 1 << 27;
 pub(crate) const EXPERTS: usize = 1 << 16;
+/// Experts that every token goes through: their widths are added, in 32 bits where the browser computes.
+pub(crate) const SHARED_EXPERTS: usize = 1 << 8;
+pub(crate) const STREAMS: usize = 1 << 6;

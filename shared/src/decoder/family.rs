@@ -3,129 +3,10 @@
 //! Defaults are those of each family's config class in transformers 5.23.0: published files leave keys out.
 
 use super::Role;
-
-/// How well the counts of a family are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Oracle {
-    /// Held against Hugging Face transformers: see `tests/goldens/families.json`.
-    HuggingFace,
-    /// Computed from the authors' code: transformers has no such class, or one of more parts than the language model.
-    Computed,
-}
-
-/// Whether projections have a bias.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bias {
-    /// Never.
-    Never,
-    /// Always.
-    Always,
-    /// As a key says, with the value where it is absent.
-    Key(&'static str, bool),
-}
-
-/// Norms on queries and keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QkNorm {
-    /// None.
-    None,
-    /// One weight a dimension of a head.
-    Head,
-    /// One weight a dimension of all heads.
-    Whole,
-}
-
-/// Width of a head where `head_dim` is absent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadDim {
-    /// hidden / heads.
-    Quotient,
-    /// A number of its own.
-    Fixed(usize),
-}
-
-/// Key and value heads where `num_key_value_heads` is absent; where it is null they are the query heads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KvHeads {
-    /// As many as query heads.
-    Same,
-    /// A number of its own.
-    Fixed(usize),
-}
-
-/// Which layers have the sliding window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Window {
-    /// None; a `sliding_window` in the file is not read.
-    None,
-    /// All, where `sliding_window` is a number; with its default.
-    Every(Option<usize>),
-    /// All, if `use_sliding_window` is true.
-    Switched(usize),
-    /// Those from `max_window_layers` on, if `use_sliding_window` is true, unless `layer_types` says otherwise.
-    Upper {
-        /// Default of `sliding_window`.
-        window: usize,
-        /// Default of `max_window_layers`.
-        first: usize,
-    },
-    /// All but every n-th, unless `layer_types` says otherwise.
-    AllButEvery {
-        /// Default of `sliding_window`.
-        window: usize,
-        /// n.
-        period: usize,
-        /// The key that sets n, where there is one.
-        key: Option<&'static str>,
-    },
-    /// The layers without rotary positions, if `use_sliding_window` is true, unless `layer_types` says otherwise.
-    WithoutRope,
-}
-
-/// How experts are spelled in checkpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExpertNames {
-    /// `block_sparse_moe.experts.N.w1`, `w3`, `w2`.
-    Numbered,
-    /// `mlp.experts.N.gate_proj`, `up_proj`, `down_proj`.
-    Named,
-    /// `mlp.experts.gate_up_proj`: one tensor for all.
-    Stacked,
-}
-
-/// How a family's experts are described; keys with their defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Experts {
-    /// How many are held.
-    pub count: (&'static str, usize),
-    /// How many a token goes through.
-    pub active: (&'static str, usize),
-    /// Width of one.
-    pub width: (&'static str, usize),
-    /// How many every token goes through.
-    pub shared: Option<(&'static str, usize)>,
-    /// Leading layers without experts.
-    pub dense_layers: Option<(&'static str, usize)>,
-    /// Whether `decoder_sparse_step` and `mlp_only_layers` take experts away from layers.
-    pub sparse_step: bool,
-    /// Names.
-    pub names: ExpertNames,
-}
-
-/// Defaults of latent attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Latent {
-    /// `q_lora_rank`.
-    pub q_rank: usize,
-    /// `kv_lora_rank`.
-    pub kv_rank: usize,
-    /// `qk_nope_head_dim`.
-    pub nope_dim: usize,
-    /// `qk_rope_head_dim`.
-    pub rope_dim: usize,
-    /// `v_head_dim`.
-    pub value_dim: usize,
-}
+use super::differences::{
+    Augmented, Bias, ExpertNames, Experts, HeadDim, KvHeads, Latent, Linear, Oracle, QkNorm, SharedExperts,
+    Window,
+};
 
 /// What sets one family of decoders apart from the others.
 #[derive(Debug, PartialEq, Eq)]
@@ -158,12 +39,28 @@ pub struct Family {
     pub experts: Option<Experts>,
     /// Sliding window.
     pub window: Window,
+    /// Layers that keep a state instead of keys and values.
+    pub linear: Option<Linear>,
+    /// Whether queries are projected beside a gate for what attention gives.
+    pub query_gate: bool,
+    /// The number of last layers that read the cache of an earlier one; key with its default.
+    pub cache_sharing: Option<(&'static str, usize)>,
+    /// What Gemma 3n adds.
+    pub augmented: Option<Augmented>,
     /// The object that holds the language model's keys, in files of several parts.
     pub nested: Option<&'static str>,
-    /// What stands before every tensor name.
-    pub prefix: &'static str,
+    /// The module of everything but the head.
+    pub body: &'static str,
+    /// The head's module.
+    pub head: &'static str,
+    /// Tensors that start so are in published files and are not loaded by the class.
+    pub unloaded: &'static [&'static str],
+    /// Share of a head that is rotated where the file does not say.
+    pub rotary_percent: u8,
     /// Key of the MLP's width.
     pub width_key: &'static str,
+    /// Whether that key may list a width for each layer.
+    pub lists_widths: bool,
     /// Other spellings of keys, each with the one that is read: `attribute_map` of transformers' class, which writes
     /// some keys under one name and reads both.
     pub spellings: &'static [(&'static str, &'static str)],
@@ -233,9 +130,17 @@ const LLAMA: Family = Family {
     latent: None,
     experts: None,
     window: Window::None,
+    linear: None,
+    query_gate: false,
+    cache_sharing: None,
+    augmented: None,
     nested: None,
-    prefix: "",
+    body: "model",
+    head: "lm_head",
+    unloaded: &[],
+    rotary_percent: 100,
     width_key: "intermediate_size",
+    lists_widths: false,
     spellings: &[],
     defaults: sizes([4096, 11008, 32, 32], KvHeads::Same, HeadDim::Quotient, [32000, 2048]),
 };
@@ -267,7 +172,7 @@ const DEEPSEEK_EXPERTS: Experts = Experts {
     // transformers' class has no default here; the authors' has 6 for V2.
     active: ("num_experts_per_tok", 6),
     width: ("moe_intermediate_size", 1407),
-    shared: Some(("n_shared_experts", 2)),
+    shared: Some(SharedExperts::Count("n_shared_experts", 2)),
     dense_layers: Some(("first_k_dense_replace", 0)),
     sparse_step: false,
     names: ExpertNames::Named,
@@ -293,6 +198,20 @@ const GEMMA3: Family = Family {
     ..GEMMA2
 };
 
+const GEMMA3N: Family = Family {
+    model_types: &["gemma3n_text"],
+    qk_norm: QkNorm::Head,
+    window: Window::AllButEvery { window: 512, period: 5, key: None },
+    cache_sharing: Some(("num_kv_shared_layers", 15)),
+    augmented: Some(Augmented { streams: 4, rank: 64, rows: 262_144, width: 256 }),
+    lists_widths: true,
+    defaults: Defaults {
+        tie_word_embeddings: true,
+        ..sizes([2048, 16_384, 35, 8], KvHeads::Fixed(2), HeadDim::Fixed(256), [262_400, 32_768])
+    },
+    ..GEMMA2
+};
+
 const QWEN3: Family = Family {
     model_types: &["qwen3"],
     qk_norm: QkNorm::Head,
@@ -300,6 +219,79 @@ const QWEN3: Family = Family {
     window: Window::Upper { window: 4096, first: 28 },
     defaults: sizes([4096, 22016, 32, 32], KvHeads::Fixed(32), HeadDim::Fixed(128), [151_936, 32_768]),
     ..LLAMA
+};
+
+const QWEN3_MOE: Family = Family {
+    model_types: &["qwen3_moe"],
+    experts: Some(Experts {
+        count: ("num_experts", 128),
+        active: ("num_experts_per_tok", 8),
+        width: ("moe_intermediate_size", 768),
+        shared: None,
+        dense_layers: None,
+        sparse_step: true,
+        names: ExpertNames::Named,
+    }),
+    spellings: &[("num_local_experts", "num_experts")],
+    window: Window::Switched(4096),
+    defaults: sizes([2048, 6144, 24, 32], KvHeads::Fixed(4), HeadDim::Quotient, [151_936, 32_768]),
+    ..QWEN3
+};
+
+const QWEN3_NEXT: Family = Family {
+    model_types: &["qwen3_next"],
+    experts: Some(Experts {
+        count: ("num_experts", 512),
+        active: ("num_experts_per_tok", 10),
+        width: ("moe_intermediate_size", 512),
+        shared: Some(SharedExperts::Gated("shared_expert_intermediate_size", 512)),
+        dense_layers: None,
+        sparse_step: true,
+        names: ExpertNames::Named,
+    }),
+    spellings: &[],
+    window: Window::None,
+    linear: Some(GATED_DELTA_NET),
+    query_gate: true,
+    unloaded: &["mtp."],
+    rotary_percent: 25,
+    defaults: sizes([2048, 5632, 48, 16], KvHeads::Fixed(2), HeadDim::Fixed(256), [151_936, 32_768]),
+    ..QWEN3_MOE
+};
+
+const GATED_DELTA_NET: Linear = Linear {
+    key_heads: 16,
+    value_heads: 32,
+    key_dim: 128,
+    value_dim: 128,
+    kernel: 4,
+    split: false,
+    interval: 4,
+};
+
+const QWEN3_5: Family = Family {
+    model_types: &["qwen3_5_text"],
+    experts: None,
+    linear: Some(Linear { split: true, ..GATED_DELTA_NET }),
+    unloaded: &["mtp.", "model.visual."],
+    defaults: sizes([4096, 12_288, 32, 16], KvHeads::Fixed(4), HeadDim::Fixed(256), [248_320, 32_768]),
+    ..QWEN3_NEXT
+};
+
+const QWEN3_5_MOE: Family = Family {
+    model_types: &["qwen3_5_moe_text"],
+    experts: Some(Experts {
+        count: ("num_experts", 256),
+        active: ("num_experts_per_tok", 8),
+        width: ("moe_intermediate_size", 512),
+        shared: Some(SharedExperts::Gated("shared_expert_intermediate_size", 512)),
+        dense_layers: None,
+        sparse_step: false,
+        names: ExpertNames::Named,
+    }),
+    // No layer is without experts.
+    defaults: sizes([2048, 512, 40, 16], KvHeads::Fixed(2), HeadDim::Fixed(256), [248_320, 32_768]),
+    ..QWEN3_5
 };
 
 const OLMO2: Family = Family {
@@ -312,12 +304,11 @@ const OLMO2: Family = Family {
 };
 
 /// Every family whose tensors are known. The first is the one that this build runs.
-pub static FAMILIES: [Family; 20] = [
+pub static FAMILIES: [Family; 27] = [
     PHI3,
     Family { model_types: &["phi3_v"], oracle: Oracle::Computed, ..PHI3 },
     Family {
         model_types: &["phi4_multimodal", "phi4mm"],
-        oracle: Oracle::Computed,
         defaults: sizes([3072, 8192, 32, 32], KvHeads::Fixed(8), HeadDim::Quotient, [200_064, 131_072]),
         ..PHI3
     },
@@ -373,25 +364,40 @@ pub static FAMILIES: [Family; 20] = [
         ..PLAIN
     },
     QWEN3,
+    QWEN3_MOE,
+    QWEN3_NEXT,
+    QWEN3_5,
     Family {
-        model_types: &["qwen3_moe"],
-        experts: Some(Experts {
-            count: ("num_experts", 128),
-            active: ("num_experts_per_tok", 8),
-            width: ("moe_intermediate_size", 768),
-            shared: None,
-            dense_layers: None,
-            sparse_step: true,
-            names: ExpertNames::Named,
-        }),
-        spellings: &[("num_local_experts", "num_experts")],
-        window: Window::Switched(4096),
-        defaults: sizes([2048, 6144, 24, 32], KvHeads::Fixed(4), HeadDim::Quotient, [151_936, 32_768]),
-        ..QWEN3
+        model_types: &["qwen3_5"],
+        nested: Some("text_config"),
+        body: "model.language_model",
+        unloaded: &["mtp."],
+        ..QWEN3_5
+    },
+    QWEN3_5_MOE,
+    Family {
+        model_types: &["qwen3_5_moe"],
+        nested: Some("text_config"),
+        body: "model.language_model",
+        unloaded: &["mtp."],
+        ..QWEN3_5_MOE
     },
     GEMMA2,
     GEMMA3,
-    Family { model_types: &["gemma3"], nested: Some("text_config"), prefix: "language_model.", ..GEMMA3 },
+    Family {
+        model_types: &["gemma3"],
+        nested: Some("text_config"),
+        body: "language_model.model",
+        head: "language_model.lm_head",
+        ..GEMMA3
+    },
+    GEMMA3N,
+    Family {
+        model_types: &["gemma3n"],
+        nested: Some("text_config"),
+        body: "model.language_model",
+        ..GEMMA3N
+    },
     Family {
         model_types: &["deepseek_v2"],
         latent: Some(Latent { q_rank: 1536, kv_rank: 512, nope_dim: 128, rope_dim: 64, value_dim: 128 }),
@@ -408,7 +414,7 @@ pub static FAMILIES: [Family; 20] = [
             count: ("n_routed_experts", 256),
             active: ("num_experts_per_tok", 8),
             width: ("moe_intermediate_size", 2048),
-            shared: Some(("n_shared_experts", 1)),
+            shared: Some(SharedExperts::Count("n_shared_experts", 1)),
             dense_layers: Some(("first_k_dense_replace", 3)),
             ..DEEPSEEK_EXPERTS
         }),
@@ -431,7 +437,6 @@ pub static FAMILIES: [Family; 20] = [
     OLMO2,
     Family {
         model_types: &["olmo3"],
-        oracle: Oracle::Computed,
         window: Window::AllButEvery { window: 4096, period: 4, key: None },
         ..OLMO2
     },
@@ -477,6 +482,13 @@ impl Family {
     #[must_use]
     pub fn spelled<'a>(&self, key: &'a str) -> &'a str {
         self.spellings.iter().find(|(other, _)| *other == key).map_or(key, |(_, read)| read)
+    }
+
+    /// Whether GGUF files of it are known here: those of families whose layers are of several kinds, or that have parts
+    /// beside the language model, hold other tensors under other names.
+    #[must_use]
+    pub fn has_gguf(&self) -> bool {
+        self.linear.is_none() && self.augmented.is_none() && self.nested.is_none()
     }
 
     /// Whether this build loads and runs it.

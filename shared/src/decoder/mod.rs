@@ -4,6 +4,7 @@
 //! Families differ by a row of [`FAMILIES`], not by a module each.
 
 mod apart;
+mod differences;
 mod family;
 mod layers;
 mod parse;
@@ -11,9 +12,11 @@ mod quantization;
 mod role;
 
 pub use apart::Apart;
-pub use family::{
-    Bias, ExpertNames, Experts, FAMILIES, Family, HeadDim, KvHeads, Latent, Oracle, QkNorm, Window,
+pub use differences::{
+    Augmented, Bias, ExpertNames, Experts, HeadDim, KvHeads, Latent, Linear, Oracle, QkNorm, SharedExperts,
+    Window,
 };
+pub use family::{FAMILIES, Family};
 pub use quantization::{Exempt, Quantization, SCALE_BLOCK, Scales, WHOLE_ROW};
 pub use role::Role;
 
@@ -37,6 +40,8 @@ pub struct Decoder {
     pub biases: Biases,
     /// Every decoder layer, the first one first.
     pub layers: Vec<Layer>,
+    /// What Gemma 3n has beside its layers.
+    pub augmented: Option<Augmented>,
     /// Layers that only predict tokens further ahead (MTP); not loaded for generation, counted apart.
     pub predictors: Vec<Layer>,
     /// Dimensions of a head that are rotated.
@@ -77,6 +82,8 @@ pub struct Layer {
     pub window: Option<usize>,
     /// What follows attention.
     pub mlp: Mlp,
+    /// The earlier layer whose keys and values it reads instead of projecting and keeping its own.
+    pub cache_of: Option<usize>,
 }
 
 /// Sizes of a layer's attention.
@@ -90,6 +97,8 @@ pub enum Attention {
         kv_heads: usize,
         /// Width of one head.
         head_dim: usize,
+        /// Whether the queries' projection gives a gate of their width too.
+        gated: bool,
     },
     /// Keys and values are projected from a narrow latent, which alone is kept: multi-head latent attention.
     Latent {
@@ -106,15 +115,36 @@ pub enum Attention {
         /// Width of a head's values.
         value_dim: usize,
     },
+    /// No keys and values are kept, but a state that each token changes (gated DeltaNet): of every value head a matrix
+    /// `[key_dim, value_dim]`, and the last columns that a convolution reads.
+    Linear {
+        /// Heads of queries and keys; divides `value_heads`.
+        key_heads: usize,
+        /// Heads of values.
+        value_heads: usize,
+        /// Width of a key head.
+        key_dim: usize,
+        /// Width of a value head.
+        value_dim: usize,
+        /// Tokens that the convolution reads.
+        kernel: usize,
+    },
 }
 
 impl Attention {
-    /// Heads of the queries.
+    /// Heads that scores are computed for; 0 where there are no scores.
     #[must_use]
     pub fn heads(self) -> usize {
         match self {
             Self::Heads { heads, .. } | Self::Latent { heads, .. } => heads,
+            Self::Linear { .. } => 0,
         }
+    }
+
+    /// Whether a state is kept instead of keys and values.
+    #[must_use]
+    pub fn is_linear(self) -> bool {
+        matches!(self, Self::Linear { .. })
     }
 
     /// Width of all queries together.
@@ -123,16 +153,23 @@ impl Attention {
         match self {
             Self::Heads { heads, head_dim, .. } => heads * head_dim,
             Self::Latent { heads, nope_dim, rope_dim, .. } => heads * (nope_dim + rope_dim),
+            Self::Linear { key_heads, key_dim, .. } => key_heads * key_dim,
         }
     }
 
-    /// Width of what one token's projections give: queries, keys and values.
+    /// Width of what one token's projections give: queries, keys and values, and what goes with them.
     #[must_use]
     pub fn projected_width(self) -> usize {
         match self {
-            Self::Heads { kv_heads, head_dim, .. } => self.query_width() + 2 * kv_heads * head_dim,
+            Self::Heads { kv_heads, head_dim, gated, .. } => {
+                self.query_width() * if gated { 2 } else { 1 } + 2 * kv_heads * head_dim
+            }
             Self::Latent { heads, nope_dim, value_dim, .. } => {
                 self.query_width() + heads * (nope_dim + value_dim)
+            }
+            // Queries, keys, values, their gate, and two numbers for each value head.
+            Self::Linear { value_heads, .. } => {
+                2 * self.query_width() + 2 * self.mixed_width() + 2 * value_heads
             }
         }
     }
@@ -143,6 +180,7 @@ impl Attention {
         match self {
             Self::Heads { .. } => self.query_width(),
             Self::Latent { heads, value_dim, .. } => heads * value_dim,
+            Self::Linear { value_heads, value_dim, .. } => value_heads * value_dim,
         }
     }
 }
@@ -165,6 +203,8 @@ pub enum Mlp {
         width: usize,
         /// Width of the experts that every token goes through, all together; 0 for none.
         shared_width: usize,
+        /// Whether a gate weighs what those give.
+        gated: bool,
     },
 }
 
@@ -174,7 +214,9 @@ impl Mlp {
     pub fn active_width(self) -> usize {
         match self {
             Self::Dense { width } => width,
-            Self::Experts { active, width, shared_width, .. } => active * width + shared_width,
+            Self::Experts { active, width, shared_width, .. } => {
+                active.saturating_mul(width).saturating_add(shared_width)
+            }
         }
     }
 }
@@ -205,6 +247,20 @@ impl Decoder {
         self.family.runs() && !self.is_packed()
     }
 
+    /// Width of the residual stream, all of its copies together.
+    #[must_use]
+    pub fn stream_width(&self) -> usize {
+        self.hidden_size * self.augmented.map_or(1, |augmented| augmented.streams)
+    }
+
+    /// The first layer that has keys and values, which stands for all of those where they are alike; the first of all
+    /// where none has.
+    #[must_use]
+    pub fn first_attending(&self) -> Layer {
+        let attending = self.layers.iter().find(|layer| !layer.attention.is_linear());
+        attending.copied().unwrap_or_else(|| self.first())
+    }
+
     /// The first layer, which stands for all where they are alike.
     #[must_use]
     pub fn first(&self) -> Layer {
@@ -221,11 +277,13 @@ impl ModelConfig {
             heads: self.num_attention_heads,
             kv_heads: self.num_key_value_heads,
             head_dim: self.head_dim,
+            gated: false,
         };
         let layer = Layer {
             attention,
             window: self.sliding_window,
             mlp: Mlp::Dense { width: self.intermediate_size },
+            cache_of: None,
         };
         Decoder {
             family: family::phi3(),
@@ -235,6 +293,7 @@ impl ModelConfig {
             tie_word_embeddings: self.tie_word_embeddings,
             biases: Biases::default(),
             layers: vec![layer; self.num_hidden_layers],
+            augmented: None,
             predictors: Vec::new(),
             rotary_dim: self.rotary_dim(),
             dtype: self.dtype,

@@ -1,8 +1,8 @@
 //! A config of any known family, read and validated.
 
-use super::family::{Bias, Family, HeadDim, KvHeads, Latent};
-use super::{Attention, Biases, Decoder, Exempt, Quantization, apart, layers};
-use crate::config::{ConfigError, Defaulted, Fields, ModelConfig, limits, refuse_other_layers};
+use super::{Attention, Augmented, Bias, Biases, Decoder, Exempt, Family, HeadDim, KvHeads, Latent};
+use super::{Linear, Quantization, apart, layers};
+use crate::config::{ConfigError, Defaulted, Fields, ModelConfig, OtherLayers, limits, refuse_other_layers};
 use crate::units::one_line;
 
 impl Decoder {
@@ -36,7 +36,9 @@ impl Decoder {
             None => None,
         };
         let text = nested.as_ref().unwrap_or(fields).respelled(family.spellings)?;
-        refuse_other_layers(&text)?;
+        let computed =
+            OtherLayers { linear: family.linear.is_some(), sharing: family.cache_sharing.is_some() };
+        refuse_other_layers(&text, computed)?;
         let mut decoder = Reader { family, fields: &text, defaulted: Vec::new() }.read()?;
         decoder.apart = apart::apart(fields);
         if nested.is_some() {
@@ -66,7 +68,7 @@ impl Decoder {
 pub(super) struct Reader<'a> {
     pub(super) family: &'static Family,
     pub(super) fields: &'a Fields,
-    defaulted: Vec<Defaulted>,
+    pub(super) defaulted: Vec<Defaulted>,
 }
 
 impl Reader<'_> {
@@ -84,12 +86,22 @@ impl Reader<'_> {
         };
         let mlps = layers::mlps(&mut self, layer_count)?;
         let windows = layers::windows(&mut self, layer_count)?;
-        let mut layers: Vec<_> = mlps
-            .into_iter()
-            .zip(windows)
-            .map(|(mlp, window)| super::Layer { attention, window, mlp })
-            .collect();
+        let layer = |(mlp, window)| super::Layer { attention, window, mlp, cache_of: None };
+        let mut layers: Vec<_> = mlps.into_iter().zip(windows).map(layer).collect();
         layers::override_each(&self, &mut layers)?;
+        if let Some(linear) = &family.linear {
+            let attention = self.linear_attention(linear)?;
+            for index in layers::linear(&self, linear.interval, layer_count)? {
+                layers[index].attention = attention;
+            }
+        }
+        if let Some((key, default)) = family.cache_sharing {
+            layers::share_caches(&mut self, key, default, &mut layers)?;
+        }
+        let augmented = match &family.augmented {
+            Some(defaults) => Some(self.augmented(defaults, layer_count)?),
+            None => None,
+        };
         let predictors = fields.count("num_nextn_predict_layers", 0, 64)?.unwrap_or(0);
         let last = layers[layers.len() - 1];
         Ok(Decoder {
@@ -107,6 +119,7 @@ impl Reader<'_> {
             predictors: vec![last; if family.latent.is_some() { predictors } else { 0 }],
             rotary_dim: self.rotary_dim(attention)?,
             layers,
+            augmented,
             dtype: fields.dtype()?,
             quantization: None,
             unknown_quantization: None,
@@ -167,7 +180,37 @@ impl Reader<'_> {
                 return Err(ConfigError::Contradiction { field, rule });
             }
         };
-        Ok(Attention::Heads { heads, kv_heads, head_dim })
+        Ok(Attention::Heads { heads, kv_heads, head_dim, gated: self.family.query_gate })
+    }
+
+    fn linear_attention(&mut self, defaults: &Linear) -> Result<Attention, ConfigError> {
+        let key_heads = self.count("linear_num_key_heads", limits::HEADS, defaults.key_heads)?;
+        let value_heads = self.count("linear_num_value_heads", limits::HEADS, defaults.value_heads)?;
+        if !value_heads.is_multiple_of(key_heads) {
+            let rule = format!("{key_heads} key heads do not divide linear_num_value_heads {value_heads}");
+            return Err(ConfigError::Contradiction { field: self.fields.path("linear_num_key_heads"), rule });
+        }
+        Ok(Attention::Linear {
+            key_heads,
+            value_heads,
+            key_dim: self.count("linear_key_head_dim", limits::HEAD_DIM, defaults.key_dim)?,
+            value_dim: self.count("linear_value_head_dim", limits::HEAD_DIM, defaults.value_dim)?,
+            kernel: self.count("linear_conv_kernel_dim", limits::HEAD_DIM, defaults.kernel)?,
+        })
+    }
+
+    fn augmented(&mut self, defaults: &Augmented, layers: usize) -> Result<Augmented, ConfigError> {
+        let key = "activation_sparsity_pattern";
+        let listed = self.fields.get(key).and_then(serde_json::Value::as_array);
+        if listed.is_some_and(|list| list.len() != layers) {
+            return Err(self.fields.invalid(key, &format!("a list of {layers}, one for each layer")));
+        }
+        Ok(Augmented {
+            streams: self.count("altup_num_inputs", limits::STREAMS, defaults.streams)?,
+            rank: self.count("laurel_rank", limits::WIDTH, defaults.rank)?,
+            rows: self.count("vocab_size_per_layer_input", limits::VOCAB, defaults.rows)?,
+            width: self.count("hidden_size_per_layer_input", limits::HEAD_DIM, defaults.width)?,
+        })
     }
 
     fn latent_attention(&mut self, defaults: &Latent) -> Result<Attention, ConfigError> {
@@ -190,10 +233,21 @@ impl Reader<'_> {
     }
 
     fn rotary_dim(&self, attention: Attention) -> Result<usize, ConfigError> {
-        let share = self.fields.number("partial_rotary_factor", 1e-3, 1.0)?.unwrap_or(1.0);
+        let key = "partial_rotary_factor";
+        let within = match self.fields.get("rope_parameters").is_some_and(serde_json::Value::is_object) {
+            true => self.fields.object("rope_parameters")?,
+            false => None,
+        };
+        let within = match &within {
+            Some(rope) => rope.number(key, 1e-3, 1.0)?,
+            None => None,
+        };
+        let named = self.fields.number(key, 1e-3, 1.0)?.or(within);
+        let share = named.unwrap_or(f64::from(self.family.rotary_percent) / 100.0);
         Ok(match attention {
             Attention::Heads { head_dim, .. } => (head_dim as f64 * share) as usize,
             Attention::Latent { rope_dim, .. } => rope_dim,
+            Attention::Linear { .. } => 0,
         })
     }
 }

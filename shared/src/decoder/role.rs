@@ -33,6 +33,28 @@ pub enum Role {
     KvLatentNorm,
     /// Keys and values from their latent `[heads·(nope + v), kv_rank]`.
     KvExpandProj,
+    /// Queries, keys, values and their gate of a layer that keeps a state `[2·k + 2·v, hidden]`.
+    StateProj,
+    /// How much of a state is forgotten and how much written, for each value head `[2·heads, hidden]`.
+    StateRatesProj,
+    /// Queries, keys and values alone, where gate and rates are tensors of their own `[2·k + v, hidden]`.
+    StateQkvProj,
+    /// The gate `[v, hidden]`.
+    StateGateProj,
+    /// How much is written `[heads, hidden]`.
+    StateWriteProj,
+    /// How much is forgotten `[heads, hidden]`.
+    StateTimeProj,
+    /// Convolution over the last tokens, one for each channel of queries, keys and values `[2·k + v, 1, kernel]`.
+    StateConv,
+    /// Bias of the time step `[value heads]`.
+    StateTimeBias,
+    /// Logarithm of the decay `[value heads]`.
+    StateDecay,
+    /// Norm of what a state gives `[value head]`.
+    StateNorm,
+    /// Output projection of such a layer `[hidden, v]`.
+    StateOutProj,
     /// Fused gate and up projection `[2·intermediate, hidden]`: gate first.
     GateUpProj,
     /// Gate projection `[intermediate, hidden]`.
@@ -59,6 +81,40 @@ pub enum Role {
     SharedUpProj,
     /// Down projection of those.
     SharedDownProj,
+    /// Weight of what those give `[1, hidden]`.
+    SharedGate,
+    /// Into the narrow path beside attention `[rank, hidden]`.
+    LaurelDownProj,
+    /// Out of it `[hidden, rank]`.
+    LaurelUpProj,
+    /// Norm of what it gives `[hidden]`.
+    LaurelNorm,
+    /// Scale of the corrected stream `[hidden]`.
+    AltupScale,
+    /// How a layer's result corrects each stream `[streams, streams]`.
+    AltupCorrection,
+    /// How streams predict each other `[streams², streams]`.
+    AltupPrediction,
+    /// What both depend on `[streams, hidden]`.
+    AltupRouter,
+    /// Norm before that `[hidden]`.
+    AltupRouterNorm,
+    /// Gate of a layer's own embedding `[width, hidden]`.
+    LayerEmbeddingGate,
+    /// Into the residual streams `[hidden, width]`.
+    LayerEmbeddingProj,
+    /// Norm of that `[hidden]`.
+    LayerEmbeddingNorm,
+    /// Token embeddings of all layers `[rows, layers·width]`.
+    LayerEmbeddings,
+    /// What the token's own embedding adds to them `[layers·width, hidden]`.
+    LayerEmbeddingsProj,
+    /// Norm of that `[width]`.
+    LayerEmbeddingsNorm,
+    /// Into each further residual stream `[hidden, hidden]`.
+    StreamProj,
+    /// Out of it `[hidden, hidden]`.
+    StreamOutProj,
     /// Norm before attention `[hidden]`.
     InputNorm,
     /// Norm after attention: before the MLP, or before attention joins the residual `[hidden]`.

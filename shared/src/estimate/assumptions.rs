@@ -1,9 +1,10 @@
 //! Every value that an answer rests on, said.
 
 use super::activations::Attention;
+use super::kv_cache::state_dtype;
 use super::wgpu_workspace::CACHE_STEP;
 use super::{Assumption, Backend, KvPolicy, Options, Resolved, StoredTensors, stored_dtype};
-use crate::decoder::Decoder;
+use crate::decoder::{self, Decoder};
 use crate::units::{format_bytes, format_count};
 
 pub(super) fn list(
@@ -36,12 +37,23 @@ pub(super) fn list(
         Attention::Fused => "fused",
     };
     assume("attn", attn.to_owned(), options.attn.is_none());
-    assume("kv_policy", resolved.kv_policy.name().to_owned(), options.kv_policy.is_none());
+    assume("kv_policy", resolved.kv_policy.to_string(), options.kv_policy.is_none());
     let window = decoder.layers.iter().find_map(|layer| layer.window);
     if let (KvPolicy::Window, Some(window)) = (resolved.kv_policy, window) {
         let count = decoder.layers.iter().filter(|layer| layer.window.is_some()).count();
         let value = format!("{window} tokens in {count} layers; Hugging Face keeps {}", window - 1);
         assume("sliding_window", value, true);
+    }
+    let linear = decoder.layers.iter().find_map(|layer| match layer.attention {
+        decoder::Attention::Linear { kernel, .. } => Some(kernel),
+        _ => None,
+    });
+    if let Some(kernel) = linear {
+        let dtype = state_dtype(resolved.kv_dtype);
+        let value = format!(
+            "recurrent in f32, the last {kernel} columns of the convolution in {dtype}, as Hugging Face keeps them"
+        );
+        assume("linear_state", value, true);
     }
     let named = super::resolved::named_device(options).ok().flatten();
     let backend = resolved.backend.name();

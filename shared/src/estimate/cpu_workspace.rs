@@ -24,9 +24,9 @@ pub struct CpuWorkspace {
     pub rows: u64,
     /// Rows of logits held at once.
     pub logit_rows: u64,
-    /// Residual stream, `[rows, hidden]`.
+    /// Residual stream, `[rows, hidden]`, all copies of it.
     pub residual: u64,
-    /// Normed rows, and what a block adds to the residual, `[rows, hidden]`.
+    /// Normed rows, and what a block adds to the residual, as wide.
     pub normed: u64,
     /// `qkv_proj`, then `gate_up_proj`, `[rows, max(q + 2·kv, 2·intermediate)]`.
     pub projected: u64,
@@ -49,7 +49,8 @@ impl CpuWorkspace {
     #[must_use]
     pub fn new(decoder: &Decoder, dtype: DType, attention: Attention, context: u64, batch: u64) -> Self {
         let widest_of = |width: fn(&Layer) -> usize| decoder.widest(width) as u64;
-        let [hidden, vocab] = [decoder.hidden_size, decoder.vocab_size].map(|n| n as u64);
+        let [hidden, stream, vocab] =
+            [decoder.hidden_size, decoder.stream_width(), decoder.vocab_size].map(|n| n as u64);
         let intermediate = widest_of(|layer| layer.mlp.active_width());
         let qkv = widest_of(|layer| layer.attention.projected_width());
         let query = widest_of(|layer| layer.attention.mixed_width());
@@ -60,8 +61,8 @@ impl CpuWorkspace {
         Self {
             rows,
             logit_rows,
-            residual: values(rows, hidden),
-            normed: values(rows, hidden),
+            residual: values(rows, stream),
+            normed: values(rows, stream),
             projected: values(rows, qkv.max(2 * intermediate)),
             mixed: values(rows, query.max(intermediate)),
             rotary: values(rows, decoder.rotary_dim as u64),

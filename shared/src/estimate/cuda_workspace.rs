@@ -2,7 +2,7 @@
 //! estimate and the allocation are one number.
 
 use super::activations::{Attention, LOGIT_ROWS, product, sum};
-use super::kv_cache::PAGE_TOKENS;
+use super::kv_policy::PAGE_TOKENS;
 use crate::decoder::{Decoder, Layer};
 use crate::dtype::DType;
 use crate::units::format_count;
@@ -30,9 +30,9 @@ pub struct CudaWorkspace {
     pub score_rows: u64,
     /// Rows of logits held at once.
     pub logit_rows: u64,
-    /// Residual stream, `[rows, hidden]`, f32.
+    /// Residual stream, `[rows, hidden]`, f32, all copies of it.
     pub residual: u64,
-    /// Normed rows, `[rows, hidden]`.
+    /// Normed rows, as wide.
     pub normed: u64,
     /// `qkv_proj`, then `gate_up_proj`, `[rows, max(q + 2·kv, 2·intermediate)]`.
     pub projected: u64,
@@ -61,7 +61,8 @@ impl CudaWorkspace {
     #[must_use]
     pub fn new(decoder: &Decoder, dtype: DType, attention: Attention, context: u64, batch: u64) -> Self {
         let widest_of = |width: fn(&Layer) -> usize| decoder.widest(width) as u64;
-        let [hidden, vocab] = [decoder.hidden_size, decoder.vocab_size].map(|n| n as u64);
+        let [hidden, stream, vocab] =
+            [decoder.hidden_size, decoder.stream_width(), decoder.vocab_size].map(|n| n as u64);
         let intermediate = widest_of(|layer| layer.mlp.active_width());
         let qkv = widest_of(|layer| layer.attention.projected_width());
         let query = widest_of(|layer| layer.attention.mixed_width());
@@ -85,8 +86,8 @@ impl CudaWorkspace {
             rows,
             score_rows: (scores / row_scores.max(1)).min(rows),
             logit_rows,
-            residual: values(rows, hidden, 4),
-            normed: values(rows, hidden, act),
+            residual: values(rows, stream, 4),
+            normed: values(rows, stream, act),
             projected: values(rows, qkv.max(2 * intermediate), act),
             mixed: values(rows, query.max(intermediate), act),
             rotary: values(context, decoder.rotary_dim as u64, 8),
@@ -95,7 +96,7 @@ impl CudaWorkspace {
             last: values(logit_rows, hidden, 4),
             logits: values(logit_rows, vocab, 4),
             descriptions: values(rows.saturating_add(batch), ROW_BYTES, 1),
-            lists: values(batch, context.div_ceil(PAGE_TOKENS), 8),
+            lists: values(batch, context.div_ceil(u64::from(PAGE_TOKENS)), 8),
             gemm: GEMM_BYTES,
         }
     }

@@ -85,7 +85,8 @@ pub struct MarginRule {
     /// 1.2 × everything.
     pub everything_bytes: u64,
     /// Tokens of KV cache that use up the rule's 20 %: beyond, the rule on weights alone says yes where it should not.
-    pub break_even_context: u64,
+    /// None where the cache does not grow with the context and does not use them up.
+    pub break_even_context: Option<u64>,
 }
 
 /// Where the search for the largest batch ends.
@@ -240,10 +241,12 @@ pub(crate) fn against(case: &Case<'_>) -> Fit {
 
 fn margin_rule(decoder: &Decoder, resolved: &Resolved, weights_bytes: u64, total_bytes: u64) -> MarginRule {
     let per_token = estimate::bytes_per_token(decoder, resolved.kv_dtype);
+    // States are there from the first token on.
+    let left = (weights_bytes / 5).checked_sub(estimate::state_bytes(decoder, resolved.kv_dtype));
     MarginRule {
         weights_only_bytes: with_margin(weights_bytes),
         everything_bytes: with_margin(total_bytes),
-        break_even_context: weights_bytes / 5 / per_token.max(1),
+        break_even_context: left.map_or(Some(0), |left| left.checked_div(per_token)),
     }
 }
 

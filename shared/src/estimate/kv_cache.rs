@@ -2,41 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::KvPolicy;
 use crate::decoder::{Attention, Decoder, Layer};
 use crate::dtype::DType;
 
-/// Tokens in a block of the paged policy; vLLM's default.
-pub const PAGE_TOKENS: u64 = 16;
-
-/// How an engine sizes its cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KvPolicy {
-    /// Every layer holds the whole context, allocated up front: what our engines do for one stream.
-    #[default]
-    Full,
-    /// A layer with a sliding window holds no more than the window.
-    Window,
-    /// Blocks of [`PAGE_TOKENS`] tokens: what the CUDA engine does for several streams.
-    Paged,
-}
-
-impl KvPolicy {
-    /// The name in the CLI and in JSON.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Window => "window",
-            Self::Paged => "paged",
-        }
-    }
-}
-
-/// What one layer keeps for each token: `rows` rows of `width` values, and one of `extra`.
+/// What one layer keeps: for each token `rows` rows of `width` values, and one of `extra`; for a whole sequence a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerKv {
-    /// Keys and values of each head, or the one latent.
+    /// What it is.
+    pub kind: KvKind,
+    /// Keys and values of each head, or the one latent; 0 where neither is kept.
     pub rows: u64,
     /// Values of one row.
     pub width: u64,
@@ -44,18 +19,47 @@ pub struct LayerKv {
     pub extra: u64,
     /// Tokens that a query sees, where the layer has a window.
     pub window: Option<u64>,
+    /// Values of a state in f32, whatever the cache's format: each token adds to what all before left.
+    pub recurrent: u64,
+    /// Values that a convolution reads again, in the format of activations.
+    pub convolved: u64,
 }
 
 impl LayerKv {
-    /// What a layer keeps.
+    /// What a layer keeps. Of a convolution over n tokens the last n are kept, as Hugging Face does.
     #[must_use]
     pub fn new(layer: &Layer) -> Self {
-        let [rows, width, extra] = match layer.attention {
-            Attention::Heads { kv_heads, head_dim, .. } => [2 * kv_heads, head_dim, 0],
-            Attention::Latent { kv_rank, rope_dim, .. } => [1, kv_rank, rope_dim],
+        let window = layer.window.map(|window| window as u64);
+        let nothing =
+            Self { kind: KvKind::Shared, rows: 0, width: 0, extra: 0, window, recurrent: 0, convolved: 0 };
+        if layer.cache_of.is_some() {
+            return nothing;
         }
-        .map(|n| n as u64);
-        Self { rows, width, extra, window: layer.window.map(|window| window as u64) }
+        match layer.attention {
+            Attention::Heads { kv_heads, head_dim, .. } => Self {
+                kind: if window.is_some() { KvKind::Window } else { KvKind::Full },
+                rows: 2 * kv_heads as u64,
+                width: head_dim as u64,
+                ..nothing
+            },
+            Attention::Latent { kv_rank, rope_dim, .. } => Self {
+                kind: KvKind::Latent,
+                rows: 1,
+                width: kv_rank as u64,
+                extra: rope_dim as u64,
+                ..nothing
+            },
+            Attention::Linear { key_heads, value_heads, key_dim, value_dim, kernel } => {
+                let [key_heads, value_heads, key_dim, value_dim, kernel] =
+                    [key_heads, value_heads, key_dim, value_dim, kernel].map(|n| n as u64);
+                Self {
+                    kind: KvKind::Linear,
+                    recurrent: value_heads * key_dim * value_dim,
+                    convolved: (2 * key_heads * key_dim + value_heads * value_dim) * kernel,
+                    ..nothing
+                }
+            }
+        }
     }
 
     /// Bytes of one token. Blocks of a quantised format do not cross rows.
@@ -64,13 +68,22 @@ impl LayerKv {
         self.rows * dtype.row_bytes(self.width) + dtype.row_bytes(self.extra)
     }
 
+    /// Bytes of one sequence's state, however many tokens it has.
+    #[must_use]
+    pub fn state_bytes(&self, dtype: DType) -> u64 {
+        4 * self.recurrent + state_dtype(dtype).row_bytes(self.convolved)
+    }
+
     /// Tokens held under a policy for a context.
     #[must_use]
     pub fn tokens(&self, policy: KvPolicy, context: u64) -> u64 {
+        if self.rows == 0 {
+            return 0;
+        }
         match policy {
             KvPolicy::Full => context,
             KvPolicy::Window => self.window.map_or(context, |window| window.min(context)),
-            KvPolicy::Paged => context.next_multiple_of(PAGE_TOKENS),
+            KvPolicy::Paged(block) => context.next_multiple_of(u64::from(block).max(1)),
         }
     }
 
@@ -78,8 +91,14 @@ impl LayerKv {
     #[must_use]
     pub fn bytes(&self, dtype: DType, policy: KvPolicy, context: u64, batch: u64) -> u64 {
         let tokens = self.tokens(policy, context).saturating_mul(batch);
-        self.bytes_per_token(dtype).saturating_mul(tokens)
+        let state = self.state_bytes(dtype).saturating_mul(batch);
+        self.bytes_per_token(dtype).saturating_mul(tokens).saturating_add(state)
     }
+}
+
+/// The format of what a convolution reads again, beside a cache in `dtype`: that of activations, never a narrower one.
+pub(super) fn state_dtype(dtype: DType) -> DType {
+    if dtype.is_float() { dtype } else { DType::Bf16 }
 }
 
 /// What each layer of a model keeps, the first layer first.
@@ -91,6 +110,12 @@ pub fn layers(decoder: &Decoder) -> impl Iterator<Item = LayerKv> + '_ {
 #[must_use]
 pub fn bytes_per_token(decoder: &Decoder, dtype: DType) -> u64 {
     layers(decoder).fold(0u64, |sum, layer| sum.saturating_add(layer.bytes_per_token(dtype)))
+}
+
+/// Bytes of one sequence's states over all layers, however many tokens it has.
+#[must_use]
+pub fn state_bytes(decoder: &Decoder, dtype: DType) -> u64 {
+    layers(decoder).fold(0u64, |sum, layer| sum.saturating_add(layer.state_bytes(dtype)))
 }
 
 /// Bytes of the cache for `batch` sequences of `context` tokens; saturates far above any memory.
@@ -116,6 +141,9 @@ pub struct KvLayers {
     pub extra: u64,
     /// Tokens that each layer holds under the policy.
     pub tokens: u64,
+    /// Bytes of the state that one of them keeps of one sequence, whatever the context.
+    #[serde(default)]
+    pub state_bytes: u64,
     /// Bytes of all of them, for the whole batch.
     pub bytes: u64,
 }
@@ -130,6 +158,10 @@ pub enum KvKind {
     Window,
     /// A latent that keys and values are made of (MLA).
     Latent,
+    /// A state of one size, which each token changes, instead of keys and values.
+    Linear,
+    /// Nothing of its own: the layer reads an earlier one's.
+    Shared,
 }
 
 /// The cache layer by layer, layers that are alike together, in the order of their first.
@@ -143,17 +175,14 @@ pub fn kinds(decoder: &Decoder, dtype: DType, policy: KvPolicy, context: u64, ba
         }
     }
     let kept = |(layer, count): (LayerKv, u64)| KvLayers {
-        kind: match (layer.extra, layer.window) {
-            (0, None) => KvKind::Full,
-            (0, Some(_)) => KvKind::Window,
-            _ => KvKind::Latent,
-        },
+        kind: layer.kind,
         layers: count,
         window: layer.window,
         rows: layer.rows,
         width: layer.width,
         extra: layer.extra,
         tokens: layer.tokens(policy, context),
+        state_bytes: layer.state_bytes(dtype),
         bytes: layer.bytes(dtype, policy, context, batch).saturating_mul(count),
     };
     kinds.into_iter().map(kept).collect()
@@ -162,16 +191,24 @@ pub fn kinds(decoder: &Decoder, dtype: DType, policy: KvPolicy, context: u64, ba
 /// The sum in words. Where no window is honoured, layers with and without one are the same.
 pub(super) fn formula(kinds: &[KvLayers], dtype: DType, policy: KvPolicy, batch: u64) -> String {
     let mut terms: Vec<(String, u64)> = Vec::new();
-    for KvLayers { layers, window, rows, width, extra, tokens, .. } in kinds {
-        let kept = match extra {
-            0 => format!("{} heads × {width} × 2", rows / 2),
-            _ => format!("(latent {width} + rotated {extra})"),
+    for KvLayers { kind, layers, window, rows, width, extra, tokens, state_bytes, .. } in kinds {
+        let kept = match kind {
+            KvKind::Linear => {
+                let convolved = state_dtype(dtype);
+                let state =
+                    format!("layers × state of {state_bytes} B (recurrent f32, convolution {convolved})");
+                terms.push((state, *layers));
+                continue;
+            }
+            KvKind::Shared => continue,
+            KvKind::Full | KvKind::Window => format!("{} heads × {width} × 2", rows / 2),
+            KvKind::Latent => format!("(latent {width} + rotated {extra})"),
         };
         let tokens = match (policy, window) {
             (KvPolicy::Full, _) => format!("{tokens} tokens"),
             (KvPolicy::Window, Some(window)) => format!("{tokens} tokens (window {window})"),
             (KvPolicy::Window, None) => format!("{tokens} tokens (no window)"),
-            (KvPolicy::Paged, _) => format!("{tokens} tokens in blocks of {PAGE_TOKENS}"),
+            (KvPolicy::Paged(block), _) => format!("{tokens} tokens in blocks of {block}"),
         };
         let term = format!("layers × {kept} × {dtype} × {tokens}");
         match terms.iter_mut().find(|(known, _)| *known == term) {
@@ -180,8 +217,13 @@ pub(super) fn formula(kinds: &[KvLayers], dtype: DType, policy: KvPolicy, batch:
         }
     }
     let terms: Vec<String> = terms.into_iter().map(|(term, count)| format!("{count} {term}")).collect();
+    let sharing: u64 = kinds.iter().filter(|kind| kind.kind == KvKind::Shared).map(|kind| kind.layers).sum();
+    let sharing = match sharing {
+        0 => String::new(),
+        count => format!("; {count} layers read the cache of earlier ones"),
+    };
     match terms.as_slice() {
-        [one] => format!("{one} × batch {batch}"),
-        many => format!("({}) × batch {batch}", many.join(" + ")),
+        [one] => format!("{one} × batch {batch}{sharing}"),
+        many => format!("({}) × batch {batch}{sharing}", many.join(" + ")),
     }
 }

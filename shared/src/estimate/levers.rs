@@ -167,13 +167,15 @@ impl Levers<'_> {
         let layers = self.layer_bytes();
         let total = (self.need)(self.resolved).0;
         let all: u64 = layers.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes));
-        let weight = |role| {
-            let spec = tensors::spec(self.decoder, role, 0);
-            crate::estimate::held_as(self.resolved.format.compute_dtype(), &spec.shape)
-                .tensor_bytes(&spec.shape)
-        };
-        let embedding = weight(tensors::Role::Embedding);
-        let head = if self.decoder.tie_word_embeddings { 0 } else { weight(tensors::Role::LmHead) };
+        let (mut embedding, mut head) = (0u64, 0u64);
+        for part in tensors::parts(self.decoder).filter(|part| part.layer.is_none()) {
+            let bytes = crate::estimate::part_bytes(self.decoder, &part, self.resolved.format);
+            match part.role {
+                tensors::Role::LmHead => head = head.saturating_add(bytes),
+                tensors::Role::FinalNorm => {}
+                _ => embedding = embedding.saturating_add(bytes),
+            }
+        }
         // Activations and the runtime are on both.
         let on_both = total.saturating_sub(all).saturating_sub(embedding).saturating_sub(head);
         let mut before = 0u64;

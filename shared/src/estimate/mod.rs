@@ -19,6 +19,7 @@ mod calibration;
 pub mod fit;
 mod format;
 mod kv_cache;
+mod kv_policy;
 mod levers;
 mod load_peak;
 mod options;
@@ -30,9 +31,8 @@ mod weights;
 pub use backend::Backend;
 pub use calibration::{Calibration, Sample};
 pub use format::Format;
-pub use kv_cache::{
-    KvKind, KvLayers, KvPolicy, LayerKv, PAGE_TOKENS, bytes_per_token, cache_bytes, kinds, layers,
-};
+pub use kv_cache::{KvKind, KvLayers, LayerKv, bytes_per_token, cache_bytes, kinds, layers, state_bytes};
+pub use kv_policy::{KvPolicy, PAGE_TOKENS, UnknownKvPolicy};
 pub use load_peak::{LoadPeak, load_peaks};
 pub use options::{Options, Size};
 pub use params::{GroupCount, Params, active_params, params, predictor_params, rule_of_thumb};
@@ -165,6 +165,18 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
             (
                 Badge::Formula,
                 format!("{weights_formula}; which modules the quantization_config leaves out is not certain"),
+            )
+        }
+        (stored, _)
+            if (stored.is_none() || resolved.convert_to.is_some())
+                && matches!(format, Format::Q4KM | Format::Quantized(_))
+                && weights::has_other_projections(decoder) =>
+        {
+            (
+                Badge::Formula,
+                format!(
+                    "{weights_formula}; what {format} makes of this family's own projections is not certain"
+                ),
             )
         }
         _ => (Badge::Exact, weights_formula),

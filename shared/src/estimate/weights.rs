@@ -43,10 +43,11 @@ pub fn part_bytes(decoder: &Decoder, part: &Part, format: Format) -> u64 {
     one.saturating_mul(part.copies as u64)
 }
 
-/// Projections of layers are what published quantisations touch: not the embedding, the head, norms or the router.
+/// Projections of layers are what published quantisations touch: not the embedding, the head, norms, the router or a
+/// convolution.
 fn is_projection(part: &Part) -> bool {
     let grouped = matches!(part.role.group(), Group::Attention | Group::Mlp | Group::Experts);
-    grouped && !part.is_bias && part.shape.len() >= 2
+    grouped && !part.is_bias && part.shape.len() >= 2 && part.role != Role::StateConv
 }
 
 /// One tensor as its quantisation stores it, scales and zeros included; source: the tensor names and shapes that
@@ -97,6 +98,9 @@ fn quantized_bytes(decoder: &Decoder, part: &Part, quantization: Quantization) -
 
 /// Whether it is not certain what a published quantisation leaves as it was: then a size from the config is no exact one.
 pub(super) fn is_unsure(decoder: &Decoder) -> bool {
+    if has_other_projections(decoder) {
+        return true;
+    }
     if decoder.exempt == Exempt::default() {
         return false;
     }
@@ -106,6 +110,11 @@ pub(super) fn is_unsure(decoder: &Decoder) -> bool {
     let firsts = tensors::parts(decoder).filter(|part| touched(part) && roles.insert(part.role));
     let modules: Vec<String> = firsts.map(|part| tensors::own_module(decoder, &part)).collect();
     decoder.exempt.is_unsure(&modules)
+}
+
+/// Whether there are projections beside those of attention and MLP: what tools make of them is each tool's own.
+pub(super) fn has_other_projections(decoder: &Decoder) -> bool {
+    decoder.augmented.is_some() || decoder.layers.iter().any(|layer| layer.attention.is_linear())
 }
 
 /// What llama.cpp's `Q4_K_M` makes of a tensor: source, `llama_tensor_get_type` in its `llama-quant.cpp`.

@@ -39,9 +39,9 @@ pub struct WgpuWorkspace {
     pub score_rows: u64,
     /// Ids of the rows.
     pub ids: u64,
-    /// `[rows, hidden]`.
+    /// `[rows, hidden]`, all copies of it.
     pub residual: u64,
-    /// `[rows, hidden]`.
+    /// As wide.
     pub normed: u64,
     /// Normed rows, or rows of mixed values, as int8 blocks.
     pub quantized: u64,
@@ -69,13 +69,16 @@ impl WgpuWorkspace {
     pub fn new(decoder: &Decoder, attention: Attention, context: u64, batch: u64) -> Self {
         let widest_of = |width: fn(&Layer) -> usize| decoder.widest(width) as u64;
         let padded = |width: u64| width.next_multiple_of(BLOCK);
-        let hidden = padded(decoder.hidden_size as u64);
+        let [hidden, stream] = [decoder.hidden_size, decoder.stream_width()].map(|n| padded(n as u64));
         let intermediate = padded(widest_of(|layer| layer.mlp.active_width()));
         let qkv = padded(widest_of(|layer| layer.attention.projected_width()));
         let query = padded(widest_of(|layer| layer.attention.mixed_width()));
         let heads = widest_of(|layer| layer.attention.heads());
         // Vectors of four.
-        let head_dim = widest_of(|layer| layer.attention.query_width() / layer.attention.heads().max(1));
+        let head_dim = widest_of(|layer| match layer.attention.heads() {
+            0 => 0,
+            heads => layer.attention.query_width() / heads,
+        });
         let head_dim = head_dim.next_multiple_of(4);
         let logit_rows = batch.max(LOGIT_ROWS);
         let rows = context.min(CHUNK).max(logit_rows);
@@ -89,8 +92,8 @@ impl WgpuWorkspace {
             logit_rows,
             score_rows,
             ids: floats(&[rows]),
-            residual: floats(&[rows, hidden]),
-            normed: floats(&[rows, hidden]),
+            residual: floats(&[rows, stream]),
+            normed: floats(&[rows, stream]),
             quantized: floats(&[rows, hidden.max(query) / BLOCK, Q8_WORDS]),
             gated_q8: floats(&[rows, intermediate / BLOCK, Q8_WORDS]),
             qkv: floats(&[rows, qkv]),

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::keys::{self, Key};
 use super::{Field, Known, Status, scaling};
 use crate::config::{Fields, RopeScaling};
-use crate::decoder::{Attention, Decoder, Mlp};
+use crate::decoder::{Attention, Decoder, Layer, Mlp, Role};
 use crate::dtype::DType;
-use crate::estimate::{self, KvPolicy};
+use crate::estimate::{self, KvPolicy, LayerKv};
 use crate::rope::attention_factor;
 use crate::tensors;
 use crate::units::{format_bytes, format_count};
@@ -70,7 +70,7 @@ fn explain(path: &str, name: &str, value: &Value, known: Known<'_>) -> Field {
 /// What a key's value implies for this model; empty where there is nothing to say beyond its meaning.
 fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
     let decoder = known.decoder;
-    let (layer, layers) = (decoder.first(), decoder.layers.len());
+    let (layer, layers) = (decoder.first_attending(), decoder.layers.len());
     let rows = (decoder.vocab_size as u64).saturating_mul(decoder.hidden_size as u64);
     let kv_token = estimate::bytes_per_token(decoder, DType::Bf16);
     let kv = || format!("KV cache {} a token in 16 bit", format_bytes(kv_token));
@@ -98,6 +98,7 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
                 format!("{heads} heads of {head_dim} dimensions: attention is {width} wide")
             }
             Attention::Latent { heads, .. } => format!("{heads} heads, all from one latent"),
+            Attention::Linear { .. } => "No layer of this model attends".to_owned(),
         },
         "num_key_value_heads" => match layer.attention {
             Attention::Heads { heads, kv_heads, .. } if heads == kv_heads => {
@@ -107,8 +108,28 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
                 format!("{} query heads share one: {}", heads / kv_heads, kv())
             }
             Attention::Latent { .. } => format!("The latent is kept instead: {}", kv()),
+            Attention::Linear { .. } => "No layer of this model keeps keys and values".to_owned(),
         },
         "head_dim" | "kv_lora_rank" | "qk_rope_head_dim" => kv(),
+        "linear_num_key_heads"
+        | "linear_num_value_heads"
+        | "linear_key_head_dim"
+        | "linear_value_head_dim"
+        | "linear_conv_kernel_dim"
+        | "full_attention_interval" => states(decoder),
+        "layer_types" if decoder.family.linear.is_some() => states(decoder),
+        "num_kv_shared_layers" => sharing(decoder),
+        "hidden_size_per_layer_input" | "vocab_size_per_layer_input" => {
+            of_roles(decoder, &[Role::LayerEmbeddings])
+        }
+        "altup_num_inputs" => {
+            let streams = decoder.stream_width() / decoder.hidden_size;
+            format!("{streams} residual streams of {}: activations, no cache", decoder.hidden_size)
+        }
+        "laurel_rank" => of_roles(decoder, &[Role::LaurelDownProj, Role::LaurelUpProj]),
+        "shared_expert_intermediate_size" => {
+            of_roles(decoder, &[Role::SharedGateProj, Role::SharedUpProj, Role::SharedDownProj])
+        }
         "vocab_size" => {
             let times = if decoder.tie_word_embeddings {
                 "once: the head reuses them"
@@ -141,7 +162,7 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
             Attention::Heads { head_dim, .. } => {
                 format!("{} of {head_dim} dimensions are rotated, the rest pass through", decoder.rotary_dim)
             }
-            Attention::Latent { .. } => String::new(),
+            Attention::Latent { .. } | Attention::Linear { .. } => String::new(),
         },
         "sliding_window" | "layer_types" | "use_sliding_window" | "sliding_window_pattern" => window(decoder),
         "hidden_act" if decoder.family.runs() => "silu(gate) × up".to_owned(),
@@ -178,22 +199,63 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
     }
 }
 
-/// Whether layers attend differently.
+/// Whether layers that attend do so differently.
 fn varies(decoder: &Decoder) -> bool {
-    decoder.layers.iter().any(|layer| layer.attention != decoder.first().attention)
+    let first = decoder.first_attending().attention;
+    decoder.layers.iter().any(|layer| !layer.attention.is_linear() && layer.attention != first)
+}
+
+/// What layers without keys and values keep.
+fn states(decoder: &Decoder) -> String {
+    let count = decoder.layers.iter().filter(|layer| layer.attention.is_linear()).count();
+    if count == 0 {
+        return "No layer of this model keeps a state".to_owned();
+    }
+    let bytes = estimate::state_bytes(decoder, DType::Bf16);
+    format!(
+        "{count} of {} layers keep a state of {} each, {} a sequence in all, whatever its length",
+        decoder.layers.len(),
+        format_bytes(bytes / count as u64),
+        format_bytes(bytes)
+    )
+}
+
+/// What layers that read an earlier one's cache save.
+fn sharing(decoder: &Decoder) -> String {
+    let count = decoder.layers.iter().filter(|layer| layer.cache_of.is_some()).count();
+    if count == 0 {
+        return "Every layer keeps keys and values of its own".to_owned();
+    }
+    let kv = estimate::bytes_per_token(decoder, DType::Bf16);
+    let own = decoder.layers.iter().map(|layer| LayerKv::new(&Layer { cache_of: None, ..*layer }));
+    let unshared = own.map(|layer| layer.bytes_per_token(DType::Bf16)).fold(0, u64::saturating_add);
+    format!(
+        "{count} of {} layers keep none: KV cache {} a token in 16 bit instead of {}",
+        decoder.layers.len(),
+        format_bytes(kv),
+        format_bytes(unshared)
+    )
+}
+
+/// Parameters of all tensors of some roles.
+fn of_roles(decoder: &Decoder, roles: &[Role]) -> String {
+    let parts = tensors::parts(decoder).filter(|part| roles.contains(&part.role));
+    params(parts.map(|part| part.count()).fold(0, u64::saturating_add))
 }
 
 fn params(count: u64) -> String {
     format!("{} parameters", format_count(count))
 }
 
+fn is_of_mlp(role: Role) -> bool {
+    let dense = matches!(role, Role::GateUpProj | Role::GateProj | Role::UpProj | Role::DownProj);
+    dense || role.group() == tensors::Group::Experts
+}
+
 fn mlp(decoder: &Decoder) -> String {
     let group = |layer: usize| {
         let parts = tensors::parts(decoder).filter(move |part| part.layer == Some(layer));
-        parts
-            .filter(|part| matches!(part.role.group(), tensors::Group::Mlp | tensors::Group::Experts))
-            .map(|part| part.count())
-            .sum::<u64>()
+        parts.filter(|part| is_of_mlp(part.role)).map(|part| part.count()).sum::<u64>()
     };
     let layers = decoder.layers.len();
     format!("MLP {} in the last of {layers} layers", params(group(layers - 1)))

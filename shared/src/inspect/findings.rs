@@ -190,7 +190,7 @@ fn cache(decoder: &Decoder, found: &mut Vec<Finding>) {
     let tokens = weights / per_token.max(1) + 1;
     let is_ungrouped = |attention| match attention {
         Attention::Heads { heads, kv_heads, .. } => heads == kv_heads && heads > 1,
-        Attention::Latent { .. } => false,
+        Attention::Latent { .. } | Attention::Linear { .. } => false,
     };
     if decoder.layers.iter().all(|layer| is_ungrouped(layer.attention)) {
         let message = format!(
@@ -199,6 +199,25 @@ fn cache(decoder: &Decoder, found: &mut Vec<Finding>) {
             format_count(tokens)
         );
         found.push(Finding::new("no_gqa", Severity::Info, message));
+    }
+    let layers = decoder.layers.len();
+    let keep_state = decoder.layers.iter().filter(|layer| layer.attention.is_linear()).count();
+    if keep_state > 0 {
+        let message = format!(
+            "{keep_state} of {layers} layers keep a state instead of keys and values: {} a sequence whatever its length; the others {} a token in 16 bit",
+            format_bytes(estimate::state_bytes(decoder, DType::Bf16)),
+            format_bytes(per_token)
+        );
+        found.push(Finding::new("linear_layers", Severity::Info, message));
+    }
+    let sharing = decoder.layers.iter().filter(|layer| layer.cache_of.is_some()).count();
+    if sharing > 0 {
+        let message = format!(
+            "{sharing} of {layers} layers read the cache of earlier ones: only {} keep one, {} a token in 16 bit",
+            layers - sharing,
+            format_bytes(per_token)
+        );
+        found.push(Finding::new("shared_cache", Severity::Info, message));
     }
 }
 

@@ -15,6 +15,10 @@ enum Scope {
     Experts,
     /// Those that keep a latent.
     Latent,
+    /// Those of which some layers keep a state.
+    Linear,
+    /// Those that have several residual streams.
+    Augmented,
     /// Those whose layers may have a window.
     Windowed,
     /// Those whose layers differ in it.
@@ -88,6 +92,8 @@ impl Scope {
             Self::All => true,
             Self::Experts => family.experts.is_some(),
             Self::Latent => family.latent.is_some(),
+            Self::Linear => family.linear.is_some(),
+            Self::Augmented => family.augmented.is_some(),
             Self::Windowed => family.window != Window::None,
             Self::LayerTypes => !matches!(family.window, Window::None | Window::Every(_)),
             Self::Biased => family.output_bias != Bias::Never,
@@ -107,7 +113,7 @@ const fn key(
     (Spelled { names, scope }, Said { status, meaning, lever })
 }
 
-use Scope::{All, Biased, Experts, Gemma, Latent, LayerTypes, Only, Windowed};
+use Scope::{All, Augmented, Biased, Experts, Gemma, Latent, LayerTypes, Linear, Only, Windowed};
 use Status::{EstimateOnly, Honoured, NoEffect, Unsupported};
 
 const NATIVE: &str = "trust_remote_code stays false";
@@ -115,9 +121,24 @@ const CONTEXT: &str = "plan a shorter context";
 const DTYPE: &str = "dtype: bf16, else f16 where bf16 is not supported; quantize where neither fits";
 const KV: &str = "a shorter context or a narrower KV cache";
 const EXPERTS: &str = "Experts of a layer; all are held in memory";
-const MOE: &[&str] = &["mixtral", "phimoe", "qwen3_moe", "gpt_oss", "deepseek_v2", "deepseek_v3"];
+const MOE: &[&str] = &[
+    "mixtral",
+    "phimoe",
+    "qwen3_moe",
+    "qwen3_next",
+    "qwen3_5_moe_text",
+    "qwen3_5_moe",
+    "gpt_oss",
+    "deepseek_v2",
+    "deepseek_v3",
+];
+const SPARSE: &[&str] = &["qwen3_moe", "qwen3_next"];
+const NUM_EXPERTS: &[&str] = &["qwen3_moe", "qwen3_next", "qwen3_5_moe_text", "qwen3_5_moe"];
+const ONE_SHARED: &[&str] = &["qwen3_next", "qwen3_5_moe_text", "qwen3_5_moe"];
+const NESTED: &[&str] = &["gemma3", "gemma3n", "qwen3_5", "qwen3_5_moe"];
+const GEMMA3: &[&str] = &["gemma3_text", "gemma3"];
 const SMALL: &[&str] = &["phi3small"];
-const VISION: &[&str] = &["phi3_v", "phi4_multimodal", "gemma3"];
+const VISION: &[&str] = &["phi3_v", "phi4_multimodal", "gemma3", "gemma3n", "qwen3_5", "qwen3_5_moe"];
 
 // Two tables, so that a program that only asks which keys are known carries no word of what they mean.
 static SPELLED: [Spelled; KEYS.len()] = {
@@ -140,7 +161,7 @@ static SAID: [Said; KEYS.len()] = {
 };
 
 /// Every key that is known, grouped by what it is about.
-const KEYS: [(Spelled, Said); 80] = [
+const KEYS: [(Spelled, Said); 93] = [
     key(&["model_type"], All, Honoured, "Architecture family", ""),
     key(&["architectures"], All, NoEffect, "Class that transformers instantiates", ""),
     key(&["auto_map"], All, NoEffect, "Python classes in the repository, for trust_remote_code", NATIVE),
@@ -179,9 +200,81 @@ const KEYS: [(Spelled, Said); 80] = [
     key(&["use_sliding_window"], LayerTypes, Honoured, "Whether sliding_window is used at all", ""),
     key(&["max_window_layers"], LayerTypes, Honoured, "First layer that has the window", ""),
     key(&["layer_types"], LayerTypes, Honoured, "Which layers have the window", "kv_policy window"),
+    key(&["layer_types"], Linear, Honoured, "Which layers keep a state instead of keys and values", ""),
+    key(
+        &["full_attention_interval"],
+        Linear,
+        Honoured,
+        "Every n-th layer keeps keys and values, the others a state",
+        "",
+    ),
+    key(
+        &["linear_num_key_heads", "linear_key_head_dim"],
+        Linear,
+        Honoured,
+        "Query and key heads of layers that keep a state, and their width",
+        "",
+    ),
+    key(
+        &["linear_num_value_heads", "linear_value_head_dim"],
+        Linear,
+        Honoured,
+        "Value heads of layers that keep a state, and their width: each has a matrix of key × value width",
+        "",
+    ),
+    key(
+        &["linear_conv_kernel_dim"],
+        Linear,
+        Honoured,
+        "Tokens that the convolution before a state reads; as many are kept",
+        "",
+    ),
+    key(
+        &["shared_expert_intermediate_size"],
+        Only(ONE_SHARED),
+        Honoured,
+        "Width of the expert that every token goes through",
+        "",
+    ),
+    key(
+        &["num_kv_shared_layers"],
+        Augmented,
+        Honoured,
+        "Last layers that read the cache of the last one of their kind before them",
+        "",
+    ),
+    key(
+        &["hidden_size_per_layer_input", "vocab_size_per_layer_input"],
+        Augmented,
+        Honoured,
+        "Width and rows of the embedding that each layer has of its own",
+        "device_map: that embedding may stay on the CPU",
+    ),
+    key(
+        &["altup_num_inputs"],
+        Augmented,
+        Honoured,
+        "Residual streams that are kept side by side (AltUp)",
+        "",
+    ),
+    key(
+        &["altup_active_idx", "altup_coef_clip", "altup_correct_scale", "altup_lr_multiplier"],
+        Augmented,
+        NoEffect,
+        "How the residual streams are mixed; no bytes",
+        "",
+    ),
+    key(&["laurel_rank"], Augmented, Honoured, "Width of the narrow path beside attention (LAuReL)", ""),
+    key(
+        &["activation_sparsity_pattern"],
+        Augmented,
+        NoEffect,
+        "Share of the MLP that is zeroed, for each layer; all weights are held",
+        "",
+    ),
     key(
         &["sliding_window_pattern", "_sliding_window_pattern"],
-        Gemma,
+        Only(GEMMA3),
         Honoured,
         "Every n-th layer sees all, the others the window",
         "kv_policy window",
@@ -238,7 +331,7 @@ const KEYS: [(Spelled, Said); 80] = [
     ),
     key(&["_partial"], All, EstimateOnly, "Marks a file with values missing", ""),
     key(&["num_local_experts"], Only(&["mixtral", "phimoe", "gpt_oss"]), Honoured, EXPERTS, ""),
-    key(&["num_experts"], Only(&["qwen3_moe"]), Honoured, EXPERTS, ""),
+    key(&["num_experts"], Only(NUM_EXPERTS), Honoured, EXPERTS, ""),
     key(&["n_routed_experts"], Latent, Honoured, EXPERTS, ""),
     key(
         &["num_experts_per_tok", "experts_per_token"],
@@ -257,13 +350,7 @@ const KEYS: [(Spelled, Said); 80] = [
         "Every how many layers experts come; 1 in every published file",
         "",
     ),
-    key(
-        &["decoder_sparse_step", "mlp_only_layers"],
-        Only(&["qwen3_moe"]),
-        Honoured,
-        "Which layers have experts",
-        "",
-    ),
+    key(&["decoder_sparse_step", "mlp_only_layers"], Only(SPARSE), Honoured, "Which layers have experts", ""),
     key(
         &[
             "router_aux_loss_coef",
@@ -320,11 +407,12 @@ const KEYS: [(Spelled, Said); 80] = [
     key(&["rope_local_base_freq"], Gemma, NoEffect, "Base of the frequencies in windowed layers", ""),
     key(
         &["use_bidirectional_attention"],
-        Gemma,
+        Only(GEMMA3),
         Honoured,
         "Whether a query sees later tokens: half the window on each side",
         "",
     ),
+    key(&["use_bidirectional_attention"], Gemma, NoEffect, "Whether a query sees later tokens", ""),
     key(
         &["no_rope_layers", "no_rope_layer_interval"],
         Only(&["smollm3"]),
@@ -378,7 +466,7 @@ const KEYS: [(Spelled, Said); 80] = [
         "",
     ),
     key(&["rope_embedding_base"], Only(SMALL), Honoured, "Base of the rotary frequencies", ""),
-    key(&["text_config"], Only(&["gemma3"]), Honoured, "The language model", ""),
+    key(&["text_config"], Only(NESTED), Honoured, "The language model", ""),
     key(
         &["vision_config", "img_processor", "audio_config", "audio_processor", "embd_layer"],
         Only(VISION),
@@ -401,6 +489,15 @@ const KEYS: [(Spelled, Said); 80] = [
             "mm_tokens_per_image",
             "image_token_id",
             "audio_token_id",
+            "boa_token_id",
+            "boi_token_id",
+            "eoa_token_id",
+            "eoi_token_id",
+            "audio_soft_tokens_per_image",
+            "vision_soft_tokens_per_image",
+            "video_token_id",
+            "vision_start_token_id",
+            "vision_end_token_id",
         ],
         Only(VISION),
         NoEffect,

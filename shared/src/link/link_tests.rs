@@ -34,7 +34,7 @@ fn full() -> State {
             context: Some(6144),
             batch: Some(4),
             attn: Some(Attention::Fused),
-            kv_policy: Some(KvPolicy::Paged),
+            kv_policy: Some(KvPolicy::PAGED),
             ..Options::default()
         },
         label: Some("a & b = #c".to_owned()),
@@ -311,7 +311,7 @@ fn options() -> impl Strategy<Value = Options> {
         of(any::<u64>()),
         of(any::<u64>()),
         of(select(vec![Attention::Eager, Attention::Fused])),
-        of(select(vec![KvPolicy::Full, KvPolicy::Window, KvPolicy::Paged])),
+        of(select(vec![KvPolicy::Full, KvPolicy::Window, KvPolicy::PAGED, KvPolicy::Paged(32)])),
     )
         .prop_map(|(dtype, kv_dtype, context, batch, attn, kv_policy)| Options {
             dtype,

@@ -99,7 +99,12 @@ fn count_stored(decoder: &Decoder, modules: &mut [Module], stored: &StoredTensor
 /// Workspaces by the stage that computes in them; together they are the estimate's activations.
 fn workspaces_of(role: Role) -> Vec<usize> {
     let stages: &[Stage] = match role {
-        Role::Embedding | Role::FinalNorm => &[Stage::Stream],
+        Role::Embedding | Role::FinalNorm | Role::LayerEmbeddings | Role::LayerEmbeddingsNorm => {
+            &[Stage::Stream]
+        }
+        Role::LayerEmbeddingsProj | Role::StreamProj | Role::StreamOutProj => {
+            &[Stage::Stream, Stage::Products]
+        }
         Role::LmHead => &[Stage::Products, Stage::Head],
         _ => &[Stage::Stream, Stage::Layers, Stage::Products],
     };

@@ -177,6 +177,20 @@ impl<S: WeightSource> Checkpoint<S> {
         Some(WeightsFinding::TiedHead(head))
     }
 
+    /// Tensors that the class of the model leaves where they are ([`crate::tensors::is_not_loaded`]).
+    #[must_use]
+    pub fn not_loaded(&self, decoder: &Decoder) -> Option<WeightsFinding> {
+        let left = || {
+            let named = self.tensors.iter();
+            named
+                .filter(|(name, _)| crate::tensors::is_not_loaded(decoder, name))
+                .map(|(_, tensor)| tensor.len)
+        };
+        let tensors = left().count();
+        let bytes = left().fold(0, u64::saturating_add);
+        (tensors > 0).then_some(WeightsFinding::NotLoaded { tensors, bytes })
+    }
+
     /// Number of parameters.
     #[must_use]
     pub fn parameter_count(&self) -> u64 {

@@ -211,3 +211,48 @@ fn a_tied_head_that_is_stored_is_counted_once() {
         assert_eq!(checkpoint.named_differences(&decoder), Vec::<String>::new());
     }
 }
+
+/// Published files of Gemma 3n still hold keys and values of layers that read another one's, those of Qwen3-Next layers
+/// that predict further ahead: the classes leave both, and so do count and check, saying so.
+#[test]
+fn what_the_class_does_not_load_is_named_and_not_counted() {
+    use crate::decoder::Decoder;
+    use crate::estimate;
+    const SIZES: &str = r#""hidden_size":8,"intermediate_size":6,"num_attention_heads":2,"num_key_value_heads":1,"head_dim":4,"vocab_size":5"#;
+    for (keys, left, named) in [
+        (
+            r#""model_type":"gemma3n_text","num_hidden_layers":3,"layer_types":["full_attention","full_attention","full_attention"],
+            "num_kv_shared_layers":1,"hidden_size_per_layer_input":2,"vocab_size_per_layer_input":5"#,
+            "model.layers.2.self_attn.k_proj.weight",
+            "model.layers.1.self_attn.k_proj.weight",
+        ),
+        (
+            r#""model_type":"qwen3_next","num_hidden_layers":2,"num_experts":2,"num_experts_per_tok":1,
+            "moe_intermediate_size":4,"shared_expert_intermediate_size":4,"linear_num_key_heads":1,
+            "linear_num_value_heads":2,"linear_key_head_dim":4,"linear_value_head_dim":4"#,
+            "mtp.layers.0.mlp.gate.weight",
+            "model.layers.0.linear_attn.conv1d.bias",
+        ),
+    ] {
+        let decoder = Decoder::parse(format!("{{{keys},{SIZES}}}").as_bytes()).expect("good");
+        let mut tensors: Vec<_> =
+            crate::tensors::list(&decoder).map(|spec| (spec.name, spec.shape)).collect();
+        let whole = open(&tensors);
+        assert_eq!((whole.not_loaded(&decoder), whole.named_differences(&decoder)), (None, Vec::new()));
+        let count = estimate::params(&decoder).total;
+        assert_eq!(estimate::stored_count(&whole.language_model(&decoder)), count);
+        tensors.push((left.to_owned(), vec![4, 8]));
+        let more = open(&tensors);
+        assert_eq!(more.not_loaded(&decoder), Some(WeightsFinding::NotLoaded { tensors: 1, bytes: 128 }));
+        assert_eq!(estimate::stored_count(&more.language_model(&decoder)), count);
+        assert_eq!(more.named_differences(&decoder), Vec::<String>::new());
+        // Another name is a difference as everywhere: too few where it should be, too many where it should not.
+        let held = tensors.len();
+        tensors.retain(|(name, _)| name != named);
+        if tensors.len() == held {
+            tensors.push((named.to_owned(), vec![3]));
+        }
+        let lines = open(&tensors).named_differences(&decoder);
+        assert!(lines.len() == 1 && lines[0].contains(named), "{lines:?}");
+    }
+}

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::StoredTensor;
 use super::checkpoint::is_buffer;
-use crate::units::format_count;
+use crate::units::{format_bytes, format_count};
 
 /// An oddity; its text is for people, its code for programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,13 @@ pub enum WeightsFinding {
     IgnoredBuffers(Vec<String>),
     /// The name of a head that is the embedding again.
     TiedHead(String),
+    /// Tensors that the model's class does not load, and their bytes.
+    NotLoaded {
+        /// How many.
+        tensors: usize,
+        /// Bytes of all of them.
+        bytes: u64,
+    },
     /// Parts of a split model that are not there; which are, and how many there should be.
     MissingParts(String),
 }
@@ -33,6 +40,7 @@ impl WeightsFinding {
             Self::TotalSize { .. } => "index_total_size",
             Self::IgnoredBuffers(_) => "ignored_buffers",
             Self::TiedHead(_) => "tied_head_stored",
+            Self::NotLoaded { .. } => "tensors_not_loaded",
             Self::MissingParts(_) => "gguf_parts_missing",
         }
     }
@@ -55,6 +63,14 @@ impl fmt::Display for WeightsFinding {
             }
             Self::TiedHead(name) => {
                 write!(f, "`{name}` is stored beside the embedding it is tied to: counted and held once")
+            }
+            Self::NotLoaded { tensors, bytes } => {
+                write!(
+                    f,
+                    "{} tensors ({}) are stored and not loaded by the model's class: not counted",
+                    format_count(*tensors as u64),
+                    format_bytes(*bytes)
+                )
             }
             Self::MissingParts(held) => {
                 write!(

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use super::metadata::shortest;
 use super::{Array, Gguf, Metadata, Value, names};
 use crate::config::{FULL, Fields, SLIDING, limits};
-use crate::decoder::{Bias, Decoder, Family, Mlp, Window};
+use crate::decoder::{Bias, Decoder, Family, Mlp, SharedExperts, Window};
 use crate::weights::safetensors::TensorEntry;
 use crate::weights::{WeightSource, WeightsError, WeightsProblem, floats};
 
@@ -129,8 +129,11 @@ fn sizes<'a>(gguf: &'a Gguf, tensor: &Tensors<'a>) -> Result<Map<String, Json>, 
         ("olmo2", _) if metadata.get(&key("attention.sliding_window")).is_some() => "olmo3",
         (other, _) => other,
     };
+    // Tensors of some are named by llama.cpp alone, whatever transformers calls so.
+    let family = Family::of(model_type).filter(|family| family.has_gguf());
+    let is_other = family.is_none() && Family::of(model_type).is_some();
+    let model_type = if is_other { format!("{model_type} (GGUF)") } else { model_type.to_owned() };
     config.insert("model_type".to_owned(), json!(model_type));
-    let family = Family::of(model_type);
     let mut of_each_layer = Vec::new();
     for (name, field) in KEYS {
         let key = key(name);
@@ -306,7 +309,11 @@ fn of_family<'a>(family: &Family, tensor: &Tensors<'a>, config: &mut Map<String,
         {
             config.insert(experts.width.0.to_owned(), width);
         }
-        for (field, _) in [experts.shared, experts.dense_layers].into_iter().flatten() {
+        let shared = experts.shared.and_then(|shared| match shared {
+            SharedExperts::Count(field, _) => Some(field),
+            SharedExperts::Gated(..) => None,
+        });
+        for field in [shared, experts.dense_layers.map(|(field, _)| field)].into_iter().flatten() {
             config.entry(field).or_insert(json!(0));
         }
     }

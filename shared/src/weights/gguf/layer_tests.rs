@@ -103,3 +103,16 @@ fn windows_are_those_of_the_pattern() {
     let mixed = open(&with([true, false, true, false])).map(|_| ()).expect_err("mixed").to_string();
     assert!(mixed.contains("2 of 4 layers a window"), "{mixed}");
 }
+
+/// Architectures whose tensors only llama.cpp names: unknown, also where transformers calls another config so.
+#[test]
+fn architectures_that_nothing_here_names_are_unknown() {
+    for name in ["gemma3n", "qwen3next", "qwen3_next", "gemma3n_text", "qwen3_5"] {
+        let file =
+            File::default().text("general.architecture", name).tensor("token_embd.weight", &[4, 2], 0.0);
+        let (config, checkpoint) =
+            block_on(Checkpoint::from_gguf("m.gguf", BytesSource(file.bytes()))).expect("opens");
+        let error = Decoder::parse(&serde_json::to_vec(&config).expect("plain")).expect_err(name);
+        assert_eq!((error.code(), checkpoint.parameter_count()), ("unknown_architecture", 8), "{error}");
+    }
+}

@@ -185,5 +185,7 @@ fn stem(decoder: &Decoder, role: Role) -> &'static str {
         Role::PredictorHiddenNorm => "nextn.hnorm",
         Role::PredictorProj => "nextn.eh_proj",
         Role::PredictorFinalNorm => "nextn.shared_head_norm",
+        // Of families whose files are not known here ([`Family::has_gguf`]): no tensor has this name.
+        _ => "unknown",
     }
 }
