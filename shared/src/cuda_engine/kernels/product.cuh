@@ -53,20 +53,20 @@ template <int USE, int TILE> __device__ __forceinline__ int tile_count(const Gem
     return (a.rows + TILE - 1) / TILE;
 }
 
-// What a thread needs to finish a rotated pair or a value of QKV, read while the product is under way: the row's
-// state and its cosine and sine.
+// What a thread needs to finish a rotated pair of QKV, read while the product is under way. Where the pair goes is found
+// out afterwards: registers are few.
 struct Rotation {
-    Row row;
     float c, s;
 };
 // `place` in the first half of the tile.
 template <int TILE = 16>
 __device__ __forceinline__ Rotation rotation(const GemvArgs& a, size_t batch, int tile, int place) {
     const Heads& h = a.heads;
-    Rotation r = {a.batch[batch], 1, 0};
+    const Row& row = a.batch[batch];
+    Rotation r = {1, 0};
     const int pair = tile * (TILE / 2) + place;
     if (pair < (h.query + h.key_value) * h.half) {
-        const float* table = (r.row.is_long ? h.rope_long : h.rope_short) + (size_t)r.row.position * 2 * h.half;
+        const float* table = (row.is_long ? h.rope_long : h.rope_short) + (size_t)row.position * 2 * h.half;
         r.c = table[pair % h.half];
         r.s = table[h.half + pair % h.half];
     }
@@ -75,8 +75,9 @@ __device__ __forceinline__ Rotation rotation(const GemvArgs& a, size_t batch, in
 
 // A finished value of QKV: to the queries, or into the cache.
 template <class Act>
-__device__ __forceinline__ void put(const GemvArgs& a, const Row& state, size_t batch, int row, float value) {
+__device__ __forceinline__ void put(const GemvArgs& a, size_t batch, int row, float value) {
     const Heads& h = a.heads;
+    const Row& state = a.batch[batch];
     const int head = row / h.dim, at = row % h.dim;
     if (head < h.query) {
         ((Act*)a.out)[batch * (h.query + 2 * h.key_value) * h.dim + row] = from_f32<Act>(value);
@@ -98,12 +99,12 @@ __device__ __forceinline__ void finish_qkv(const GemvArgs& a, const Rotation& r,
         const int pair = tile * HALF + place;
         if (pair >= pairs) return;
         const int at = pair / h.half * h.dim + pair % h.half;
-        put<Act>(a, r.row, batch, at, first * r.c - second * r.s);
-        put<Act>(a, r.row, batch, at + h.half, second * r.c + first * r.s);
+        put<Act>(a, batch, at, first * r.c - second * r.s);
+        put<Act>(a, batch, at + h.half, second * r.c + first * r.s);
     } else {
         const int at = weight_row<QKV, TILE>(a, tile, place), other = weight_row<QKV, TILE>(a, tile, place + HALF);
-        if (at >= 0) put<Act>(a, r.row, batch, at, first);
-        if (other >= 0) put<Act>(a, r.row, batch, other, second);
+        if (at >= 0) put<Act>(a, batch, at, first);
+        if (other >= 0) put<Act>(a, batch, other, second);
     }
 }
 
