@@ -1,7 +1,8 @@
 //! A worker that obeys a script instead of loading models: how the server takes hangs, deaths and lies.
 //! Its one argument names the fault. `good` has none: it says all that a worker says, and loads nothing; `deaf` does so
-//! until it has loaded, `starved` until it has generated three tokens; `full` finds no memory for weights. `steady` has a
-//! token every tenth of a second, and says in its log how many there were when it was told to stop.
+//! until it has loaded, `starved` until it has generated three tokens; `full` finds no memory for weights; `large` says that
+//! its model fills a GPU. `steady` has a token every tenth of a second, and says in its log how many there were when it was
+//! told to stop.
 
 use std::io::{self, Write as _};
 use std::process;
@@ -20,7 +21,7 @@ fn main() {
         "future" => say(&Message::Hello { protocol: PROTOCOL_VERSION + 1, build: "9.9.9".to_owned() }),
         _ => say(&Message::Hello { protocol: PROTOCOL_VERSION, build: "fake".to_owned() }),
     }
-    if ["good", "deaf", "starved", "full", "steady"].contains(&fault.as_str()) {
+    if ["good", "deaf", "starved", "full", "large", "steady"].contains(&fault.as_str()) {
         return pretend(&fault);
     }
     let Ok(Some(_load)) = worker::read::<Request>(&mut io::stdin().lock()) else { return };
@@ -66,8 +67,10 @@ fn pretend(fault: &str) {
             }
         }
     });
+    let (device, weights) = if fault == "large" { ("cuda:0", 20_u64 << 30) } else { ("cpu", 1) };
     let memory = json!({
-        "weights_bytes": 1, "kv_cache_bytes": 2, "activation_bytes": 3, "overhead_bytes": 4, "total_bytes": 10,
+        "weights_bytes": weights, "kv_cache_bytes": 2, "activation_bytes": 3, "overhead_bytes": 4,
+        "total_bytes": weights + 9,
     });
     let memory = json!({ "predicted": memory, "measured": memory });
     while let Ok(request) = requests.recv() {
@@ -83,7 +86,7 @@ fn pretend(fault: &str) {
                     );
                     sleep(Duration::from_millis(2));
                 }
-                let engine = json!({ "engine": "fake", "device": "cpu", "dtype": "f32", "threads": 1 });
+                let engine = json!({ "engine": "fake", "device": device, "dtype": "f32", "threads": 1 });
                 tell(&json!({
                     "type": "loaded", "engine": engine, "load_ms": 6.0, "params_total": 1, "context": 4096,
                     "memory": memory, "host_peak_bytes": 10,

@@ -28,6 +28,10 @@ def main(base_url, model):
     expect(chunks[-1].usage == whole.usage, chunks[-1], whole.usage)
     expect([c.choices[0].finish_reason for c in chunks if c.choices][-1] == whole.choices[0].finish_reason, chunks)
 
+    user = ask["messages"][0]
+    turns = client.chat.completions.create(**{**ask, "messages": [user, whole.choices[0].message, user]}, max_tokens=4)
+    expect(turns.usage.prompt_tokens > whole.usage.prompt_tokens, turns)
+
     sampled = {**ask, "temperature": 1.0, "top_p": 0.9, "seed": 11, "max_tokens": 8}
     one, again = (client.chat.completions.create(**sampled, n=2) for _ in range(2))
     expect(len(one.choices) == 2, one)

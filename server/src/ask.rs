@@ -14,7 +14,7 @@ use crate::environment::Host;
 use crate::evidence::{hex, identity};
 use crate::launcher::SEVERAL;
 use crate::ledger;
-use crate::registry::{Located, Registry, check_size};
+use crate::registry::{Located, Registry, check_size, check_text};
 
 /// Attempts among which the newest that loads something is looked for; the others brought files.
 const NEWEST: u32 = 20;
@@ -85,6 +85,19 @@ pub enum AskError {
     Attempts(#[from] AttemptsError),
 }
 
+impl AskError {
+    /// The stable name.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Refused(error) => &error.code,
+            Self::TooManyChanges { .. } => "too_many_changes",
+            Self::Identical(_) => "identical_retry",
+            Self::Attempts(error) => error.code(),
+        }
+    }
+}
+
 fn reason(record: &AttemptRecord) -> String {
     record.attempt.error.as_ref().map(ToString::to_string).unwrap_or_default()
 }
@@ -106,10 +119,7 @@ pub async fn ask(
     ask: Ask,
 ) -> Result<u64, AskError> {
     let located = registry.locate(&ask.model).await?;
-    if ask.note.len() > NOTE_BYTES {
-        let message = format!("`note` is longer than {NOTE_BYTES} bytes");
-        return Err(ErrorObject::new("invalid_request", message).at("note").into());
-    }
+    check_text("note", &ask.note, NOTE_BYTES)?;
     check_size(&ask.load_config)?;
     let resolved = resolve_layers(registry, &located, &ask)?;
     let (parent, changes) = lineage(attempts, &ask, &resolved.config).await?;

@@ -71,6 +71,8 @@ impl Host {
         match device {
             "auto" | launcher::SEVERAL | "sequential" | "balanced" if has_gpu() => "cuda:0".to_owned(),
             "auto" | launcher::SEVERAL | "sequential" | "balanced" => "cpu".to_owned(),
+            // A share of the host is no other machine.
+            share if share.starts_with("cpu:") => "cpu".to_owned(),
             device => device.to_owned(),
         }
     }

@@ -37,7 +37,7 @@ pub(crate) async fn facts(store: &Store, path: &Path, compute: bool) -> Vec<File
     for stamp in stamps {
         let mut sha256 = remembered(store, &stamp).await;
         if sha256.is_none() && compute {
-            let of = stamp.path.clone();
+            let of = stamp.clone();
             let hashed = tokio::task::spawn_blocking(move || hash(&of)).await;
             match hashed.map_err(io::Error::other).and_then(|hash| hash) {
                 Ok(hash) => {
@@ -54,9 +54,8 @@ pub(crate) async fn facts(store: &Store, path: &Path, compute: bool) -> Vec<File
 
 /// The files of a model with their hashes, all computed.
 pub(crate) fn hashed(path: &Path) -> io::Result<Vec<FileFact>> {
-    let fact = |stamp: Stamp| {
-        Ok(FileFact { sha256: Some(hash(&stamp.path)?), name: stamp.name, bytes: stamp.bytes })
-    };
+    let fact =
+        |stamp: Stamp| Ok(FileFact { sha256: Some(hash(&stamp)?), name: stamp.name, bytes: stamp.bytes });
     stamps(path).into_iter().map(fact).collect()
 }
 
@@ -92,21 +91,30 @@ fn stamp(path: PathBuf) -> Option<Stamp> {
     // Links are followed: those of a snapshot lead to the bytes.
     let path = path.canonicalize().ok()?;
     let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or_default();
-    Some(Stamp { name, path, bytes: metadata.len(), modified_ns })
+    Some(Stamp { name, path, bytes: metadata.len(), modified_ns: modified_ns(&metadata)? })
 }
 
-fn hash(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+fn modified_ns(metadata: &std::fs::Metadata) -> Option<u64> {
+    let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(u64::try_from(modified.as_nanos()).unwrap_or_default())
+}
+
+/// The hash of a file that is still what it was stamped as when all of it has been read.
+fn hash(stamp: &Stamp) -> io::Result<String> {
+    let mut file = File::open(&stamp.path)?;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK];
     loop {
         match file.read(&mut chunk)? {
-            0 => return Ok(hex(&hasher.finalize())),
+            0 => break,
             read => hasher.update(&chunk[..read]),
         }
     }
+    let now = file.metadata()?;
+    if (now.len(), modified_ns(&now)) != (stamp.bytes, Some(stamp.modified_ns)) {
+        return Err(io::Error::other("it was changed meanwhile"));
+    }
+    Ok(hex(&hasher.finalize()))
 }
 
 /// Bytes in hexadecimal digits.
@@ -139,4 +147,27 @@ async fn remember(store: &Store, stamp: &Stamp, hash: &str) {
         .execute(&mut *writer)
         .await
         .ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hash is remembered for what the file was: one that has changed since has none.
+    #[test]
+    fn a_file_that_changes_while_it_is_read_has_no_hash() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("a.json");
+        std::fs::write(&path, "abc").expect("written");
+        let before = stamp(path.clone()).expect("a file");
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hash(&before).expect("read"), abc);
+        std::fs::write(&path, "abcd").expect("written");
+        assert!(hash(&before).is_err());
+        let file = File::options().write(true).open(&path).expect("there");
+        std::fs::write(&path, "abc").expect("written");
+        file.set_modified(UNIX_EPOCH + std::time::Duration::from_secs(1)).expect("set");
+        assert!(hash(&before).is_err());
+        assert_eq!(hash(&stamp(path).expect("a file")).expect("read"), abc);
+    }
 }

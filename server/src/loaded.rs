@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use phi3::api::worker::{Loaded, Message, Request};
 use phi3::api::{ErrorObject, Generate};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::streams::StreamCall;
@@ -41,7 +41,6 @@ pub struct LoadedModel {
     room: Arc<Semaphore>,
     places: usize,
     next_stream: Arc<AtomicU64>,
-    gone: watch::Receiver<bool>,
 }
 
 /// A request on its way to a worker.
@@ -87,7 +86,6 @@ impl LoadedModel {
         loaded: Loaded,
         loads: String,
         context: Option<usize>,
-        gone: watch::Receiver<bool>,
     ) -> (Self, Calls) {
         let (calls, waiting) = mpsc::channel(WAITING);
         let (stream_calls, streams) = mpsc::unbounded_channel();
@@ -104,7 +102,6 @@ impl LoadedModel {
             room: Arc::new(Semaphore::new(places)),
             places,
             next_stream: Arc::default(),
-            gone,
         };
         (model, Calls { requests: waiting, streams })
     }
@@ -142,10 +139,14 @@ impl LoadedModel {
         }
     }
 
-    /// Waits until the model is unloaded, or its worker has died.
-    pub async fn gone(&self) {
-        let mut gone = self.gone.clone();
-        gone.wait_for(|gone| *gone).await.ok();
+    /// Bytes that it was measured to hold on a device.
+    pub(crate) fn held_on(&self, device: &str) -> u64 {
+        let Loaded { engine, memory, devices, .. } = &*self.loaded;
+        match devices.iter().find(|part| part.device.to_string() == device) {
+            Some(part) => part.memory.measured.total_bytes,
+            None if devices.is_empty() && engine.device == device => memory.measured.total_bytes,
+            None => 0,
+        }
     }
 }
 

@@ -60,14 +60,6 @@ pub fn resident_bytes(pid: u32) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Bytes that the host could still give, as Linux estimates them.
-#[must_use]
-pub fn host_available_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +79,5 @@ mod tests {
         child.wait().expect("it ended");
         assert!(found[0] == me && found.contains(&child.id()), "{found:?}");
         assert!(resident_bytes(me).is_some_and(|bytes| bytes > 1 << 20));
-        assert!(host_available_bytes().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

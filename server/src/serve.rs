@@ -1,7 +1,7 @@
 //! The server's life: bind, serve, end in order.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +102,14 @@ impl Server {
             None => DataDir::take_default()?,
         };
         let store = Arc::new(Store::open(data_dir.path()).await?);
+        let mut allowed_hosts = config.allowed_hosts;
+        if loopback_only {
+            // All of 127.0.0.0/8 is loopback: the address that is told is answered to.
+            allowed_hosts.push(match config.listen.ip() {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+            });
+        }
         let mut settings = config.settings;
         // What was asked for may leave something open: a free port, a folder beside the one that is held.
         let held = [
@@ -131,7 +139,7 @@ impl Server {
             dashboard: dashboard.map(Arc::new),
             settings: Arc::new(settings),
             loopback_only,
-            allowed_hosts: config.allowed_hosts.into(),
+            allowed_hosts: allowed_hosts.into(),
             token: config.token,
         };
         Ok(Self { listener, state, limits: config.limits, data_dir })

@@ -188,8 +188,10 @@ fn listen<'de, D: Deserializer<'de>>(value: D) -> Result<Option<SocketAddr>, D::
     address(&String::deserialize(value)?).map(Some).map_err(D::Error::custom)
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_no_address| {
+/// An address with a port; `localhost` is this machine by IPv4, as `Host` has it.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let numbers = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    numbers.as_deref().unwrap_or(text).parse().map_err(|_no_address| {
         format!("`{text}` is no address with a port: write 127.0.0.1:8080, or [::1]:8080")
     })
 }

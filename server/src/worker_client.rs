@@ -80,17 +80,27 @@ pub enum WorkerError {
     Cancelled,
 }
 
+impl WorkerError {
+    /// The stable name.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Refused(object) => &object.code,
+            Self::Launch(_) => "worker_not_started",
+            Self::Died { .. } => "worker_killed",
+            Self::Stalled { .. } => "worker_stalled",
+            Self::Protocol { .. } => "protocol_error",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 impl From<WorkerError> for ErrorObject {
     fn from(error: WorkerError) -> Self {
-        let code = match &error {
-            WorkerError::Refused(object) => return object.clone(),
-            WorkerError::Launch(_) => "worker_not_started",
-            WorkerError::Died { .. } => "worker_killed",
-            WorkerError::Stalled { .. } => "worker_stalled",
-            WorkerError::Protocol { .. } => "protocol_error",
-            WorkerError::Cancelled => "cancelled",
-        };
-        Self::new(code, error.to_string())
+        match error {
+            WorkerError::Refused(object) => object,
+            error => Self::new(error.code(), error.to_string()),
+        }
     }
 }
 

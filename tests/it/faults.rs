@@ -24,21 +24,42 @@ const FAULTS: [(u32, &str, At); 58] = [
             "configs_that_are_no_config",
             "a_config_of_200_mb_is_not_read",
             "the_same_failure_is_not_tried_twice",
+            "bad_models_take_nothing_along",
         ]),
     ),
     (2, "sizes of 0, huge, negative, float, string", Tests(&["numbers_that_no_model_has"])),
     (
         3,
         "heads that do not divide",
-        Tests(&["numbers_that_no_model_has", "the_same_failure_is_not_tried_twice"]),
+        Tests(&[
+            "numbers_that_no_model_has",
+            "the_same_failure_is_not_tried_twice",
+            "bad_models_take_nothing_along",
+        ]),
     ),
-    (4, "max_position_embeddings of 2^31", Tests(&["numbers_that_no_model_has"])),
+    (
+        4,
+        "max_position_embeddings of 2^31",
+        Tests(&["numbers_that_no_model_has", "bad_models_take_nothing_along"]),
+    ),
     (
         5,
         "rope_scaling of an unknown kind, lists of the wrong length",
-        Tests(&["factor_lists_of_the_wrong_length"]),
+        Tests(&[
+            "factor_lists_of_the_wrong_length",
+            "bad_models_take_nothing_along",
+            "rope_scaling_of_a_kind_that_phi3_has_not",
+        ]),
     ),
-    (6, "another architecture", Tests(&["an_unknown_architecture", "an_unknown_architecture_is_inspected"])),
+    (
+        6,
+        "another architecture",
+        Tests(&[
+            "an_unknown_architecture",
+            "an_unknown_architecture_is_inspected",
+            "bad_models_take_nothing_along",
+        ]),
+    ),
     (
         7,
         "repository code",
@@ -47,7 +68,11 @@ const FAULTS: [(u32, &str, At); 58] = [
     (
         8,
         "an index that leads out of its folder",
-        Tests(&["indexes_that_lead_elsewhere", "paths_out_of_the_folder_are_refused"]),
+        Tests(&[
+            "indexes_that_lead_elsewhere",
+            "paths_out_of_the_folder_are_refused",
+            "bad_models_take_nothing_along",
+        ]),
     ),
     (
         9,
@@ -55,6 +80,7 @@ const FAULTS: [(u32, &str, At); 58] = [
         Tests(&[
             "shards_that_are_missing_are_all_named",
             "shards_that_differ_from_their_index_are_refused_with_names",
+            "bad_models_take_nothing_along",
         ]),
     ),
     (
@@ -64,6 +90,7 @@ const FAULTS: [(u32, &str, At); 58] = [
             "headers_that_lie_are_refused_with_their_reason",
             "truncated_weights",
             "a_header_of_100_mb_is_refused",
+            "bad_models_take_nothing_along",
         ]),
     ),
     (
@@ -82,15 +109,24 @@ const FAULTS: [(u32, &str, At); 58] = [
     (
         13,
         "tensors missing, extra, of another shape or dtype",
-        Tests(&["tensors_that_differ_are_all_named", "every_difference_from_the_config_is_named"]),
+        Tests(&[
+            "tensors_that_differ_are_all_named",
+            "every_difference_from_the_config_is_named",
+            "bad_models_take_nothing_along",
+        ]),
     ),
     (14, "weights of NaN", Tests(&["nan_weights_fail_the_validation"])),
     (
         15,
         "a pointer of Git LFS, a page, an archive for weights",
-        Tests(&["what_is_no_weight_file", "bad_weights_fail_the_attempt_by_name", "impostors_are_named"]),
+        Tests(&[
+            "what_is_no_weight_file",
+            "bad_weights_fail_the_attempt_by_name",
+            "impostors_are_named",
+            "bad_models_take_nothing_along",
+        ]),
     ),
-    (16, "pickled weights", Tests(&["what_is_no_weight_file"])),
+    (16, "pickled weights", Tests(&["what_is_no_weight_file", "bad_models_take_nothing_along"])),
     (17, "GGUF headers that lie", Tests(&["gguf_headers_that_lie", "a_file_cut_anywhere_is_refused"])),
     (18, "a tokenizer larger than the vocabulary", Tests(&["every_id_must_have_a_row"])),
     (
@@ -101,7 +137,7 @@ const FAULTS: [(u32, &str, At); 58] = [
     (
         20,
         "links in a circle, pipes, devices",
-        Tests(&["special_files_are_not_opened", "a_symlink_loop_ends"]),
+        Tests(&["special_files_are_not_opened", "a_symlink_loop_ends", "bad_models_take_nothing_along"]),
     ),
     (
         21,
@@ -118,6 +154,7 @@ const FAULTS: [(u32, &str, At); 58] = [
             "a_worker_killed_at_rest_fails_its_attempt",
             "a_killed_worker_fails_its_attempt_and_nothing_else",
             "every_order_of_requests_comes_to_its_end",
+            "a_killed_worker_ends_its_answers_with_a_word",
         ]),
     ),
     (26, "a worker that hangs", Tests(&["every_fault_has_its_name"])),
@@ -142,7 +179,14 @@ const FAULTS: [(u32, &str, At); 58] = [
         Tests(&["a_gpu_that_falls_off_the_bus_is_told_and_not_tried_again"]),
     ),
     (32, "a thousand loads and unloads", Tests(&["loads_and_unloads_leave_nothing_behind"])),
-    (33, "fifty who load and unload one model at once", Tests(&["many_who_ask_for_one_model_get_one_load"])),
+    (
+        33,
+        "fifty who load and unload one model at once",
+        Tests(&[
+            "many_who_ask_for_one_model_get_one_load",
+            "a_load_begins_when_the_unload_before_it_is_over",
+        ]),
+    ),
     (
         34,
         "unload while generating or loading, load while unloading",
@@ -150,12 +194,17 @@ const FAULTS: [(u32, &str, At); 58] = [
             "every_order_of_requests_comes_to_its_end",
             "a_cancel_ends_a_load_at_any_stage",
             "another_load_config_takes_the_place_of_the_first",
+            "a_load_begins_when_the_unload_before_it_is_over",
         ]),
     ),
     (
         35,
         "SIGTERM while loading, generating, streaming",
-        Tests(&["the_server_ends_in_order", "no_worker_outlives_its_server"]),
+        Tests(&[
+            "the_server_ends_in_order",
+            "no_worker_outlives_its_server",
+            "new_work_is_refused_while_the_server_ends",
+        ]),
     ),
     (
         36,
@@ -172,6 +221,7 @@ const FAULTS: [(u32, &str, At); 58] = [
         "a full disk: database, log, cache of the Hub, converter",
         Tests(&[
             "a_full_disk_is_told_and_outlived",
+            "a_full_disk_interrupts_a_ladder",
             "a_download_that_fails_says_why",
             "a_full_database_refuses_and_recovers",
             "a_full_disk_names_the_file",
@@ -200,7 +250,11 @@ const FAULTS: [(u32, &str, At); 58] = [
     (
         43,
         "other names in Host",
-        Tests(&["other_names_are_refused_everywhere", "only_names_of_this_machine_pass"]),
+        Tests(&[
+            "other_names_are_refused_everywhere",
+            "only_names_of_this_machine_pass",
+            "an_address_of_loopback_answers_to_itself",
+        ]),
     ),
     (
         44,
@@ -208,7 +262,11 @@ const FAULTS: [(u32, &str, At); 58] = [
         Tests(&["other_sites_change_nothing", "every_bad_body_has_its_code"]),
     ),
     (45, "no origin, a null origin, another origin", Tests(&["other_sites_change_nothing"])),
-    (46, "an open address without a token", Tests(&["other_machines_are_not_let_in_by_default"])),
+    (
+        46,
+        "an open address without a token",
+        Tests(&["other_machines_are_not_let_in_by_default", "other_machines_are_let_in_with_a_token"]),
+    ),
     (47, "every route without the token", Tests(&["every_route_wants_the_token"])),
     (
         48,
@@ -219,9 +277,14 @@ const FAULTS: [(u32, &str, At); 58] = [
             "a_body_in_tiny_pieces_costs_no_more_than_its_bytes",
             "a_body_that_stops_is_not_waited_for",
             "headers_have_a_size_and_a_time",
+            "a_compressed_body_is_not_unpacked",
         ]),
     ),
-    (49, "numbers out of range", Tests(&["numbers_out_of_range_name_their_field"])),
+    (
+        49,
+        "numbers out of range",
+        Tests(&["numbers_out_of_range_name_their_field", "what_is_no_number_is_told"]),
+    ),
     (
         50,
         "names and notes that are paths, markup, SQL",
@@ -259,12 +322,19 @@ const FAULTS: [(u32, &str, At); 58] = [
             "a_validation_streams_its_tokens",
             "an_id_that_is_not_kept_resets",
             "a_reader_that_comes_back_misses_nothing",
+            "an_id_that_is_none_is_that_of_a_fresh_reader",
+            "a_reset_brings_what_goes_on",
         ]),
     ),
     (
         55,
         "readers that never read, five hundred readers",
-        Tests(&["a_slow_reader_lags_and_the_publisher_does_not_wait", "many_who_read_and_many_who_generate"]),
+        Tests(&[
+            "a_slow_reader_lags_and_the_publisher_does_not_wait",
+            "many_who_read_and_many_who_generate",
+            "a_reader_that_never_reads_is_told_and_dropped",
+            "five_hundred_readers_hear_everything",
+        ]),
     ),
     (
         56,

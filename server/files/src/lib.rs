@@ -6,6 +6,7 @@
 mod disk;
 mod error;
 mod file_source;
+mod memory;
 mod small_file;
 pub mod hub;
 mod source;
@@ -18,6 +19,7 @@ pub use companions::{Companions, ListedFile};
 pub use disk::free_bytes;
 pub use error::FilesError;
 pub use file_source::FileSource;
+pub use memory::{HostMemory, host_memory};
 pub use model::{Model, NoWeights};
 pub use small_file::read_small;
 pub use source::Source;

@@ -97,9 +97,16 @@ impl Entry {
         Taken { id, job: Arc::clone(&self.job), cancel: self.cancel.clone(), log: Arc::clone(&self.log) }
     }
 
-    /// Whether it keeps its device from loading another: a loaded model at rest does not.
+    /// Whether it keeps its device from loading another: a loaded model at rest does not, until it is asked to end.
     fn occupies(&self) -> bool {
-        self.taken && self.record.attempt.state != AttemptState::Ready
+        self.taken && (self.record.attempt.state != AttemptState::Ready || self.is_ending())
+    }
+
+    /// Whether it has been asked to end, or ends by itself.
+    pub(super) fn is_ending(&self) -> bool {
+        self.cancel.is_cancelled()
+            || self.ending.is_some()
+            || self.record.attempt.state == AttemptState::Stopping
     }
 }
 

@@ -43,6 +43,19 @@ pub enum AttemptsError {
     Store(#[from] StoreError),
 }
 
+impl AttemptsError {
+    /// The stable name.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::ShuttingDown => "shutting_down",
+            Self::Unknown(_) => "no_such_attempt",
+            Self::Store(error) => error.code(),
+        }
+    }
+}
+
 /// All attempts.
 #[derive(Debug)]
 pub struct Attempts {
@@ -288,9 +301,19 @@ impl Attempts {
         live.open.iter().rev().find_map(|(id, entry)| {
             let attempt = &entry.record.attempt;
             let is_load = attempt.kind == AttemptKind::Load && attempt.model == model;
-            let goes_on = attempt.state != AttemptState::Stopping && !entry.cancel.is_cancelled();
-            (is_load && goes_on && entry.ending.is_none()).then(|| (*id, entry.job.fingerprint.clone()))
+            (is_load && !entry.is_ending()).then(|| (*id, entry.job.fingerprint.clone()))
         })
+    }
+
+    /// Loads of a model that were begun and are not over, oldest first, each with whether it is ending.
+    pub(crate) fn begun(&self, model: &str) -> Vec<(u64, bool)> {
+        let live = self.lock();
+        let is_load = |entry: &Entry| {
+            let attempt = &entry.record.attempt;
+            entry.taken && attempt.kind == AttemptKind::Load && attempt.model == model
+        };
+        let begun = live.open.iter().filter(|(_, entry)| is_load(entry));
+        begun.map(|(id, entry)| (*id, entry.is_ending())).collect()
     }
 
     /// Waits until an attempt is in a state that is wanted, and gives it as it is then, with its log.

@@ -19,7 +19,7 @@ use crate::worker_client::Limits;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080].
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::settings::address)]
     listen: Option<SocketAddr>,
     /// Folder for the server's own files; made if absent, held by one server at a time
     /// [default: $XDG_DATA_HOME/preflight, else ~/.local/share/preflight].

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use phi3::api::{DeviceNow, Environment, Holder};
+use phi3::units::format_bytes;
+use preflight_files::{HostMemory, host_memory};
 
 use super::nvidia;
 use crate::kernel_log::KernelLog;
@@ -19,9 +21,9 @@ pub fn environment() -> Environment {
     if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
         notes.push("container: memory and devices are what it was given".to_owned());
     }
-    let limit = memory_limit();
-    if let Some(limit) = limit {
-        notes.push(format!("memory is limited to {limit} bytes by a control group"));
+    let memory = host_memory();
+    if let Some(limit) = memory.limit_bytes {
+        notes.push(format!("memory is limited to {} by a control group", format_bytes(limit)));
     }
     if !KernelLog::is_readable() {
         notes.push(
@@ -36,7 +38,7 @@ pub fn environment() -> Environment {
         kernel,
         cpu: cpu_name(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        memory_bytes: limit.unwrap_or(u64::MAX).min(memory_total()),
+        memory_bytes: memory.total_bytes.unwrap_or_default(),
         gpus: super::gpus().into_iter().map(|gpu| gpu.name).collect(),
         driver: nvidia::driver(),
         notes,
@@ -45,15 +47,14 @@ pub fn environment() -> Environment {
 
 /// The host as a device.
 pub(super) fn device() -> DeviceNow {
-    let total = memory_limit().unwrap_or(u64::MAX).min(memory_total());
-    let free = processes::host_available_bytes();
+    let HostMemory { total_bytes, free_bytes, .. } = host_memory();
     DeviceNow {
         device: "cpu".to_owned(),
         name: cpu_name(),
         driver: None,
-        total_bytes: Some(total).filter(|total| *total > 0),
-        free_bytes: free,
-        used_bytes: free.map(|free| total.saturating_sub(free)),
+        total_bytes,
+        free_bytes,
+        used_bytes: total_bytes.zip(free_bytes).map(|(total, free)| total.saturating_sub(free)),
         holders: holders(),
         source: "system".to_owned(),
         fault: None,
@@ -95,17 +96,4 @@ fn cpu_name() -> String {
     let text = read("/proc/cpuinfo");
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
-}
-
-fn memory_total() -> u64 {
-    let text = read("/proc/meminfo");
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.map_or(0, |kib| kib * 1024)
-}
-
-/// What the control group of this process allows, where it is limited: version 2, else 1.
-fn memory_limit() -> Option<u64> {
-    let limit = |path: &str| read(path).parse::<u64>().ok().filter(|bytes| *bytes < memory_total());
-    limit("/sys/fs/cgroup/memory.max").or_else(|| limit("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 }

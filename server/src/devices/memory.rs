@@ -1,8 +1,7 @@
 //! Memory as it is now, around a load.
 
 use phi3::units::format_bytes;
-
-use crate::processes;
+use preflight_files::host_memory;
 
 /// Memory as it is now; `None` where nobody tells.
 #[derive(Debug, Clone, Default)]
@@ -33,8 +32,7 @@ impl MemoryNow {
 
 /// Memory of the host, and of the GPU that a queue is for.
 pub async fn memory(lane: &str) -> MemoryNow {
-    let mut now =
-        MemoryNow { host_available_bytes: processes::host_available_bytes(), ..MemoryNow::default() };
+    let mut now = MemoryNow { host_available_bytes: host_memory().free_bytes, ..MemoryNow::default() };
     if lane == "cpu" {
         return now;
     }

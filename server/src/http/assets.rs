@@ -10,11 +10,17 @@ use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
 
 use super::error::{self, HttpError};
-use super::security;
+use super::{security, v1};
 use crate::state::AppState;
 
 /// Serves a file, or the page where the path names none.
 pub(super) async fn serve(State(state): State<AppState>, request: Request) -> Response {
+    if request.uri().path().starts_with("/v1/") {
+        // Of what lies under it, this alone is not nested: `/v1/`.
+        return v1::error::no_such_route(request.method().clone(), OriginalUri(request.uri().clone()))
+            .await
+            .into_response();
+    }
     if is_api(request.uri().path()) {
         return error::no_such_route(OriginalUri(request.uri().clone())).await.into_response();
     }

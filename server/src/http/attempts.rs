@@ -14,6 +14,7 @@ use super::error::HttpError;
 use super::extract::{self, ApiQuery, InPath, JsonBody};
 use crate::attempts::NOTE_BYTES;
 use crate::ledger::{self, Filter, Format};
+use crate::registry::check_text;
 use crate::state::AppState;
 
 /// Attempts on a page where nothing is said.
@@ -165,12 +166,7 @@ pub(super) async fn note(
     InPath(id): InPath,
     JsonBody(NoteBody { note }): JsonBody<NoteBody>,
 ) -> Result<Json<AttemptRecord>, HttpError> {
-    if note.len() > NOTE_BYTES || note.contains('\0') {
-        return Err(HttpError::field(
-            "note",
-            format_args!("must be at most {NOTE_BYTES} bytes of text without NUL"),
-        ));
-    }
+    check_text("note", &note, NOTE_BYTES)?;
     Ok(Json(state.attempts.note(parse(&id)?, &note).await?))
 }
 
@@ -264,7 +260,9 @@ pub(super) async fn export(
     let filter = Filter { model, kind, state: in_state, outcome, ..Filter::default() };
     let mut records = state.attempts.list(&filter).await?;
     records.reverse();
-    let text = ledger::export(&records, format)?;
+    // Of many attempts it takes a while.
+    let text = tokio::task::spawn_blocking(move || ledger::export(&records, format)).await;
+    let text = text.map_err(HttpError::internal)??;
     let name = format!("attachment; filename=\"attempts.{}\"", format.extension());
     Ok(([(CONTENT_TYPE, format.media_type().to_owned()), (CONTENT_DISPOSITION, name)], text).into_response())
 }

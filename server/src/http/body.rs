@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -87,5 +87,14 @@ async fn collect(
             break;
         }
     }
-    if seen > BODY_BYTES { Err(too_large()) } else { Ok((kept.into(), held)) }
+    if seen > BODY_BYTES {
+        return Err(too_large());
+    }
+    // Few bytes may become any number: nothing is unpacked here.
+    let is_packed = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(CONTENT_ENCODING).iter().any(is_packed) {
+        let message = "the body is compressed: send it as it is, without content-encoding";
+        return Err(HttpError::new("body_encoded", message));
+    }
+    Ok((kept.into(), held))
 }

@@ -55,7 +55,7 @@ pub(super) fn status(code: &str) -> StatusCode {
         "path_outside_roots" | "cross_site" => StatusCode::FORBIDDEN,
         "wrong_host" => StatusCode::MISDIRECTED_REQUEST,
         "invalid_json" | "body_broken" => StatusCode::BAD_REQUEST,
-        "not_json" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "not_json" | "body_encoded" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_slow" => StatusCode::REQUEST_TIMEOUT,
         "too_many_changes" | "identical_retry" | "not_loaded" | "not_validated" | "model_exists"
@@ -101,13 +101,10 @@ impl From<ErrorObject> for HttpError {
 
 impl From<AttemptsError> for HttpError {
     fn from(error: AttemptsError) -> Self {
-        let code = match error {
-            AttemptsError::QueueFull => "queue_full",
-            AttemptsError::ShuttingDown => "shutting_down",
-            AttemptsError::Unknown(_) => "no_such_attempt",
-            AttemptsError::Store(error) => return error.into(),
-        };
-        Self::new(code, error.to_string())
+        match error {
+            AttemptsError::Store(error) => error.into(),
+            error => Self::new(error.code(), error.to_string()),
+        }
     }
 }
 
@@ -141,26 +138,25 @@ impl<T: Into<HttpError>> From<T> for Refusal {
 
 impl From<AskError> for Refusal {
     fn from(error: AskError) -> Self {
-        let message = error.to_string();
-        let (code, facts) = match error {
+        let told = HttpError::new(error.code(), error.to_string());
+        let facts = match error {
             AskError::Refused(error) => return error.into(),
             AskError::Attempts(error) => return error.into(),
             AskError::TooManyChanges { parent, changes, .. } => {
-                ("too_many_changes", json!({ "parent": parent, "changes": changes }))
+                json!({ "parent": parent, "changes": changes })
             }
             AskError::Identical(record) => {
                 let evidence = record.evidence;
-                let facts = json!({
+                json!({
                     "attempt_id": record.attempt.id,
                     "outcome": record.attempt.outcome,
                     "next": evidence.next,
                     "advice": evidence.advice,
-                });
-                ("identical_retry", facts)
+                })
             }
         };
         let facts = if let Value::Object(facts) = facts { facts } else { Map::new() };
-        Self { error: HttpError::new(code, message), facts }
+        Self { error: told, facts }
     }
 }
 

@@ -10,11 +10,10 @@ use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event as SseEvent, KeepAlive};
 use phi3::api::{Event, EventKind};
-use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt as _};
 
 use super::error::HttpError;
-use crate::events::{Published, Subscription};
+use crate::events::Published;
 use crate::state::AppState;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -39,39 +38,25 @@ pub(super) async fn stream(
         return Err(HttpError::new("queue_full", message));
     }
     let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
-    let Subscription { missed, live } = state.hub.subscribe(last_id);
-    let missed = with_snapshot(&state, missed);
-    let hub = Arc::clone(&state.hub);
-    // A reader too slow is told so and dropped; it resumes after the reset.
-    let mut dropped = false;
-    let live = BroadcastStream::new(live).map_while(move |next| match next {
-        _ if dropped => None,
-        Ok(event) => Some(event),
-        Err(_lagged) => {
-            dropped = true;
-            Some(hub.reset())
-        }
-    });
+    let subscription = state.hub.subscribe(last_id);
+    let missed = subscription.reset().map_or_else(Vec::new, |reset| with_snapshot(&state, reset));
     // The first piece goes out at once, so that the browser sees the stream open.
     let opening = SseEvent::default().retry(Duration::from_secs(1)).comment("preflight");
-    let events = tokio_stream::iter(missed).chain(live).map(|event| write(&event));
+    let events = tokio_stream::iter(missed).chain(subscription).map(|event| write(&event));
     let stream = tokio_stream::once(opening).chain(events).map(Ok);
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 /// A reader that is told to begin anew gets what goes on. What is published meanwhile comes after it, and the newest of
 /// an attempt last.
-fn with_snapshot(state: &AppState, mut missed: Vec<Arc<Published>>) -> Vec<Arc<Published>> {
-    if let [only] = missed.as_slice()
-        && only.event.kind == EventKind::Reset
-    {
-        let id = only.event.id;
-        let event = |attempt| Published::new(id, EventKind::Attempt { attempt: Box::new(attempt) });
-        missed.extend(state.attempts.going_on().into_iter().map(event));
-        let event = |ladder| Published::new(id, EventKind::Ladder { ladder: Box::new(ladder) });
-        missed.extend(state.ladders.going_on().into_iter().map(event));
-    }
-    missed
+fn with_snapshot(state: &AppState, reset: Arc<Published>) -> Vec<Arc<Published>> {
+    let id = reset.event.id;
+    let attempts = state.attempts.going_on().into_iter();
+    let attempts = attempts.map(|attempt| EventKind::Attempt { attempt: Box::new(attempt) });
+    let ladders = state.ladders.going_on().into_iter();
+    let ladders = ladders.map(|ladder| EventKind::Ladder { ladder: Box::new(ladder) });
+    let going_on = attempts.chain(ladders).map(|kind| Published::new(id, kind));
+    std::iter::once(reset).chain(going_on).collect()
 }
 
 fn write(Published { event, json }: &Published) -> SseEvent {

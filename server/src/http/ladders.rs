@@ -11,6 +11,7 @@ use super::error::HttpError;
 use super::extract::{self, ApiQuery, InPath, JsonBody};
 use crate::attempts::NOTE_BYTES;
 use crate::ladders::Profiles;
+use crate::registry::check_text;
 use crate::state::AppState;
 
 /// Which ladders; all may be left out.
@@ -71,9 +72,7 @@ pub(super) async fn start(
     JsonBody(body): JsonBody<StartBody>,
 ) -> Result<(StatusCode, Json<LadderStarted>), HttpError> {
     let StartBody { model, profile, toml, note } = body;
-    if note.len() > NOTE_BYTES {
-        return Err(HttpError::field("note", format_args!("is longer than {NOTE_BYTES} bytes")));
-    }
+    check_text("note", &note, NOTE_BYTES)?;
     let profile = match (profile, toml) {
         (None, None) => Profiles::standard(),
         (Some(name), None) => Profiles::parse(&state.profiles.get(&name).await?.toml)?,

@@ -42,8 +42,8 @@ pub struct LadderRunner {
 enum Halt {
     /// Somebody asked for the end, of the ladder or of this attempt of it.
     Cancelled(Option<u64>),
-    /// It could not be written: what comes next is not begun.
-    Store(StoreError),
+    /// It could not be written, which is told: what comes next is not begun.
+    Store(String),
     /// The ladder cannot be climbed.
     Broken(ErrorObject),
     /// The rung has failed.
@@ -54,7 +54,7 @@ enum Halt {
 
 impl From<StoreError> for Halt {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        Self::Store(error.to_string())
     }
 }
 
@@ -258,7 +258,8 @@ impl Climb<'_> {
         let mut over = VecDeque::new();
         for id in &self.ladder.rungs[at].attempts {
             let Ok(record) = self.by.attempts.get(*id).await else { continue };
-            if record.attempt.report.is_some() || record.attempt.state == AttemptState::Failed {
+            let has_failed = record.attempt.state == AttemptState::Failed && unwritten(&record).is_none();
+            if record.attempt.report.is_some() || has_failed {
                 over.push_back(record);
             }
         }
@@ -331,7 +332,10 @@ impl Climb<'_> {
         };
         match record {
             Ok(record) if record.attempt.state == AttemptState::Cancelled => Err(Halt::Cancelled(Some(id))),
-            Ok(record) => Ok(record),
+            Ok(record) => match unwritten(&record) {
+                Some(reason) => Err(Halt::Store(reason)),
+                None => Ok(record),
+            },
             Err(AttemptsError::Store(error)) => Err(error.into()),
             Err(error) => Err(Halt::Broken(ErrorObject::new("internal", error.to_string()))),
         }
@@ -390,7 +394,7 @@ impl Climb<'_> {
                 (LadderState::Cancelled, format!("attempt {id} was cancelled"))
             }
             Err(Halt::Cancelled(_)) => (LadderState::Cancelled, "cancelled".to_owned()),
-            Err(Halt::Store(error)) => (LadderState::Interrupted, folders.told_text(&error.to_string())),
+            Err(Halt::Store(reason)) => (LadderState::Interrupted, format!("{reason}; it can be resumed")),
             Err(Halt::Broken(error)) => (LadderState::Failed, folders.told(error).message),
             Err(Halt::Rung(failure)) => (LadderState::Failed, failure.message),
             Err(Halt::Known) => (LadderState::Failed, "a rung that fails for certain".to_owned()),
@@ -423,6 +427,12 @@ impl Climb<'_> {
         let done = done.map_err(|error| ErrorObject::new("internal", error.to_string())).flatten();
         done.map_err(|error| self.by.registry.folders().told(error))
     }
+}
+
+/// Why an attempt could not be kept, where that ended it: it says nothing of its rung.
+fn unwritten(record: &AttemptRecord) -> Option<String> {
+    let error = record.attempt.error.as_ref()?;
+    ["storage_full", "database"].contains(&error.code.as_str()).then(|| error.message.clone())
 }
 
 /// What the end of an attempt means for its rung.

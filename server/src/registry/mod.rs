@@ -201,7 +201,7 @@ impl Registry {
             return Ok((row.id.clone(), false));
         }
         let name = asked.name.unwrap_or(name);
-        check_text("name", &name, NAME_BYTES)?;
+        check_name(&name)?;
         let found = self.folders.found();
         // A folder's own row has the folder's id.
         let is_others = |found: &Found| ModelSource::Path(found.shown.clone()) != source;
@@ -283,7 +283,7 @@ impl Registry {
         let _changing = self.changing.lock().await;
         let mut row = self.row_or_found(id).await?;
         if let Some(name) = patch.name {
-            check_text("name", &name, NAME_BYTES)?;
+            check_name(&name)?;
             row.name = name;
         }
         if let Some(notes) = patch.notes {
@@ -378,7 +378,10 @@ impl Registry {
     fn unknown(&self, id: &str) -> ErrorObject {
         match self.folders.default_model() {
             Err(error) if id == DEFAULT_ID => error,
-            _ => ErrorObject::new("no_such_model", format!("there is no model `{id}`")),
+            _ => {
+                let id: String = id.chars().filter(|c| !c.is_control()).take(ID_BYTES).collect();
+                ErrorObject::new("no_such_model", format!("there is no model `{id}`"))
+            }
         }
     }
 }
@@ -439,7 +442,11 @@ pub(crate) fn check_size(load_config: &Map<String, Value>) -> Result<(), ErrorOb
     Err(ErrorObject::new("load_config_invalid", message).at("load_config"))
 }
 
-fn check_text(field: &str, text: &str, limit: usize) -> Result<(), ErrorObject> {
+/// Refuses a text that is too long to be told with every event, or that no database and no terminal takes as it is.
+///
+/// # Errors
+/// `invalid_request`
+pub(crate) fn check_text(field: &str, text: &str, limit: usize) -> Result<(), ErrorObject> {
     if text.len() > limit {
         return Err(
             ErrorObject::new("invalid_request", format!("`{field}` is longer than {limit} bytes")).at(field)
@@ -447,6 +454,16 @@ fn check_text(field: &str, text: &str, limit: usize) -> Result<(), ErrorObject> 
     }
     if text.contains('\0') {
         return Err(ErrorObject::new("invalid_request", format!("`{field}` holds a NUL character")).at(field));
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), ErrorObject> {
+    check_text("name", name, NAME_BYTES)?;
+    if name.trim().is_empty() {
+        return Err(
+            ErrorObject::new("invalid_request", "`name` is empty: leave it out, or give one").at("name")
+        );
     }
     Ok(())
 }

@@ -34,7 +34,8 @@ impl Runner {
             record.evidence.files = files;
         });
         if !taken.job.force {
-            fits(&taken.job, &predicted).await?;
+            let given_back = self.given_back(taken).await?;
+            fits(&taken.job, &predicted, given_back).await?;
         }
         Ok(())
     }
@@ -71,7 +72,7 @@ fn check(load: &Load, lane: &str) -> Result<Map<String, Value>, ErrorObject> {
 }
 
 /// Refuses what is known not to fit, and a device that is known to be broken. A validation's context is known to the worker alone: its weights count.
-async fn fits(job: &Job, predicted: &Map<String, Value>) -> Result<(), ErrorObject> {
+async fn fits(job: &Job, predicted: &Map<String, Value>, given_back: u64) -> Result<(), ErrorObject> {
     let memory = devices::memory(&job.lane).await;
     if let Some(fault) = &memory.fault {
         let message = format!("{} computes nothing: {fault}; `force: true` tries it all the same", job.lane);
@@ -83,10 +84,14 @@ async fn fits(job: &Job, predicted: &Map<String, Value>) -> Result<(), ErrorObje
         "cpu" => (memory.host_available_bytes, "this machine"),
         lane => (memory.gpu_free_bytes, lane),
     };
-    let Some(free) = free.filter(|free| needed > *free) else { return Ok(()) };
+    let Some(free) = free.filter(|free| needed > free.saturating_add(given_back)) else { return Ok(()) };
     let others = memory.others();
+    let more = match given_back {
+        0 => String::new(),
+        bytes => format!(" and {} held by what it is loaded as", format_bytes(bytes)),
+    };
     let message = format!(
-        "needs {}, {} free on {place}{others}; `force: true` loads it all the same",
+        "needs {}, {} free on {place}{more}{others}; `force: true` loads it all the same",
         format_bytes(needed),
         format_bytes(free)
     );

@@ -11,12 +11,11 @@ use std::sync::Arc;
 use phi3::api::worker::{Loaded, Message, Request, Validate};
 use phi3::api::{AttemptKind, AttemptState, ErrorObject, Unload};
 use phi3::validate::Report;
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::attempts::{Attempts, Job, Taken};
+use crate::attempts::{Attempts, AttemptsError, Job, Taken};
 use crate::devices::{self, xid};
 use crate::evidence;
 use crate::kernel_log::KernelLog;
@@ -138,9 +137,8 @@ impl Runner {
         let forward = forward(taken.cancel.clone(), token.clone());
         let mut worker = self.start(taken, token).await?;
         let loaded = self.load_into(&mut worker, taken).await?;
-        let (ended, gone) = watch::channel(false);
         let Job { model, loads, load, .. } = &*taken.job;
-        let (model, calls) = LoadedModel::new(model.clone(), id, loaded, loads.clone(), load.context, gone);
+        let (model, calls) = LoadedModel::new(model.clone(), id, loaded, loads.clone(), load.context);
         // From here on an end is written before it is brought about.
         forward.abort();
         // Whoever is told that it is ready finds it.
@@ -152,12 +150,10 @@ impl Runner {
         let served = ready::serve(worker, calls, &taken.cancel).await;
         self.loaded.remove(&taken.job.model, id);
         hashes.abort();
-        let result = match served {
+        match served {
             Ok(worker) => self.stop(id, worker, before, &taken.job.lane).await,
             Err(error) => Err(error.into()),
-        };
-        ended.send_replace(true);
-        result
+        }
     }
 
     /// Runs a validation in the worker that has its model, else in one of its own.
@@ -229,13 +225,41 @@ impl Runner {
         }
     }
 
-    /// Unloads what the model has been loaded as, and waits for its memory to be back.
+    /// Unloads what the model has been loaded as, and waits for its memory to be back. Of two loads on two devices the
+    /// one that was asked for last counts.
     async fn make_room(&self, taken: &Taken) -> Result<(), RunError> {
-        let Some(other) = self.loaded.get(&taken.job.model) else { return Ok(()) };
-        self.attempts.cancel(other.attempt_id).await.ok();
+        let begun = self.attempts.begun(&taken.job.model);
+        if let Some((newer, _)) = begun.iter().find(|(id, is_ending)| *id > taken.id && !is_ending) {
+            return Err(ErrorObject::new("cancelled", format!("attempt {newer} loads the model")).into());
+        }
+        for (older, _) in begun.into_iter().filter(|(id, _)| *id < taken.id) {
+            self.attempts.cancel(older).await.ok();
+            self.until_over(older, taken).await?;
+        }
+        Ok(())
+    }
+
+    /// What a device gets back when a load takes the place of what the model is loaded as. What is ending has ended when
+    /// this returns: its memory counts as free then.
+    async fn given_back(&self, taken: &Taken) -> Result<u64, RunError> {
+        if taken.job.kind != AttemptKind::Load {
+            return Ok(0);
+        }
+        for (other, is_ending) in self.attempts.begun(&taken.job.model) {
+            if is_ending && other < taken.id {
+                self.until_over(other, taken).await?;
+            }
+        }
+        Ok(self.loaded.get(&taken.job.model).map_or(0, |model| model.held_on(&taken.job.lane)))
+    }
+
+    async fn until_over(&self, other: u64, taken: &Taken) -> Result<(), RunError> {
         tokio::select! {
             () = taken.cancel.cancelled() => Err(CANCELLED),
-            () = other.gone() => Ok(()),
+            over = self.attempts.until(other, AttemptState::is_final) => match over {
+                Err(AttemptsError::Store(error)) => Err(error.into()),
+                _ => Ok(()),
+            },
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) async fn serve(
     // Nobody is left without a last word.
     let why = match &served {
         Ok(()) => ErrorObject::new("model_unloaded", "the model was unloaded while it answered"),
-        Err(error) => ErrorObject::new("worker_killed", error.to_string()),
+        Err(error) => ErrorObject::new(error.code(), error.to_string()),
     };
     for (index, events) in keeper.streams.into_values() {
         events.send((index, StreamEvent::Failed { error: why.clone() })).ok();
@@ -52,7 +52,7 @@ impl Keeper {
                 Some(call) = calls.streams.recv() => self.stream_call(call).await?,
                 Some(call) = calls.requests.recv() => {
                     if let Err(error) = self.answer(&call, end).await {
-                        let told = ErrorObject::new("worker_killed", error.to_string());
+                        let told = ErrorObject::new(error.code(), error.to_string());
                         call.messages.try_send(Err(told)).ok();
                         return Err(error);
                     }

@@ -60,3 +60,71 @@ pub(super) async fn check(connection: &mut SqliteConnection, path: &Path) -> Res
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions as _, Connection as _};
+
+    use super::*;
+    use crate::store::{FILE, Store};
+
+    async fn open(path: &Path) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        options.connect().await.expect("a database")
+    }
+
+    async fn run(connection: &mut SqliteConnection, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.expect("run");
+    }
+
+    /// A folder with a database of version 1, and one attempt in it.
+    async fn of_version_1() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut old = open(&dir.path().join(FILE)).await;
+        run(&mut old, SCRIPTS[0]).await;
+        run(&mut old, "PRAGMA user_version = 1").await;
+        let attempt = "INSERT INTO attempts (model, kind, fingerprint, created_ms, state, record) \
+                       VALUES ('m', 'load', 'f', 1, 'stopped', '{}')";
+        run(&mut old, attempt).await;
+        old.close().await.expect("closed");
+        dir
+    }
+
+    /// Its version, its attempts, and whether it has ladders.
+    async fn look(path: &Path) -> (i64, i64, bool) {
+        let mut found = open(path).await;
+        let number = async |connection: &mut SqliteConnection, sql: &'static str| -> i64 {
+            sqlx::query_scalar(sql).fetch_one(connection).await.expect("a number")
+        };
+        let version = number(&mut found, "PRAGMA user_version").await;
+        let attempts = number(&mut found, "SELECT count(*) FROM attempts").await;
+        let tables = number(&mut found, "SELECT count(*) FROM sqlite_schema WHERE name = 'ladders'").await;
+        (version, attempts, tables == 1)
+    }
+
+    #[tokio::test]
+    async fn an_older_database_is_brought_up_to_date_and_a_copy_is_kept() {
+        let dir = of_version_1().await;
+        Store::open(dir.path()).await.expect("brought up to date").close().await;
+        assert_eq!(look(&dir.path().join(FILE)).await, (KNOWN, 1, true));
+        assert_eq!(look(&dir.path().join("preflight.v1.db")).await, (1, 1, false));
+        // Once is enough.
+        std::fs::remove_file(dir.path().join("preflight.v1.db")).expect("a file");
+        Store::open(dir.path()).await.expect("it is up to date").close().await;
+        assert!(!dir.path().join("preflight.v1.db").exists());
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_fails_changes_nothing() {
+        let dir = of_version_1().await;
+        let path = dir.path().join(FILE);
+        // The last of its tables is in the way.
+        run(&mut open(&path).await, "CREATE TABLE profiles (x)").await;
+        Store::open(dir.path()).await.expect_err("refused");
+        assert_eq!(look(&path).await, (1, 1, false));
+        run(&mut open(&path).await, "DROP TABLE profiles").await;
+        Store::open(dir.path()).await.expect("brought up to date").close().await;
+        assert_eq!(look(&path).await, (KNOWN, 1, true));
+    }
+}

@@ -35,6 +35,8 @@ const BUSY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    /// What it is called in errors: clients of a server are not told where its folder lies.
+    shown: PathBuf,
     writer: Mutex<SqliteConnection>,
     readers: SqlitePool,
 }
@@ -53,9 +55,10 @@ impl Store {
         check_soundness(&mut writer, &path).await?;
         migrate::migrate(&mut writer, &path).await?;
         let readers = readers(options.read_only(true)).await.map_err(fail)?;
-        let store = Self { path, writer: Mutex::new(writer), readers };
+        let store = Self { path, shown: FILE.into(), writer: Mutex::new(writer), readers };
         // Now, not at the first attempt that cannot be kept.
-        store.check().await?;
+        let written = migrate::rewrite_version(&mut store.writer().await).await;
+        written.map_err(|error| StoreError::of(&store.path, error))?;
         Ok(store)
     }
 
@@ -74,7 +77,7 @@ impl Store {
         check_version(&mut writer).await.map_err(fail)?;
         migrate::check(&mut writer, &path).await?;
         let readers = readers(options).await.map_err(fail)?;
-        Ok(Self { path, writer: Mutex::new(writer), readers })
+        Ok(Self { shown: path.clone(), path, writer: Mutex::new(writer), readers })
     }
 
     /// The one connection that writes. Whoever holds it keeps every other writer waiting.
@@ -97,12 +100,12 @@ impl Store {
     /// The error of a row whose content is none that this build wrote; what is wrong with it goes to the log.
     pub(crate) fn unreadable(&self, what: String, error: serde_json::Error) -> StoreError {
         tracing::warn!(path = %self.path.display(), what, %error, "a row cannot be read");
-        StoreError::Row { path: self.path.clone(), what }
+        StoreError::Row { path: self.shown.clone(), what }
     }
 
     /// An error of this database, with its name.
     pub(crate) fn fail(&self, error: sqlx::Error) -> StoreError {
-        StoreError::of(&self.path, error)
+        StoreError::of(&self.shown, error)
     }
 
     /// Writes what stands there already, as far as the disk: nothing less tells that it is full or read-only.
@@ -152,14 +155,18 @@ async fn readers(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Erro
 
 async fn check_version(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await?;
-    let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
-    if parts.as_slice() < SQLITE_AT_LEAST.as_slice() {
+    if !is_sound(&version) {
         let [a, b, c] = SQLITE_AT_LEAST;
         let message =
             format!("this build has SQLite {version}, which may corrupt its log: {a}.{b}.{c} is needed");
         return Err(sqlx::Error::Protocol(message));
     }
     Ok(())
+}
+
+fn is_sound(version: &str) -> bool {
+    let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    parts.as_slice() >= SQLITE_AT_LEAST.as_slice()
 }
 
 /// A quick look at the structure: a damaged database is refused before anything is written to it.
@@ -169,4 +176,39 @@ async fn check_soundness(connection: &mut SqliteConnection, path: &Path) -> Resu
         .await
         .map_err(|error| StoreError::of(path, error))?;
     if found == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_may_corrupt_their_log_are_known() {
+        for old in ["3.51.2", "3.50.9", "3.6.0", "3.51", "2.99.99", ""] {
+            assert!(!is_sound(old), "{old}");
+        }
+        for good in ["3.51.3", "3.51.10", "3.53.0", "4.0.0"] {
+            assert!(is_sound(good), "{good}");
+        }
+    }
+
+    /// What a commit promises hangs on these; readers cannot write.
+    #[tokio::test]
+    async fn connections_are_as_they_are_promised() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(dir.path()).await.expect("made");
+        let mut writer = store.writer().await;
+        for (pragma, expected) in
+            [("synchronous", 2_i64), ("foreign_keys", 1), ("recursive_triggers", 1), ("busy_timeout", 5000)]
+        {
+            let query = sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"));
+            let found: i64 = sqlx::query_scalar(query).fetch_one(&mut *writer).await.expect("told");
+            assert_eq!(found, expected, "{pragma}");
+        }
+        let mode: String =
+            sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *writer).await.expect("told");
+        assert_eq!(mode, "wal");
+        let written = sqlx::query("DELETE FROM models").execute(store.readers()).await;
+        assert!(written.is_err());
+    }
 }

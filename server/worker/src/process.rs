@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use nix::sys::resource::{Resource, setrlimit};
+use preflight_files::HostMemory;
 
 /// Makes the process harmless, and hands out the one stream that carries messages.
 ///
@@ -67,21 +68,11 @@ pub(crate) struct Host {
 
 /// What the system tells of the host.
 pub(crate) fn host() -> Host {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        Some(line.trim_start_matches([' ', '\t', ':']).trim().to_owned())
-    };
-    let memory = read("/proc/meminfo");
-    let bytes = |key: &str| {
-        let kib: u64 = field(&memory, key)?.strip_suffix(" kB")?.parse().ok()?;
-        kib.checked_mul(1024)
-    };
-    Host {
-        processor: field(&read("/proc/cpuinfo"), "model name"),
-        total_bytes: bytes("MemTotal"),
-        free_bytes: bytes("MemAvailable"),
-    }
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("model name"));
+    let processor = line.map(|rest| rest.trim_start_matches([' ', '\t', ':']).trim().to_owned());
+    let HostMemory { total_bytes, free_bytes, .. } = preflight_files::host_memory();
+    Host { processor, total_bytes, free_bytes }
 }
 
 /// Lets the peak begin anew, where the system can: what was here before is no part of what comes.

@@ -132,6 +132,7 @@ fn numbers_that_no_model_has() {
         ("vocab_size", json!(-1)),
         ("vocab_size", huge),
         ("max_position_embeddings", json!(0)),
+        ("max_position_embeddings", json!(1_u64 << 31)),
         ("rms_norm_eps", json!("small")),
     ] {
         model.set_config(&json!({ key: value, "head_dim": Value::Null }));
@@ -228,6 +229,23 @@ fn factor_lists_of_the_wrong_length() {
         scaling[list] = factors;
         model.set_config(&json!({ "rope_scaling": scaling }));
         refused(&ON_WEIGHTS, model.arg(), "config_invalid", &[list]);
+    }
+}
+
+/// Kinds that another family has, that nobody has, and that are no kind: refused with those that there are.
+#[test]
+fn rope_scaling_of_a_kind_that_phi3_has_not() {
+    let model = ModelDir::of_case("mha_plain");
+    for (scaling, code, says) in [
+        // In phi3 files this means longrope, which has lists.
+        (json!({"type": "yarn", "factor": 4.0}), "config_invalid", "rope_scaling.short_factor"),
+        (json!({"rope_type": "llama3", "factor": 8.0}), "unsupported_config", "phi3 knows default, longrope"),
+        (json!({"type": "stretchy"}), "unsupported_config", "stretchy is not supported"),
+        (json!("linear"), "config_invalid", "expected an object or null"),
+        (json!({"type": "linear", "factor": 0.0}), "config_invalid", "rope_scaling.factor"),
+    ] {
+        model.set_config(&json!({ "rope_scaling": scaling }));
+        refused(&[&["load"], &["validate"]], model.arg(), code, &[says]);
     }
 }
 

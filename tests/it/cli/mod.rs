@@ -13,3 +13,4 @@ mod profiles;
 mod runs;
 mod sentences;
 mod templates;
+mod verify;

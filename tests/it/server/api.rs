@@ -26,7 +26,7 @@ fn with_token(model: &ModelDir) -> Server {
 }
 
 /// Method and address of every route, with made-up ids.
-fn routes(api: &Value) -> Vec<(String, String)> {
+pub(super) fn routes(api: &Value) -> Vec<(String, String)> {
     let mut routes = Vec::new();
     for (path, methods) in api["paths"].as_object().expect("paths") {
         for method in methods.as_object().expect("methods").keys() {
@@ -170,9 +170,13 @@ fn no_route_has_a_fault() {
     }
     assert_eq!(server.get("/docs/nothing").status, 404);
     // `/v1` speaks as its clients expect, all else as we do.
-    for (path, code) in
-        [("/v1/nothing", "unknown_url"), ("/api", "no_such_route"), ("/api-docs/nothing", "no_such_route")]
-    {
+    for (path, code) in [
+        ("/v1/nothing", "unknown_url"),
+        ("/v1", "unknown_url"),
+        ("/v1/", "unknown_url"),
+        ("/api", "no_such_route"),
+        ("/api-docs/nothing", "no_such_route"),
+    ] {
         for method in ["GET", "DELETE"] {
             let answer = server.ask(method, path, &[], "");
             assert_eq!((answer.status, answer.error_code().as_str()), (404, code), "{method} {path}");
@@ -196,10 +200,13 @@ fn headers_have_a_size_and_a_time() {
     let two = "GET /health HTTP/1.1\r\nhost: localhost\r\nhost: evil.com\r\nconnection: close\r\n\r\n";
     let told = answer(two.as_bytes());
     assert!(told.starts_with("HTTP/1.1 421") || told.starts_with("HTTP/1.1 400"), "{told}");
-    // Half a head, the beginning of another protocol, or nothing: it keeps its place for some seconds, not for ever.
+    // Half a head, the beginning of another protocol, nothing, or nothing more: it keeps its place for some seconds, not
+    // for ever.
     let begun = Instant::now();
+    let whole = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
     std::thread::scope(|scope| {
-        for sent in [&b"GET /health HTTP/1.1\r\nhost: loc"[..], b"PRI * HTTP/2.0\r\n\r\nSM", b"P", b""] {
+        for sent in [&b"GET /health HTTP/1.1\r\nhost: loc"[..], b"PRI * HTTP/2.0\r\n\r\nSM", b"P", b"", whole]
+        {
             scope.spawn(move || answer(sent));
         }
     });

@@ -1,6 +1,6 @@
 //! Bodies that are too large, too deep, no JSON or no request: each is answered, and none costs memory.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,10 @@ fn a_body_in_tiny_pieces_costs_no_more_than_its_bytes() {
 #[test]
 fn a_body_that_stops_is_not_waited_for() {
     let server = Server::start(&[]);
+    // A stream of events on which nothing happens meanwhile: a sign of life keeps it open through whatever lies between.
+    let mut events = TcpStream::connect(server.address()).expect("the server listens");
+    events.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    events.write_all(b"GET /api/events HTTP/1.0\r\nhost: localhost\r\n\r\n").expect("sent");
     let mut stream = TcpStream::connect(server.address()).expect("the server listens");
     stream.set_read_timeout(Some(Duration::from_secs(40))).expect("a timeout");
     let head =
@@ -103,7 +107,25 @@ fn a_body_that_stops_is_not_waited_for() {
     stream.read_exact(&mut answer).expect("an answer without the rest");
     assert_eq!(&answer, b"HTTP/1.1 408");
     assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    let mut lines = BufReader::new(events).lines().map(|line| line.expect("the stream goes on"));
+    let opening = lines.by_ref().skip_while(|line| !line.is_empty()).take_while(|line| line != ":");
+    let opening: Vec<String> = opening.collect();
+    assert_eq!(opening, ["", "retry: 1000", ": preflight", ""], "nothing but a sign of life came");
     assert_eq!(server.get("/health").status, 200);
+}
+
+/// A kilobyte that unpacks to a gigabyte is a kilobyte here.
+#[test]
+fn a_compressed_body_is_not_unpacked() {
+    let server = Server::start(&[]);
+    let body = r#"{"source":{"preset":"phi-4"}}"#;
+    for coding in ["gzip", "br", "deflate", "gzip, gzip"] {
+        for path in ["/api/inspect", "/v1/completions"] {
+            let answer = server.ask("POST", path, &[JSON, &format!("content-encoding: {coding}")], body);
+            assert_eq!((answer.status, answer.error_code().as_str()), (415, "body_encoded"), "{coding}");
+        }
+    }
+    assert_eq!(server.ask("POST", "/api/inspect", &[JSON, "content-encoding: identity"], body).status, 200);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::v1::{data, loaded, long, open};
 use crate::support::http::Server;
 use crate::support::model_dir::ModelDir;
 use crate::support::program::{children, has_ended};
@@ -96,6 +97,37 @@ fn the_server_ends_in_order() {
     assert_eq!((&last[0]["attempt"]["id"], &last[0]["attempt"]["state"]), (&json!(id), &json!("cancelled")));
     assert_eq!(last[1]["type"], "shutdown");
     assert!(workers.iter().all(|pid| has_ended(*pid)));
+}
+
+/// What is asked while it ends is refused for that reason, and who listens to an answer gets a last word.
+#[test]
+fn new_work_is_refused_while_the_server_ends() {
+    let model = ModelDir::slow();
+    let server = loaded(model.arg());
+    let mut answer = open(&server, "/v1/completions", &long());
+    data(&mut answer).expect("a token");
+    // Its handler runs, and waits for its body.
+    let mut late = TcpStream::connect(server.address()).expect("the server listens");
+    late.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let head = "POST /api/models/default/validate HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                content-type: application/json\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n";
+    late.write_all(head.as_bytes()).expect("sent");
+    let mut go_on = [0; 25];
+    late.read_exact(&mut go_on).expect("it is waited for");
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    signal("-TERM", server.pid());
+    let address = server.address().to_owned();
+    assert!(within(Duration::from_secs(5), || TcpStream::connect(&address).is_err()), "nobody new is let in");
+    late.write_all(b"{}").expect("sent");
+    let mut refused = String::new();
+    late.read_to_string(&mut refused).expect("an answer");
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("\"shutting_down\""), "{refused}");
+    let mut last = String::new();
+    while let Some(event) = data(&mut answer).filter(|event| event != "[DONE]") {
+        last = event;
+    }
+    assert!(last.contains("\"model_unloaded\""), "{last}");
+    assert_eq!(server.stop(), Some(0));
 }
 
 /// Without anything that must be waited for, nothing is.

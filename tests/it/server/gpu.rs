@@ -26,10 +26,16 @@ macro_rules! gpu {
 }
 
 fn serve(gpu: &Inject, model: &ModelDir, worker: &std::path::Path) -> Server {
+    serve_with(gpu, &["--default-model", model.arg()], worker)
+}
+
+fn serve_with(gpu: &Inject, args: &[&str], worker: &std::path::Path) -> Server {
     let data = tempfile::tempdir().expect("a temporary directory");
     let mut command = Command::new(program("preflight"));
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--default-model", model.arg(), "--data-dir"])
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(args)
+        .arg("--data-dir")
         .arg(data.path())
         .env("PREFLIGHT_WORKER", worker)
         .env("RUST_LOG", "off");
@@ -174,18 +180,45 @@ fn out_of_memory_on_a_gpu_names_who_holds_it() {
     assert_eq!(server.get("/health").status, 200);
 }
 
+/// A load that takes the place of another has its memory: it is not refused for what is about to be free.
+#[test]
+fn what_gives_way_counts_as_free() {
+    let (gpu, model) = (gpu!(), ModelDir::of_case("mha_plain"));
+    let (_dir, worker) = faulty("large");
+    let server = serve(&gpu, &model, &worker);
+    let first = load(&server, &json!({}));
+    server.until(first, |attempt| attempt["state"] == "ready");
+    gpu.on("memory", &format!("{} {}", 24_u64 << 30, (24_u64 << 30) - 4096));
+    // A validation of something else leaves it where it is.
+    let half = json!({ "load_config": { "torch_dtype": "float16" } });
+    let beside = server.post("/api/models/default/validate", &half).json()["attempt_id"].as_u64();
+    let beside = server.ended(beside.expect("an id"));
+    assert_eq!(beside["error"]["code"], "does_not_fit", "{beside}");
+    let second = load(&server, &half);
+    let second =
+        server.until(second, |attempt| attempt["state"] == "ready" || attempt["finished_ms"].is_u64());
+    assert_eq!(second["state"], "ready", "{second}");
+    assert_eq!(server.ended(first)["state"], "stopped");
+}
+
 /// A device loads one model at a time, in the order that they were asked for; another device waits for none of them.
 #[test]
 fn each_device_has_a_queue_of_its_own() {
     let (gpu, model) = (gpu!(), ModelDir::of_case("mha_plain"));
     let (_dir, worker) = faulty("idle");
-    let server = serve(&gpu, &model, &worker);
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let other = ModelDir::of_case("mha_plain");
+    std::fs::rename(other.path(), root.path().join("other")).expect("moved");
+    let root = root.path().to_str().expect("UTF-8");
+    let server = serve_with(&gpu, &["--default-model", model.arg(), "--model-root", root], &worker);
     let loading = |id: u64| server.until(id, |attempt| attempt["state"] == "loading");
     let first = load(&server, &json!({ "device": "cuda:0" }));
     loading(first);
     let formats = ["float16", "bfloat16"]
         .map(|dtype| load(&server, &json!({ "device": "cuda:0", "load_config": { "torch_dtype": dtype } })));
-    let beside = load(&server, &json!({ "device": "cpu" }));
+    let beside =
+        server.post("/api/models/other/load", &json!({ "device": "cpu" })).json()["attempt_id"].as_u64();
+    let beside = beside.expect("an id");
     loading(beside);
     assert_eq!(children(server.pid()).len(), 2);
     let told = |id: u64| {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::http::Server;
+use crate::support::inject::Inject;
 use crate::support::model_dir::ModelDir;
 use crate::support::program::preflight;
 
@@ -12,35 +13,59 @@ fn start(server: &Server, path: &str, body: &Value) -> u64 {
     answer.json()["attempt_id"].as_u64().expect("an id")
 }
 
+/// Each read takes its time, so that the fault comes between two of them.
 #[test]
 fn a_file_that_shrinks_while_it_is_loaded_ends_the_attempt_alone() {
+    let inject = match Inject::new() {
+        Ok(inject) => inject,
+        Err(reason) => {
+            println!("LEFT OUT: {reason}");
+            return;
+        }
+    };
     let model = ModelDir::slow();
-    let server = Server::start(&["--default-model", model.arg()]);
+    let server = Server::with_worker(&["--default-model", model.arg()], &inject.before_worker());
     let weights = model.file("model.safetensors");
     let whole = std::fs::read(&weights).expect("read");
-    for round in 0..6 {
+    for (fault, codes) in [
+        ("cut", &["weights_corrupt", "io_error"][..]),
+        ("unreadable", &["io_error"]),
+        // What is open stays readable, whatever its name leads to by now.
+        ("removed", &[]),
+        ("replaced", &[]),
+    ] {
         std::fs::write(&weights, &whole).expect("written");
-        let id = start(&server, "load", &json!({ "load_config": { "torch_dtype": "bfloat16" } }));
-        let states = ["starting", "loading", "ready", "failed"];
-        server.until(id, |attempt| states.iter().any(|state| attempt["state"] == *state));
-        match round % 2 {
-            0 => std::fs::File::options()
-                .write(true)
-                .open(&weights)
-                .and_then(|file| file.set_len(4096))
-                .expect("cut"),
-            _ => std::fs::remove_file(&weights).expect("removed"),
+        inject.on("slow", "20");
+        let load = json!({ "load_config": { "torch_dtype": "bfloat16" }, "force": true });
+        let id = start(&server, "load", &load);
+        server.until(id, |attempt| attempt["progress"]["done_bytes"].as_u64() > Some(0));
+        match fault {
+            "cut" => {
+                let file = std::fs::File::options().write(true).open(&weights);
+                file.and_then(|file| file.set_len(4096)).expect("cut");
+            }
+            "unreadable" => inject.on("broken", ""),
+            "removed" => std::fs::remove_file(&weights).expect("removed"),
+            _ => {
+                let other = model.file("other");
+                std::fs::write(&other, "no weights").expect("written");
+                std::fs::rename(other, &weights).expect("replaced");
+            }
         }
+        inject.off("slow");
         let attempt =
             server.until(id, |attempt| attempt["state"] == "ready" || attempt["finished_ms"].is_u64());
-        // It was quick enough, or it says what happened; the server goes on either way.
-        if attempt["state"] == "ready" {
+        assert_eq!(attempt["state"], if codes.is_empty() { "ready" } else { "failed" }, "{fault}: {attempt}");
+        if codes.is_empty() {
             server.post("/api/models/default/unload", &json!({}));
             server.ended(id);
         } else {
-            assert_eq!(attempt["state"], "failed", "{attempt}");
             let message = attempt["error"]["message"].as_str().expect("words");
-            assert!(!message.is_empty() && !message.contains('\n'), "{attempt}");
+            assert!(codes.iter().any(|code| attempt["error"]["code"] == *code), "{fault}: {attempt}");
+            assert!(message.contains("model.safetensors") && !message.contains('\n'), "{fault}: {message}");
+        }
+        if fault == "unreadable" {
+            inject.off("broken");
         }
         assert_eq!(server.get("/health").status, 200);
     }

@@ -1,10 +1,12 @@
 //! What is kept of attempts: one change at a time, no identical retries, notes, pages, comparison, export.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::support::http::{Answer, Server};
 use crate::support::model_dir::ModelDir;
-use crate::support::program::preflight;
+use crate::support::program::{preflight, program};
 
 fn served() -> (ModelDir, Server) {
     let model = ModelDir::of_case("mha_plain");
@@ -61,6 +63,47 @@ fn an_attempt_changes_one_thing_of_its_parent() {
     assert_eq!(moved["changes"][0]["path"], "device_map", "{moved}");
     let unknown = load(&server, &json!({ "parent": 99 }));
     assert_eq!((unknown.status, &unknown.json()["error"]["path"]), (422, &json!("parent")));
+}
+
+/// Built-in, for all models, for this model, for this attempt: what is nearer counts, and each value tells whence it comes.
+#[test]
+fn layers_of_a_load_config_have_an_order() {
+    let model = ModelDir::of_case("mha_plain");
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let file = data.path().join("preflight.toml");
+    let global = "[load_config]\ntorch_dtype = \"float16\"\nlow_cpu_mem_usage = false\nattn_implementation = \"eager\"\n";
+    std::fs::write(&file, global).expect("written");
+    let mut command = Command::new(program("preflight"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--default-model", model.arg(), "--config"]).arg(&file);
+    command.arg("--data-dir").arg(data.path()).env("RUST_LOG", "off");
+    command.env("PREFLIGHT_WORKER", program("preflight-worker"));
+    let server = Server::spawn(command, None);
+    let layered = |body: Value| {
+        let attempt = tried(&server, &body);
+        let of = |path: &str| {
+            let values = attempt["resolved"].as_array().expect("values");
+            let leaf = values
+                .iter()
+                .find(|leaf| leaf["path"] == path)
+                .unwrap_or_else(|| panic!("{path}: {attempt}"));
+            (leaf["value"].clone(), leaf["origin"].clone())
+        };
+        (["dtype", "low_cpu_mem_usage", "attn_implementation"].map(of), attempt["engine"]["dtype"].clone())
+    };
+    let from = |value: Value, origin: &str| (value, json!(origin));
+    let eager = from(json!("eager"), "global");
+    let (all, dtype) = layered(json!({}));
+    assert_eq!(all, [from(json!("float16"), "global"), from(json!(false), "global"), eager.clone()]);
+    assert_eq!(dtype, "f16");
+    let own = json!({ "load_config": { "torch_dtype": "bfloat16", "low_cpu_mem_usage": true } }).to_string();
+    let patched = server.ask("PATCH", "/api/models/default", &["content-type: application/json"], &own);
+    assert_eq!(patched.status, 200, "{patched:?}");
+    let (all, dtype) = layered(json!({ "branch": true }));
+    assert_eq!(all, [from(json!("bfloat16"), "model"), from(json!(true), "model"), eager.clone()]);
+    assert_eq!(dtype, "bf16");
+    let (all, dtype) = layered(json!({ "load_config": { "dtype": "float32" } }));
+    assert_eq!(all, [from(json!("float32"), "attempt"), from(json!(true), "model"), eager]);
+    assert_eq!(dtype, "f32");
 }
 
 #[test]
@@ -125,6 +168,12 @@ fn attempts_are_kept_with_all_that_makes_them_repeatable() {
         server.ask("PATCH", &path, &["content-type: application/json"], r#"{"state":"ready"}"#).status,
         422
     );
+    for (place, note) in [("load", "a\u{0}b".to_owned()), ("validate", "x".repeat((64 << 10) + 1))] {
+        let refused = server.post(&format!("/api/models/default/{place}"), &json!({ "note": note }));
+        assert_eq!((refused.status, &refused.json()["error"]["path"]), (422, &json!("note")), "{place}");
+        let refused = server.post("/api/ladders", &json!({ "model": "default", "note": note }));
+        assert_eq!((refused.status, &refused.json()["error"]["path"]), (422, &json!("note")), "{place}");
+    }
     let before = server.get(&path).json();
     assert_eq!(server.stop(), Some(0));
     let server = Server::start(&args);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::faults::faulty;
 use crate::support::http::Server;
 use crate::support::model_dir::ModelDir;
 use crate::support::program::{children, has_ended};
@@ -110,6 +111,100 @@ fn many_who_ask_for_one_model_get_one_load() {
     );
     assert_eq!(server.ended(ids[0])["state"], "stopped");
     assert_eq!(server.get("/api/attempts").json().as_array().map(Vec::len), Some(1));
+}
+
+/// Loads and unloads from many sides: never two workers of one model, whatever the worker does with its time to end.
+#[test]
+fn a_load_begins_when_the_unload_before_it_is_over() {
+    let model = ModelDir::of_case("mha_plain");
+    // Asked to end, it hears nothing, and is ended after a while.
+    let (_dir, worker) = faulty("deaf");
+    let server = Server::with_worker(&["--default-model", model.arg()], &worker);
+    let most = |until: &dyn Fn() -> bool| {
+        let (begun, mut most) = (Instant::now(), 0);
+        while !until() && begun.elapsed() < Duration::from_secs(90) {
+            most = most.max(children(server.pid()).len());
+        }
+        most
+    };
+    let first = start(&server, "load", &json!({}));
+    ready(&server, first);
+    assert_eq!(start(&server, "unload", &json!({})), first);
+    let second = start(&server, "load", &json!({}));
+    assert_ne!(second, first);
+    let is_ready = |id: u64| server.get(&format!("/api/attempts/{id}")).json()["state"] == "ready";
+    assert_eq!(most(&|| is_ready(second)), 1);
+    assert_eq!(server.ended(first)["state"], "stopped");
+    // The same where another load config takes its place.
+    let third =
+        start(&server, "load", &json!({ "load_config": { "torch_dtype": "float16" }, "force": true }));
+    assert_eq!(most(&|| is_ready(third)), 1);
+    assert_eq!(server.ended(second)["state"], "stopped");
+
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let over = || is_over.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let sides: Vec<_> = (0..8)
+            .map(|side| {
+                let server = &server;
+                scope.spawn(move || {
+                    for round in 0..2 {
+                        let path = if (side + round) % 2 == 0 { "load" } else { "unload" };
+                        let answer =
+                            server.post(&format!("/api/models/default/{path}"), &json!({ "force": true }));
+                        assert!([202, 409, 429].contains(&answer.status), "{path}: {answer:?}");
+                    }
+                })
+            })
+            .collect();
+        let watched = scope.spawn(|| most(&over));
+        sides.into_iter().for_each(|side| side.join().expect("answered"));
+        let open = || {
+            let attempts = server.get("/api/attempts?limit=100").json();
+            let open = attempts
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter(|attempt| attempt["finished_ms"].is_null());
+            open.map(|attempt| attempt["id"].as_u64().expect("an id")).collect::<Vec<_>>()
+        };
+        let begun = Instant::now();
+        loop {
+            let open = open();
+            if open.is_empty() {
+                break;
+            }
+            for id in open {
+                server.ask("DELETE", &format!("/api/attempts/{id}"), &[], "");
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", server.get("/api/attempts").body);
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(watched.join().expect("no panic") <= 1);
+    });
+    assert!(children(server.pid()).is_empty());
+}
+
+/// Shares of the host are one machine: its loads wait for each other, and the newer of one model takes the place of the
+/// older, whatever device that is on.
+#[test]
+fn a_model_is_loaded_once_wherever() {
+    let model = ModelDir::of_case("mha_plain");
+    let (_dir, worker) = faulty("idle");
+    let server = Server::with_worker(&["--default-model", model.arg()], &worker);
+    let first = start(&server, "load", &json!({ "device": "cpu" }));
+    server.until(first, |attempt| attempt["state"] == "loading");
+    let share = start(&server, "load", &json!({ "device": "cpu:1" }));
+    let attempt = server.get(&format!("/api/attempts/{share}")).json();
+    assert_eq!((&attempt["state"], &attempt["position"]), (&json!("queued"), &json!(1)));
+    let elsewhere = start(&server, "load", &json!({ "device": "wgpu:0" }));
+    server.until(elsewhere, |attempt| attempt["state"] == "loading");
+    assert_eq!(server.ended(first)["state"], "cancelled");
+    // Its turn comes when another was asked for since.
+    let share = server.ended(share);
+    assert_eq!(share["state"], "cancelled");
+    assert_eq!(share["error"]["message"], format!("attempt {elsewhere} loads the model"));
+    assert_eq!(children(server.pid()).len(), 1);
 }
 
 #[test]

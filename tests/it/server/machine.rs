@@ -55,7 +55,8 @@ fn a_full_disk_is_told_and_outlived() {
     ] {
         let refused = server.post(path, &body);
         assert_eq!((refused.status, refused.error_code().as_str()), (507, "storage_full"), "{path}");
-        assert!(refused.json()["error"]["message"].as_str().is_some_and(|text| text.contains("full")));
+        let message = refused.json()["error"]["message"].as_str().expect("words").to_owned();
+        assert!(message.starts_with("preflight.db: the disk is full"), "{message}");
     }
     assert_eq!(server.get("/health").status, 200);
     let ready = server.get("/ready");
@@ -80,6 +81,52 @@ fn serve_doctor(args: &[&str]) -> Command {
         .args(["doctor", "--json", "--data-dir", args[3]])
         .env("PREFLIGHT_WORKER", program("preflight-worker"));
     command
+}
+
+/// What the disk does says nothing of a rung: the ladder waits for room, and then for whoever resumes it.
+#[test]
+fn a_full_disk_interrupts_a_ladder() {
+    let (inject, model) = (injected!(), ModelDir::slow());
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let args = ["--default-model", model.arg(), "--data-dir", data.path().to_str().expect("UTF-8")];
+    let server = Server::spawn(serve(&inject, &args), None);
+    let toml = "name = \"slow\"\n[[steps]]\nid = \"a\"\naction = \"infer\"\nmax_new_tokens = 300\n";
+    let started = server.post("/api/ladders", &json!({ "model": "default", "toml": toml }));
+    assert_eq!(started.status, 202, "{started:?}");
+    server.until(1, |attempt| attempt["state"] == "validating");
+    inject.on("full", "");
+    // Its attempt is over when its end cannot be written.
+    let refused = server.post("/api/ladders/1/resume", &json!({}));
+    assert_eq!(refused.error_code(), "ladder_ended", "{refused:?}");
+    let begun = Instant::now();
+    while !["stopping", "failed"].iter().any(|state| server.get("/api/attempts/1").json()["state"] == *state)
+    {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", server.get("/api/attempts/1").body);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    inject.off("full");
+    let ladder = |wanted: &str| {
+        let begun = Instant::now();
+        loop {
+            let ladder = server.get("/api/ladders/1").json();
+            if ladder["state"] == wanted {
+                return ladder;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "not {wanted}: {ladder}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let interrupted = ladder("interrupted");
+    let reason = interrupted["reason"].as_str().expect("words").to_owned();
+    assert!(
+        reason.starts_with("preflight.db: the disk is full") && reason.ends_with("it can be resumed"),
+        "{reason}"
+    );
+    assert!(!interrupted.to_string().contains(args[3]), "no path of this machine: {interrupted}");
+    assert_eq!(server.post("/api/ladders/1/resume", &json!({})).status, 202);
+    // What had been computed is not computed again.
+    assert_eq!(ladder("passed")["rungs"][0]["attempts"], json!([1]));
 }
 
 /// A day on and two days back while something runs: how long it took is told right, and events keep their order.

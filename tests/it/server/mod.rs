@@ -1,6 +1,8 @@
 //! The server over real sockets: its routes, its workers' faults, who may ask it.
 
+mod answers;
 mod api;
+mod bad_models;
 mod bodies;
 mod canary;
 mod crashes;
@@ -15,6 +17,7 @@ mod loads;
 mod machine;
 mod orders;
 mod paths;
+mod readers;
 mod registry;
 mod routes;
 mod schema;

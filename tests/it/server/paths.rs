@@ -1,7 +1,6 @@
 //! Names of files that come from requests, from files and from links: whatever they are, nothing outside the model roots is
 //! opened, by the server or by its worker. Both are watched while they open files.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -67,16 +66,7 @@ fn nothing_outside_the_roots_is_opened() {
     let tensor = index["weight_map"].as_object().expect("a map").keys().next().expect("a tensor").clone();
     std::fs::remove_file(root.join("indexed/model.safetensors")).expect("removed");
 
-    // The worker's environment is cleaned: its own program puts the watch before it.
-    let worker = base.path().join("worker");
-    let script = format!(
-        "#!/bin/sh\nLD_PRELOAD='{}' INJECT_DIR='{}' exec '{}' \"$@\"\n",
-        watch.file("inject.so").display(),
-        watch.file("").display(),
-        program("preflight-worker").display()
-    );
-    std::fs::write(&worker, script).expect("written");
-    std::fs::set_permissions(&worker, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let worker = watch.before_worker();
     let data = tempfile::tempdir().expect("a temporary directory");
     let mut command = Command::new(program("preflight"));
     command

@@ -92,6 +92,7 @@ fn a_model_is_staged_without_being_loaded() {
         (json!({ "load_config": { "torch_dtyp": "float16" } }), "load_config"),
         (json!({ "notes": "x".repeat(1 << 20) }), "notes"),
         (json!({ "notes": "a\u{0}b" }), "notes"),
+        (json!({ "name": " " }), "name"),
         (json!({ "id": "other" }), "id"),
     ] {
         let refused = patch(&body);

@@ -1,18 +1,27 @@
 //! Who may ask: names, sites, addresses, data folders.
 
+use std::process::Command;
+
 use serde_json::json;
 
+use super::api::routes;
 use crate::support::http::Server;
 use crate::support::model_dir::ModelDir;
-use crate::support::program::preflight;
+use crate::support::program::{preflight, program};
 
 #[test]
 fn other_names_are_refused_everywhere() {
     let server = Server::start(&[]);
-    for path in ["/", "/health", "/ready", "/api/models", "/api/events", "/app.js"] {
+    let api = server.get("/api-docs/openapi.json").json();
+    let files =
+        ["/", "/app.js", "/docs/", "/docs/swagger-ui.css", "/api-docs/openapi.json", "/v1/x", "/api/x"];
+    let files = files.map(|path| ("GET".to_owned(), path.to_owned()));
+    let all: Vec<_> = routes(&api).into_iter().chain(files).collect();
+    assert!(all.len() > 40 && all.iter().any(|(_, path)| path == "/api/events"), "{all:?}");
+    for (method, path) in &all {
         for host in ["evil.com", "127.0.0.1.evil.com", "localhost.evil.com:8080", ""] {
-            let answer = server.ask("GET", path, &[&format!("host: {host}")], "");
-            assert_eq!(answer.status, 421, "{path} as {host:?}");
+            let answer = server.ask(method, path, &[&format!("host: {host}")], "");
+            assert_eq!(answer.status, 421, "{method} {path} as {host:?}");
         }
     }
     for host in ["localhost", "localhost:1234", "127.0.0.1:99", "[::1]:8080"] {
@@ -33,15 +42,18 @@ fn other_sites_change_nothing() {
     assert_eq!(ask(&["sec-fetch-site: same-site"]), 403);
     assert_eq!(ask(&["origin: http://evil.com"]), 403);
     assert_eq!(ask(&["origin: null"]), 403);
-    for (method, path) in [
-        ("DELETE", "/api/attempts/1"),
-        ("POST", "/api/attempts/1/cancel"),
-        ("POST", "/api/models/default/validate"),
-        ("POST", "/api/estimate"),
-        ("PUT", "/api/models"),
-    ] {
-        let answer = server.ask(method, path, &["sec-fetch-site: cross-site"], "");
-        assert_eq!((answer.status, answer.error_code().as_str()), (403, "cross_site"), "{method} {path}");
+    // Every route that may change something, and methods that no route has.
+    let api = server.get("/api-docs/openapi.json").json();
+    let changing = routes(&api).into_iter().filter(|(method, _)| method != "GET");
+    let others = ["PUT", "PATCH"].map(|method| (method.to_owned(), "/api/models".to_owned()));
+    let all: Vec<_> = changing.chain(others).collect();
+    assert!(all.len() > 20, "{all:?}");
+    for (method, path) in all {
+        for header in ["sec-fetch-site: cross-site", "sec-fetch-site: same-site", "origin: null"] {
+            let answer = server.ask(&method, &path, &[header], "");
+            let told = (answer.status, answer.error_code());
+            assert_eq!(told, (403, "cross_site".to_owned()), "{method} {path} with {header}");
+        }
     }
 }
 
@@ -108,6 +120,65 @@ fn other_machines_are_not_let_in_by_default() {
     }
 }
 
+/// Where others can reach it, a token is asked of everyone, under whatever name; names that are given are the only ones.
+#[test]
+fn other_machines_are_let_in_with_a_token() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("token");
+    std::fs::write(&file, "token-of-the-server-0123456789\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let bearer = "authorization: Bearer token-of-the-server-0123456789";
+    let serve = |args: &[&str]| {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let mut command = Command::new(program("preflight"));
+        command.args(["serve", "--listen", "0.0.0.0:0", "--data-dir"]).arg(data.path()).args(args);
+        command.env("RUST_LOG", "off").env("PREFLIGHT_WORKER", program("preflight-worker"));
+        Server::spawn(command, Some(data))
+    };
+    let server = serve(&["--token-file", file]);
+    for host in [server.address(), "box.example"] {
+        let host = format!("host: {host}");
+        assert_eq!(server.ask("GET", "/api/models", &[&host], "").status, 401, "{host}");
+        assert_eq!(server.ask("GET", "/v1/models", &[&host], "").status, 401, "{host}");
+        assert_eq!(server.ask("GET", "/api/models", &[&host, bearer], "").status, 200, "{host}");
+        assert_eq!(server.ask("GET", "/health", &[&host], "").status, 200, "{host}");
+    }
+    let named = serve(&["--token-file", file, "--allowed-host", "box.example"]);
+    for (host, status) in
+        [("box.example", 200), ("BOX.example:8080", 200), ("evil.com", 421), ("localhost", 200)]
+    {
+        let answer = named.ask("GET", "/api/models", &[&format!("host: {host}"), bearer], "");
+        assert_eq!(answer.status, status, "{host}");
+    }
+    assert_eq!(serve(&["--insecure-no-auth"]).get("/api/models").status, 200);
+    // One that can be guessed is none.
+    for text in ["", "short", "sixteen characters"] {
+        std::fs::write(file, text).expect("written");
+        let ran = preflight(&["serve", "--listen", "0.0.0.0:0", "--token-file", file]);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{ran:?}");
+        assert!(ran.stderr.contains("--token-file") && ran.stderr.contains("at least 16"), "{ran:?}");
+        assert!(text.is_empty() || !ran.stderr.contains(text), "{ran:?}");
+    }
+}
+
+/// All of 127.0.0.0/8 is this machine: the address that a server tells is one that it answers to.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_address_of_loopback_answers_to_itself() {
+    let serve = |address: &str| {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let mut command = Command::new(program("preflight"));
+        command.args(["serve", "--listen", address, "--data-dir"]).arg(data.path()).env("RUST_LOG", "off");
+        Server::spawn(command, Some(data))
+    };
+    let server = serve("localhost:0");
+    assert!(server.address().starts_with("127.0.0.1:") && server.get("/health").status == 200);
+    let server = serve("127.0.0.2:0");
+    assert_eq!(server.get("/health").status, 200);
+    assert_eq!(server.ask("GET", "/health", &["host: localhost"], "").status, 200);
+    assert_eq!(server.ask("GET", "/health", &["host: 127.0.0.3"], "").status, 421);
+}
+
 #[test]
 fn a_server_that_cannot_start_says_which_flag() {
     let running = Server::start(&[]);
@@ -115,6 +186,8 @@ fn a_server_that_cannot_start_says_which_flag() {
     for (args, flag) in [
         (&["--listen", &address][..], "--listen"),
         (&["--listen", "nonsense"], "--listen"),
+        (&["--listen", "8080"], "is no address with a port: write 127.0.0.1:8080"),
+        (&["--listen", "localhost"], "is no address with a port"),
         (&["--dashboard", "/no/such/dir"], "--dashboard"),
         (&["--model-root", "/no/such/dir"], "/no/such/dir"),
     ] {

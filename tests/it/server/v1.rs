@@ -14,7 +14,7 @@ use crate::support::program::run;
 use crate::support::tests_dir;
 
 /// A server with its default model loaded.
-fn loaded(model: &str) -> Server {
+pub(super) fn loaded(model: &str) -> Server {
     let server = Server::start(&["--default-model", model]);
     let answer = server.post("/api/models/default/load", &json!({}));
     let id = answer.json()["attempt_id"].as_u64().expect("an id");
@@ -23,12 +23,12 @@ fn loaded(model: &str) -> Server {
     server
 }
 
-fn tiny() -> String {
+pub(super) fn tiny() -> String {
     tests_dir().join("../public/tiny").display().to_string()
 }
 
 /// A request whose answer is not waited for.
-fn open(server: &Server, path: &str, body: &Value) -> BufReader<TcpStream> {
+pub(super) fn open(server: &Server, path: &str, body: &Value) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(server.address()).expect("the server listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
     let (body, host) = (body.to_string(), server.address());
@@ -38,7 +38,7 @@ fn open(server: &Server, path: &str, body: &Value) -> BufReader<TcpStream> {
 }
 
 /// The data of an event stream's next event; `None` at its end.
-fn data(stream: &mut BufReader<TcpStream>) -> Option<String> {
+pub(super) fn data(stream: &mut BufReader<TcpStream>) -> Option<String> {
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).expect("the stream goes on") == 0 {
@@ -50,7 +50,7 @@ fn data(stream: &mut BufReader<TcpStream>) -> Option<String> {
     }
 }
 
-fn chat(server: &Server, changes: &Value) -> Answer {
+pub(super) fn chat(server: &Server, changes: &Value) -> Answer {
     let mut body = json!({
         "model": "default", "messages": [{"role": "user", "content": "Who are you?"}], "temperature": 0,
         "max_tokens": 8,
@@ -237,7 +237,7 @@ fn what_is_wrong_is_named_in_the_shape_of_openai() {
 }
 
 /// A long generation of a model that has no tokenizer: its tokens show in their logarithms.
-fn long() -> Value {
+pub(super) fn long() -> Value {
     json!({"model": "default", "prompt": [1, 2, 3], "max_tokens": 4000, "stream": true, "logprobs": 0, "temperature": 0})
 }
 

@@ -253,7 +253,7 @@ fn the_codes_of_errors_are_the_contract() {
         }
         let text = std::fs::read_to_string(root.join(path)).expect("a source");
         let text = text.split("\n#[cfg(test)]").next().unwrap_or_default();
-        for made in ["ErrorObject::new(", "HttpError::new(", "ApiError::new("] {
+        for made in ["ErrorObject::new(", "HttpError::new(", "code: Some("] {
             let calls = text.split(made).skip(1);
             codes.extend(calls.filter_map(|rest| word(rest.trim_start())));
         }
@@ -264,6 +264,14 @@ fn the_codes_of_errors_are_the_contract() {
         }
     }
     assert!(codes.len() > 60, "{codes:?}");
+    // A status is given to codes that there are.
+    let table = std::fs::read_to_string(root.join("server/src/http/error.rs")).expect("the table");
+    let table =
+        table.split("fn status(").nth(1).and_then(|rest| rest.split("\n}\n").next()).expect("a function");
+    let named: Vec<&str> = table.split('"').skip(1).step_by(2).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let absent: Vec<_> = named.iter().filter(|code| !codes.contains(**code)).collect();
+    assert!(absent.is_empty(), "{absent:?}");
     let text = codes.into_iter().collect::<Vec<_>>().join("\n");
     insta::with_settings!({ snapshot_path => "../../../docs", prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("codes", text);

@@ -1,7 +1,7 @@
 /* Faults of a machine that a test cannot have: put before libc by LD_PRELOAD, switched by files in $INJECT_DIR.
  * clock: seconds that the time of day is off. full: no room to write. broken: reads fail. network: the disk is another
- * machine's. readonly: a part of the paths that cannot be opened for writing. watch: every path that is opened is noted in
- * the file `opened`. */
+ * machine's. readonly: a part of the paths that cannot be opened for writing. slow: milliseconds that a read takes. watch:
+ * every path that is opened is noted in the file `opened`. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -73,6 +73,8 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) { return pwrite64(fd, bytes, count, at); }
 
 ssize_t pread64(int fd, void *bytes, size_t count, off64_t at) {
+  char text[64];
+  if (is_on("slow", text, sizeof text)) usleep(atol(text) * 1000);
   return fails("broken", fd, EIO) ? -1 : syscall(SYS_pread64, fd, bytes, count, at);
 }
 

@@ -1,10 +1,12 @@
 //! Faults of a machine that a test cannot have: put before libc (`inject.c`), or told by a driver's library (`nvml.c`).
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::program::program;
 use super::tests_dir;
 
 /// Switches for what one program meets, and the library that obeys them.
@@ -45,6 +47,20 @@ impl Inject {
     /// Lets a program have the faults of the system.
     pub(crate) fn put_before(&self, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library).env("INJECT_DIR", self.dir.path());
+    }
+
+    /// A worker that has them: its environment is cleaned, so that its own program puts them before it.
+    pub(crate) fn before_worker(&self) -> PathBuf {
+        let script = format!(
+            "#!/bin/sh\nLD_PRELOAD='{}' INJECT_DIR='{}' exec '{}' \"$@\"\n",
+            self.library.display(),
+            self.dir.path().display(),
+            program("preflight-worker").display()
+        );
+        let worker = self.file("worker");
+        std::fs::write(&worker, script).expect("written");
+        std::fs::set_permissions(&worker, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        worker
     }
 
     /// Lets a program find the GPU.

@@ -79,7 +79,11 @@ fn message(index: usize, value: &Value) -> Result<Turn, ApiError> {
             format!("Missing required parameter: '{place}.{key}'"),
         )),
     };
-    if let Some(key) = map.keys().find(|key| !["role", "content", "name"].contains(&key.as_str())) {
+    // Clients send our own answer back as a turn: what is `null` in it says nothing.
+    let is_unknown = |(key, value): &(&String, &Value)| {
+        !value.is_null() && !["role", "content", "name"].contains(&key.as_str())
+    };
+    if let Some((key, _)) = map.iter().find(is_unknown) {
         let path = format!("{place}.{key}");
         return Err(ApiError::param(path.clone(), format!("Unrecognized request argument supplied: {path}")));
     }
@@ -139,7 +143,12 @@ impl Shape for Chat {
     }
 
     fn logprobs(tokens: &[TokenLogprobs], _offset: usize) -> Value {
-        let one = |token: &TokenLogprob| json!({ "token": token.text, "logprob": token.logprob, "bytes": token.text.as_bytes() });
+        let one = |token: &TokenLogprob| {
+            // A part of a character has bytes that its text does not tell.
+            let is_whole = !token.text.contains(char::REPLACEMENT_CHARACTER);
+            let bytes = is_whole.then_some(token.text.as_bytes());
+            json!({ "token": token.text, "logprob": token.logprob, "bytes": bytes })
+        };
         let of = |token: &TokenLogprobs| {
             let mut entry = one(&token.chosen);
             entry["top_logprobs"] = token.top.iter().map(one).collect();

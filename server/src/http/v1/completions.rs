@@ -108,7 +108,7 @@ impl Shape for Text {
         let mut at = offset;
         for token in tokens {
             offsets.push(at);
-            at += token.chosen.text.len();
+            at += token.chosen.text.chars().count();
         }
         let chosen = || tokens.iter().map(|token| &token.chosen);
         let top = tokens.iter().map(|token| {

@@ -10,7 +10,7 @@ use super::super::error::{answer, status};
 
 /// A failure on its way to a client.
 #[derive(Debug)]
-pub(super) struct ApiError {
+pub(in crate::http) struct ApiError {
     status: StatusCode,
     code: Option<String>,
     param: Option<String>,
@@ -58,22 +58,27 @@ impl ApiError {
 
 impl From<ErrorObject> for ApiError {
     fn from(error: ErrorObject) -> Self {
-        let ErrorObject { code, message, path } = error;
-        let (status, code) = match code.as_str() {
-            // What the client can mend is 400 in this API.
-            "context_too_long" => (StatusCode::BAD_REQUEST, "context_length_exceeded".to_owned()),
+        let ErrorObject { code: ours, message, path } = error;
+        let status = match ours.as_str() {
             "oom" | "backend" | "nan_logits" | "worker_killed" | "worker_stalled" | "protocol_error" => {
-                (StatusCode::INTERNAL_SERVER_ERROR, code)
+                StatusCode::INTERNAL_SERVER_ERROR
             }
-            "model_unloaded" | "unloaded" | "cancelled" | "not_loaded" => {
-                (StatusCode::SERVICE_UNAVAILABLE, code)
-            }
-            known => match status(known) {
-                StatusCode::UNPROCESSABLE_ENTITY => (StatusCode::BAD_REQUEST, code),
-                status => (status, code),
+            "model_unloaded" | "unloaded" | "cancelled" | "not_loaded" => StatusCode::SERVICE_UNAVAILABLE,
+            ours => match status(ours) {
+                // What the client can mend is 400 in this API.
+                StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+                status => status,
             },
         };
-        Self { status, code: Some(code), param: path, message }
+        Self { status, code: Some(code(&ours).to_owned()), param: path, message }
+    }
+}
+
+/// What a code of ours is called in this API.
+fn code(ours: &str) -> &str {
+    match ours {
+        "context_too_long" => "context_length_exceeded",
+        ours => ours,
     }
 }
 
@@ -84,7 +89,7 @@ impl IntoResponse for ApiError {
 }
 
 /// An unknown path under `/v1`.
-pub(super) async fn no_such_route(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+pub(in crate::http) async fn no_such_route(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
     let message = format!("Unknown request URL: {method} {}", uri.path());
     ApiError { status: StatusCode::NOT_FOUND, code: Some("unknown_url".to_owned()), param: None, message }
 }

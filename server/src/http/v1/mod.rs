@@ -5,7 +5,7 @@
 mod chat;
 mod completions;
 mod describe;
-mod error;
+pub(super) mod error;
 mod models;
 mod request;
 mod run;

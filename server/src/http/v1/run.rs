@@ -35,7 +35,7 @@ pub(super) trait Shape: Send + 'static {
     fn opening(index: usize) -> Option<Value>;
     /// What stands after the last.
     fn closing(index: usize, reason: &str) -> Value;
-    /// Logarithms of probabilities of tokens, `offset` being the bytes of text before them.
+    /// Logarithms of probabilities of tokens, `offset` being the characters of text before them.
     fn logprobs(tokens: &[TokenLogprobs], offset: usize) -> Value;
 }
 
@@ -218,10 +218,13 @@ impl<S: Shape> Answer<S> {
                     return Vec::new();
                 }
                 let logprobs = match (self.logprobs, logprobs) {
-                    (true, Some(logprobs)) => S::logprobs(&[logprobs], offsets[index]),
+                    (true, Some(logprobs)) => {
+                        let offset = offsets[index];
+                        offsets[index] += logprobs.chosen.text.chars().count();
+                        S::logprobs(&[logprobs], offset)
+                    }
                     _ => Value::Null,
                 };
-                offsets[index] += text.len();
                 vec![chunk(S::piece(index, &text, logprobs))]
             }
             StreamEvent::Finished { reason, text, .. } => {

@@ -1,0 +1,107 @@
+//! `preflight verify`: what is the same is verified, what differs is named, and what is no certificate is refused.
+
+use serde_json::{Value, json};
+
+use crate::support::http::Server;
+use crate::support::model_dir::ModelDir;
+use crate::support::program::{Ran, preflight};
+
+/// A model, and the certificate of a server that has validated it.
+fn certified() -> (ModelDir, Value) {
+    let model = ModelDir::of_case("gqa_plain");
+    let server = Server::start(&["--default-model", model.arg()]);
+    let answer = server.post("/api/models/default/validate", &json!({ "max_new_tokens": 8 }));
+    let attempt = server.ended(answer.json()["attempt_id"].as_u64().expect("an id"));
+    assert_eq!(attempt["outcome"], "passed", "{attempt}");
+    let committed = server.post("/api/models/default/known-good", &json!({}));
+    assert_eq!(committed.status, 201, "{committed:?}");
+    (model, committed.json())
+}
+
+fn verify(model: &ModelDir, certificate: &str) -> Ran {
+    model.write("certificate.json", certificate);
+    let file = model.file("certificate.json");
+    preflight(&["verify", file.to_str().expect("UTF-8"), "--model", model.arg(), "--json"])
+}
+
+/// Names of the checks that did not pass, with what they say.
+fn failed(ran: &Ran) -> Vec<(String, String)> {
+    let word = |value: &Value| value.as_str().expect("a word").to_owned();
+    let checks = ran.json()["checks"].as_array().expect("checks").clone();
+    assert_eq!(checks.len(), 4, "{checks:?}");
+    let failed = checks.iter().filter(|check| check["passed"] == false);
+    failed.map(|check| (word(&check["name"]), word(&check["detail"]))).collect()
+}
+
+#[test]
+fn a_certificate_holds_until_something_differs() {
+    let (model, certificate) = certified();
+    let same = verify(&model, &certificate.to_string());
+    assert_eq!((same.code, &same.json()["verified"]), (0, &json!(true)), "{same:?}");
+    assert!(failed(&same).is_empty(), "{same:?}");
+    assert_eq!(same.json()["report"]["generated_tokens"], certificate["report"]["generated_tokens"]);
+
+    // Other tokens than are certified.
+    let mut other = certificate.clone();
+    other["report"]["generated_tokens"][0] = json!(0);
+    let differs = verify(&model, &other.to_string());
+    assert_eq!((differs.code, &differs.json()["verified"]), (1, &json!(false)), "{differs:?}");
+    let names: Vec<String> = failed(&differs).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["generated tokens"]);
+
+    // The load config of the certificate is the one that is run.
+    let mut half = certificate.clone();
+    half["load_config"] = json!({ "dtype": "bfloat16" });
+    assert_eq!(verify(&model, &half.to_string()).json()["report"]["dtype"], "bf16");
+
+    // Other weights: one bit of the last tensor.
+    let mut bytes = std::fs::read(model.file("model.safetensors")).expect("weights");
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
+    model.write("model.safetensors", &bytes);
+    let changed = verify(&model, &certificate.to_string());
+    assert_eq!(changed.code, 1, "{changed:?}");
+    let found = failed(&changed);
+    assert!(
+        found
+            .iter()
+            .any(|(name, says)| name == "files" && says.contains("model.safetensors has another SHA-256")),
+        "{found:?}"
+    );
+    let plain = preflight(&[
+        "verify",
+        model.file("certificate.json").to_str().expect("UTF-8"),
+        "--model",
+        model.arg(),
+    ]);
+    assert_eq!(plain.code, 1, "{plain:?}");
+    assert!(plain.stdout.contains("not verified") && plain.stdout.contains("another SHA-256"), "{plain:?}");
+}
+
+#[test]
+fn what_is_no_certificate_is_refused() {
+    let (model, certificate) = certified();
+    let mut newer = certificate.clone();
+    newer["preflight_certificate"] = json!(99);
+    let mut odd = certificate.clone();
+    odd["run"]["max_new_tokens"] = json!("many");
+    for (text, says) in [
+        ("{", "is no JSON"),
+        ("[]", "is no certificate"),
+        ("{}", "is no certificate"),
+        (&newer.to_string(), "is of version 99, this build reads version 1"),
+        (&odd.to_string(), "run.max_new_tokens"),
+    ] {
+        let ran = verify(&model, text);
+        assert_eq!((ran.code, ran.error_code().as_str()), (2, "certificate_invalid"), "{text:.60}: {ran:?}");
+        let message = ran.json()["error"]["message"].as_str().expect("words").to_owned();
+        assert!(message.contains(says) && message.contains("certificate.json"), "{text:.60}: {message}");
+    }
+    let absent = preflight(&["verify", "/no/such/certificate.json"]);
+    assert_eq!((absent.code, absent.stderr.lines().count()), (2, 1), "{absent:?}");
+    // Where the model lies on the machine that it was certified on is not told: it must be said here.
+    model.write("certificate.json", certificate.to_string());
+    let nowhere = preflight(&["verify", model.file("certificate.json").to_str().expect("UTF-8")]);
+    assert_eq!((nowhere.code, nowhere.stderr.lines().count()), (2, 1), "{nowhere:?}");
+    assert!(nowhere.stderr.contains("--model PATH"), "{nowhere:?}");
+}
