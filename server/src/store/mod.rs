@@ -57,7 +57,7 @@ impl Store {
         let readers = readers(options.read_only(true)).await.map_err(fail)?;
         let store = Self { path, shown: FILE.into(), writer: Mutex::new(writer), readers };
         // Now, not at the first attempt that cannot be kept.
-        let written = migrate::rewrite_version(&mut store.writer().await).await;
+        let written = migrate::rewrite_version(&mut *store.writer().await).await;
         written.map_err(|error| StoreError::of(&store.path, error))?;
         Ok(store)
     }
