@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use phi3::api::worker::{Loaded, Message, Request};
-use phi3::api::{ErrorObject, Generate};
+use phi3::api::{ErrorObject, Generate, PromptInput};
+use phi3::units::format_counted;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -104,6 +105,24 @@ impl LoadedModel {
             next_stream: Arc::default(),
         };
         (model, Calls { requests: waiting, streams })
+    }
+
+    /// Refuses a prompt that is longer than the context as it stands: a million ids, once for each choice, would keep the
+    /// worker from all else before it refused them.
+    ///
+    /// # Errors
+    /// `context_too_long`
+    pub fn takes(&self, prompt: &PromptInput) -> Result<(), ErrorObject> {
+        let context = self.loaded.context;
+        match prompt {
+            PromptInput::Ids(ids) if ids.len() > context => {
+                let tokens = format_counted(ids.len() as u64, "prompt token");
+                let message =
+                    format!("{tokens} exceed the context of {context} that the model was loaded for");
+                Err(ErrorObject::new("context_too_long", message).at("prompt"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Generates streams, batched with all others of the model.

@@ -131,7 +131,14 @@ impl Model {
                 (named(), "weights: it is a config alone; give the directory that it lies in")
             } else {
                 let directory = self.companions.directory().map_or_else(named, Path::to_owned);
-                (directory, "weights (model.safetensors or model.safetensors.index.json)")
+                let is_pickled = self.no_weights().is_some_and(|none| none.code == "pickle_not_read");
+                let what = match is_pickled {
+                    true => {
+                        "weights that are read: those in it are pickled, and could run code; take safetensors"
+                    }
+                    false => "weights (model.safetensors or model.safetensors.index.json)",
+                };
+                (directory, what)
             };
             FilesError::Lacks { path, what }
         };

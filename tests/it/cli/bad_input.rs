@@ -371,6 +371,9 @@ fn what_is_no_weight_file() {
     }
     model.write("model.safetensors", [&u64::MAX.to_le_bytes()[..], b"{}"].concat());
     refused(&ON_WEIGHTS, model.arg(), "weights_corrupt", &["model.safetensors"]);
+    // Pickles alone: nothing is read of them, and that is why there are no weights.
+    std::fs::rename(model.file("model.safetensors"), model.file("pytorch_model.bin")).expect("renamed");
+    refused(&[&["load"], &["validate"]], model.arg(), "incomplete_model", &["pickled", "take safetensors"]);
 }
 
 #[test]

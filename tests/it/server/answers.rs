@@ -234,6 +234,22 @@ fn what_is_no_number_is_told() {
     assert_eq!(ask(r#","max_tokens":1"#).status, 200);
 }
 
+/// Refused before it is handed on, once for each choice: the worker goes on with what others ask.
+#[test]
+fn a_million_ids_do_not_reach_the_worker() {
+    let server = loaded(&tiny());
+    let long = json!({"model": "default", "prompt": vec![1; 900_000], "n": 16, "max_tokens": 1});
+    let refused = server.post("/v1/completions", &long);
+    assert_eq!((refused.status, refused.error_code().as_str()), (400, "context_length_exceeded"));
+    assert_eq!(refused.json()["error"]["param"], "prompt");
+    assert_eq!(
+        server.post("/v1/completions", &json!({"model": "default", "prompt": vec![1; 1025]})).status,
+        400
+    );
+    complete(&server, &json!({}));
+    assert_eq!(server.get("/api/attempts/1").json()["state"], "ready");
+}
+
 /// Killed under two answers: both are told at once what happened, nothing hangs, and it can be loaded again.
 #[test]
 fn a_killed_worker_ends_its_answers_with_a_word() {

@@ -128,7 +128,7 @@ fn bad_models_take_nothing_along() {
         ),
         ("page", plain, Weights(b"<!DOCTYPE html><html></html>".to_vec()), "not_a_weight_file", "HTML"),
         ("archive", plain, Weights(b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec()), "not_a_weight_file", "gzip"),
-        ("pickle", plain, Renamed("pytorch_model.bin"), "incomplete_model", "no weights"),
+        ("pickle", plain, Renamed("pytorch_model.bin"), "incomplete_model", "pickled"),
         ("no-weights", plain, Renamed("weights.safetensors.part"), "incomplete_model", "no weights"),
         ("pipe", plain, Pipe, "not_a_file", "pipe"),
         ("folder", plain, Folder, "not_a_file", "directory"),

@@ -51,6 +51,7 @@ pub(super) struct Asked {
 /// Generates what is asked.
 pub(super) async fn run<S: Shape>(model: LoadedModel, asked: Asked) -> Result<Response, ApiError> {
     let Asked { common, prompts, max_new_tokens, logprobs } = asked;
+    prompts.iter().try_for_each(|prompt| model.takes(prompt))?;
     let random = entropy();
     let choices = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, common.choices));
     let asked = choices.enumerate().map(|(index, prompt)| Generate {
