@@ -206,6 +206,7 @@ export function keptTests({ onPage, withoutServer, chromiumPath, host, scratch, 
       const other = await openIn(page.context(), host.url);
       // Another tab that copies holds this.
       await other.evaluate(() => void navigator.locks.request("preflight-kept", () => new Promise(() => {})));
+      await page.bringToFront();
       await keep(page, folder(scratch, "meanwhile"));
       const busy = await keptError(page);
       assert(busy.code === "busy" && /another tab/.test(busy.words), busy.words);
@@ -224,7 +225,8 @@ export function keptTests({ onPage, withoutServer, chromiumPath, host, scratch, 
       const half = await stored(page);
       assert(Object.keys(half).some((path) => path.endsWith(WEIGHTS)), `nothing was being written: ${JSON.stringify(half)}`);
       await page.close();
-      await other.reload();
+      await other.bringToFront();
+      await go(other, "validate");
       await nothingStored(other, "a tab that was closed");
       assert((await keptKey(other)) === undefined, "half a copy is in the list");
     }, withoutServer)],
