@@ -11,6 +11,7 @@ pub mod devices;
 pub mod fits;
 pub mod hand_off;
 pub mod in_browser;
+pub mod kept;
 pub mod ladder;
 pub mod models;
 pub mod numbers;

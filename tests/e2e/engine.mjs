@@ -13,13 +13,13 @@ const FIRST_TOKEN_TEST_MS = 3000;
 /// A hand is near the button so long before it presses: time for engines to start and to rehearse.
 const WARM_MS = 3000;
 /// A GPU that the processor plays takes a minute to compile the shaders, beside the other tests longer.
-const RUN_MS = 180_000;
+export const RUN_MS = 180_000;
 
-const turn = (page, device) => page.locator(`[data-testid=turn][data-device="${device}"]`);
+export const turn = (page, device) => page.locator(`[data-testid=turn][data-device="${device}"]`);
 const place = (page, name) => page.locator(`[data-place=${name}]`).check();
 
 /// The golden run: its prompt, as many ids, in f32.
-async function askForGolden(page, count) {
+export async function askForGolden(page, count) {
   await page.getByTestId("validate-prompt").fill(GOLDEN.prompt.text);
   await page.getByTestId("validate-count").fill(String(count));
   await page.getByTestId("validate-count").blur();
@@ -27,7 +27,7 @@ async function askForGolden(page, count) {
 }
 
 /// Waits for a device's verdict; an error on the page ends the wait.
-async function verdict(page, device) {
+export async function verdict(page, device) {
   const found = turn(page, device).getByTestId("validate-verdict");
   await poll(async () => {
     const error = page.getByTestId("validate-error");
@@ -62,19 +62,19 @@ async function clicked(page, waited) {
 }
 
 /// What a button saves.
-async function saved(page, testid) {
+export async function saved(page, testid) {
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByTestId(testid).click()]);
   return { name: download.suggestedFilename(), text: readFileSync(await download.path(), "utf8") };
 }
 
-async function error(page) {
+export async function error(page) {
   const found = page.getByTestId("validate-error");
   await found.waitFor({ timeout: RUN_MS });
   return { code: await found.getAttribute("data-code"), words: await found.innerText() };
 }
 
 /// The page is alive: the model that comes with it runs on the CPU.
-async function runsStill(page) {
+export async function runsStill(page) {
   await place(page, "cpu");
   await page.getByTestId("validate-model").selectOption("tiny");
   await page.getByTestId("validate-count").fill("2");

@@ -7,6 +7,7 @@ import { extname, join, normalize } from "node:path";
 import { chromium } from "playwright-core";
 
 export const WAIT_MS = 20_000;
+const VIEWPORT = { width: 1280, height: 900 };
 /// A test that takes longer hangs: it fails by name, and the others go on.
 const TEST_MS = Number(process.env.E2E_TEST_MS ?? 300_000);
 
@@ -51,16 +52,22 @@ export async function startStaticHost(folder) {
   return { url: `http://127.0.0.1:${host.address().port}`, stop: () => new Promise((resolve) => host.close(resolve)) };
 }
 
-/// With a GPU that is played by the processor, or without any.
-export function launchBrowser(executablePath, { gpu = false } = {}) {
+/// With a GPU that is played by the processor, or without any. With a `profile` what it returns is a context, and what pages
+/// store there stays in that folder.
+export function launchBrowser(executablePath, { gpu = false, profile } = {}) {
   const graphics = gpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-gpu"];
   const args = [...graphics, "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-  return chromium.launch({ executablePath, headless: true, chromiumSandbox: false, args });
+  const options = { executablePath, headless: true, chromiumSandbox: false, args };
+  return profile ? chromium.launchPersistentContext(profile, { ...options, viewport: VIEWPORT }) : chromium.launch(options);
 }
 
 /// A page of its own context, loaded and computing; `page.problems` gathers what the console complains of.
 export async function openPage(browser, url, options = {}, onRequest = () => {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  return openIn(await browser.newContext({ viewport: VIEWPORT, ...options }), url, onRequest);
+}
+
+/// The same of a context that is there.
+export async function openIn(context, url, onRequest = () => {}) {
   const page = await context.newPage();
   page.setDefaultTimeout(WAIT_MS);
   page.on("request", onRequest);

@@ -10,6 +10,7 @@ import { SERVERLESS, assert, expectValue, launchBrowser, openPage, poll, runAll,
 import { PAGES, accessibility, go, pageTests } from "./pages.mjs";
 import { careTests } from "./care.mjs";
 import { engineTests } from "./engine.mjs";
+import { keptTests } from "./kept.mjs";
 import { serverTests } from "./server.mjs";
 import { speedTests } from "./speed.mjs";
 import { useTests } from "./use.mjs";
@@ -225,9 +226,9 @@ const tests = [
   }],
 ];
 
-const parts = { onPage, browser, gpuBrowser, host, withoutServer, server, serverArgs, preflight, scratch, screenshots };
+const parts = { onPage, browser, chromiumPath, gpuBrowser, host, withoutServer, server, serverArgs, preflight, scratch, screenshots };
 const wanted = process.env.E2E_ONLY;
-const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...careTests(parts), ...workerTests(parts), ...engineTests(parts), ...speedTests(parts)];
+const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...careTests(parts), ...workerTests(parts), ...engineTests(parts), ...keptTests(parts), ...speedTests(parts)];
 const failed = await runAll(wanted ? all.filter(([name]) => new RegExp(wanted).test(name)) : all);
 await browser.close();
 await (await withGpu)?.close();

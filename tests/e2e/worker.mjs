@@ -31,7 +31,7 @@ const files = (changed = {}) =>
     .map((name) => ({ name, base64: (changed[name] ?? readFileSync(join(TINY, name))).toString("base64") }));
 
 /// Resident bytes of the browser's renderers, which are below this process.
-function residentBytes() {
+export function residentBytes() {
   const lines = execFileSync("ps", ["-eo", "pid=,ppid=,rss=,args="], { encoding: "utf8" }).trim().split("\n");
   const rows = lines.map((line) => line.trim().match(/^(\d+)\s+(\d+)\s+(\d+)\s+(.*)$/)).filter(Boolean);
   const parents = new Map(rows.map(([, pid, parent]) => [pid, parent]));

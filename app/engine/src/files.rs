@@ -2,7 +2,7 @@
 
 use std::io;
 
-use phi3::api::{BrowserSource, ErrorObject};
+use phi3::api::ErrorObject;
 use phi3::weights::safetensors::{INDEX_FILE, SINGLE_FILE};
 use phi3::weights::synthetic::SyntheticFile;
 use phi3::weights::{BytesSource, Checkpoint, ShardIndex, WeightSource, WeightsError};
@@ -59,20 +59,11 @@ impl WeightSource for Weights {
 pub(super) enum Files {
     /// Below an address.
     Below(String),
-    /// Those that were chosen.
+    /// Those that were chosen, now or when this browser was asked to keep them.
     Chosen(Vec<File>),
 }
 
 impl Files {
-    /// `None` where there are none: the weights are made up.
-    pub(super) fn of(source: &BrowserSource, chosen: Vec<File>) -> Option<Self> {
-        match source {
-            BrowserSource::Fetched { base } => Some(Self::Below(base.clone())),
-            BrowserSource::Chosen => Some(Self::Chosen(chosen)),
-            BrowserSource::MadeUp { .. } => None,
-        }
-    }
-
     /// A file that is read whole; `None` where it is not there.
     pub(super) async fn companion(&self, name: &str) -> Result<Option<Vec<u8>>, ErrorObject> {
         let refused = |why: String| ErrorObject::new("io_error", format!("{name}: {why}")).at(name);

@@ -2,14 +2,16 @@
 //!
 //! The page posts `{run, files}`: a [`BrowserRun`] as JSON, and the files that a person chose. Back come
 //! [`BrowserEvent`]s, each as JSON. The page ends a run by ending this worker: all memory is back at once, whatever it
-//! was doing. Before it may post `{rehearse}`, the run that it expects: nothing comes back of that.
+//! was doing. Before it may post `{rehearse}`, the run that it expects: nothing comes back of that. `{kept, files}` is a
+//! [`KeptTask`], in a worker of its own.
 
 mod scope;
+mod kept;
 mod files;
 mod model;
 mod session;
 
-use phi3::api::{BrowserEvent, BrowserRun, ErrorObject};
+use phi3::api::{BrowserEvent, BrowserRun, ErrorObject, KeptTask};
 
 /// Tells the page how a run goes.
 fn tell(event: &BrowserEvent) {
@@ -22,20 +24,22 @@ fn main() {
         tell(&BrowserEvent::Failed { error: ErrorObject::new("internal", panic.to_string()) });
     }));
     scope::on_message(|asked| async move {
-        let read = |run: &str| serde_json::from_str::<BrowserRun>(run);
-        let (run, files) = match asked {
-            scope::Asked::Run(run, files) => (run, files),
+        let result = match asked {
+            scope::Asked::Run(run, files) => match serde_json::from_str::<BrowserRun>(&run) {
+                Ok(run) => session::run(&run, files).await,
+                Err(error) => Err(unread(&run, &error)),
+            },
+            scope::Asked::Kept(task, files) => match serde_json::from_str::<KeptTask>(&task) {
+                Ok(task) => kept::run(&task, files).await,
+                Err(error) => Err(unread(&task, &error)),
+            },
             scope::Asked::Rehearsal(run) => {
                 // What goes wrong there is told by the run itself.
-                if let Ok(run) = read(&run) {
+                if let Ok(run) = serde_json::from_str(&run) {
                     session::rehearse(&run).await.ok();
                 }
                 return;
             }
-        };
-        let result = match read(&run) {
-            Ok(run) => session::run(&run, files).await,
-            Err(error) => Err(ErrorObject::new("internal", format!("the page asked for {run}: {error}"))),
         };
         tell(&match result {
             Ok(()) => BrowserEvent::Finished,
@@ -43,4 +47,8 @@ fn main() {
         });
     });
     scope::post(scope::READY);
+}
+
+fn unread(asked: &str, error: &serde_json::Error) -> ErrorObject {
+    ErrorObject::new("internal", format!("the page asked for {asked}: {error}"))
 }

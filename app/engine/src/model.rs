@@ -10,6 +10,7 @@ use phi3::weights::synthetic::synthetic_files;
 use web_sys::File;
 
 use crate::files::{Files, Weights, refused};
+use crate::kept;
 
 /// Seed of made-up weights.
 const SEED: u64 = 1;
@@ -28,13 +29,15 @@ pub(super) struct Model {
 impl Model {
     /// Opens what a run names.
     pub(super) async fn open(run: &BrowserRun, chosen: Vec<File>) -> Result<Self, ErrorObject> {
-        let mut model = match (&run.source, Files::of(&run.source, chosen)) {
-            (BrowserSource::MadeUp { config, prompt_tokens }, _) => {
+        let files = match &run.source {
+            BrowserSource::MadeUp { config, prompt_tokens } => {
                 return Self::made_up(config, *prompt_tokens).await;
             }
-            (_, Some(files)) => Self::of_files(&files).await?,
-            (_, None) => return Err(ErrorObject::new("internal", "a run without files")),
+            BrowserSource::Fetched { base } => Files::Below(base.clone()),
+            BrowserSource::Chosen => Files::Chosen(chosen),
+            BrowserSource::Kept { id } => Files::Chosen(kept::open(id).await?),
         };
+        let mut model = Self::of_files(&files).await?;
         model.continue_from(run.prompt.as_deref())?;
         Ok(model)
     }

@@ -1,5 +1,7 @@
 //! The worker's own scope: the only place that touches the browser's objects.
 
+pub(super) mod disk;
+
 use std::future::Future;
 
 use js_sys::{Array, Object, Reflect, Uint8Array, WebAssembly};
@@ -33,6 +35,8 @@ pub(super) enum Asked {
     Run(String, Vec<File>),
     /// `{rehearse: text}`: such a run will most likely be asked for.
     Rehearsal(String),
+    /// `{kept: text, files: [File]}`: something about models that are kept.
+    Kept(String, Vec<File>),
 }
 
 /// Hears what the page posts.
@@ -44,6 +48,9 @@ pub(super) fn on_message<F: Future<Output = ()> + 'static>(heard: impl Fn(Asked)
         }
         let files = part("files").dyn_into::<Array>().unwrap_or_default();
         let files = files.iter().filter_map(|file| file.dyn_into().ok()).collect();
+        if let Some(task) = part("kept").as_string() {
+            return spawn_local(heard(Asked::Kept(task, files)));
+        }
         spawn_local(heard(Asked::Run(part("run").as_string().unwrap_or_default(), files)));
     });
     scope().set_onmessage(Some(listener.as_ref().unchecked_ref()));

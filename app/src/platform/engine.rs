@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use js_sys::{Array, Object, Reflect};
-use phi3::api::{BrowserEvent, BrowserRun, ErrorObject};
+use phi3::api::{BrowserEvent, BrowserRun, ErrorObject, KeptTask};
+use serde::Serialize;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use web_sys::{Event, MessageEvent, Worker, WorkerOptions, WorkerType};
@@ -84,8 +85,15 @@ impl Engines {
     /// # Errors
     /// What the browser refuses to hand over.
     pub fn run(&self, run: &BrowserRun, files: &[Picked]) -> Result<(), ErrorObject> {
-        let files: Array = files.iter().map(Picked::handle).collect();
-        self.ask(&[("run", json(run)), ("files", files.into())])
+        self.ask(&[("run", json(run)), ("files", handles(files))])
+    }
+
+    /// Has them copy or verify a model that this browser keeps; `files` are those to be copied.
+    ///
+    /// # Errors
+    /// What the browser refuses to hand over.
+    pub fn keep(&self, task: &KeptTask, files: &[Picked]) -> Result<(), ErrorObject> {
+        self.ask(&[("kept", json(task)), ("files", handles(files))])
     }
 
     /// Has them rehearse a run of files that need no person, so that it starts faster when it is asked for.
@@ -111,8 +119,12 @@ impl Engines {
     }
 }
 
-fn json(run: &BrowserRun) -> JsValue {
-    JsValue::from_str(&serde_json::to_string(run).unwrap_or_default())
+fn json(asked: &impl Serialize) -> JsValue {
+    JsValue::from_str(&serde_json::to_string(asked).unwrap_or_default())
+}
+
+fn handles(files: &[Picked]) -> JsValue {
+    files.iter().map(Picked::handle).collect::<Array>().into()
 }
 
 impl Drop for Engines {

@@ -76,7 +76,7 @@ impl WeightSource for Picked {
     }
 }
 
-fn words(error: &JsValue) -> String {
+pub(super) fn words(error: &JsValue) -> String {
     error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |e| String::from(e.message()))
 }
 

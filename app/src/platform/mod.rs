@@ -6,4 +6,5 @@ pub mod files;
 pub mod gpu;
 pub mod late;
 pub mod page;
+pub mod storage;
 pub mod stream;

@@ -126,6 +126,8 @@ impl BrowserRuns {
                 }
             }
             BrowserEvent::Compared { difference } => self.compared = Some(difference),
+            // Of another worker than a run's.
+            BrowserEvent::Kept { .. } => {}
             BrowserEvent::Finished => self.end = Some(End::Finished),
             BrowserEvent::Failed { error } => self.fail(error),
         }

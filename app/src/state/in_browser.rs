@@ -11,13 +11,17 @@ use phi3::platform::Instant;
 use phi3::validate::ProbeSet;
 
 use super::browser_run::BrowserRuns;
-use super::{Store, given};
+use super::{Keeping, Store, given};
 use crate::platform::engine::Engines;
 use crate::platform::files::Picked;
 use crate::text::in_browser as words;
 
 /// Folder of the model that comes with the page.
 const TINY: &str = "tiny";
+/// Keys of the others in a list; that of a model that is kept begins so.
+const CHOSEN: &str = "chosen";
+const MADE_UP: &str = "made_up";
+const KEPT: &str = "kept:";
 /// What that continues where nothing else is asked: it knows stories.
 pub const TINY_PROMPT: &str = "Once upon a time there was a little bird who could not fly.";
 /// Most ids that a run here generates.
@@ -71,28 +75,38 @@ impl Place {
 }
 
 /// Which model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Subject {
     /// The one that comes with the page.
     #[default]
     Tiny,
     /// Files that were chosen or dropped.
     Chosen,
+    /// Files that this browser keeps, by the name of their directory.
+    Kept(String),
     /// The config on the page, with weights that are made up.
     MadeUp,
 }
 
 impl Subject {
-    /// In the order of the page.
-    pub const ALL: [Self; 3] = [Self::Tiny, Self::Chosen, Self::MadeUp];
-
     /// Its key in a list.
     #[must_use]
-    pub fn key(self) -> &'static str {
+    pub fn key(&self) -> String {
         match self {
-            Self::Tiny => TINY,
-            Self::Chosen => "chosen",
-            Self::MadeUp => "made_up",
+            Self::Tiny => TINY.to_owned(),
+            Self::Chosen => CHOSEN.to_owned(),
+            Self::Kept(id) => format!("{KEPT}{id}"),
+            Self::MadeUp => MADE_UP.to_owned(),
+        }
+    }
+
+    /// That of a key; the model that comes with the page where there is none.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        match key {
+            CHOSEN => Self::Chosen,
+            MADE_UP => Self::MadeUp,
+            _ => key.strip_prefix(KEPT).map_or(Self::Tiny, |id| Self::Kept(id.to_owned())),
         }
     }
 }
@@ -137,6 +151,8 @@ pub struct InBrowser {
     pub asked: RwSignal<Asked>,
     /// Files of a model that were chosen or dropped.
     pub chosen: RwSignal<Vec<Picked>, LocalStorage>,
+    /// Models that this browser keeps.
+    pub kept: Keeping,
     engines: StoredValue<Option<Engines>, LocalStorage>,
     clock: StoredValue<Instant>,
 }
@@ -150,6 +166,7 @@ impl InBrowser {
             runs: RwSignal::new(None),
             asked: RwSignal::new(Asked::default()),
             chosen: RwSignal::new_local(Vec::new()),
+            kept: Keeping::new(),
             engines: StoredValue::new_local(None),
             clock: StoredValue::new(Instant::now()),
         }
@@ -167,13 +184,32 @@ impl InBrowser {
 
     /// Name of the model that is validated next.
     pub fn model(self) -> String {
-        match self.asked.with(|asked| asked.subject) {
+        match self.asked.with(|asked| asked.subject.clone()) {
             Subject::Tiny => words::TINY.to_owned(),
             Subject::MadeUp => words::made_up(&self.store.title()),
-            Subject::Chosen => {
-                self.chosen.with(|files| given::folder_name(files.iter().map(|file| file.path.as_str())))
+            Subject::Chosen => self.chosen_name(),
+            Subject::Kept(id) => {
+                self.kept.shelf.with(|shelf| shelf.find(&id).map(|kept| kept.name.clone())).unwrap_or(id)
             }
         }
+    }
+
+    /// Name of the model whose files were chosen.
+    pub fn chosen_name(self) -> String {
+        self.chosen.with(|files| given::folder_name(files.iter().map(|file| file.path.as_str())))
+    }
+
+    /// Has this browser keep the files that were chosen.
+    pub fn keep(self) {
+        self.kept.keep(untrack(|| self.chosen_name()), self.chosen.get_untracked());
+    }
+
+    /// Removes a model that is kept.
+    pub fn remove(self, id: String) {
+        if self.asked.with_untracked(|asked| asked.subject == Subject::Kept(id.clone())) {
+            self.asked.update(|asked| asked.subject = Subject::Tiny);
+        }
+        self.kept.remove(id);
     }
 
     /// Whether a run goes on.
@@ -255,9 +291,10 @@ impl InBrowser {
         let prompt = prompt.or_else(|| (asked.subject == Subject::Tiny).then_some(TINY_PROMPT));
         Ok(BrowserRun {
             devices,
-            source: match asked.subject {
+            source: match &asked.subject {
                 Subject::Tiny => BrowserSource::Fetched { base: TINY.to_owned() },
                 Subject::Chosen => BrowserSource::Chosen,
+                Subject::Kept(id) => BrowserSource::Kept { id: id.clone() },
                 Subject::MadeUp => {
                     BrowserSource::MadeUp { config: self.config_on_page()?, prompt_tokens: None }
                 }
@@ -307,5 +344,14 @@ mod tests {
         assert_eq!(Place::find(""), None);
         let names: Vec<String> = Place::Both.devices().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["cpu", "wgpu:0"]);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn models_come_back_by_key() {
+        let kept = Subject::Kept("1764180000000".to_owned());
+        for subject in [Subject::Tiny, Subject::Chosen, kept, Subject::MadeUp] {
+            assert_eq!(Subject::of(&subject.key()), subject);
+        }
+        assert_eq!(Subject::of("nothing"), Subject::Tiny);
     }
 }

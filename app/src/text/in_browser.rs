@@ -23,6 +23,8 @@ pub const TINY: &str = "Tiny";
 pub const TINY_WHY: &str = "Runs the model that comes with this page, 1.9 M parameters of the Phi-3 architecture, not the config shown above: nothing is downloaded and no server is asked.";
 pub const CHOSEN_WHY: &str =
     "Files are read by slices on this computer, one tensor at a time; nothing is sent anywhere.";
+pub const KEPT_WHY: &str =
+    "Files are read by slices from this browser’s own storage, one tensor at a time; nothing is fetched.";
 pub const MADE_UP_WHY: &str = "Runs the config shown above with weights that are made up: size and speed are the model’s, what it says means nothing.";
 pub const MODEL: &str = "Model";
 pub const WEIGHTS: &str = "Weights in";
@@ -86,10 +88,11 @@ pub fn chosen(name: &str, bytes: u64) -> String {
     format!("{name}, {}", format_bytes(bytes))
 }
 
-pub fn subject_why(subject: Subject) -> &'static str {
+pub fn subject_why(subject: &Subject) -> &'static str {
     match subject {
         Subject::Tiny => TINY_WHY,
         Subject::Chosen => CHOSEN_WHY,
+        Subject::Kept(_) => KEPT_WHY,
         Subject::MadeUp => MADE_UP_WHY,
     }
 }

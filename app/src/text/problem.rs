@@ -48,6 +48,8 @@ pub fn known_next(code: &str) -> Option<&'static str> {
         "unauthorized" => "Give the server’s token on the page Settings.",
         "server_absent" => "It is asked again as soon as the server is back.",
         "not_found" => "Look whether it is still there, and whether its name is right.",
+        "quota_exceeded" => "Remove a model that is kept, or free space on the disk.",
+        "kept_corrupt" => "Remove the model, then choose its folder and keep it anew.",
         "oom" | "does_not_fit" | "over_budget" => {
             "Choose the cheapest change that fits on the page Estimate."
         }

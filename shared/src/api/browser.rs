@@ -43,6 +43,11 @@ pub enum BrowserSource {
     },
     /// Files that a person chose, posted beside the run.
     Chosen,
+    /// Files that this browser keeps.
+    Kept {
+        /// Name of their directory.
+        id: String,
+    },
     /// A config whose weights are made up: size and speed are the model's, what it says means nothing.
     MadeUp {
         /// Its config.json.
@@ -87,6 +92,13 @@ pub enum BrowserEvent {
     Compared {
         /// How far they are apart.
         difference: Difference,
+    },
+    /// So much of a model that is kept was copied or verified.
+    Kept {
+        /// Bytes done.
+        done_bytes: u64,
+        /// Bytes of all its files.
+        total_bytes: u64,
     },
     /// Nothing more will come; all went to its end.
     Finished,

@@ -39,7 +39,7 @@ const BANS: &[Ban] = &[
     Ban {
         within: "app/engine/",
         words: &["js_sys", "wasm_bindgen"],
-        allowed: &["app/engine/src/scope.rs"],
+        allowed: &["app/engine/src/scope"],
         reason: "the worker's scope is reached through `scope`",
     },
     Ban {

@@ -32,7 +32,7 @@ pub fn Outcome() -> impl IntoView {
     };
     view! {
         {turns}
-        {move || error.get().map(|error| view! { <div class="c12">{notice(error)}</div> })}
+        {move || error.get().map(|error| view! { <div class="c12">{notice("validate-error", error)}</div> })}
         {move || compared.get().map(|difference| view! {
             <section class="card c12" data-testid="compared" data-value=text::verdict_code(difference.verdict)>
                 <div class="card-head"><h2>{words::COMPARED}</h2> {verdict(difference.verdict)}</div>

@@ -2,11 +2,13 @@
 
 pub mod browser;
 pub mod export;
+pub mod kept;
 pub mod places;
 pub mod server;
 
 pub use browser::Outcome;
 pub use export::Exports;
+pub use kept::KeptModels;
 pub use places::{Controls, Places};
 pub use server::Progress;
 
@@ -32,6 +34,7 @@ pub fn Validate() -> impl IntoView {
         }
     };
     on_cleanup(move || validation.browser.cool());
+    validation.browser.kept.look();
     let verb = move || match (on_server.get(), validation.server.get()) {
         (true, Server::Absent | Server::Present(None)) => words::LOOK_AGAIN,
         _ => words::VALIDATE,
@@ -78,16 +81,16 @@ pub fn Validate() -> impl IntoView {
             <Places/>
             {body}
         </section>
-        <Show when=move || !on_server.get()><Outcome/></Show>
+        <Show when=move || !on_server.get()><Outcome/><KeptModels/></Show>
     }
 }
 
-/// Why a run failed, in one line.
-fn notice(error: ErrorObject) -> impl IntoView {
+/// Why something failed, in one line; `testid` says what.
+fn notice(testid: &'static str, error: ErrorObject) -> impl IntoView {
     let code = error.code.clone();
     let next = text::problem::known_next(&code);
     view! {
-        <div class="notice" role="alert" data-testid="validate-error" data-code=code>
+        <div class="notice" role="alert" data-testid=testid data-code=code>
             <div>
                 <b>{error.code}</b>
                 {error.path.map(|path| view! { " " {text::problem::AT} " " <code>{path}</code> })}

@@ -2,17 +2,19 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use phi3::api::Kept;
 use phi3::dtype::DType;
 use phi3::inspect::Support;
 use phi3::validate::ProbeSet;
 
+use super::kept::{KeepButton, KeptProgress};
 use crate::components::Choice;
 use crate::platform::files::{self, Picked};
 use crate::platform::gpu::{self, Adapter};
 use crate::platform::page;
 use crate::state::in_browser::{Asked, MAX_NEW_TOKENS, Subject, TINY_PROMPT};
 use crate::state::{Ask, Place, Server, Store, Validation, given};
-use crate::text::{in_browser as words, validate};
+use crate::text::{self, in_browser as words, validate};
 
 /// Formats that both engines of this browser hold weights in.
 const FORMATS: [DType; 5] = [DType::F32, DType::Bf16, DType::F16, DType::Q8_0, DType::Q4_0];
@@ -78,19 +80,18 @@ pub fn Controls() -> impl IntoView {
     let asked = browser.asked;
     let change = move |change: &dyn Fn(&mut Asked)| asked.update(change);
     let models = Signal::derive(move || {
-        let files = browser.chosen.with(|files| {
+        let chosen = browser.chosen.with(|files| {
             let bytes = files.iter().map(Picked::size).sum();
             let name = given::folder_name(files.iter().map(|file| file.path.as_str()));
-            (!files.is_empty()).then(|| words::chosen(&name, bytes))
+            (!files.is_empty()).then(|| (Subject::Chosen, words::chosen(&name, bytes)))
         });
+        let kept = |(id, kept): &(String, Kept)| (Subject::Kept(id.clone()), text::kept::choice(kept));
+        let kept = browser.kept.shelf.with(|shelf| shelf.models().iter().map(kept).collect::<Vec<_>>());
         let runs = store.stranger.with(Option::is_none) && store.model.with(|m| m.support == Support::Run);
-        let name = |subject: Subject| match subject {
-            Subject::Tiny => Some(words::TINY.to_owned()),
-            Subject::Chosen => files.clone(),
-            Subject::MadeUp => runs.then(|| words::made_up(&store.title())),
-        };
-        let offered = |subject: Subject| Some((subject.key().to_owned(), name(subject)?));
-        Subject::ALL.into_iter().filter_map(offered).collect::<Vec<_>>()
+        let made_up = runs.then(|| (Subject::MadeUp, words::made_up(&store.title())));
+        let tiny = (Subject::Tiny, words::TINY.to_owned());
+        let all = std::iter::once(tiny).chain(chosen).chain(kept).chain(made_up);
+        all.map(|(subject, name)| (subject.key(), name)).collect::<Vec<_>>()
     });
     let formats = std::iter::once((String::new(), words::AS_STORED.to_owned()))
         .chain(FORMATS.map(|dtype| (dtype.to_string(), dtype.to_string())));
@@ -101,10 +102,10 @@ pub fn Controls() -> impl IntoView {
         ("true".to_owned(), words::REFERENCE_CPU.to_owned()),
         ("false".to_owned(), words::REFERENCE_NONE.to_owned()),
     ];
-    let subject = Memo::new(move |_| asked.with(|asked| asked.subject));
+    let subject = Memo::new(move |_| asked.with(|asked| asked.subject.clone()));
     let hint = move || match subject.get() {
         Subject::Tiny => TINY_PROMPT,
-        Subject::Chosen => phi3::validate::DEFAULT_PROMPT,
+        Subject::Chosen | Subject::Kept(_) => phi3::validate::DEFAULT_PROMPT,
         Subject::MadeUp => words::PROMPT_MADE_UP,
     };
     let count = move |ev| {
@@ -116,7 +117,7 @@ pub fn Controls() -> impl IntoView {
         page::tell(Ask::Read.event());
     };
     view! {
-        <p class="dim prose">{move || words::subject_why(subject.get())}</p>
+        <p class="dim prose">{move || words::subject_why(&subject.get())}</p>
         <fieldset class="plain-set" disabled=move || validation.is_live()>
             <div class="controls">
                 <Choice
@@ -124,11 +125,8 @@ pub fn Controls() -> impl IntoView {
                     testid="validate-model"
                     width="w3"
                     options=models
-                    value=Signal::derive(move || subject.get().key().to_owned())
-                    on_choose=move |key| {
-                        let found = Subject::ALL.into_iter().find(|subject| subject.key() == key);
-                        change(&|asked| asked.subject = found.unwrap_or_default());
-                    }
+                    value=Signal::derive(move || subject.get().key())
+                    on_choose=move |key| change(&|asked| asked.subject = Subject::of(&key))
                 />
                 <Choice
                     label=words::WEIGHTS
@@ -195,7 +193,9 @@ pub fn Controls() -> impl IntoView {
                     <input type="file" data-testid="validate-folder" prop:webkitdirectory=true on:change=choose_files/>
                 </label>
                 <span class="faint small-text">{words::DROP}</span>
+                <Show when=move || subject.get() == Subject::Chosen><KeepButton/></Show>
             </div>
         </fieldset>
+        <KeptProgress/>
     }
 }

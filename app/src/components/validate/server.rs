@@ -57,7 +57,7 @@ pub fn Progress() -> impl IntoView {
                 {written}
                 <Show when=move || live.get()><span class="caret" aria-hidden="true"></span></Show>
             </div>
-            {move || failure.get().map(notice)}
+            {move || failure.get().map(|error| notice("validate-error", error))}
             {move || Some(log.get()).filter(|l| !l.is_empty()).map(|l| {
                 view! { <details class="log-box"><summary>{words::LOG}</summary><Log log=l/></details> }
             })}
