@@ -132,7 +132,7 @@ fn bad_models_take_nothing_along() {
         ("no-weights", plain, Renamed("weights.safetensors.part"), "incomplete_model", "no weights"),
         ("pipe", plain, Pipe, "not_a_file", "pipe"),
         ("folder", plain, Folder, "not_a_file", "directory"),
-        ("loop", plain, Loop, "io_error", "model.safetensors"),
+        ("loop", plain, Loop, "broken_link", "model.safetensors"),
     ];
     let count = cases.len();
     for (name, case, how, code, says) in cases {
