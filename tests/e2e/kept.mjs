@@ -21,8 +21,13 @@ const stored = (page) =>
     const walk = async (folder, path) => {
       const found = {};
       for await (const [name, handle] of folder.entries()) {
-        if (handle.kind === "file") found[path + name] = (await handle.getFile()).size;
-        else Object.assign(found, { [`${path}${name}/`]: 0 }, await walk(handle, `${path}${name}/`));
+        try {
+          if (handle.kind === "file") found[path + name] = (await handle.getFile()).size;
+          else Object.assign(found, { [`${path}${name}/`]: 0 }, await walk(handle, `${path}${name}/`));
+        } catch (error) {
+          // Removed since it was listed.
+          if (error.name !== "NotFoundError") throw error;
+        }
       }
       return found;
     };
