@@ -107,7 +107,9 @@ sum_before() {
 test_tests() {
   # They have promises of a few seconds to keep: the other lane gives way from here on.
   [ -z "$WEB_PID" ] || renice -n 10 -g "$WEB_PID" >/dev/null || true
-  PREFLIGHT_REQUIRE_MODEL=1 PREFLIGHT_REQUIRE_GPU=1 counted nextest cargo nextest run --locked --workspace --exclude app --exclude engine
+  # One more at a time than there are cores: some wait.
+  PREFLIGHT_REQUIRE_MODEL=1 PREFLIGHT_REQUIRE_GPU=1 counted nextest cargo nextest run --locked --workspace \
+    --exclude app --exclude engine --test-threads $(($(getconf _NPROCESSORS_ONLN) + 1))
 }
 
 test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --exclude app --exclude engine; }

@@ -61,7 +61,7 @@ fn nan_is_an_error_and_is_found_where_it_begins() {
         let mut engine = cuda(&stored, &plan(&config, dtype, Attention::Fused, 20));
         open(&mut engine, 1, 10);
         assert!(matches!(prefill(&mut engine, &[(1, &[1, 2, 3])]), Err(EngineError::NanLogits)));
-        let counts = block_on(engine.non_finite(&[1, 2, 3])).expect("counts");
+        let counts = block_on(engine.non_finite(&[1, 2, 3], &mut |_, _| {})).expect("counts");
         assert_eq!(counts, [(0, 0), (3, 0), (3 * 333, 0)], "{dtype}");
     }
 }

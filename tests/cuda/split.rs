@@ -334,7 +334,7 @@ fn faults_on_the_way() {
             let mut engine = load::<Mixed>(&with_nan(layer), &plan);
             open(&mut engine, 1, 10);
             assert!(matches!(prefill(&mut engine, &[(1, &[1, 2, 3])]), Err(EngineError::NanLogits)));
-            let counts = block_on(engine.non_finite(&[1, 2, 3])).expect("counts");
+            let counts = block_on(engine.non_finite(&[1, 2, 3], &mut |_, _| {})).expect("counts");
             assert_eq!(counts[..layer], vec![(0, 0); layer], "{first} {second}");
             assert_eq!((counts[layer], counts[4]), ((3, 0), (3 * 333, 0)), "{first} {second}");
         }

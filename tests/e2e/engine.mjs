@@ -3,7 +3,7 @@
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { GOLDEN, before, lose, sameIds } from "./engines.mjs";
-import { ALONE, BESIDE, assert, poll } from "./harness.mjs";
+import { assert, poll } from "./harness.mjs";
 import { accessibility, go } from "./pages.mjs";
 
 /// Promised from the click to the first token of the tiny model, with engines that are warm.
@@ -103,7 +103,7 @@ export function engineTests({ onPage, withoutServer, host, scratch, screenshots 
       await poll(() => page.url(), (url) => /at=both/.test(url), "the place in the address");
       await page.reload();
       await poll(() => page.locator("[data-place=both]").isChecked(), Boolean, "the place after a reload");
-    }, withoutServer), ALONE],
+    }, withoutServer)],
 
     ["both engines side by side: verdicts, logits against each other, proof, the report to take along", onPage(async (page) => {
       await go(page, "validate");
@@ -136,7 +136,7 @@ export function engineTests({ onPage, withoutServer, host, scratch, screenshots 
       const grave = await accessibility(page);
       assert(grave.length === 0, grave.join("\n"));
       await screenshots(page, "both");
-    }, { ...withoutServer, gpu: true }), BESIDE],
+    }, { ...withoutServer, gpu: true })],
 
     ["files of a person run in this browser; bad ones, a cancelled run and no WebGPU leave the page alive", onPage(async (page) => {
       await go(page, "validate");
@@ -181,6 +181,6 @@ export function engineTests({ onPage, withoutServer, host, scratch, screenshots 
       const lost = await error(page);
       assert(/lost|destroyed/i.test(lost.words), lost.words);
       await runsStill(page);
-    }, { ...withoutServer, gpu: true }), BESIDE],
+    }, { ...withoutServer, gpu: true })],
   ];
 }

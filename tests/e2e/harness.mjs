@@ -108,33 +108,36 @@ export function assert(condition, message) {
   if (!condition) throw new Error(message);
 }
 
-/// Where a test stands among the others. In two lanes, so that both cores have work: tests that share the server, one after
-/// the other; beside them those that have none, then those for the GPU that the processor plays. What measures runs after both.
-export const SERVERLESS = "serverless";
-export const BESIDE = "beside";
-export const ALONE = "alone";
+/// Shares nothing with other tests but the machine: it may run beside any of them.
+export const free = (test) => Object.assign(test, { lane: "free" });
+/// Measures time: it runs when nothing else does.
+export const alone = (test) => Object.assign(test, { lane: "alone" });
 
-/// Runs tests, `[name, test, where?]` (or `test.lane`); the closing line is the tally that `./dev test` adds up.
+/// Runs tests, `[name, test]`, two at a time, so that both cores have work: those that share the server one after the other,
+/// beside them those that are free, then those that are alone. The closing line is the tally that `./dev test` adds up.
 export async function runAll(tests) {
   let failed = 0;
-  const run = async (lane) => {
-    for (const [name, test] of tests.filter(([, test, where]) => (where ?? test.lane) === lane)) {
-      const start = Date.now();
-      let timer;
-      const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`it did not end within ${TEST_MS / 1000} s`)), TEST_MS)));
-      try {
-        await Promise.race([test(), late]);
-        console.log(`ok   ${name} (${Date.now() - start} ms)`);
-      } catch (error) {
-        failed += 1;
-        console.log(`FAIL ${name} (${Date.now() - start} ms)\n     ${String(error.stack ?? error).replaceAll("\n", "\n     ")}`);
-      } finally {
-        clearTimeout(timer);
-      }
+  const run = async ([name, test]) => {
+    const start = Date.now();
+    let timer;
+    const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`it did not end within ${TEST_MS / 1000} s`)), TEST_MS)));
+    try {
+      await Promise.race([test(), late]);
+      console.log(`ok   ${name} (${Date.now() - start} ms)`);
+    } catch (error) {
+      failed += 1;
+      console.log(`FAIL ${name} (${Date.now() - start} ms)\n     ${String(error.stack ?? error).replaceAll("\n", "\n     ")}`);
+    } finally {
+      clearTimeout(timer);
     }
   };
-  await Promise.all([run(undefined), run(SERVERLESS).then(() => run(BESIDE))]);
-  await run(ALONE);
+  const of = (lane) => tests.filter(([, test]) => test.lane === lane);
+  const drain = async (queue) => {
+    for (let next; (next = queue.shift()); ) await run(next);
+  };
+  const whenever = of("free");
+  await Promise.all([drain(of(undefined)).then(() => drain(whenever)), drain(whenever)]);
+  await drain(of("alone"));
   console.log(`${tests.length - failed} passed, ${failed} failed`);
   return failed;
 }

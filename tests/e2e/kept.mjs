@@ -5,7 +5,7 @@ import { closeSync, cpSync, existsSync, ftruncateSync, openSync, readFileSync, r
 import { basename, join } from "node:path";
 import { RUN_MS, askForGolden, error, runsStill, saved, verdict } from "./engine.mjs";
 import { sameIds } from "./engines.mjs";
-import { ALONE, assert, launchBrowser, openIn, poll } from "./harness.mjs";
+import { assert, free, launchBrowser, openIn, poll } from "./harness.mjs";
 import { accessibility, go } from "./pages.mjs";
 import { residentBytes } from "./worker.mjs";
 
@@ -121,7 +121,7 @@ export function keptTests({ onPage, withoutServer, chromiumPath, host, scratch, 
   };
 
   return [
-    ["a model that is kept is there when the browser is started again, and says the same as the files that it came from", async () => {
+    ["a model that is kept is there when the browser is started again, and says the same as the files that it came from", free(async () => {
       const path = folder(scratch, "little-model");
       let chosen;
       await withProfile("profile", async (page) => {
@@ -176,7 +176,7 @@ export function keptTests({ onPage, withoutServer, chromiumPath, host, scratch, 
         assert(full.code === "quota_exceeded", full.words);
         await poll(() => stored(page), (found) => JSON.stringify(found) === JSON.stringify(before), "what was there before");
       });
-    }],
+    })],
 
     ["a model that does not fit is refused before a byte is copied, and one that fills the storage on the way leaves nothing", onPage(async (page) => {
       const path = folder(scratch, "too-much");
@@ -278,17 +278,18 @@ export function keptTests({ onPage, withoutServer, chromiumPath, host, scratch, 
       }
     }, withoutServer)],
 
-    ["a copy holds pieces of a file, never the file", async () => {
+    ["a copy holds pieces of a file, never the file", free(async () => {
       if (!existsSync("/proc/self/status")) return console.log("     LEFT OUT: resident memory is read from Linux");
       const size = 512 * MIB;
       await withProfile("profile-large", async (page) => {
         await choose(page, folder(scratch, "half-a-gibibyte", size));
-        const before = residentBytes();
+        const resident = () => residentBytes(join(scratch, "profile-large"));
+        const before = resident();
         const start = Date.now();
         await page.getByTestId("keep").click();
         let most = 0;
         await poll(async () => {
-          most = Math.max(most, residentBytes());
+          most = Math.max(most, resident());
           return page.getByTestId("kept-job").getAttribute("data-busy");
         }, (busy) => busy === "false", "an end of the copy", RUN_MS);
         const seconds = (Date.now() - start) / 1000;
@@ -301,6 +302,6 @@ export function keptTests({ onPage, withoutServer, chromiumPath, host, scratch, 
         assert(/every SHA-256 is the same/.test(await stage(page)), await stage(page));
         console.log(`     verified in ${((Date.now() - again) / 1000).toFixed(1)} s`);
       });
-    }, ALONE],
+    })],
   ];
 }

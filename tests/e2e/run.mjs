@@ -6,7 +6,7 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { SERVERLESS, assert, expectValue, launchBrowser, openPage, poll, runAll, startServer, startStaticHost, value } from "./harness.mjs";
+import { assert, expectValue, free, launchBrowser, openPage, poll, runAll, startServer, startStaticHost, value } from "./harness.mjs";
 import { PAGES, accessibility, go, pageTests } from "./pages.mjs";
 import { careTests } from "./care.mjs";
 import { engineTests } from "./engine.mjs";
@@ -45,7 +45,7 @@ const onPage = (test, { url = server.url, tolerated = () => false, gpu = false, 
       await page.context().close();
     }
   };
-  return Object.assign(run, { lane: url === host.url ? SERVERLESS : undefined });
+  return url === host.url ? free(run) : run;
 };
 const choose = (page, testid, wanted) => page.getByTestId(testid).selectOption(wanted);
 const enter = async (page, testid, text) => {
@@ -192,9 +192,10 @@ const tests = [
     for (const name of PAGES) {
       await page.setViewportSize({ width: 1280, height: 900 });
       await go(page, name);
-      for (const colorScheme of ["light", "dark"]) {
+      // Nothing but colours is other in the dark.
+      for (const [colorScheme, rules] of [["light"], ["dark", ["color-contrast"]]]) {
         await page.emulateMedia({ colorScheme });
-        grave.push(...(await accessibility(page)).map((finding) => `${name}, ${colorScheme}: ${finding}`));
+        grave.push(...(await accessibility(page, rules)).map((finding) => `${name}, ${colorScheme}: ${finding}`));
       }
       await screenshots(page, name);
     }
@@ -210,20 +211,20 @@ const tests = [
     await poll(() => page.locator("body").innerText(), (text) => /preflight serve/.test(text), "a word on `preflight serve`");
   }, withoutServer)],
 
-  ["a checkpoint with a small window and longrope validates", async () => {
+  ["a checkpoint with a small window and longrope validates", free(async () => {
     const folder = join(scratch, "longrope");
     makeLongropeModel(folder);
     const report = JSON.parse(cli("validate", folder, "--probe", "all", "--json"));
     assert(report.nan_count === 0 && report.inf_count === 0, `${report.nan_count} NaN, ${report.inf_count} Inf`);
     assert(report.probes.length >= 2, `probes: ${JSON.stringify(report.probes)}`);
     assert(report.prompt_tokens.length === 10, `the default prompt has ${report.prompt_tokens.length} tokens`);
-  }],
+  })],
 
-  ["the default model answers a question in English", async () => {
+  ["the default model answers a question in English", free(async () => {
     const report = JSON.parse(cli("validate", model, "--chat", "What is the capital of France?", "--max-new-tokens", "24", "--json"));
     assert(/Paris/.test(report.text), `it said: ${report.text}`);
     assert(report.verdict !== "fail", "the validation failed");
-  }],
+  })],
 ];
 
 const parts = { onPage, browser, chromiumPath, gpuBrowser, host, withoutServer, server, serverArgs, preflight, scratch, screenshots };

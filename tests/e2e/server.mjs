@@ -2,7 +2,7 @@
 
 import { GOALS, SLACK, percentile } from "./speed.mjs";
 import { go } from "./pages.mjs";
-import { ALONE, assert, poll } from "./harness.mjs";
+import { alone, assert, poll } from "./harness.mjs";
 
 const MANY = 10_000;
 
@@ -76,7 +76,7 @@ export function serverTests({ onPage, server, screenshots }) {
       assert(!/^\s*model\s/m.test(await page.getByTestId("comparison").innerText()), "what is the same stands in the comparison");
     })],
 
-    ["ten thousand attempts are searched, sorted and scrolled", onPage(async (page) => {
+    ["ten thousand attempts are searched, sorted and scrolled", alone(onPage(async (page) => {
       await withMany(page);
       await go(page, "attempts");
       await poll(() => page.getByTestId("attempts").getAttribute("data-count"), (n) => Number(n) === MANY, "all attempts");
@@ -99,7 +99,7 @@ export function serverTests({ onPage, server, screenshots }) {
       });
       assert(last === MANY + 1, `the last row is ${last} of ${MANY + 1}`);
       await poll(() => page.getByTestId("rows").getByText(`#${MANY}`, { exact: true }).count(), (n) => n === 1, "the newest at the end");
-    }), ALONE],
+    }))],
 
     ["columns are kept, search and order stand in the address", onPage(async (page) => {
       await withMany(page);

@@ -1,6 +1,6 @@
 // What the page costs: paint, interaction, layout. Limits are three times the goal: CI shares its machine.
 
-import { ALONE, assert, openPage, poll } from "./harness.mjs";
+import { alone, assert, openPage, poll } from "./harness.mjs";
 
 export const SLACK = 3;
 export const GOALS = { paint_ms: 1000, interactive_ms: 1500, slider_ms: 16, task_ms: 16 };
@@ -9,7 +9,7 @@ export const percentile = (values, share) => [...values].sort((a, b) => a - b)[M
 
 export function speedTests({ browser, host }) {
   return [
-    ["first paint and first answer come in time", async () => {
+    ["first paint and first answer come in time", alone(async () => {
       const asked = [];
       const page = await openPage(browser, host.url, {}, (request) => asked.push(new URL(request.url()).pathname));
       const later = asked.filter((path) => /\/(late|worker|engine)/.test(path));
@@ -20,9 +20,9 @@ export function speedTests({ browser, host }) {
       assert(paint < GOALS.paint_ms * SLACK, `first paint after ${paint} ms`);
       assert(answer < GOALS.interactive_ms * SLACK, `first answer after ${answer} ms`);
       await page.context().close();
-    }, ALONE],
+    })],
 
-    ["a step of the slider is cheap", async () => {
+    ["a step of the slider is cheap", alone(async () => {
       const page = await openPage(browser, host.url);
       await page.getByTestId("device").selectOption("RTX 4090");
       await page.waitForTimeout(400);
@@ -44,9 +44,9 @@ export function speedTests({ browser, host }) {
       console.log(`     slider: median ${half.toFixed(1)} ms, p95 ${most.toFixed(1)} ms`);
       assert(most <= GOALS.slider_ms * SLACK, `p95 ${most} ms`);
       await page.context().close();
-    }, ALONE],
+    })],
 
-    ["a slow network shows the frame first and nothing jumps", async () => {
+    ["a slow network shows the frame first and nothing jumps", alone(async () => {
       const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
       const page = await context.newPage();
       const devtools = await context.newCDPSession(page);
@@ -66,6 +66,6 @@ export function speedTests({ browser, host }) {
       console.log(`     layout shift ${shift.toFixed(3)}`);
       assert(shift < 0.1, `layout shift ${shift}`);
       await context.close();
-    }, ALONE],
+    })],
   ];
 }

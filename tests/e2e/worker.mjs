@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { GOLDEN, ask, before, sameIds } from "./engines.mjs";
-import { ALONE, BESIDE, assert, poll } from "./harness.mjs";
+import { alone, assert, free, launchBrowser, poll } from "./harness.mjs";
 
 const TINY = "public/tiny";
 const CYCLES = Number(process.env.E2E_CYCLES ?? 50);
@@ -30,22 +30,24 @@ const files = (changed = {}) =>
     .filter((name) => changed[name] !== null)
     .map((name) => ({ name, base64: (changed[name] ?? readFileSync(join(TINY, name))).toString("base64") }));
 
-/// Resident bytes of the browser's renderers, which are below this process.
-export function residentBytes() {
+/// Resident bytes of the renderers of the browser that has its profile in a folder.
+export function residentBytes(profile) {
   const lines = execFileSync("ps", ["-eo", "pid=,ppid=,rss=,args="], { encoding: "utf8" }).trim().split("\n");
   const rows = lines.map((line) => line.trim().match(/^(\d+)\s+(\d+)\s+(\d+)\s+(.*)$/)).filter(Boolean);
-  const parents = new Map(rows.map(([, pid, parent]) => [pid, parent]));
+  const of = new Map(rows.map(([, pid, parent, , args]) => [pid, { parent, args }]));
   const isOurs = (pid) => {
-    for (let at = pid; at && at !== "0"; at = parents.get(at)) if (at === String(process.pid)) return true;
+    for (let at = of.get(pid); at; at = of.get(at.parent)) if (!/--type=/.test(at.args) && at.args.includes(`--user-data-dir=${profile}`)) return true;
     return false;
   };
-  return rows.filter(([, pid, , , args]) => /--type=renderer/.test(args) && isOurs(pid)).reduce((sum, [, , , rss]) => sum + Number(rss) * 1024, 0);
+  const ours = rows.filter(([, pid, , , args]) => /--type=renderer/.test(args) && isOurs(pid));
+  assert(ours.length > 0, `no renderer of ${profile}`);
+  return ours.reduce((sum, [, , , rss]) => sum + Number(rss) * 1024, 0);
 }
 
-export function workerTests({ browser, host, gpuBrowser }) {
+export function workerTests({ browser, chromiumPath, host, gpuBrowser, scratch }) {
   const run = { devices: ["cpu"], source: EMBEDDED, max_new_tokens: 8 };
-  const on = (test, gpu = false) => async () => {
-    const page = await (gpu ? await gpuBrowser() : browser).newPage();
+  const within = async (browser, test) => {
+    const page = await browser.newPage();
     try {
       await page.goto(host.url);
       await test(page);
@@ -53,6 +55,12 @@ export function workerTests({ browser, host, gpuBrowser }) {
       await page.close();
     }
   };
+  const on = (test, gpu = false) => free(async () => within(gpu ? await gpuBrowser() : browser, test));
+  const cycled = join(scratch, "profile-cycles");
+  const inItsOwn = (profile, test) => free(async () => {
+    const context = await launchBrowser(chromiumPath, { profile });
+    await within(context, test).finally(() => context.close());
+  });
   return [
     ["in a worker the tiny model says on the CPU what it says in Hugging Face", on(async (page) => {
       const found = await reports(page, { ...run, dtype: "f32", prompt: GOLDEN.prompt.text, max_new_tokens: 200 });
@@ -66,7 +74,7 @@ export function workerTests({ browser, host, gpuBrowser }) {
       console.log(`     ${report.generated_tokens.length} ids, decode ${report.decode_tokens_per_s.toFixed(0)} tokens/s, first token ${found.first_ms.toFixed(0)} ms after a cold start`);
     })],
 
-    ["a run that was rehearsed says the same, sooner; a rehearsal says nothing", on(async (page) => {
+    ["a run that was rehearsed says the same, sooner; a rehearsal says nothing", alone(on(async (page) => {
       const golden = { ...run, dtype: "f32", prompt: GOLDEN.prompt.text };
       const cold = await reports(page, golden);
       const warm = await reports(page, golden, [], 3000);
@@ -78,7 +86,7 @@ export function workerTests({ browser, host, gpuBrowser }) {
       sameIds((await reports(page, golden, [], 1)).reports[0], 8);
       const { events } = await ask(page, { ...run, source: { type: "fetched", base: "nowhere" } }, [], 500);
       assert(events.length === 1 && events[0].error.code === "not_found", JSON.stringify(events).slice(0, 300));
-    }), ALONE],
+    }))],
 
     ["in a worker quantised weights are held against f32", on(async (page) => {
       for (const dtype of ["q8_0", "q4_0"]) {
@@ -143,27 +151,27 @@ export function workerTests({ browser, host, gpuBrowser }) {
       assert(report.verdict === "pass", report.reason);
     })],
 
-    [`${CYCLES} loads and unloads in a tab leave no memory behind`, on(async (page) => {
+    [`${CYCLES} loads and unloads in a tab leave no memory behind`, inItsOwn(cycled, async (page) => {
       if (!existsSync("/proc/self/status")) return console.log("     LEFT OUT: resident memory is read from Linux");
       const early = 10;
       let before = 0;
       for (let i = 0; i < CYCLES; i += 1) {
         await reports(page, { ...run, max_new_tokens: 1, skip_reference: true });
-        if (i === early) (await page.waitForTimeout(1000), (before = residentBytes()));
+        if (i === early) (await page.waitForTimeout(1000), (before = residentBytes(cycled)));
       }
       await page.waitForTimeout(1000);
-      const after = residentBytes();
+      const after = residentBytes(cycled);
       const mib = (bytes) => (bytes / 2 ** 20).toFixed(0);
       console.log(`     renderers hold ${mib(before)} MiB after ${early} cycles, ${mib(after)} MiB after ${CYCLES}`);
       // A model that stays costs more than ten MiB a cycle.
       assert(after - before < 64 * 2 ** 20, `${mib(after - before)} MiB more`);
       assert(page.workers().length === 0, `${page.workers().length} workers`);
-    }), ALONE],
+    })],
 
     ["in a worker a device that binds too little is told", on(async (page) => {
       await before(page, `for (const name of ["maxStorageBufferBindingSize", "maxBufferSize"]) Object.defineProperty(GPUSupportedLimits.prototype, name, { get: () => 65536 });`);
       const small = await failure(page, { ...run, devices: ["wgpu:0"], prompt: "word ".repeat(200) });
       assert(/buffer of \d+ bytes.*binds 65536/.test(small.message), small.message);
-    }, true), BESIDE],
+    }, true)],
   ];
 }

@@ -129,7 +129,7 @@ fn the_tiny_model_in_every_format() {
         (DType::Q4_0, DType::F16, 5e-1),
     ] {
         let mut tokens = tiny::fed(&json, "short");
-        if kv_dtype != DType::F32 {
+        if dtype != DType::F32 {
             // Past the window, which is 128.
             tokens.truncate(136);
         }

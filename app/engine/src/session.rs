@@ -141,35 +141,49 @@ impl Session<'_> {
             ControlFlow::Continue(())
         };
         let mut measure = |memory: Memory| measured(memory, device);
-        let report = validate::run(&mut engine, &model.config, &asked, &mut on_token, &mut measure).await;
-        let mut report = report.map_err(|error| refused(&error))?;
+        let mut found = Vec::new();
+        let mut on_logits = |position, row: &[f32]| {
+            if position < MOST_COMPARED && !run.skip_reference {
+                found.extend_from_slice(row);
+            }
+        };
+        let report =
+            validate::run(&mut engine, &model.config, &asked, &mut on_token, &mut measure, &mut on_logits);
+        let mut report = report.await.map_err(|error| refused(&error))?;
         report.text = text.finish()?;
         report.top_logits.iter_mut().for_each(|top| top.text = model.of_token(top.token));
         report.facts = Some(facts(report.facts.take(), &predicted).await);
         tell(&BrowserEvent::Comparing);
-        self.compare(&mut engine, &plan, &mut report).await?;
+        self.compare(&mut engine, &plan, &mut report, found).await?;
         Ok(())
     }
 
-    /// Holds the logits against the CPU in f32 and against the first device's, and tells the report.
+    /// Holds the logits against the CPU in f32 and against the first device's, and tells the report. `found` are those of
+    /// the run itself, as many rows as are compared.
     async fn compare<E: Engine + Diagnostics>(
         &mut self,
         engine: &mut E,
         plan: &LoadPlan,
         report: &mut Report,
+        found: Vec<f32>,
     ) -> Result<(), ErrorObject> {
         let is_reference = plan.device == DeviceId::Cpu && plan.dtype == DType::F32;
+        let seen = report.computed_on();
         let tokens = match &self.first {
             // The first device's sequence, so that rows stand for the same tokens.
             Some(first) => first.tokens.clone(),
-            None => sequence(report),
+            None => seen[..seen.len().min(MOST_COMPARED)].to_vec(),
         };
         if self.run.skip_reference {
             unverified(report, "not held against f32 on the CPU: it was not asked for");
             tell(&BrowserEvent::Report { report: Box::new(report.clone()) });
             return Ok(());
         }
-        let found = logits(engine, &tokens).await.map_err(|error| refused(&error))?;
+        let found = if tokens == seen {
+            found
+        } else {
+            logits(engine, &tokens).await.map_err(|error| refused(&error))?
+        };
         if self.model.is_made_up {
             // Weights that mean nothing are there for their speed: the CPU would take minutes over them.
             unverified(report, "made-up weights: only size and speed are the model's");
@@ -270,14 +284,6 @@ fn check_address_space(device: &DeviceId, plan: &LoadPlan, predicted: &Memory) -
         plan.dtype
     );
     Err(ErrorObject::new("oom", message).at("weights"))
-}
-
-/// What was computed on, as much of it as is compared.
-fn sequence(report: &Report) -> Vec<u32> {
-    let generated = report.generated_tokens.len().saturating_sub(1);
-    let mut tokens = [&report.prompt_tokens[..], &report.generated_tokens[..generated]].concat();
-    tokens.truncate(MOST_COMPARED);
-    tokens
 }
 
 async fn logits<E: Diagnostics>(engine: &mut E, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {

@@ -160,7 +160,11 @@ impl Diagnostics for Counting {
         Ok(())
     }
 
-    async fn non_finite(&mut self, _: &[u32]) -> Result<Vec<(u64, u64)>, EngineError> {
+    async fn non_finite(
+        &mut self,
+        _: &[u32],
+        _: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Vec<(u64, u64)>, EngineError> {
         Ok(Vec::new())
     }
 

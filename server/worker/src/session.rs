@@ -148,15 +148,22 @@ impl<E: Engine + Diagnostics> Loaded for Session<E> {
             link.flow()
         };
         let mut measure = |engine| measured(engine, self.base_bytes);
+        let mut found = Vec::new();
+        let mut on_logits = |position, row: &[f32]| {
+            if position < reference::MOST_TOKENS && spec.reference {
+                found.extend_from_slice(row);
+            }
+        };
+        let config = &self.config;
         let report =
-            block_on(validate::run(&mut self.engine, &self.config, &run, &mut on_token, &mut measure));
-        let mut report = report.map_err(|error| refused(&error))?;
+            validate::run(&mut self.engine, config, &run, &mut on_token, &mut measure, &mut on_logits);
+        let mut report = block_on(report).map_err(|error| refused(&error))?;
         whole.push_str(&stream.finish());
         stream.failed()?;
         report.text = whole;
         report.top_logits.iter_mut().for_each(|top| top.text = self.text.of_token(top.token));
         if spec.reference {
-            reference::judge(&mut self.engine, &self.model, &self.config, link, &mut report);
+            reference::judge(&mut self.engine, &self.model, &self.config, link, &mut report, found);
         }
         if let Some(note) = self.text.note() {
             report.reason = format!("{}; {note}", report.reason);

@@ -9,7 +9,7 @@ use super::sequence::layer_cache;
 use super::workspace::zeroed_tensor;
 use super::{CandleEngine, backend};
 use crate::dtype::DType;
-use crate::engine::{Diagnostics, EngineError, Logprobs, Memory, SequenceId};
+use crate::engine::{Diagnostics, EngineError, Logprobs, Memory, SequenceId, count_non_finite};
 use crate::placement::DeviceId;
 
 impl Diagnostics for CandleEngine {
@@ -21,15 +21,23 @@ impl Diagnostics for CandleEngine {
         self.whole(tokens, &mut |_, _| {}, rows)
     }
 
-    async fn non_finite(&mut self, tokens: &[u32]) -> Result<Vec<(u64, u64)>, EngineError> {
-        let layers = self.plan.config.num_hidden_layers;
-        let mut counts = vec![(0, 0); layers];
+    async fn non_finite(
+        &mut self,
+        tokens: &[u32],
+        rows: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Vec<(u64, u64)>, EngineError> {
+        let mut layers = vec![(0, 0); self.plan.config.num_hidden_layers];
         let mut head = (0, 0);
-        self.whole(tokens, &mut |layer, values| count(values, &mut counts[layer]), &mut |_, values| {
-            count(values, &mut head);
-        })?;
-        counts.push(head);
-        Ok(counts)
+        self.whole(
+            tokens,
+            &mut |layer, values| count_non_finite(values, &mut layers[layer]),
+            &mut |position, row| {
+                count_non_finite(row, &mut head);
+                rows(position, row);
+            },
+        )?;
+        layers.push(head);
+        Ok(layers)
     }
 
     async fn logprobs(&mut self, sequence: SequenceId, id: u32, top: usize) -> Result<Logprobs, EngineError> {
@@ -129,9 +137,4 @@ pub(super) fn read(tensor: &Tensor, len: usize, show: &mut dyn FnMut(&[f32])) ->
     };
     show(&Values::of(storage, layout).and_then(Values::f32).map_err(backend)?[..len]);
     Ok(())
-}
-
-fn count(values: &[f32], (nan, infinite): &mut (u64, u64)) {
-    *nan += values.iter().filter(|value| value.is_nan()).count() as u64;
-    *infinite += values.iter().filter(|value| value.is_infinite()).count() as u64;
 }

@@ -248,7 +248,7 @@ fn nan_is_an_error_and_is_found_where_it_begins() {
     assert!(matches!(prefill(&mut engine, &[(1, &[1, 2, 3])]), Err(EngineError::NanLogits)));
     assert!(engine.sequences[&SequenceId(1)].ids.is_empty());
     // One value of each of three rows, then every logit.
-    let counts = block_on(engine.non_finite(&[1, 2, 3])).expect("counts");
+    let counts = block_on(engine.non_finite(&[1, 2, 3], &mut |_, _| {})).expect("counts");
     assert_eq!(counts, [(0, 0), (3, 0), (3 * 90, 0)]);
 }
 

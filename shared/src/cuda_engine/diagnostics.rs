@@ -7,7 +7,9 @@ use super::model::Segment;
 use super::part::Part;
 use super::route::Place;
 use super::sequence::layer_bytes;
-use crate::engine::{Diagnostics, EngineError, HostPart, Logprobs, Memory, SequenceId, Stretch};
+use crate::engine::{
+    Diagnostics, EngineError, HostPart, Logprobs, Memory, SequenceId, Stretch, count_non_finite,
+};
 use crate::placement::DeviceId;
 
 impl<H: HostPart> Diagnostics for Cuda<H> {
@@ -19,15 +21,19 @@ impl<H: HostPart> Diagnostics for Cuda<H> {
         self.whole(tokens, None, rows)
     }
 
-    async fn non_finite(&mut self, tokens: &[u32]) -> Result<Vec<(u64, u64)>, EngineError> {
-        let mut counts = vec![(0, 0); self.plan.config.num_hidden_layers];
+    async fn non_finite(
+        &mut self,
+        tokens: &[u32],
+        rows: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Vec<(u64, u64)>, EngineError> {
+        let mut layers = vec![(0, 0); self.plan.config.num_hidden_layers];
         let mut head = (0, 0);
-        self.whole(tokens, Some(&mut counts[..]), &mut |_, values| {
-            let found = non_finite(values);
-            head = (head.0 + found.0, head.1 + found.1);
+        self.whole(tokens, Some(&mut layers[..]), &mut |position, row| {
+            count_non_finite(row, &mut head);
+            rows(position, row);
         })?;
-        counts.push(head);
-        Ok(counts)
+        layers.push(head);
+        Ok(layers)
     }
 
     async fn logprobs(&mut self, sequence: SequenceId, id: u32, top: usize) -> Result<Logprobs, EngineError> {
@@ -57,12 +63,6 @@ impl<H: HostPart> Diagnostics for Cuda<H> {
     fn memory_by_device(&self) -> Vec<(DeviceId, Memory)> {
         if self.plan.split.is_some() { self.by_device() } else { Vec::new() }
     }
-}
-
-/// NaN and infinite values.
-fn non_finite(values: &[f32]) -> (u64, u64) {
-    let count = |is: fn(f32) -> bool| values.iter().filter(|value| is(**value)).count() as u64;
-    (count(f32::is_nan), count(f32::is_infinite))
 }
 
 /// What a whole sequence takes on a device.
@@ -210,7 +210,7 @@ impl<H: HostPart> Cuda<H> {
         for index in stretch.layers.clone() {
             host.whole(index, long, x)?;
             if let Some(counts) = counts.as_deref_mut() {
-                counts[index] = non_finite(x);
+                count_non_finite(x, &mut counts[index]);
             }
         }
         Ok(())

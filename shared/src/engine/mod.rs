@@ -183,6 +183,12 @@ pub trait Engine: Sized {
     }
 }
 
+/// Adds the NaN and infinite ones among `values` to what was counted.
+pub fn count_non_finite(values: &[f32], (nan, infinite): &mut (u64, u64)) {
+    *nan += values.iter().filter(|value| value.is_nan()).count() as u64;
+    *infinite += values.iter().filter(|value| value.is_infinite()).count() as u64;
+}
+
 /// Looks inside a model at the price of transfers; never on the path of a token.
 #[expect(async_fn_in_trait, reason = "as for Engine")]
 pub trait Diagnostics {
@@ -196,11 +202,16 @@ pub trait Diagnostics {
         rows: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError>;
 
-    /// NaN and infinite values that each layer put out over `tokens`, as `(nan, infinite)`, the last entry being the logits.
+    /// NaN and infinite values that each layer put out over `tokens`, as `(nan, infinite)`, the last entry being the
+    /// logits, which are shown on the way as [`Diagnostics::logits`] shows them.
     ///
     /// # Errors
     /// As [`Diagnostics::logits`].
-    async fn non_finite(&mut self, tokens: &[u32]) -> Result<Vec<(u64, u64)>, EngineError>;
+    async fn non_finite(
+        &mut self,
+        tokens: &[u32],
+        rows: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Vec<(u64, u64)>, EngineError>;
 
     /// How likely ids were where the last step chose `id` for a sequence, before temperature and penalties: `id`
     /// itself, and the `top` likeliest. Asked right after the step, if at all.

@@ -50,6 +50,7 @@ pub fn context(config: &ModelConfig, prompt: usize, max_new_tokens: usize, probe
 /// Runs it. `on_token` sees every id of the prompt's continuation as soon as it is readable; breaking cancels.
 /// `measure` completes the engine's own counters with what only the process can tell; it is called once, when all
 /// that is generated has been, with a sequence of the longest run open and before diagnostics take room of their own.
+/// `on_logits` sees `(position, &[f32; vocab_size])` of one pass over [`Report::computed_on`], in order.
 /// `text` of the report is left empty: ids are all that is known here.
 ///
 /// # Errors
@@ -60,6 +61,7 @@ pub async fn run<E: Engine + Diagnostics>(
     run: &Run<'_>,
     on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
     measure: &mut dyn FnMut(Memory) -> Memory,
+    on_logits: &mut dyn FnMut(usize, &[f32]),
 ) -> Result<Report, EngineError> {
     let request = Request {
         prompt: run.prompt,
@@ -87,8 +89,23 @@ pub async fn run<E: Engine + Diagnostics>(
     engine.release(SEQUENCE);
 
     let seen = computed_on(run.prompt, &generation.ids);
-    let layers = engine.non_finite(&seen).await?;
-    let top_logits = top_logits(engine, run.prompt).await?;
+    let last = run.prompt.len() - 1;
+    let mut top_logits = Vec::new();
+    let mut after_prompt = |position, row: &[f32]| {
+        if position == last {
+            top_logits = likeliest(row);
+        }
+    };
+    let mut whole = |position, row: &[f32]| {
+        after_prompt(position, row);
+        on_logits(position, row);
+    };
+    let layers = engine.non_finite(&seen, &mut whole).await?;
+    let rope = Rope::new(config);
+    if rope.is_long(run.prompt.len()) != rope.is_long(seen.len()) {
+        // The first id was chosen with the other rotary factors.
+        engine.logits(run.prompt, &mut after_prompt).await?;
+    }
     let (nan_count, inf_count) = layers.iter().fold((0, 0), |sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
     let mut probes = Vec::new();
     for crossing in crossings {
@@ -146,26 +163,14 @@ pub async fn run<E: Engine + Diagnostics>(
     })
 }
 
-/// The likeliest tokens after a prompt.
-async fn top_logits<E: Diagnostics>(engine: &mut E, prompt: &[u32]) -> Result<Vec<TopLogit>, EngineError> {
-    let mut top = Vec::new();
-    engine
-        .logits(prompt, &mut |position, row| {
-            if position + 1 < prompt.len() {
-                return;
-            }
-            // What is no number has no rank; the counts tell of it.
-            let finite = |(_, logit): &(u32, f32)| logit.is_finite();
-            let mut ranked: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).filter(finite).collect();
-            ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            ranked.truncate(TOP_LOGITS);
-            top = ranked
-                .into_iter()
-                .map(|(token, logit)| TopLogit { token, logit, text: String::new() })
-                .collect();
-        })
-        .await?;
-    Ok(top)
+/// The likeliest tokens by a row of logits.
+fn likeliest(row: &[f32]) -> Vec<TopLogit> {
+    // What is no number has no rank; the counts tell of it.
+    let finite = |(_, logit): &(u32, f32)| logit.is_finite();
+    let mut ranked: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).filter(finite).collect();
+    ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    ranked.truncate(TOP_LOGITS);
+    ranked.into_iter().map(|(token, logit)| TopLogit { token, logit, text: String::new() }).collect()
 }
 
 /// Tokens before the boundary and in all, or why the probe does not apply.
@@ -275,7 +280,14 @@ async fn check<E: Engine + Diagnostics>(
     Ok(Probe { kind, tokens, verdict: Verdict::Pass, detail })
 }
 
-/// A prompt and what was generated, without the last id.
+impl Report {
+    /// The prompt and what was generated but for the last id, on which nothing was computed.
+    #[must_use]
+    pub fn computed_on(&self) -> Vec<u32> {
+        computed_on(&self.prompt_tokens, &self.generated_tokens)
+    }
+}
+
 fn computed_on(prompt: &[u32], generated: &[u32]) -> Vec<u32> {
     [prompt, &generated[..generated.len().saturating_sub(1)]].concat()
 }

@@ -88,7 +88,12 @@ impl Diagnostics for Counting {
         Ok(())
     }
 
-    async fn non_finite(&mut self, _: &[u32]) -> Result<Vec<(u64, u64)>, EngineError> {
+    async fn non_finite(
+        &mut self,
+        tokens: &[u32],
+        rows: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Vec<(u64, u64)>, EngineError> {
+        self.logits(tokens, rows).await?;
         Ok((0..3).map(|layer| (u64::from(self.nan_layer == Some(layer)), 0)).collect())
     }
 
@@ -120,9 +125,17 @@ fn validate(engine: &mut Counting, config: &ModelConfig, probes: ProbeSet) -> Re
         ControlFlow::Continue(())
     };
     let mut measure = |engine: Memory| Memory { overhead_bytes: 7, ..engine };
-    let report = pollster::block_on(run(engine, config, &spec, &mut on_token, &mut measure));
-    let report = report.expect("the engine never fails");
+    let mut rows = 0;
+    let mut on_logits = |position: usize, _: &[f32]| {
+        assert_eq!(position, rows);
+        rows += 1;
+    };
+    let report = run(engine, config, &spec, &mut on_token, &mut measure, &mut on_logits);
+    let report = pollster::block_on(report).expect("the engine never fails");
     assert_eq!(seen, report.generated_tokens);
+    assert_eq!(rows, report.computed_on().len());
+    // One id follows each, and the last of the prompt is 7.
+    assert_eq!(report.top_logits[0].token, 8);
     report
 }
 
@@ -190,6 +203,8 @@ fn breaking_cancels() {
     };
     let mut engine = Counting::default();
     let mut stop = |_| ControlFlow::Break(());
-    let result = pollster::block_on(run(&mut engine, &config(""), &spec, &mut stop, &mut |memory| memory));
+    let (config, mut measure, mut on_logits) = (config(""), |memory| memory, |_: usize, _: &[f32]| {});
+    let result = run(&mut engine, &config, &spec, &mut stop, &mut measure, &mut on_logits);
+    let result = pollster::block_on(result);
     assert!(matches!(result, Err(EngineError::Cancelled)));
 }

@@ -4,14 +4,7 @@ use super::WgpuEngine;
 use super::attention::Span;
 use super::kernels::THREADS;
 use super::matrix::padded;
-use crate::engine::{DeviceFacts, Diagnostics, EngineError, LimitFact, Memory};
-
-/// What one look is for.
-enum Look<'a> {
-    Logits(&'a mut dyn FnMut(usize, &[f32])),
-    /// NaN and infinite values of each layer, and of the logits.
-    Counts(&'a mut Vec<(u64, u64)>),
-}
+use crate::engine::{DeviceFacts, Diagnostics, EngineError, LimitFact, Memory, count_non_finite};
 
 impl Diagnostics for WgpuEngine {
     async fn logits(
@@ -19,13 +12,23 @@ impl Diagnostics for WgpuEngine {
         tokens: &[u32],
         rows: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
-        self.look(tokens, Look::Logits(rows)).await
+        self.whole(tokens, None, rows).await
     }
 
-    async fn non_finite(&mut self, tokens: &[u32]) -> Result<Vec<(u64, u64)>, EngineError> {
-        let mut counts = vec![(0, 0); self.plan.config.num_hidden_layers + 1];
-        self.look(tokens, Look::Counts(&mut counts)).await?;
-        Ok(counts)
+    async fn non_finite(
+        &mut self,
+        tokens: &[u32],
+        rows: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Vec<(u64, u64)>, EngineError> {
+        let mut layers = vec![(0, 0); self.plan.config.num_hidden_layers];
+        let mut head = (0, 0);
+        let mut seen = |position: usize, row: &[f32]| {
+            count_non_finite(row, &mut head);
+            rows(position, row);
+        };
+        self.whole(tokens, Some(&mut layers), &mut seen).await?;
+        layers.push(head);
+        Ok(layers)
     }
 
     fn memory(&self) -> Memory {
@@ -72,8 +75,14 @@ impl Diagnostics for WgpuEngine {
 }
 
 impl WgpuEngine {
-    /// One pass over a whole sequence, each layer over all of it before the next.
-    async fn look(&mut self, tokens: &[u32], mut look: Look<'_>) -> Result<(), EngineError> {
+    /// One pass over a whole sequence, each layer over all of it before the next: what each put out is counted into
+    /// `counts`, then the logits are shown.
+    async fn whole(
+        &mut self,
+        tokens: &[u32],
+        mut counts: Option<&mut Vec<(u64, u64)>>,
+        logits: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), EngineError> {
         let config = &self.plan.config;
         self.plan.check_whole(tokens)?;
         let count = tokens.len();
@@ -104,7 +113,7 @@ impl WgpuEngine {
                         self.model.embed(pass, &self.ids, span.rows);
                     }
                     self.model.layer(pass, layer, &cache, span, &self.space);
-                    if matches!(look, Look::Counts(_)) {
+                    if counts.is_some() {
                         self.model.count_residual.run(pass, &[], [span.rows as u32, 1, 1]);
                     }
                 }
@@ -112,7 +121,7 @@ impl WgpuEngine {
                 self.gpu.submit(encoder);
                 self.gpu.check()?;
             }
-            if let Look::Counts(counts) = &mut look {
+            if let Some(counts) = &mut counts {
                 counts[layer] = self.take_counts().await?;
             }
         }
@@ -126,25 +135,12 @@ impl WgpuEngine {
             {
                 let pass = &mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                 self.model.logits(pass, rows);
-                if matches!(look, Look::Counts(_)) {
-                    self.model.count_logits.run(pass, &[], [rows as u32, 1, 1]);
-                }
             }
-            match &mut look {
-                Look::Logits(show) => {
-                    let bytes = self.gpu.read(encoder, &self.space.logits, 4 * (rows * vocab) as u64).await?;
-                    let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
-                    for (position, row) in (start..).zip(values.chunks_exact(vocab)) {
-                        show(position, row);
-                    }
-                }
-                Look::Counts(_) => {
-                    self.gpu.submit(encoder);
-                }
+            let bytes = self.gpu.read(encoder, &self.space.logits, 4 * (rows * vocab) as u64).await?;
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+            for (position, row) in (start..).zip(values.chunks_exact(vocab)) {
+                logits(position, row);
             }
-        }
-        if let Look::Counts(counts) = look {
-            counts[layers] = self.take_counts().await?;
         }
         residual.destroy();
         self.gpu.check()

@@ -59,7 +59,6 @@ pub(super) struct Model {
     head: Linear,
     pub(super) argmax: Op,
     pub(super) count_residual: Op,
-    pub(super) count_logits: Op,
     /// What the counting steps write.
     pub(super) counts: wgpu::Buffer,
 }
@@ -107,12 +106,10 @@ impl Model {
         let head = Linear::new(kernels, head, space, to_logits).await?;
         let argmax = Op::new(kernels, &kernels::argmax(vocab), &[(0, &space.logits)]).await?;
         let counts = gpu.storage("counts", 8);
-        let counting = |of| [(0, of), (3, &counts), (5, &space.step)];
         let count = kernels::count(config.hidden_size, padded(config.hidden_size));
-        let count_residual = Op::new(kernels, &count, &counting(&space.residual)).await?;
-        let count = kernels::count(vocab, vocab);
-        let count_logits = Op::new(kernels, &count, &counting(&space.logits)).await?;
-        Ok(Self { embed, attention, layers, norm, head, argmax, count_residual, count_logits, counts })
+        let counted = [(0, &space.residual), (3, &counts), (5, &space.step)];
+        let count_residual = Op::new(kernels, &count, &counted).await?;
+        Ok(Self { embed, attention, layers, norm, head, argmax, count_residual, counts })
     }
 
     /// A group of bindings for the buffer that rows' ids come from.
