@@ -2,8 +2,8 @@
 
 # Building is mostly one crate after the other: two lanes side by side use both cores. What is timed runs alone at the end.
 HOST_LANE="fmt clippy licences build model tests doc-tests"
-WEB_LANE="clippy-wasm wasm-build dashboard size"
-ALONE="wasm-tests e2e"
+WEB_LANE="clippy-wasm wasm-build wasm-tests dashboard size"
+ALONE="e2e"
 PHASES="$HOST_LANE $WEB_LANE $ALONE"
 UI_BUDGET_BYTES=350000
 PASSED=0 FAILED=0 RAN_TESTS=false WEB_PID=""
@@ -147,7 +147,7 @@ test_size() {
 # Screenshots come to artifacts/.
 test_e2e() {
   PREFLIGHT_WORKER=$CARGO_TARGET_DIR/debug/preflight-worker \
-    counted e2e node tests/e2e/run.mjs "$CARGO_TARGET_DIR/debug/preflight" dist "$MODEL_DIR" "$CHROMIUM"
+    counted e2e node tests/e2e/run.mjs "$CARGO_TARGET_DIR/debug/preflight" dist "$MODEL_DIR" "$E2E_CHROMIUM"
 }
 
 # What only `./dev soak` runs, of the same selection of packages as the tests.
