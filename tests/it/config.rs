@@ -223,6 +223,21 @@ fn findings_of_phi3_mini() {
 }
 
 #[test]
+fn a_scaling_without_a_name_is_said_to_have_no_effect() {
+    let said = |scaling: Value| {
+        let report = inspect_value(&with(&json!({ "rope_scaling": scaling })));
+        let found = report.findings.into_iter().find(|finding| finding.code == "scaling_without_type");
+        found.map(|finding| finding.message)
+    };
+    let message = said(json!({"factor": 2.0})).expect("a finding");
+    assert!(message.contains("rope_scaling has a factor") && message.contains("`default`"), "{message}");
+    for named in [json!({"rope_type": "linear", "factor": 2.0}), json!({"rope_theta": 10000.0}), Value::Null]
+    {
+        assert_eq!(said(named.clone()), None, "{named}");
+    }
+}
+
+#[test]
 fn unknown_keys_and_architectures_are_said_to_be_unknown() {
     let report = inspect_value(&with(&json!({"slidng_window": 5})));
     assert!(report.findings.iter().any(|f| f.code == "unknown_keys" && f.message.contains("slidng_window")));

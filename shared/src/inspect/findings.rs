@@ -104,6 +104,12 @@ fn positions(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
         let message = "`su` is the spelling of April 2024; the longrope files of July 2024 came with other factors and other weights: check that config and weights are of one revision";
         found.push(Finding::new("su_revision", Severity::Warning, message));
     }
+    if let Some((key, parameter)) = scaling::nameless(subject.fields) {
+        let message = format!(
+            "{key} has a {parameter} but names no rope_type: it is read as `default`, and positions stay as trained"
+        );
+        found.push(Finding::new("scaling_without_type", Severity::Warning, message));
+    }
     let Some(config) = known.config else { return };
     match &config.rope_scaling {
         RopeScaling::LongRope { short_factor, long_factor, .. } => {

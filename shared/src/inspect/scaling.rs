@@ -19,6 +19,15 @@ pub(super) fn kinds(fields: &Fields) -> impl Iterator<Item = &str> {
     KEYS.into_iter().filter_map(|key| kind(fields.get(key)?))
 }
 
+/// Where a config gives a scaling its numbers and no name: the key, and the parameter that has no effect.
+pub(super) fn nameless(fields: &Fields) -> Option<(&'static str, &'static str)> {
+    let found = KEYS.into_iter().find_map(|key| Some((key, fields.get(key)?)));
+    let (key, value) = found.filter(|(_, value)| kind(value).is_none())?;
+    let parameter =
+        ["factor", "short_factor", "long_factor"].into_iter().find(|name| value.get(name).is_some());
+    Some((key, parameter?))
+}
+
 /// Whether a longrope scaling in this config changes factors at the original length.
 pub(super) fn changes_at_original_length(fields: &Fields, decoder: &Decoder) -> bool {
     let nested = decoder.family.nested.and_then(|key| fields.get(key));

@@ -128,7 +128,8 @@ impl OutcomeClass {
             | "unsupported_config"
             | "invalid_option" => Self::ConfigInvalid,
             "unknown_architecture" => Self::UnknownArchitecture,
-            "weights_corrupt" | "missing_shards" | "not_a_weight_file" => Self::DownloadCorrupt,
+            "weights_corrupt" | "missing_shards" | "not_a_weight_file" | "incomplete_model"
+            | "not_a_file" | "unsafe_path" => Self::DownloadCorrupt,
             "weights_mismatch" => Self::MissingTensor,
             "device_absent" | "device_unhealthy" => Self::DeviceAbsent,
             "weights_unsupported" => Self::DtypeUnsupported,
@@ -138,7 +139,7 @@ impl OutcomeClass {
             "nan_logits" => Self::NanInf,
             "tokenizer_invalid" | "tokenizer_failed" | "template_error" => Self::WrongTokens,
             "worker_stalled" => Self::Stall,
-            "worker_killed" => Self::WorkerLost,
+            "worker_killed" | "protocol_error" => Self::WorkerLost,
             _ => return None,
         })
     }
@@ -179,5 +180,15 @@ mod tests {
             assert_eq!(serde_json::to_value(class).expect("a name"), class.name());
             assert_eq!(OutcomeClass::ALL.iter().filter(|other| other.name() == class.name()).count(), 1);
         }
+    }
+
+    #[test]
+    fn files_that_cannot_be_taken_and_workers_that_lie_have_their_class() {
+        let class = |code| OutcomeClass::of_error(code, None, true);
+        for code in ["unsafe_path", "incomplete_model", "not_a_file"] {
+            assert_eq!(class(code), Some(OutcomeClass::DownloadCorrupt), "{code}");
+        }
+        assert_eq!(class("protocol_error"), Some(OutcomeClass::WorkerLost));
+        assert_eq!(class("io_error"), None);
     }
 }
