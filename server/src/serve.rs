@@ -1,6 +1,6 @@
 //! The server's life: bind, serve, end in order.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,7 +94,14 @@ impl Server {
             None => find_dashboard(),
         };
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-            ErrorObject::new("cannot_listen", format!("--listen {}: {error}", config.listen))
+            let why = match error.kind() {
+                ErrorKind::AddrInUse => {
+                    "the address is in use: end what listens there, or choose another port (0: a free one)"
+                        .to_owned()
+                }
+                _ => error.to_string(),
+            };
+            ErrorObject::new("cannot_listen", format!("--listen {}: {why}", config.listen))
         })?;
         // After the address: who asks for one in use is told so, not that the folder is in use too.
         let data_dir = match &config.data_dir {

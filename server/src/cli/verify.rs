@@ -109,8 +109,17 @@ fn read(path: &std::path::Path) -> Result<Certificate, CliError> {
         }
         None => return Err(refuse("is no certificate".to_owned()).into()),
     }
-    Ok(serde_path_to_error::deserialize(value)
-        .map_err(|error| refuse(format!("{}: {}", error.path(), error.inner())))?)
+    let certificate: Certificate = serde_path_to_error::deserialize(value)
+        .map_err(|error| refuse(format!("{}: {}", error.path(), error.inner())))?;
+    // Nothing that failed is ever certified, and nothing of which no file is known.
+    let report = &certificate.report;
+    if report.verdict == Verdict::Fail || report.nan_count + report.inf_count > 0 {
+        return Err(refuse("its own report says that the validation failed".to_owned()).into());
+    }
+    if certificate.files.is_empty() {
+        return Err(refuse("names no file of the model".to_owned()).into());
+    }
+    Ok(certificate)
 }
 
 fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Verified {
@@ -124,10 +133,19 @@ fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Ver
         passed: same,
         detail: tokens(same, &report.generated_tokens),
     });
+    let same = certified.text == report.text;
+    let detail = if same { "the same".to_owned() } else { format!("another here: {:?}", report.text) };
+    checks.push(Check { name: "text", passed: same, detail });
+    let same = certified.dtype == report.dtype;
+    let detail =
+        if same { report.dtype.to_string() } else { format!("{}, here {}", certified.dtype, report.dtype) };
+    checks.push(Check { name: "dtype", passed: same, detail });
     let passed = report.verdict != Verdict::Fail;
     checks.push(Check { name: "validation", passed, detail: report.reason.clone() });
     let values = |report: &Report| {
         [
+            // Another machine may have another one and still compute the same.
+            ("device", json!(report.device)),
             ("load_ms", json!(report.load_ms)),
             ("ttft_ms", json!(report.ttft_ms)),
             ("prefill_tokens_per_s", json!(report.prefill_tokens_per_s)),
@@ -168,10 +186,21 @@ fn files_are_the_same(certified: &[FileFact], here: &[FileFact]) -> Check {
             Some(_) => {}
         }
     }
+    for file in here.iter().filter(|file| is_read(&file.name)) {
+        if certified.iter().all(|other| other.name != file.name) {
+            differ.push(format!("{} is here and was not certified", file.name));
+        }
+    }
     let passed = differ.is_empty();
     let same = || format!("{}, the same", format_counted(certified.len() as u64, "file"));
     let detail = if passed { same() } else { differ.join("; ") };
     Check { name: "files", passed, detail }
+}
+
+/// Whether every run reads a file of this name.
+fn is_read(name: &str) -> bool {
+    let is_weights = [".safetensors", ".gguf"].iter().any(|end| name.ends_with(end));
+    is_weights || ["config.json", "generation_config.json", "tokenizer.json"].contains(&name)
 }
 
 fn page(certificate: &Certificate, verified: &Verified) -> Page {
@@ -195,9 +224,12 @@ fn page(certificate: &Certificate, verified: &Verified) -> Page {
     let head = |text: &str| Cell::right(text).styled(DIM);
     let mut rows = vec![vec![Cell::left(""), head("certified"), head("here")]];
     for Measured { name, certified, here } in &verified.measured {
-        let show = |value: &Value| match value.as_u64() {
-            Some(bytes) => Cell::right(format_bytes(bytes)),
-            None => Cell::right(format!("{:.1}", value.as_f64().unwrap_or_default())),
+        let show = |value: &Value| match value {
+            Value::String(text) => Cell::right(text.clone()),
+            Value::Number(bytes) if bytes.is_u64() => {
+                Cell::right(format_bytes(bytes.as_u64().unwrap_or_default()))
+            }
+            value => Cell::right(format!("{:.1}", value.as_f64().unwrap_or_default())),
         };
         rows.push(vec![Cell::left(*name), show(certified), show(here)]);
     }

@@ -136,16 +136,16 @@ fn cells(record: &AttemptRecord) -> [String; COLUMNS.len()] {
 ///
 /// Source: OWASP, "CSV Injection": cells that begin with these characters get a quote in front.
 fn harmless(cell: &str) -> String {
-    let is_formula = cell
-        .starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
     // A terminal obeys controls; a line break may stay within its quotes.
     let text = cell.replace(|c: char| c != '\n' && (c.is_control() || is_bidi(c)), " ");
+    let begin = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+    let is_formula = text.trim_start().starts_with(begin);
     if is_formula { format!("'{text}") } else { text }
 }
 
-/// Characters that turn the order of what stands beside them.
+/// Characters that turn the order of what stands beside them, or break a line where no line break is seen.
 fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 const MARKDOWN_COLUMNS: [&str; 9] =
@@ -206,9 +206,10 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula_or_markup() {
-        for cell in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"] {
+        for cell in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\u{200e}=1", "＝1"] {
             assert!(harmless(cell).starts_with('\''), "{cell:?}");
         }
+        assert_eq!(harmless("a\u{061c}b\u{2028}c"), "a b c");
         assert_eq!(harmless("dtype: float16"), "dtype: float16");
         assert_eq!(plain("a|b\n<script>[x](y)"), "a\\|b &lt;script&gt;\\[x\\](y)");
     }

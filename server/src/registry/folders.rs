@@ -1,5 +1,6 @@
 //! Where models may lie: under the model roots, and the default.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use phi3::api::ErrorObject;
@@ -37,13 +38,18 @@ impl Folders {
     /// # Errors
     /// A root or default that is not there, or a root that is no folder or cannot be read.
     pub fn new(roots: &[PathBuf], default: Option<&Path>) -> Result<Self, ErrorObject> {
-        let resolve = |path: &Path| {
+        let resolve = |flag: &str, path: &Path| {
             path.canonicalize().map_err(|error| {
                 let path = path.display().to_string();
-                ErrorObject::new("not_found", format!("{path}: {error}")).at(path)
+                let why = if error.kind() == ErrorKind::NotFound {
+                    "no such file or directory".to_owned()
+                } else {
+                    error.to_string()
+                };
+                ErrorObject::new("not_found", format!("{flag} {path}: {why}")).at(path)
             })
         };
-        let roots = roots.iter().map(|root| resolve(root)).collect::<Result<Vec<_>, _>>()?;
+        let roots = roots.iter().map(|root| resolve("--model-root", root)).collect::<Result<Vec<_>, _>>()?;
         for root in &roots {
             root.read_dir().map_err(|error| {
                 let root = root.display().to_string();
@@ -51,7 +57,7 @@ impl Folders {
             })?;
         }
         let default = match default {
-            Some(path) => Some(resolve(path)?),
+            Some(path) => Some(resolve("--default-model", path)?),
             None => default_model(&roots),
         };
         Ok(Self { roots, default })

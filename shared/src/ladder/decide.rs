@@ -350,8 +350,11 @@ impl Decision<'_> {
             DeviceChoice::Named(id) => named(id),
         };
         found.ok_or_else(|| {
-            let here: Vec<_> =
-                devices.iter().map(|info| format!("{} ({})", info.device, info.name)).collect();
+            let told = |info: &DeviceInfo| {
+                let kind = if info.is_software { ", played by the processor" } else { "" };
+                format!("{} ({}{kind})", info.device, info.name)
+            };
+            let here: Vec<_> = devices.iter().map(told).collect();
             let what = match choice {
                 DeviceChoice::Gpu => "no GPU here".to_owned(),
                 other => format!("no device {} here", String::from(other)),

@@ -109,6 +109,7 @@ fn without_a_gpu_the_cpu_is_validated_and_the_reason_is_told() {
     let software = DeviceInfo { is_software: true, ..device("wgpu:0", GIB, &[DType::F32]) };
     let done = climb(&parse(Profile::STANDARD).expect("the product's own"), &[software, cpu()], &[], passes);
     assert_eq!(of(&done, "3").status, Status::Skipped);
+    assert!(of(&done, "3").reason.contains("played by the processor"), "{}", of(&done, "3").reason);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn verify(model: &ModelDir, certificate: &str) -> Ran {
 fn failed(ran: &Ran) -> Vec<(String, String)> {
     let word = |value: &Value| value.as_str().expect("a word").to_owned();
     let checks = ran.json()["checks"].as_array().expect("checks").clone();
-    assert_eq!(checks.len(), 4, "{checks:?}");
+    assert_eq!(checks.len(), 6, "{checks:?}");
     let failed = checks.iter().filter(|check| check["passed"] == false);
     failed.map(|check| (word(&check["name"]), word(&check["detail"]))).collect()
 }
@@ -48,6 +48,19 @@ fn a_certificate_holds_until_something_differs() {
     assert_eq!((differs.code, &differs.json()["verified"]), (1, &json!(false)), "{differs:?}");
     let names: Vec<String> = failed(&differs).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["generated tokens"]);
+
+    // A text, a number format or a list of files that are not what was run.
+    for (name, at, lie) in [
+        ("text", "/report/text", json!("lies")),
+        ("dtype", "/report/dtype", json!("bf16")),
+        ("files", "/files", json!([certificate["files"][0]])),
+    ] {
+        let mut other = certificate.clone();
+        *other.pointer_mut(at).expect("is there") = lie;
+        let differs = verify(&model, &other.to_string());
+        let names: Vec<String> = failed(&differs).into_iter().map(|(name, _)| name).collect();
+        assert_eq!((differs.code, names.as_slice()), (1, &[name.to_owned()][..]), "{differs:?}");
+    }
 
     // The load config of the certificate is the one that is run.
     let mut half = certificate.clone();
@@ -85,12 +98,18 @@ fn what_is_no_certificate_is_refused() {
     newer["preflight_certificate"] = json!(99);
     let mut odd = certificate.clone();
     odd["run"]["max_new_tokens"] = json!("many");
+    let mut failed = certificate.clone();
+    failed["report"]["verdict"] = json!("fail");
+    let mut empty = certificate.clone();
+    empty["files"] = json!([]);
     for (text, says) in [
         ("{", "is no JSON"),
         ("[]", "is no certificate"),
         ("{}", "is no certificate"),
         (&newer.to_string(), "is of version 99, this build reads version 1"),
         (&odd.to_string(), "run.max_new_tokens"),
+        (&failed.to_string(), "the validation failed"),
+        (&empty.to_string(), "names no file"),
     ] {
         let ran = verify(&model, text);
         assert_eq!((ran.code, ran.error_code().as_str()), (2, "certificate_invalid"), "{text:.60}: {ran:?}");

@@ -186,6 +186,22 @@ fn an_answer_can_be_a_turn_of_the_next_request() {
     assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("messages[1].tool_calls")));
 }
 
+/// Newer clients call the system's turn the developer's: it is no turn that the template leaves out.
+#[test]
+fn a_turn_of_the_developer_is_one_of_the_system() {
+    let server = loaded(&tiny());
+    let prompt_tokens = |role: &str| {
+        let turns =
+            json!([{"role": role, "content": "Be brief."}, {"role": "user", "content": "Who are you?"}]);
+        let answer = chat(&server, &json!({ "messages": turns }));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["usage"]["prompt_tokens"].as_u64()
+    };
+    let alone = chat(&server, &json!({"messages": [{"role": "user", "content": "Who are you?"}]})).json();
+    assert_eq!(prompt_tokens("developer"), prompt_tokens("system"));
+    assert!(prompt_tokens("developer") > alone["usage"]["prompt_tokens"].as_u64());
+}
+
 /// Numbers that JSON has and those that it has not, a key twice, other types: each is told with its field, none is a fault.
 #[test]
 fn what_is_no_number_is_told() {

@@ -215,6 +215,12 @@ fn what_is_wrong_is_named_in_the_shape_of_openai() {
         (json!({"stop": vec!["x"; 10_000]}), 400, json!("stop"), "up to 16"),
         (json!({"messages": []}), 400, json!("messages"), "1 to 1024"),
         (json!({"messages": [{"role": "user"}]}), 400, json!("messages[0].content"), "Missing"),
+        (
+            json!({"messages": [{"role": "wizard", "content": "x"}]}),
+            400,
+            json!("messages[0].role"),
+            "system, developer, user",
+        ),
         (json!({"tools": [{"type": "function"}]}), 400, json!("tools"), "not supported"),
         (json!({"stream_options": {}}), 400, json!("stream_options"), "stream"),
         (json!({"model": "nobody"}), 404, json!("model"), "not loaded"),

@@ -103,7 +103,19 @@ fn message(index: usize, value: &Value) -> Result<Turn, ApiError> {
             .collect::<Result<String, _>>()?,
         _ => text("content")?,
     };
-    Ok(Turn { role: text("role")?, content })
+    let role = text("role")?;
+    let role = match role.as_str() {
+        "system" | "user" | "assistant" => role,
+        // What newer clients call the system's turn; templates know the old name.
+        "developer" => "system".to_owned(),
+        // A template leaves out a turn whose role it does not know.
+        _ => {
+            let path = format!("{place}.role");
+            let known = "one of system, developer, user and assistant";
+            return Err(wrong(&path, &Value::String(role), known));
+        }
+    };
+    Ok(Turn { role, content })
 }
 
 fn part_text(part: &Value) -> Option<&str> {
