@@ -13,6 +13,15 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// Its file went while it was open.
+    #[error(
+        "{}: the database was removed while the server runs: what is written from now on is lost; end the server, put the file back, start again",
+        path.display()
+    )]
+    Removed {
+        /// The database.
+        path: PathBuf,
+    },
     /// No room to write.
     #[error("{}: the disk is full: make room, then ask again", path.display())]
     Full {
@@ -125,7 +134,7 @@ impl StoreError {
             Self::Absent { .. } => "no_database",
             Self::Full { .. } => "storage_full",
             Self::Folder { .. } => "data_dir",
-            Self::Newer { .. } | Self::Damaged { .. } => "database",
+            Self::Newer { .. } | Self::Damaged { .. } | Self::Removed { .. } => "database",
             Self::Row { .. } | Self::Unusable { .. } => "database",
         }
     }

@@ -111,8 +111,12 @@ impl Store {
     /// Writes what stands there already, as far as the disk: nothing less tells that it is full or read-only.
     ///
     /// # Errors
-    /// The database cannot be written.
+    /// The database cannot be written, or its file is gone.
     pub async fn check(&self) -> Result<(), StoreError> {
+        // An open file goes on without its name, and SQLite does not mind.
+        if !self.path.is_file() {
+            return Err(StoreError::Removed { path: self.shown.clone() });
+        }
         let mut writer = self.writer().await;
         migrate::rewrite_version(&mut writer).await.map_err(|error| self.fail(error))
     }

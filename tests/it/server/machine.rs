@@ -38,6 +38,23 @@ fn start(server: &Server, path: &str, body: &Value) -> u64 {
     answer.json()["attempt_id"].as_u64().expect("an id")
 }
 
+/// Who removes the database under a server is told before work is lost.
+#[test]
+fn a_database_that_is_removed_is_told() {
+    let model = ModelDir::of_case("mha_plain");
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let server =
+        Server::start(&["--default-model", model.arg(), "--data-dir", data.path().to_str().expect("UTF-8")]);
+    assert_eq!(server.get("/ready").status, 200);
+    std::fs::rename(data.path().join("preflight.db"), data.path().join("away")).expect("renamed");
+    let refused = server.get("/ready");
+    assert_eq!((refused.status, refused.error_code().as_str()), (500, "database"), "{refused:?}");
+    let message = refused.json()["error"]["message"].as_str().expect("words").to_owned();
+    assert!(message.starts_with("preflight.db: the database was removed"), "{message}");
+    std::fs::rename(data.path().join("away"), data.path().join("preflight.db")).expect("renamed");
+    assert_eq!(server.get("/ready").status, 200);
+}
+
 /// What is asked for is refused, what goes on is not lost, and with room all goes on as before.
 #[test]
 fn a_full_disk_is_told_and_outlived() {
