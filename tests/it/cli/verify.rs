@@ -52,7 +52,7 @@ fn a_certificate_holds_until_something_differs() {
     // A text, a number format or a list of files that are not what was run.
     for (name, at, lie) in [
         ("text", "/report/text", json!("lies")),
-        ("dtype", "/report/dtype", json!("bf16")),
+        ("dtype", "/report/dtype", json!("f16")),
         ("files", "/files", json!([certificate["files"][0]])),
     ] {
         let mut other = certificate.clone();
