@@ -44,9 +44,10 @@ impl OutDir {
         let mut part = name.to_owned();
         part.push(format!(".part-{}", std::process::id()));
         let part = target.with_file_name(part);
+        // Before there is anything to remove: whoever sees the folder may send the signal.
+        removed_on_signal(part.clone())?;
         // A path to a folder that is not there yet is made as a whole.
         std::fs::create_dir_all(&part).map_err(|error| refuse(error.to_string()))?;
-        removed_on_signal(part.clone())?;
         Ok(Self { target: target.to_owned(), part })
     }
 
