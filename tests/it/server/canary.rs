@@ -17,6 +17,7 @@ const ASKED: &str = "CanaryOfAConversation0123456789";
 #[test]
 fn no_secret_is_kept_or_told() {
     let tiny = tests_dir().join("../public/tiny").canonicalize().expect("the tiny model");
+    let worker = program("preflight-worker").canonicalize().expect("the worker's program");
     let data = tempfile::tempdir().expect("a temporary directory");
     let folder = data.path().to_str().expect("UTF-8");
     let mut command = Command::new(program("preflight"));
@@ -41,8 +42,11 @@ fn no_secret_is_kept_or_told() {
     let mut environments = Vec::new();
     for _ in 0..3000 {
         let workers = children(server.pid());
-        environments
-            .extend(workers.iter().filter_map(|pid| std::fs::read(format!("/proc/{pid}/environ")).ok()));
+        // Between its birth and the start of its program, a child is a copy of the server, environment and all.
+        let started = workers
+            .iter()
+            .filter(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == worker));
+        environments.extend(started.filter_map(|pid| std::fs::read(format!("/proc/{pid}/environ")).ok()));
         let attempt = ask("GET", "/api/attempts/1", "");
         if attempt.json()["finished_ms"].is_u64() {
             assert_eq!(attempt.json()["state"], "stopped", "{attempt:?}");
