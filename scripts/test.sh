@@ -2,7 +2,7 @@
 
 # Building is mostly one crate after the other: two lanes side by side use both cores. What is timed runs alone at the end.
 HOST_LANE="fmt clippy licences build model tests doc-tests"
-WEB_LANE="clippy-wasm wasm-build wasm-tests dashboard size"
+WEB_LANE="wasm-build wasm-tests dashboard size"
 ALONE="e2e"
 PHASES="$HOST_LANE $WEB_LANE $ALONE"
 UI_BUDGET_BYTES=350000
@@ -67,12 +67,6 @@ test_clippy() {
     --features preflight-worker/cuda,tests/cuda
 }
 
-# A second configuration bans what compiles for wasm and fails there. Both programs at once, and phi3 with the features
-# that the engines turn on: each selection of packages would compile its proc macros and candle anew.
-test_clippy_wasm() {
-  CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm lint wasm --target "$TARGET_WASM" --profile wasm-test -p app -p engine --all-targets
-}
-
 test_licences() {
   if have cargo-deny; then
     cargo deny --log-level error check bans licenses sources
@@ -114,12 +108,18 @@ test_tests() {
 
 test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --exclude app --exclude engine; }
 
-# wasm_test SELECTION…: one selection of packages as for the lints, which phi3's own test only joins.
-wasm_test() {
-  wasm cargo test --locked --target "$TARGET_WASM" --profile wasm-test -p app -p engine "$@"
+# wasm_built COMMAND…: cargo for wasm, with clippy as the compiler of our own crates: it lints what it builds, and every
+# dependency is compiled once, where a run of clippy beside would read all of them again. A second configuration bans what
+# compiles for wasm and fails there. Both programs at once, and phi3 with the features that the engines turn on: each
+# selection of packages would compile its proc macros and candle anew.
+wasm_built() {
+  CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm CLIPPY_ARGS=-Dwarnings RUSTC_WORKSPACE_WRAPPER=clippy-driver \
+    wasm cargo "$1" --locked --target "$TARGET_WASM" --profile wasm-test -p app -p engine "${@:2}"
 }
+wasm_test() { wasm_built test "$@"; }
 
 test_wasm_build() {
+  wasm_built build --quiet --bins
   wasm_test -p phi3 --test browser --no-run
   wasm_test --lib --no-run
 }
