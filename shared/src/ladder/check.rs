@@ -49,8 +49,8 @@ impl Profile {
             if prompt.text.is_some() == prompt.chat.is_some() {
                 return Err(error("give it either a text or a chat"));
             }
-            if prompt.max_new_tokens == Some(0) {
-                return Err(error("max_new_tokens is 0, expected at least 1"));
+            if let Some(tokens) = prompt.max_new_tokens.filter(|tokens| !(1..=MOST_TOKENS).contains(tokens)) {
+                return Err(error(&format!("max_new_tokens is {tokens}, expected 1 to {MOST_TOKENS}")));
             }
         }
         let mut trunk: Option<(LoadConfig, &Step)> = None;

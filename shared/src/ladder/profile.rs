@@ -49,7 +49,7 @@ pub struct Prompt {
     pub max_new_tokens: Option<usize>,
 }
 
-/// What must hold for a step to pass; what is not said is not asked.
+/// What must hold for a step to pass; what is not said is not asked, but for `no_nan`, which holds unless it is `false`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expectations {

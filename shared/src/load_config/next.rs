@@ -61,7 +61,7 @@ enum To {
     Json(&'static str),
     /// The first of these dtypes that is narrower than the present one, or where it is not known the first.
     NarrowerDType(&'static [&'static str]),
-    /// Nine tenths of the budget there is, else of what was free: what is over goes to the CPU.
+    /// Nine tenths of the budget there is, else of what was free.
     Budget,
     /// The device that was tried, for every module.
     ThatDevice,
@@ -113,11 +113,16 @@ const TABLE: &[(OutcomeClass, &[Step])] = &[
             set(
                 "max_memory",
                 To::Budget,
-                "what is over the budget goes to the CPU instead of failing on the device",
+                "leaves room to what else lives on the device; with a budget for `cpu` beside it, what is over goes there",
             ),
             set("dtype", To::NarrowerDType(SIXTEEN_BIT), "16 bit takes half of what float32 takes"),
             set("quantization", To::Json(r#""q8_0""#), "8 bit takes about half of what 16 bit takes"),
             set("quantization", To::Json(r#""q4_0""#), "4 bit takes about half of what 8 bit takes"),
+            set(
+                "device_map",
+                To::Json(r#""auto""#),
+                "layers that do not fit on the device go to the CPU; slow",
+            ),
             set("device_map", To::Json(r#""cpu""#), "the host has more memory; slow"),
         ],
     ),
