@@ -2,6 +2,7 @@
 //! a value that is not zero never prints as zero.
 
 use phi3::units::format_count;
+pub use phi3::units::{format_duration as duration, format_rate as rate};
 
 /// Bytes of one GiB.
 pub const GIB: f64 = (1u64 << 30) as f64;
@@ -104,22 +105,6 @@ pub fn axis_tokens(tokens: u64) -> String {
         _ if tokens.is_multiple_of(1024) => format!("{}k", tokens / 1024),
         _ => format!("{:.1}k", tokens as f64 / 1024.0),
     }
-}
-
-/// Milliseconds: `0.8 ms`, `412 ms`, `3.1 s`.
-#[must_use]
-pub fn duration(ms: f64) -> String {
-    match ms {
-        ms if ms < 10.0 => format!("{ms:.1} ms"),
-        ms if ms < 1000.0 => format!("{ms:.0} ms"),
-        ms => format!("{:.1} s", ms / 1e3),
-    }
-}
-
-/// Tokens a second: `412 tok/s`, `8.31 tok/s`.
-#[must_use]
-pub fn rate(per_s: f64) -> String {
-    if per_s >= 100.0 { format!("{per_s:.0} tok/s") } else { format!("{per_s:.2} tok/s") }
 }
 
 /// Round steps of an axis from 0 that reaches `top`: at most `most` of them beside 0.

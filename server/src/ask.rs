@@ -1,18 +1,20 @@
 //! From a request to an attempt: layers of load configs, the one change against the parent, no identical retries.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use phi3::api::worker::{Load, Validate};
-use phi3::api::{Attempt, AttemptKind, AttemptRecord, ErrorObject, Evidence};
+use phi3::api::{Attempt, AttemptKind, AttemptRecord, ErrorObject, Evidence, ModelSource};
 use phi3::load_config::{Change, Layer, LoadConfig, Origin, Resolved, diff, one_change, resolve};
 use phi3::placement::DeviceId;
+use preflight_files::Source;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::attempts::{Attempts, AttemptsError, Job, NOTE_BYTES, now_ms};
 use crate::environment::Host;
 use crate::evidence::{hex, identity};
-use crate::launcher::SEVERAL;
+use crate::launcher::{self, SEVERAL};
 use crate::ledger;
 use crate::registry::{Located, Registry, check_size, check_text};
 
@@ -78,7 +80,7 @@ pub enum AskError {
         message: String,
     },
     /// The same ended in a way that it would end in again.
-    #[error("the same was tried as attempt {}, and would end in the same way: {}", .0.attempt.id, reason(.0))]
+    #[error("the same was tried as attempt {}, and would end in the same way: {}; `force: true` tries it all the same", .0.attempt.id, reason(.0))]
     Identical(Box<AttemptRecord>),
     /// The attempts do not take it.
     #[error(transparent)]
@@ -122,6 +124,7 @@ pub async fn ask(
     check_text("note", &ask.note, NOTE_BYTES)?;
     check_size(&ask.load_config)?;
     let resolved = resolve_layers(registry, &located, &ask)?;
+    check_revision(&located, &resolved.config).await?;
     let (parent, changes) = lineage(attempts, &ask, &resolved.config).await?;
     let files = {
         let path = located.path.clone();
@@ -130,13 +133,14 @@ pub async fn ask(
     };
     let device = resolved.config.single_device().ok().flatten().unwrap_or_else(|| device_words(&resolved));
     let loads = fingerprint(&json!([files, resolved.overrides, ask.context]));
-    let alike = fingerprint(&json!([loads, ask.kind.name(), ask.validate, env!("CARGO_PKG_VERSION")]));
+    let environment = host.environment();
+    let machine = json!([environment.build, environment.gpus, environment.driver, launcher::builds()]);
+    let alike = fingerprint(&json!([loads, ask.kind.name(), ask.validate, machine]));
     if !ask.force
         && let Some(record) = attempts.ledger().failed_alike(&alike).await.map_err(AttemptsError::from)?
     {
         return Err(AskError::Identical(Box::new(record)));
     }
-    let environment = host.environment();
     let load = Load {
         path: located.path.display().to_string(),
         load_config: resolved.overrides.clone(),
@@ -147,7 +151,7 @@ pub async fn ask(
         calibration: attempts.ledger().calibration(&environment).await.map_err(AttemptsError::from)?,
         ..Load::default()
     };
-    let lane = host.lane(&device);
+    let lanes = host.lanes(&resolved.config);
     let attempt = Attempt {
         parent,
         changes,
@@ -168,7 +172,8 @@ pub async fn ask(
         load,
         revision: None,
         validate: ask.validate,
-        lane,
+        lane: lanes.first().cloned().unwrap_or_else(|| "cpu".to_owned()),
+        lanes,
         fingerprint: alike,
         loads,
         force: ask.force,
@@ -199,6 +204,31 @@ fn resolve_layers(registry: &Registry, located: &Located, ask: &Ask) -> Result<R
         let path = path.map_or_else(|| "load_config".to_owned(), |path| format!("load_config.{path}"));
         ErrorObject::new(code, error.to_string()).at(path)
     })
+}
+
+/// A model from the Hub is registered at a commit: a load config may call it by another name, and no other.
+async fn check_revision(located: &Located, config: &LoadConfig) -> Result<(), ErrorObject> {
+    let ModelSource::Hub(hub) = &located.source else { return Ok(()) };
+    let (key, revision, cache_dir) = match (&config.revision, &config.cache_dir) {
+        (None, None) => return Ok(()),
+        (Some(revision), cache_dir) => ("revision", revision.clone(), cache_dir.clone()),
+        (None, cache_dir) => {
+            ("cache_dir", hub.rsplit('@').next().unwrap_or_default().to_owned(), cache_dir.clone())
+        }
+    };
+    let name = format!("hf:{}", hub.split('@').next().unwrap_or_default());
+    let found = tokio::task::spawn_blocking(move || {
+        Source::as_configured(&name, Some(&revision), cache_dir.as_deref().map(Path::new))
+    });
+    let found = found.await.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
+    let refuse = |why: String| ErrorObject::new("load_config_invalid", why).at(format!("load_config.{key}"));
+    match found {
+        Ok(path) if Path::new(&path) == located.path => Ok(()),
+        Ok(_) => Err(refuse(format!(
+            "`{key}` leads to other files than the model's, which is {hub}: register those as a model of their own"
+        ))),
+        Err(error) => Err(refuse(format!("`{key}`: {error}"))),
+    }
 }
 
 /// The parent of an attempt, and what it changes.

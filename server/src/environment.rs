@@ -4,6 +4,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use phi3::api::{DeviceNow, Environment};
 use phi3::engine::DeviceInfo;
+use phi3::estimate::Backend;
+use phi3::load_config::LoadConfig;
+use phi3::placement::DeviceId;
 
 use crate::{devices, launcher};
 
@@ -63,17 +66,36 @@ impl Host {
         probed.clone().unwrap_or_default()
     }
 
-    /// The device whose queue an attempt waits in. `auto` is that of the first GPU, where there is one.
+    /// The devices in whose queues an attempt waits, GPUs first: those that its load config names, else what a worker
+    /// will choose among. Never none. Blocks while NVIDIA's library is asked.
     #[must_use]
-    pub fn lane(&self, device: &str) -> String {
-        // An AMD GPU has no engine that is chosen by itself.
-        let has_gpu = || self.environment().driver.is_some();
-        match device {
-            "auto" | launcher::SEVERAL | "sequential" | "balanced" if has_gpu() => "cuda:0".to_owned(),
-            "auto" | launcher::SEVERAL | "sequential" | "balanced" => "cpu".to_owned(),
-            // A share of the host is no other machine.
-            share if share.starts_with("cpu:") => "cpu".to_owned(),
-            device => device.to_owned(),
+    pub fn lanes(&self, config: &LoadConfig) -> Vec<String> {
+        // Another maker's GPU has no engine that is chosen by itself.
+        let is_cuda = |gpu: &DeviceNow| gpu.device.starts_with("cuda:");
+        let gpus = if launcher::drives_cuda() {
+            devices::gpus().iter().filter(|gpu| is_cuda(gpu)).count()
+        } else {
+            0
+        };
+        let mut named: Vec<&DeviceId> = config.devices();
+        if named.is_empty() {
+            named.extend(config.max_memory.keys());
+        }
+        let is_named = !named.is_empty();
+        // A share of the host is no other machine.
+        let (on_cpu, on_gpu): (Vec<&DeviceId>, Vec<&DeviceId>) =
+            named.into_iter().partition(|id| id.backend() == Backend::Cpu);
+        let cpu_last =
+            |gpus: Vec<String>, cpu: bool| gpus.into_iter().chain(cpu.then(|| "cpu".to_owned())).collect();
+        match (&config.device_map, is_named) {
+            (_, true) => cpu_last(on_gpu.iter().map(ToString::to_string).collect(), !on_cpu.is_empty()),
+            // Asked to spread the layers, a worker takes all that there are.
+            (Some(_spread), false) => {
+                cpu_last((0..gpus).map(|index| format!("cuda:{index}")).collect(), true)
+            }
+            (None, false) => {
+                cpu_last((0..gpus.min(1)).map(|index| format!("cuda:{index}")).collect(), gpus == 0)
+            }
         }
     }
 }

@@ -138,7 +138,7 @@ async fn remember(store: &Store, stamp: &Stamp, hash: &str) {
     let (Ok(bytes), Ok(modified_ns)) = (i64::try_from(stamp.bytes), i64::try_from(stamp.modified_ns)) else {
         return;
     };
-    let mut writer = store.writer().await;
+    let Ok(mut writer) = store.writer().await else { return };
     sqlx::query("INSERT OR REPLACE INTO file_hashes (path, bytes, modified_ns, sha256) VALUES (?, ?, ?, ?)")
         .bind(stamp.path.display().to_string())
         .bind(bytes)

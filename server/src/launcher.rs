@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use phi3::api::worker::Probe;
 use phi3::engine::DeviceInfo;
@@ -81,7 +81,7 @@ fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
 /// Most that is read of an answer to a probe.
 const MAX_PROBE_BYTES: u64 = 1 << 20;
 
-/// The worker for NVIDIA: a binary of its own, because it does not start where there is no driver.
+/// The worker for NVIDIA: a binary of its own, so that the other has nothing of CUDA in it.
 const CUDA_WORKER: &str = "preflight-worker-cuda";
 
 /// What the devices of a model are called that lies on more than one.
@@ -120,6 +120,28 @@ impl Local {
         );
         Err(io::Error::new(io::ErrorKind::NotFound, message))
     }
+}
+
+/// Whether a worker of this installation computes on NVIDIA's GPUs, where the driver has some.
+#[must_use]
+pub fn drives_cuda() -> bool {
+    Local::find(Some("cuda:0")).is_ok_and(|local| {
+        // What somebody names may be anything.
+        local.program.ends_with(CUDA_WORKER) || std::env::var_os("PREFLIGHT_WORKER").is_some()
+    })
+}
+
+/// What tells the workers of this installation from those of another build: of each program that is there, its bytes
+/// and when it was written, in nanoseconds since 1970.
+#[must_use]
+pub fn builds() -> Vec<(u64, u64)> {
+    let programs = [Some("cpu"), Some("cuda:0")].map(Local::find);
+    let written = |local: &Local| {
+        let metadata = local.program.metadata().ok()?;
+        let since_1970 = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some((metadata.len(), u64::try_from(since_1970.as_nanos()).ok()?))
+    };
+    programs.iter().flatten().filter_map(written).collect()
 }
 
 fn has_cuda(probe: &Probe) -> bool {

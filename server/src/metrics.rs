@@ -57,10 +57,10 @@ fn describe() {
     describe_gauge!(REQUESTS_WAITING, "Requests to /v1 that wait");
     describe_histogram!(TIME_TO_FIRST_TOKEN, "From a request to its first token");
     describe_histogram!(INTER_TOKEN_LATENCY, "Between two tokens of one request");
-    describe_histogram!(REQUEST_LATENCY, "From a request to its last token");
+    describe_histogram!(REQUEST_LATENCY, "From a request to the last token of each of its choices");
     describe_counter!(PROMPT_TOKENS, "Tokens of prompts");
     describe_counter!(GENERATION_TOKENS, "Tokens generated");
-    describe_counter!(REQUEST_SUCCESS, "Requests answered to their end");
+    describe_counter!(REQUEST_SUCCESS, "Choices of requests that came to their end, by why");
     describe_histogram!(LOAD_SECONDS, "Time to load a model, by how the attempt ended");
     describe_counter!(ATTEMPTS, "Attempts that have ended, by how");
     describe_counter!(WORKER_DEATHS, "Workers that died or had to be killed");

@@ -16,8 +16,8 @@ pub(crate) fn of_report(report: &Report) -> OutcomeClass {
     if report.nan_count + report.inf_count > 0 { OutcomeClass::NanInf } else { OutcomeClass::WrongTokens }
 }
 
-/// Says what to try next, where an attempt failed.
-pub(crate) fn advise(record: &mut AttemptRecord, lane: &str) {
+/// Says what to try next, where an attempt failed; `free_bytes` are free on its device now.
+pub(crate) fn advise(record: &mut AttemptRecord, lane: &str, free_bytes: Option<u64>) {
     if record.attempt.kind == AttemptKind::Stage {
         // No load config brings files.
         return;
@@ -27,6 +27,7 @@ pub(crate) fn advise(record: &mut AttemptRecord, lane: &str) {
     let run = record.evidence.run.as_ref();
     let facts = Facts {
         device: device(record, lane),
+        free_bytes,
         dtype: record.evidence.engine.as_ref().map(|engine| engine.dtype).or(current.dtype),
         context: record.evidence.context.map(|tokens| tokens as u64),
         prompt_tokens: record.attempt.report.as_ref().map(|report| report.prompt_tokens.len() as u64),

@@ -26,7 +26,9 @@ fn started(pid: u32) -> Option<u64> {
     field(pid, STARTED)?.parse().ok()
 }
 
-/// `ppid` and `starttime` of proc(5), counted from what follows the name.
+/// `state`, `ppid` and `starttime` of proc(5), counted from what follows the name.
+#[cfg(test)]
+const STATE: usize = 3 - 3;
 const PARENT: usize = 4 - 3;
 const STARTED: usize = 22 - 3;
 
@@ -79,5 +81,30 @@ mod tests {
         child.wait().expect("it ended");
         assert!(found[0] == me && found.contains(&child.id()), "{found:?}");
         assert!(resident_bytes(me).is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn an_orphan_is_killed_with_its_group() {
+        use std::os::unix::process::CommandExt as _;
+        use std::os::unix::process::ExitStatusExt as _;
+
+        let mut orphan = std::process::Command::new("sh")
+            .args(["-c", "sleep 60 & sleep 60"])
+            .process_group(0)
+            .spawn()
+            .expect("a child of this process");
+        let begun = std::time::Instant::now();
+        let family = loop {
+            let family = family(orphan.id());
+            assert!(begun.elapsed().as_secs() < 10, "{family:?}");
+            if family.len() == 3 {
+                break family;
+            }
+        };
+        kill_if_same(mark(orphan.id()).expect("it runs"));
+        assert_eq!(orphan.wait().expect("it ended").signal(), Some(9));
+        while family[1..].iter().any(|pid| field(*pid, STATE).is_some_and(|state| state != "Z")) {
+            assert!(begun.elapsed().as_secs() < 10, "its children go on");
+        }
     }
 }

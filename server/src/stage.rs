@@ -41,6 +41,7 @@ pub(crate) async fn stage(
         revision,
         validate: None,
         lane: LANE.to_owned(),
+        lanes: vec![LANE.to_owned()],
         loads: fingerprint.clone(),
         fingerprint,
         force: true,

@@ -154,6 +154,22 @@ pub fn format_count(count: u64) -> String {
     out
 }
 
+/// Milliseconds: `0.8 ms`, `412 ms`, `3.1 s`.
+#[must_use]
+pub fn format_duration(ms: f64) -> String {
+    match ms {
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms if ms < 1000.0 => format!("{ms:.0} ms"),
+        ms => format!("{:.1} s", ms / 1e3),
+    }
+}
+
+/// Tokens a second: `412 tok/s`, `8.31 tok/s`.
+#[must_use]
+pub fn format_rate(per_s: f64) -> String {
+    if per_s >= 100.0 { format!("{per_s:.0} tok/s") } else { format!("{per_s:.2} tok/s") }
+}
+
 /// A text from a file as it can stand in a message: on one line, and cut where it is long.
 pub(crate) fn one_line(text: &str) -> String {
     const MOST: usize = 60;

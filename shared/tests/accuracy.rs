@@ -252,7 +252,7 @@ fn caches() -> Vec<Truth> {
 
 fn page(rows: &[Truth]) -> String {
     let mut page = String::from(
-        "# Accuracy\n\nWhat Preflight predicts from a `config.json` alone, held against what others published or measured; the\nworst case first. A test makes this page and fails where a row is further off than it may be. Counts of random\nconfigs of every family are held against Hugging Face's classes besides (`tests/goldens/families.json`), names,\nshapes and caches against tiny models that they save and run (`family_files.json`), and bytes of running models\nagainst this machine (`docs/benchmarks.md`).\n\n| model | what | predicted | truth | error | source |\n|---|---|---:|---:|---:|---|\n",
+        "# Accuracy\n\nWhat Preflight predicts from a `config.json` alone, held against what others published or measured; the\nworst case first. A test makes this page and fails where a row is further off than it may be. Counts of random\nconfigs of every family that transformers has are held against its classes besides (`tests/goldens/families.json`), names,\nshapes and caches against tiny models that they save and run (`family_files.json`), and bytes of running models\nagainst this machine (`docs/benchmarks.md`).\n\n| model | what | predicted | truth | error | source |\n|---|---|---:|---:|---:|---|\n",
     );
     for row in rows {
         let name = row.model.trim_end_matches("__DERIVED").replacen("__", "/", 1);

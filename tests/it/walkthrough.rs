@@ -42,7 +42,7 @@ fn put_model(folder: &Path) -> Option<String> {
 fn the_walk_through_can_be_walked() {
     for needed in ["curl", "python3"] {
         if Command::new(needed).arg("--version").output().is_err() {
-            println!("the walk-through is LEFT OUT: there is no {needed}");
+            crate::support::left_out(&format!("there is no {needed}"));
             return;
         }
     }
@@ -75,6 +75,8 @@ fn the_walk_through_can_be_walked() {
     assert!(written("attempts.md").starts_with("| attempt |"));
     assert!(written("attempts.csv").starts_with("id,model,"));
     assert!(written("known-good.json").contains("\"preflight_certificate\":1"));
+    assert!(written("load.py").contains("from_pretrained("), "{}", written("load.py"));
+    assert!(written("vllm.sh").contains("vllm serve"), "{}", written("vllm.sh"));
     let third = written("rungs.txt").lines().find(|line| line.starts_with("3 ")).map(str::to_owned);
     let third = third.expect("rung 3 has its line");
     assert!(

@@ -66,10 +66,10 @@ pub(super) async fn rehearse(run: &BrowserRun) -> Result<(), ErrorObject> {
         let (plan, _) = session.plan(&DeviceId::Cpu, dtype, request.capacity())?;
         let mut quiet = |_: LoadProgress| ControlFlow::Continue(());
         let engine = CandleEngine::load(&session.model.checkpoint, &plan, &mut quiet).await;
-        let mut engine = engine.map_err(|error| refused(&error))?;
+        let mut engine = engine.map_err(|error| ErrorObject::from(&error))?;
         let mut unheard = |_: u32| ControlFlow::Continue(());
         let generated = generate(&mut engine, SequenceId(0), &request, &mut unheard).await;
-        generated.map_err(|error| refused(&error))?;
+        generated.map_err(|error| ErrorObject::from(&error))?;
     }
     REHEARSED.set(Some((run.source.clone(), session.model)));
     Ok(())
@@ -122,7 +122,7 @@ impl Session<'_> {
             ControlFlow::Continue(())
         };
         let engine = E::load(&model.checkpoint, &plan, &mut progress).await;
-        let mut engine = engine.map_err(|error| refused(&error))?;
+        let mut engine = engine.map_err(|error| ErrorObject::from(&error))?;
         let load_ms = start.elapsed_ms();
         tell(&BrowserEvent::Validating);
 
@@ -149,7 +149,7 @@ impl Session<'_> {
         };
         let report =
             validate::run(&mut engine, &model.config, &asked, &mut on_token, &mut measure, &mut on_logits);
-        let mut report = report.await.map_err(|error| refused(&error))?;
+        let mut report = report.await.map_err(|error| ErrorObject::from(&error))?;
         report.text = text.finish()?;
         report.top_logits.iter_mut().for_each(|top| top.text = model.of_token(top.token));
         report.facts = Some(facts(report.facts.take(), &predicted).await);
@@ -182,7 +182,7 @@ impl Session<'_> {
         let found = if tokens == seen {
             found
         } else {
-            logits(engine, &tokens).await.map_err(|error| refused(&error))?
+            logits(engine, &tokens).await.map_err(|error| ErrorObject::from(&error))?
         };
         if self.model.is_made_up {
             // Weights that mean nothing are there for their speed: the CPU would take minutes over them.
@@ -328,13 +328,4 @@ fn measured(memory: Memory, device: &DeviceId) -> Memory {
     let within = if *device == DeviceId::Cpu { explained } else { 0 };
     let overhead_bytes = scope::memory_bytes().saturating_sub(within);
     Memory { overhead_bytes, total_bytes: explained + overhead_bytes, ..memory }
-}
-
-fn refused(error: &EngineError) -> ErrorObject {
-    let object = ErrorObject::new(error.code(), error.to_string());
-    match error {
-        EngineError::Weights(weights) => object.at(&weights.file),
-        EngineError::OutOfMemory { phase, .. } => object.at(*phase),
-        _ => object,
-    }
 }

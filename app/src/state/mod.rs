@@ -8,7 +8,6 @@ pub mod attempts;
 pub mod browser_run;
 pub mod carry;
 pub mod columns;
-pub mod comparison;
 pub mod derived;
 pub mod devices;
 pub mod given;

@@ -22,7 +22,7 @@ pub enum Page {
     Playground,
     /// Memory as it is now.
     Devices,
-    /// Theme, units, the server's token.
+    /// Theme, the server's token.
     Settings,
 }
 

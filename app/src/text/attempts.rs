@@ -1,7 +1,9 @@
 //! Attempts.
 
+use phi3::api::Unload;
+use phi3::units::format_bytes;
+
 use crate::state::columns::Column;
-use crate::state::comparison::Topic;
 
 pub const HEADING: &str = "Attempts";
 pub const SEARCH: &str = "Search attempts";
@@ -44,19 +46,24 @@ pub fn column(column: Column) -> &'static str {
     }
 }
 
-pub fn topic(topic: Topic) -> &'static str {
-    match topic {
-        Topic::Wanted => "What was asked for",
-        Topic::Outcome => "What came of it",
-        Topic::Memory => "Memory",
-        Topic::Time => "Time",
-        Topic::Around => "Files and machine",
-    }
-}
-
 /// Of an attempt in the tree, for those who do not see the lines.
 pub fn after(parent: u64) -> String {
     format!("after #{parent}")
+}
+
+/// What came back when a worker had ended; `None` where nobody told.
+pub fn given_back(unload: &Unload) -> Option<String> {
+    let from_to = |what: &str, from: Option<u64>, to: Option<u64>| {
+        Some(format!("{what} from {} to {}", format_bytes(from?), format_bytes(to?)))
+    };
+    let host = from_to(
+        "available on the host",
+        unload.host_available_before_bytes,
+        unload.host_available_after_bytes,
+    );
+    let gpu = from_to("used on the GPU", unload.gpu_used_before_bytes, unload.gpu_used_after_bytes);
+    let parts: Vec<String> = host.into_iter().chain(gpu).collect();
+    (!parts.is_empty()).then(|| format!("Its end took the memory {}.", parts.join(" and ")))
 }
 
 pub fn mark(id: u64) -> String {

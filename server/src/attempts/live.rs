@@ -24,8 +24,10 @@ pub struct Job {
     pub revision: Option<String>,
     /// What to run then, for a validation.
     pub validate: Option<Validate>,
-    /// The device whose queue it waits in: one load at a time.
+    /// The device that it is of first of all: the first GPU of several.
     pub lane: String,
+    /// Every device in whose queue it waits: one load at a time on each.
+    pub lanes: Vec<String>,
     /// Attempts of the same fingerprint are alike in all that decides how they end.
     pub fingerprint: String,
     /// The same for what is loaded, whatever is run then.
@@ -118,25 +120,24 @@ impl Live {
 
     /// The first that waits for a device that is free.
     pub(super) fn next(&self) -> Option<u64> {
-        let mut busy: Vec<&str> = self
-            .open
-            .values()
-            .filter(|entry| entry.occupies())
-            .map(|entry| entry.job.lane.as_str())
-            .collect();
+        let occupying = self.open.values().filter(|entry| entry.occupies());
+        let mut busy: Vec<&String> = occupying.flat_map(|entry| &entry.job.lanes).collect();
         for (id, entry) in self.queued() {
-            if !busy.contains(&entry.job.lane.as_str()) {
+            if !entry.job.lanes.iter().any(|lane| busy.contains(&lane)) {
                 return Some(id);
             }
-            // None overtakes another of its device.
-            busy.push(&entry.job.lane);
+            // None overtakes another of its devices.
+            busy.extend(&entry.job.lanes);
         }
         None
     }
 
-    /// Attempts that come before `id` on a device.
-    pub(super) fn ahead(&self, lane: &str, id: u64) -> usize {
+    /// Attempts that come before `id` on any of its devices.
+    pub(super) fn ahead(&self, lanes: &[String], id: u64) -> usize {
         let before = self.open.range(..id).map(|(_, entry)| entry);
-        before.filter(|entry| entry.job.lane == lane && (entry.occupies() || !entry.taken)).count()
+        let is_before = |entry: &&Entry| {
+            (entry.occupies() || !entry.taken) && entry.job.lanes.iter().any(|lane| lanes.contains(lane))
+        };
+        before.filter(is_before).count()
     }
 }

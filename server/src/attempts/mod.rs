@@ -135,14 +135,14 @@ impl Attempts {
             if live.queued().count() >= QUEUE {
                 return Err(AttemptsError::QueueFull);
             }
-            record.attempt.position = Some(live.ahead(&job.lane, u64::MAX));
+            record.attempt.position = Some(live.ahead(&job.lanes, u64::MAX));
         }
         let id = self.ledger.add(&record, &job.fingerprint).await?;
         record.attempt.id = id;
         let closed = {
             let mut live = self.lock();
             // Others may have ended meanwhile.
-            record.attempt.position = Some(live.ahead(&job.lane, id));
+            record.attempt.position = Some(live.ahead(&job.lanes, id));
             self.tell(&record.attempt);
             live.open.insert(id, Entry::new(record, job));
             live.closed
@@ -176,7 +176,7 @@ impl Attempts {
             })
         };
         if waits {
-            self.failed(id, ErrorObject::new("cancelled", "cancelled while it waited")).await;
+            self.failed(id, ErrorObject::new("cancelled", "cancelled while it waited"), None).await;
         }
         Ok(self.get(id).await?.attempt)
     }

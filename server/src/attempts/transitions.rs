@@ -88,7 +88,7 @@ impl Attempts {
 
     /// It has ended as planned: it failed if its report says so.
     pub(crate) async fn stopped(&self, id: u64) {
-        self.end(id, |record, _lane| {
+        self.end(id, None, |record, _lane| {
             let failed = record.attempt.report.as_ref().filter(|report| report.verdict == Verdict::Fail);
             let error = failed.map(|report| ErrorObject::new("validation_failed", &report.reason));
             record.attempt.outcome = Some(match record.attempt.report.as_ref() {
@@ -102,9 +102,9 @@ impl Attempts {
         .await;
     }
 
-    /// It has ended with an error; `cancelled` is a state of its own.
-    pub(crate) async fn failed(&self, id: u64, error: ErrorObject) {
-        self.end(id, |record, lane| {
+    /// It has ended with an error, and so many bytes are free on its device since; `cancelled` is a state of its own.
+    pub(crate) async fn failed(&self, id: u64, error: ErrorObject, free_bytes: Option<u64>) {
+        self.end(id, free_bytes, |record, lane| {
             record.attempt.outcome = outcome::of_error(&error, record, lane);
             let cancelled = error.code == "cancelled";
             record.attempt.error = Some(error);
@@ -113,7 +113,12 @@ impl Attempts {
         .await;
     }
 
-    async fn end(&self, id: u64, change: impl FnOnce(&mut AttemptRecord, &str) -> AttemptState) {
+    async fn end(
+        &self,
+        id: u64,
+        free_bytes: Option<u64>,
+        change: impl FnOnce(&mut AttemptRecord, &str) -> AttemptState,
+    ) {
         let ended = self.change(id, |entry| {
             entry.ending = Some(entry.record.attempt.state);
             let state = change(&mut entry.record, &entry.job.lane);
@@ -122,7 +127,7 @@ impl Attempts {
             attempt.position = None;
             attempt.progress = None;
             attempt.finished_ms = Some(now_ms());
-            outcome::advise(&mut entry.record, &entry.job.lane);
+            outcome::advise(&mut entry.record, &entry.job.lane, free_bytes);
         });
         let Some((record, log, worker)) = ended else { return };
         // The end must be kept: a full disk may have room again.
@@ -160,7 +165,7 @@ impl Attempts {
     fn tell_positions(&self, moved: &AttemptRecord) {
         let mut live = self.lock();
         let moves = |(id, entry): (&u64, &Entry)| {
-            let position = Some(live.ahead(&entry.job.lane, *id));
+            let position = Some(live.ahead(&entry.job.lanes, *id));
             let is_new = !entry.taken && *id != moved.attempt.id && entry.record.attempt.position != position;
             is_new.then_some((*id, position))
         };

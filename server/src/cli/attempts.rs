@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use phi3::api::{AttemptRecord, AttemptState};
+use anstyle::Style;
+use phi3::api::{AttemptRecord, AttemptState, Comparison};
 use phi3::units::format_bytes;
+use serde_json::Value;
 
 use super::ledger::DataArgs;
 use super::output;
@@ -105,19 +107,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
             if json {
                 output::print_json(&compared)?;
             } else {
-                let mut page = Page::default();
-                let head = compared.ids.iter().map(|id| Cell::left(format!("attempt {id}")).styled(BOLD));
-                let mut rows = vec![std::iter::once(Cell::left("")).chain(head).collect::<Vec<_>>()];
-                for difference in compared.differences {
-                    let values = difference.values.iter().map(|value| match value {
-                        serde_json::Value::String(text) => Cell::left(text.clone()),
-                        serde_json::Value::Null => Cell::left("–").styled(DIM),
-                        value => Cell::left(value.to_string()),
-                    });
-                    rows.push(std::iter::once(Cell::left(difference.path)).chain(values).collect());
-                }
-                page.table(&rows);
-                output::print_page(page)?;
+                output::print_page(compared_page(&compared))?;
             }
         }
         Command::Export { format, model } => {
@@ -151,6 +141,30 @@ fn list(records: &[AttemptRecord]) -> Page {
     }
     let rows: Vec<Vec<Cell>> = records.iter().map(row).collect();
     page.table(&rows);
+    page
+}
+
+/// The attempts side by side, one table for all topics so that their columns align.
+fn compared_page(compared: &Comparison) -> Page {
+    let first = |cell: Cell, rest: Vec<Cell>| std::iter::once(cell).chain(rest).collect::<Vec<_>>();
+    let ids = compared.ids.iter().map(|id| Cell::left(format!("attempt {id}")).styled(BOLD)).collect();
+    let mut rows = vec![first(Cell::left(""), ids)];
+    for (topic, differences) in compared.by_topic() {
+        rows.push(vec![Cell::left(topic.heading()).styled(BOLD)]);
+        for difference in differences {
+            let cell = |value: &Value| {
+                let style = if value.is_null() { DIM } else { Style::new() };
+                Cell::left(difference.shown(value)).styled(style)
+            };
+            rows.push(first(Cell::left(&difference.path), difference.values.iter().map(cell).collect()));
+        }
+    }
+    let mut page = Page::default();
+    if rows.len() == 1 {
+        page.line(DIM, "nothing differs");
+    } else {
+        page.table(&rows);
+    }
     page
 }
 

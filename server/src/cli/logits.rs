@@ -26,6 +26,7 @@ pub(super) struct Args {
         long,
         value_name = "1,2,3",
         value_delimiter = ',',
+        value_parser = token_id,
         required_unless_present = "tokens_file",
         conflicts_with = "tokens_file"
     )]
@@ -39,6 +40,10 @@ pub(super) struct Args {
     /// File to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+}
+
+fn token_id(text: &str) -> Result<u32, String> {
+    text.trim().parse().map_err(|_none| "expected ids with commas between: 1,2,3".to_owned())
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {

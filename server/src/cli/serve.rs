@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use phi3::api::ErrorObject;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -78,7 +79,11 @@ impl Args {
 fn token(file: Option<&Path>) -> Result<Option<Token>, CliError> {
     let (origin, text) = match file {
         Some(path) => {
-            let bytes = preflight_files::read_small(path, TOKEN_BYTES)?;
+            let read = preflight_files::read_small(path, TOKEN_BYTES).map_err(ErrorObject::from);
+            let bytes = read.map_err(|error| {
+                let message = format!("--token-file: {}", error.message);
+                ErrorObject { message, ..error }
+            })?;
             (format!("--token-file {}", path.display()), String::from_utf8_lossy(&bytes).trim().to_owned())
         }
         None => match std::env::var("PREFLIGHT_TOKEN") {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page};
 use super::{output, run};
 use crate::error::{CliError, Exit};
-use crate::evidence;
+use crate::{evidence, values};
 
 /// Largest certificate that is read.
 const CERTIFICATE_BYTES: u64 = 16 << 20;
@@ -109,8 +109,8 @@ fn read(path: &std::path::Path) -> Result<Certificate, CliError> {
         }
         None => return Err(refuse("is no certificate".to_owned()).into()),
     }
-    let certificate: Certificate = serde_path_to_error::deserialize(value)
-        .map_err(|error| refuse(format!("{}: {}", error.path(), error.inner())))?;
+    let certificate: Certificate =
+        values::from_json(&value).map_err(|wrong| refuse(format!("{}{}", wrong.path, wrong.rest)))?;
     // Nothing that failed is ever certified, and nothing of which no file is known.
     let report = &certificate.report;
     if report.verdict == Verdict::Fail || report.nan_count + report.inf_count > 0 {

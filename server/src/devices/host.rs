@@ -14,13 +14,8 @@ use crate::processes;
 #[must_use]
 pub fn environment() -> Environment {
     let kernel = read("/proc/sys/kernel/osrelease");
-    let mut notes = Vec::new();
-    if kernel.to_ascii_lowercase().contains("microsoft") {
-        notes.push("WSL: the GPU's driver is that of Windows; memory is what .wslconfig grants".to_owned());
-    }
-    if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
-        notes.push("container: memory and devices are what it was given".to_owned());
-    }
+    let is_container = ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists());
+    let mut notes = notes(&kernel, is_container);
     let memory = host_memory();
     if let Some(limit) = memory.limit_bytes {
         notes.push(format!("memory is limited to {} by a control group", format_bytes(limit)));
@@ -43,6 +38,15 @@ pub fn environment() -> Environment {
         driver: nvidia::driver(),
         notes,
     }
+}
+
+/// What a kernel's name and a container mean for what is measured.
+fn notes(kernel: &str, is_container: bool) -> Vec<String> {
+    let wsl = "WSL: the GPU's driver is that of Windows; memory is what .wslconfig grants";
+    let container = "container: memory and devices are what it was given";
+    let is_wsl = kernel.to_ascii_lowercase().contains("microsoft");
+    let notes = [(is_wsl, wsl), (is_container, container)].into_iter().filter(|(is_so, _)| *is_so);
+    notes.map(|(_, words)| words.to_owned()).collect()
 }
 
 /// The host as a device.
@@ -96,4 +100,16 @@ fn cpu_name() -> String {
     let text = read("/proc/cpuinfo");
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_is_stands_in_its_notes() {
+        assert_eq!(notes("6.1.0-28-amd64", false), [""; 0]);
+        let wsl = notes("5.15.167.4-Microsoft-standard-WSL2", true);
+        assert!(wsl.len() == 2 && wsl[0].starts_with("WSL") && wsl[1].starts_with("container"), "{wsl:?}");
+    }
 }

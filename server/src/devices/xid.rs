@@ -77,14 +77,16 @@ fn xids() -> std::sync::MutexGuard<'static, Xids> {
     XIDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has the critical errors of a GPU written to a log, for as long as that is kept.
-pub(crate) fn listen(device: &str, log: &Arc<LogRing>) {
-    xids().listen(device, log);
+/// Has the critical errors of GPUs written to a log, for as long as that is kept.
+pub(crate) fn listen(devices: &[String], log: &Arc<LogRing>) {
+    for device in devices {
+        xids().listen(device, log);
+    }
 }
 
 /// Waits for what the driver may still have to say of a worker that has died.
-pub(crate) async fn last_words(device: &str) {
-    if device.starts_with("cuda") && xids().watched {
+pub(crate) async fn last_words(devices: &[String]) {
+    if devices.iter().any(|device| device.starts_with("cuda")) && xids().watched {
         tokio::time::sleep(LAST_WORDS).await;
     }
 }

@@ -1,5 +1,6 @@
 //! What a request says, read into what a handler takes: its body, its query, what stands in its path.
 
+use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -38,7 +39,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
     type Rejection = HttpError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
-        if request.headers().get(CONTENT_TYPE).is_none() {
+        // What came without its type is refused, not passed over.
+        if request.headers().get(CONTENT_TYPE).is_none() && request.body().is_end_stream() {
             return Ok(Self(T::default()));
         }
         JsonBody::from_request(request, state).await.map(|JsonBody(body)| Self(body))

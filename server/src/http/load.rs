@@ -13,6 +13,9 @@ use super::extract::{InPath, OptionalJson};
 use crate::ask::{Ask, ask};
 use crate::state::AppState;
 
+/// Longest context that may be asked for: a hundred times what any published model has.
+const MOST_TOKENS: usize = 1 << 30;
+
 /// All may be left out.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -44,8 +47,10 @@ pub(super) async fn load(
     OptionalJson(body): OptionalJson<LoadBody>,
 ) -> Result<(StatusCode, Json<Started>), Refusal> {
     let LoadBody { device, load_config, context, parent, branch, force, note } = body;
-    if context == Some(0) {
-        return Err(HttpError::field("context", "is 0, expected at least 1").into());
+    if let Some(tokens) = context.filter(|tokens| !(1..=MOST_TOKENS).contains(tokens)) {
+        return Err(
+            HttpError::field("context", format_args!("is {tokens}, expected 1 to {MOST_TOKENS}")).into()
+        );
     }
     let kind = AttemptKind::Load;
     let parent = parent.into();

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use phi3::api::ErrorBody;
 use phi3::api::{Certificate, ModelDetail, ModelEntry, ModelSource, Registered};
+use phi3::validate::Verdict;
 use preflight_files::Source;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -45,7 +46,7 @@ pub(super) struct PatchBody {
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CommitBody {
-    /// The model's newest validated attempt where it is not given.
+    /// The model's newest attempt that passed its validation where it is not given.
     attempt_id: Option<u64>,
 }
 
@@ -212,11 +213,12 @@ pub(super) async fn commit(
             let filter = Filter { model: Some(id.clone()), limit: Some(attempts::MOST), ..Filter::default() };
             let records = state.attempts.list(&filter).await?;
             let is_validated = |record: &phi3::api::AttemptRecord| {
-                record.attempt.state.is_final() && record.attempt.report.is_some()
+                let passed = |report: &phi3::validate::Report| report.verdict != Verdict::Fail;
+                record.attempt.state.is_final() && record.attempt.report.as_ref().is_some_and(passed)
             };
             let newest = records.into_iter().find(is_validated);
             newest.ok_or_else(|| {
-                HttpError::new("not_validated", format!("no attempt of `{id}` was validated"))
+                HttpError::new("not_validated", format!("no validation of `{id}` has passed"))
             })?
         }
     };

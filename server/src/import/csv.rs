@@ -20,6 +20,13 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Imported, ErrorObject> {
         headers.iter().position(|header| header.eq_ignore_ascii_case(COLUMN)).ok_or_else(|| {
             unreadable(path, format_args!("has no column {COLUMN}; its columns: {}", headers.join(", ")))
         })?;
+    if headers.iter().filter(|header| header.eq_ignore_ascii_case(COLUMN)).count() > 1 {
+        return Err(unreadable(path, format_args!("has the column {COLUMN} twice: which one is meant?")));
+    }
+    if ends_in_quotes(bytes) {
+        // The reader takes all that follows as one cell.
+        return Err(unreadable(path, "has a cell whose quote is never closed"));
+    }
     let mut imported = Imported::default();
     let mut record = ByteRecord::new();
     for row in 1.. {
@@ -29,6 +36,16 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Imported, ErrorObject> {
         add(&mut imported, row, &headers, position, &record);
     }
     Ok(imported)
+}
+
+fn ends_in_quotes(bytes: &[u8]) -> bool {
+    let (mut quoted, mut starts) = (false, true);
+    for byte in bytes {
+        // A doubled quote closes and opens again.
+        quoted ^= *byte == b'"' && (quoted || starts);
+        starts = !quoted && matches!(byte, b',' | b'\n' | b'\r' | b'"');
+    }
+    quoted
 }
 
 fn add(imported: &mut Imported, row: u64, headers: &[String], position: usize, record: &ByteRecord) {

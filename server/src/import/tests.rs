@@ -87,6 +87,20 @@ fn csv_keeps_every_column() {
     assert_eq!(latin.errors[0].errors[0].code, "row_malformed");
 }
 
+#[test]
+fn a_csv_that_could_be_read_in_two_ways_is_refused() {
+    for (text, says) in [
+        ("name,load_config_json\na,\"{\"\"dtype\"\": \"\"bf16\"\"}\nb,{}\n", "quote is never closed"),
+        ("load_config_json,Load_Config_JSON\n{},{}\n", "twice"),
+    ] {
+        let error = imported("rows.csv", text).expect_err(says);
+        assert!(error.code == "import_unreadable" && error.message.contains(says), "{error}");
+    }
+    // An inch is no open quote.
+    let inch = good("rows.csv", "name,load_config_json\n24\" screen,\"{\"\"dtype\"\": \"\"bf16\"\"}\"\n");
+    assert_eq!((inch.rows.len(), inch.rows[0].name.as_deref()), (1, Some("24\" screen")));
+}
+
 /// Builds a database with the statements given.
 fn database(statements: &[&str]) -> tempfile::TempDir {
     use sqlx::ConnectOptions as _;

@@ -113,13 +113,20 @@ impl Ladders {
     /// Puts a ladder that was stopped at the end of the queue; it goes on with the rung that it stopped at.
     ///
     /// # Errors
-    /// `no_such_ladder`; `ladder_ended`: every rung has its end, or it goes on already; or as [`Ladders::start`].
+    /// `no_such_ladder`; `ladder_ended`: every rung has its end; `ladder_going_on`; or as [`Ladders::start`].
     pub async fn resume(&self, id: u64) -> Result<Ladder, ErrorObject> {
         let _one_at_a_time = self.joining.lock().await;
         let mut ladder = self.get(id).await?;
         if !ladder.state.can_resume() {
-            let message = format!("ladder {id} is {}: there is nothing to resume", ladder.state.name());
-            return Err(ErrorObject::new("ladder_ended", message));
+            let state = ladder.state.name();
+            return Err(match ladder.finished_ms {
+                Some(_) => {
+                    ErrorObject::new("ladder_ended", format!("ladder {id} is {state}: nothing is left to do"))
+                }
+                None => {
+                    ErrorObject::new("ladder_going_on", format!("ladder {id} is {state}: it goes on already"))
+                }
+            });
         }
         self.has_room()?;
         let profile = self.rows.profile(id).await?.ok_or_else(|| unknown(id))?;

@@ -104,7 +104,7 @@ impl Profiles {
         }
         self.changeable(&name)?;
         let is_new = matches!(self.get(&name).await, Err(error) if error.code == "no_such_profile");
-        let mut writer = self.store.writer().await;
+        let mut writer = self.store.writer().await?;
         sqlx::query(
             "INSERT INTO profiles (name, toml, updated_ms) VALUES (?1, ?2, ?3) \
              ON CONFLICT (name) DO UPDATE SET toml = ?2, updated_ms = ?3",
@@ -124,7 +124,7 @@ impl Profiles {
     /// `no_such_profile`, `profile_built_in`, or it cannot be written.
     pub async fn remove(&self, name: &str) -> Result<(), ErrorObject> {
         self.changeable(name)?;
-        let mut writer = self.store.writer().await;
+        let mut writer = self.store.writer().await?;
         let deleted = sqlx::query("DELETE FROM profiles WHERE name = ?").bind(name).execute(&mut *writer);
         match deleted.await.map_err(|error| self.store.fail(error))?.rows_affected() {
             0 => Err(unknown(name)),

@@ -16,7 +16,7 @@ pub(super) struct Rows(pub(super) Arc<Store>);
 impl Rows {
     /// Adds a ladder and gives its id.
     pub(super) async fn add(&self, ladder: &Ladder, profile: &Profile) -> Result<u64, StoreError> {
-        let mut writer = self.0.writer().await;
+        let mut writer = self.0.writer().await?;
         let added = sqlx::query(
             "INSERT INTO ladders (model, state, profile, ladder, created_ms) VALUES (?, ?, ?, ?, ?)",
         )
@@ -33,7 +33,7 @@ impl Rows {
 
     /// Writes how far a ladder is.
     pub(super) async fn write(&self, ladder: &Ladder) -> Result<(), StoreError> {
-        let mut writer = self.0.writer().await;
+        let mut writer = self.0.writer().await?;
         sqlx::query("UPDATE ladders SET state = ?, ladder = ? WHERE id = ?")
             .bind(ladder.state.name())
             .bind(self.json(ladder.id, ladder)?)

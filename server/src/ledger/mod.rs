@@ -89,7 +89,7 @@ impl Ledger {
     /// It could not be written: it must not be run then.
     pub async fn add(&self, record: &AttemptRecord, fingerprint: &str) -> Result<u64, StoreError> {
         let attempt = &record.attempt;
-        let mut writer = self.store.writer().await;
+        let mut writer = self.store.writer().await?;
         let added = sqlx::query(
             "INSERT INTO attempts (model, kind, parent, fingerprint, created_ms, state, record, note) \
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -119,7 +119,7 @@ impl Ledger {
         worker: Option<WorkerMark>,
     ) -> Result<(), StoreError> {
         let attempt = &record.attempt;
-        let mut writer = self.store.writer().await;
+        let mut writer = self.store.writer().await?;
         sqlx::query(
             "UPDATE attempts SET state = ?, outcome = ?, record = ?, log = ?, worker_pid = ?, worker_started = ? \
              WHERE id = ?",
@@ -142,7 +142,7 @@ impl Ledger {
     /// # Errors
     /// It could not be written.
     pub async fn note(&self, id: u64, note: &str) -> Result<bool, StoreError> {
-        let mut writer = self.store.writer().await;
+        let mut writer = self.store.writer().await?;
         let changed = sqlx::query("UPDATE attempts SET note = ? WHERE id = ?")
             .bind(note)
             .bind(as_i64(id))
@@ -214,7 +214,9 @@ impl Ledger {
         let record = row.map(|row| self.record(&row)).transpose()?;
         Ok(record.filter(|record| {
             let again = record.attempt.outcome.is_some_and(OutcomeClass::is_deterministic);
-            again && record.attempt.state == AttemptState::Failed
+            // The fingerprint is of this machine: what it lacks it still lacks. A device that is ill may get well.
+            let lacks = record.attempt.error.as_ref().is_some_and(|error| error.code == "device_absent");
+            (again || lacks) && record.attempt.state == AttemptState::Failed
         }))
     }
 
@@ -244,7 +246,7 @@ impl Ledger {
     /// # Errors
     /// It could not be written.
     pub async fn lose(&self, id: u64) -> Result<(), StoreError> {
-        let mut writer = self.store.writer().await;
+        let mut writer = self.store.writer().await?;
         sqlx::query("UPDATE attempts SET state = 'lost' WHERE id = ?")
             .bind(as_i64(id))
             .execute(&mut *writer)

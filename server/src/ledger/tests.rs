@@ -44,7 +44,7 @@ async fn what_has_ended_never_changes_whoever_tries() {
         "INSERT OR REPLACE INTO attempts (id, model, kind, fingerprint, created_ms, state, record) \
          VALUES (1, 'm', 'load', 'f', 1, 'ready', '{}')",
     ] {
-        let mut writer = ledger.store().writer().await;
+        let mut writer = ledger.store().writer().await.expect("open");
         let refused = sqlx::query(sql).execute(&mut *writer).await;
         assert!(refused.is_err(), "{sql}");
     }
@@ -59,7 +59,7 @@ async fn what_has_ended_never_changes_whoever_tries() {
 async fn a_full_database_refuses_and_recovers() {
     let (_dir, ledger) = ledger().await;
     let limit = async |pages: i64| {
-        let mut writer = ledger.store().writer().await;
+        let mut writer = ledger.store().writer().await.expect("open");
         let sql = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
         sqlx::query(sql).execute(&mut *writer).await.expect("limited");
     };
@@ -171,7 +171,7 @@ async fn a_row_that_cannot_be_read_is_named_among_the_others() {
     }
     let spoilt = [("2", "'{\"id\":2}'"), ("3", "cast(x'ff' AS TEXT)")];
     for (id, value) in spoilt {
-        let mut writer = ledger.store().writer().await;
+        let mut writer = ledger.store().writer().await.expect("open");
         let sql = format!("UPDATE attempts SET record = {value}, worker_pid = 1 WHERE id = {id}");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *writer).await.expect("spoilt");
     }

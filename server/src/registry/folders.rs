@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use phi3::api::ErrorObject;
+use phi3::api::{ErrorObject, ModelSource};
 
 /// Id of the served default model.
 pub const DEFAULT_ID: &str = "default";
@@ -30,6 +30,13 @@ pub struct Found {
     pub shown: String,
     /// Where it is.
     pub path: PathBuf,
+}
+
+impl Found {
+    /// What a row of it is registered from.
+    pub(super) fn source(&self) -> ModelSource {
+        ModelSource::Path(self.shown.clone())
+    }
 }
 
 impl Folders {

@@ -21,7 +21,7 @@ impl Registry {
         let json = json.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
         self.patch(model, Patch { load_config: Some(certificate.load_config.clone()), ..Patch::default() })
             .await?;
-        let mut writer = self.store.writer().await;
+        let mut writer = self.store.writer().await?;
         sqlx::query("INSERT INTO known_good (model, attempt, certificate, created_ms) VALUES (?, ?, ?, ?)")
             .bind(model)
             .bind(i64::try_from(record.attempt.id).unwrap_or(i64::MAX))

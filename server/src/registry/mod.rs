@@ -108,7 +108,11 @@ impl Registry {
         let good = self.known_good_attempts().await?;
         let mut entries: Vec<ModelEntry> = Vec::new();
         for found in self.folders.found() {
-            let row = rows.iter().position(|row| row.id == found.id).map(|at| rows.swap_remove(at));
+            // A folder whose name is no id is registered under another.
+            let is_its_own = |row: &Row| found.id != DEFAULT_ID && row.source == found.source();
+            let at =
+                rows.iter().position(|row| row.id == found.id).or_else(|| rows.iter().position(is_its_own));
+            let row = at.map(|at| rows.swap_remove(at));
             if row.is_none() && found.id != DEFAULT_ID && self.folders.is_default(&found.path) {
                 // Listed as the default already; its folder's name still leads to it.
                 continue;
@@ -133,8 +137,10 @@ impl Registry {
     /// # Errors
     /// No such model, or the registry cannot be read.
     pub async fn detail(&self, id: &str) -> Result<ModelDetail, ErrorObject> {
-        let entry = self.list().await?.into_iter().find(|entry| entry.id == id);
-        let entry = entry.ok_or_else(|| self.unknown(id))?;
+        let listed = self.list().await?.into_iter().find(|entry| entry.id == id);
+        // A folder that is listed under another id is still found by its name.
+        let found = || self.folders.found().into_iter().find(|found| found.id == id).map(unregistered);
+        let entry = listed.or_else(found).ok_or_else(|| self.unknown(id))?;
         let row = self.row(id).await?;
         let path = self.locate(id).await.map(|located| located.path);
         let files = match path {
@@ -173,7 +179,7 @@ impl Registry {
             }
             None => {
                 let found = found().ok_or_else(|| self.unknown(id))?;
-                (ModelSource::Path(found.shown), self.folders.enclosed(&found.path)?)
+                (found.source(), self.folders.enclosed(&found.path)?)
             }
         };
         let load_config = row.map(|row| row.load_config).unwrap_or_default();
@@ -204,7 +210,7 @@ impl Registry {
         check_name(&name)?;
         let found = self.folders.found();
         // A folder's own row has the folder's id.
-        let is_others = |found: &Found| ModelSource::Path(found.shown.clone()) != source;
+        let is_others = |found: &Found| found.source() != source;
         let taken = |id: &str| {
             id == DEFAULT_ID
                 || rows.iter().any(|row| row.id == id)
@@ -320,9 +326,9 @@ impl Registry {
             Ok(Model::open(&source).ok().and_then(|model| reports::inspect(&model).ok()?.report.card))
         });
         Ok(Row {
-            id: found.id,
             name: folders::file_name(&found.path),
-            source: ModelSource::Path(found.shown),
+            source: found.source(),
+            id: found.id,
             notes: String::new(),
             load_config: Map::new(),
             card: card.await?,
@@ -355,6 +361,10 @@ impl Registry {
             let inspected = reports::inspect(&model)?;
             if let Some(error) = inspected.error {
                 return Err(error);
+            }
+            if path.is_some() {
+                // What no load could read is told now.
+                model.companions.read("tokenizer.json")?;
             }
             let card = inspected.report.card;
             Ok(match source {

@@ -69,7 +69,7 @@ impl Registry {
         let load_config = json(serde_json::to_string(&row.load_config))?;
         let card = row.card.as_ref().map(serde_json::to_string).transpose();
         let card = card.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
-        let mut writer = self.store.writer().await;
+        let mut writer = self.store.writer().await?;
         sqlx::query(
             "INSERT INTO models (id, name, source, notes, load_config, card, created_ms, updated_ms) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET \
@@ -90,7 +90,7 @@ impl Registry {
     }
 
     pub(super) async fn delete(&self, id: &str) -> Result<bool, StoreError> {
-        let mut writer = self.store.writer().await;
+        let mut writer = self.store.writer().await?;
         let deleted = sqlx::query("DELETE FROM models WHERE id = ?").bind(id).execute(&mut *writer).await;
         Ok(deleted.map_err(|error| self.store.fail(error))?.rows_affected() == 1)
     }
@@ -166,7 +166,7 @@ mod tests {
     use crate::registry::{Folders, Patch, Registration};
 
     async fn spoil(store: &Store, change: &'static str) {
-        sqlx::query(change).execute(&mut *store.writer().await).await.expect("written");
+        sqlx::query(change).execute(&mut *store.writer().await.expect("open")).await.expect("written");
     }
 
     #[tokio::test]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use phi3::api::worker::Load;
 use phi3::api::{AttemptKind, AttemptState, ErrorObject};
-use phi3::estimate::Options;
+use phi3::estimate::{Backend, Options};
 use phi3::load_config::LoadConfig;
-use phi3::placement::DeviceId;
+use phi3::placement::{DeviceId, DeviceUse};
 use phi3::units::format_bytes;
 use preflight_files::{FilesError, Model, Source};
 use serde_json::{Map, Value};
@@ -22,27 +22,38 @@ impl Runner {
         self.attempts.enter(id, AttemptState::Checking, |_| ()).await?;
         let (load, lane) = (taken.job.load.clone(), taken.job.lane.clone());
         let checked = tokio::task::spawn_blocking(move || check(&load, &lane));
-        let predicted = tokio::select! {
+        let checked = tokio::select! {
             () = taken.cancel.cancelled() => return Err(CANCELLED),
             checked = checked => checked.map_err(|error| ErrorObject::new("internal", error.to_string()))??,
         };
         let path = PathBuf::from(&taken.job.load.path);
         let files = evidence::facts(self.attempts.ledger().store(), &path, false).await;
-        let kept = predicted.clone();
+        let parts = parts(&taken.job, &checked);
         self.attempts.learn(id, |record| {
-            record.evidence.predicted = Some(kept);
+            record.evidence.predicted = Some(checked.predicted);
             record.evidence.files = files;
         });
         if !taken.job.force {
-            let given_back = self.given_back(taken).await?;
-            fits(&taken.job, &predicted, given_back).await?;
+            let replaced = self.replaced(taken).await?;
+            for (lane, needed) in parts {
+                let given_back = replaced.as_ref().map_or(0, |model| model.held_on(&lane));
+                fits(&lane, needed, given_back).await?;
+            }
         }
         Ok(())
     }
 }
 
+/// What a check finds.
+struct Checked {
+    /// Predicted bytes by the names of the estimate, with its terms.
+    predicted: Map<String, Value>,
+    /// Of a load on several devices, what lies on each.
+    placed: Vec<DeviceUse>,
+}
+
 /// The predicted bytes of a load, or what is wrong with it.
-fn check(load: &Load, lane: &str) -> Result<Map<String, Value>, ErrorObject> {
+fn check(load: &Load, lane: &str) -> Result<Checked, ErrorObject> {
     let model = Model::open(&Source::resolve(&load.path)?)?;
     let overrides = LoadConfig::from_map(&load.load_config).map_err(|error| ErrorObject::from(&error))?;
     if let Some(error) = overrides.refusals().first() {
@@ -66,23 +77,45 @@ fn check(load: &Load, lane: &str) -> Result<Map<String, Value>, ErrorObject> {
     let estimated = reports::estimate(&model, &options, &load.load_config)?;
     let report = serde_json::to_value(&estimated.report);
     let report = report.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
-    let Value::Object(mut report) = report else { return Ok(Map::new()) };
-    report.retain(|key, _| key.ends_with("_bytes") || key == "terms");
-    Ok(report)
+    let Value::Object(mut predicted) = report else {
+        return Err(ErrorObject::new("internal", "an estimate that is no object"));
+    };
+    predicted.retain(|key, _| key.ends_with("_bytes") || key == "terms");
+    let placed = estimated.placement.map(|placement| placement.devices).unwrap_or_default();
+    Ok(Checked { predicted, placed })
 }
 
-/// Refuses what is known not to fit, and a device that is known to be broken. A validation's context is known to the worker alone: its weights count.
-async fn fits(job: &Job, predicted: &Map<String, Value>, given_back: u64) -> Result<(), ErrorObject> {
-    let memory = devices::memory(&job.lane).await;
+/// The bytes that are needed on each device, `None` where nobody knows. A validation's context is known to the worker
+/// alone: its weights count. Where layers are spread over several devices without budgets, the worker places them by what
+/// is free then.
+fn parts(job: &Job, checked: &Checked) -> Vec<(String, Option<u64>)> {
+    let is_load = job.kind == AttemptKind::Load;
+    let on = |lane: &String| {
+        let here = checked.placed.iter().filter(|part| match part.device.backend() {
+            Backend::Cpu => lane == "cpu",
+            _ => part.device.to_string() == *lane,
+        });
+        here.map(|part| if is_load { part.total_bytes } else { part.weights_bytes })
+            .reduce(u64::saturating_add)
+    };
+    let whole = if is_load { "total_bytes" } else { "weights_bytes" };
+    match job.lanes.as_slice() {
+        [one] => vec![(one.clone(), checked.predicted.get(whole).and_then(Value::as_u64))],
+        several => several.iter().map(|lane| (lane.clone(), on(lane))).collect(),
+    }
+}
+
+/// Refuses what is known not to fit on a device, and a device that is known to be broken.
+async fn fits(lane: &str, needed: Option<u64>, given_back: u64) -> Result<(), ErrorObject> {
+    let memory = devices::memory(lane).await;
     if let Some(fault) = &memory.fault {
-        let message = format!("{} computes nothing: {fault}; `force: true` tries it all the same", job.lane);
+        let message = format!("{lane} computes nothing: {fault}; `force: true` tries it all the same");
         return Err(ErrorObject::new("device_unhealthy", message).at("device"));
     }
-    let key = if job.kind == AttemptKind::Load { "total_bytes" } else { "weights_bytes" };
-    let Some(needed) = predicted.get(key).and_then(Value::as_u64) else { return Ok(()) };
-    let (free, place) = match job.lane.as_str() {
+    let Some(needed) = needed else { return Ok(()) };
+    let (free, place) = match lane {
         "cpu" => (memory.host_available_bytes, "this machine"),
-        lane => (memory.gpu_free_bytes, lane),
+        gpu => (memory.gpu_free_bytes, gpu),
     };
     let Some(free) = free.filter(|free| needed > free.saturating_add(given_back)) else { return Ok(()) };
     let others = memory.others();
@@ -95,5 +128,5 @@ async fn fits(job: &Job, predicted: &Map<String, Value>, given_back: u64) -> Res
         format_bytes(needed),
         format_bytes(free)
     );
-    Err(ErrorObject::new("does_not_fit", message))
+    Err(ErrorObject::new("does_not_fit", message).short(needed, free))
 }

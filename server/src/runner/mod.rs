@@ -90,7 +90,8 @@ impl Runner {
                         // A fault of ours must not leave an attempt running for ever.
                         if let Some(id) = ids.remove(&error.id()) {
                             tracing::error!(attempt = id, "the task of an attempt panicked");
-                            self.attempts.failed(id, ErrorObject::new("internal", "a fault of the server")).await;
+                            let fault = ErrorObject::new("internal", "a fault of the server");
+                            self.attempts.failed(id, fault, None).await;
                         }
                     }
                 },
@@ -101,27 +102,28 @@ impl Runner {
     async fn attempt(self: Arc<Self>, taken: Taken) {
         let id = taken.id;
         let kernel = KernelLog::from_now_on();
-        xid::listen(&taken.job.lane, &taken.log);
+        xid::listen(&taken.job.lanes, &taken.log);
         let ran = match taken.job.kind {
             AttemptKind::Load => self.load(&taken).await,
             AttemptKind::Validate => self.validate(&taken).await,
             AttemptKind::Stage => self.bring(&taken).await,
         };
         if ran.is_err() {
-            xid::last_words(&taken.job.lane).await;
+            xid::last_words(&taken.job.lanes).await;
         }
         kernel.tell(&taken.log);
         match ran {
             Ok(()) => self.attempts.stopped(id).await,
             Err(error) => {
                 let mut error = self.registry.folders().told(error.into());
+                let memory = devices::memory(&taken.job.lane).await;
                 if error.code == "oom" {
                     // Somebody else may have come after the look at what is free.
-                    error.message.push_str(&devices::memory(&taken.job.lane).await.others());
+                    error.message.push_str(&memory.others());
                 }
                 // In quotes, with escapes: parts of it come from requests and files.
                 tracing::warn!(attempt = id, code = error.code, error = ?error.message, "attempt ended early");
-                self.attempts.failed(id, error).await;
+                self.attempts.failed(id, error, memory.gpu_free_bytes).await;
             }
         }
     }
@@ -239,18 +241,18 @@ impl Runner {
         Ok(())
     }
 
-    /// What a device gets back when a load takes the place of what the model is loaded as. What is ending has ended when
-    /// this returns: its memory counts as free then.
-    async fn given_back(&self, taken: &Taken) -> Result<u64, RunError> {
+    /// What a load takes the place of: devices get its memory back. What is ending has ended when this returns: its memory
+    /// counts as free then.
+    async fn replaced(&self, taken: &Taken) -> Result<Option<LoadedModel>, RunError> {
         if taken.job.kind != AttemptKind::Load {
-            return Ok(0);
+            return Ok(None);
         }
         for (other, is_ending) in self.attempts.begun(&taken.job.model) {
             if is_ending && other < taken.id {
                 self.until_over(other, taken).await?;
             }
         }
-        Ok(self.loaded.get(&taken.job.model).map_or(0, |model| model.held_on(&taken.job.lane)))
+        Ok(self.loaded.get(&taken.job.model))
     }
 
     async fn until_over(&self, other: u64, taken: &Taken) -> Result<(), RunError> {

@@ -15,7 +15,7 @@ pub enum StoreError {
     },
     /// Its file went while it was open.
     #[error(
-        "{}: the database was removed while the server runs: what is written from now on is lost; end the server, put the file back, start again",
+        "{}: the database was removed while the server runs, and nothing more can be kept: end the server, put the file back, start again",
         path.display()
     )]
     Removed {

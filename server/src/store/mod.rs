@@ -57,7 +57,7 @@ impl Store {
         let readers = readers(options.read_only(true)).await.map_err(fail)?;
         let store = Self { path, shown: FILE.into(), writer: Mutex::new(writer), readers };
         // Now, not at the first attempt that cannot be kept.
-        let written = migrate::rewrite_version(&mut *store.writer().await).await;
+        let written = migrate::rewrite_version(&mut *store.writer().await?).await;
         written.map_err(|error| StoreError::of(&store.path, error))?;
         Ok(store)
     }
@@ -81,8 +81,16 @@ impl Store {
     }
 
     /// The one connection that writes. Whoever holds it keeps every other writer waiting.
-    pub async fn writer(&self) -> MutexGuard<'_, SqliteConnection> {
-        self.writer.lock().await
+    ///
+    /// # Errors
+    /// [`StoreError::Removed`]: an open file goes on without its name, SQLite does not mind, and what was written is
+    /// lost with the process.
+    pub async fn writer(&self) -> Result<MutexGuard<'_, SqliteConnection>, StoreError> {
+        if self.path.is_file() {
+            Ok(self.writer.lock().await)
+        } else {
+            Err(StoreError::Removed { path: self.shown.clone() })
+        }
     }
 
     /// Connections that read.
@@ -113,11 +121,7 @@ impl Store {
     /// # Errors
     /// The database cannot be written, or its file is gone.
     pub async fn check(&self) -> Result<(), StoreError> {
-        // An open file goes on without its name, and SQLite does not mind.
-        if !self.path.is_file() {
-            return Err(StoreError::Removed { path: self.shown.clone() });
-        }
-        let mut writer = self.writer().await;
+        let mut writer = self.writer().await?;
         migrate::rewrite_version(&mut writer).await.map_err(|error| self.fail(error))
     }
 
@@ -136,7 +140,7 @@ impl Store {
     /// Writes what is in the log into the database and closes it.
     pub async fn close(&self) {
         self.readers.close().await;
-        let mut writer = self.writer().await;
+        let mut writer = self.writer.lock().await;
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *writer).await.ok();
     }
 }
@@ -201,7 +205,7 @@ mod tests {
     async fn connections_are_as_they_are_promised() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = Store::open(dir.path()).await.expect("made");
-        let mut writer = store.writer().await;
+        let mut writer = store.writer().await.expect("open");
         for (pragma, expected) in
             [("synchronous", 2_i64), ("foreign_keys", 1), ("recursive_triggers", 1), ("busy_timeout", 5000)]
         {

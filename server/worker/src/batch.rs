@@ -9,7 +9,6 @@ use phi3::engine::{Diagnostics, Engine, EngineError, Prompt, Sampled, SequenceId
 use phi3::units::format_counted;
 use pollster::block_on;
 
-use crate::refused::refused;
 use crate::stop::Stops;
 use crate::text::{Stream, Text};
 
@@ -161,7 +160,7 @@ impl Batch {
                 &ErrorObject::new("backend", "the engine gave fewer tokens than steps"),
                 tell,
             ),
-            Err(error) => self.fail_all(engine, &refused(&error), tell),
+            Err(error) => self.fail_all(engine, &ErrorObject::from(&error), tell),
         }
     }
 
@@ -222,7 +221,7 @@ impl Batch {
             if matches!(error, EngineError::OutOfMemory { .. }) && !self.running.is_empty() {
                 self.waiting.push_front(first);
             } else {
-                tell(first.asked.id, StreamEvent::Failed { error: refused(&error) });
+                tell(first.asked.id, StreamEvent::Failed { error: ErrorObject::from(&error) });
             }
             return None;
         }
@@ -248,7 +247,7 @@ impl Batch {
     fn fail<E: Engine>(&mut self, engine: &mut E, sequence: SequenceId, error: &EngineError, tell: Tell<'_>) {
         if let Some(place) = self.running.iter().position(|stream| stream.sequence == sequence) {
             let stream = self.leave(engine, place);
-            tell(stream.id, StreamEvent::Failed { error: refused(error) });
+            tell(stream.id, StreamEvent::Failed { error: ErrorObject::from(error) });
         }
     }
 

@@ -12,7 +12,6 @@ mod text;
 mod logits;
 mod plan;
 mod stop;
-mod refused;
 mod batch;
 mod reference;
 mod session;

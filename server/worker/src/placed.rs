@@ -73,7 +73,8 @@ fn alone<'a>(
                 format_bytes(budget),
                 info.device
             );
-            return Err(ErrorObject::new("oom", message).at(format!("max_memory.{}", info.device)));
+            let error = ErrorObject::new("oom", message).at(format!("max_memory.{}", info.device));
+            return Err(error.short(needed, budget));
         }
     }
     planned.let_in(&info.device);

@@ -13,7 +13,6 @@ use preflight_files::Model;
 use crate::batch::Batch;
 use crate::link::Link;
 use crate::plan::Planned;
-use crate::refused::refused;
 use crate::text::Text;
 use crate::{logits, process, reference};
 
@@ -85,7 +84,7 @@ pub(crate) fn load<E: Engine + Diagnostics + 'static>(
         link.flow()
     };
     let engine = block_on(E::load(checkpoint, &planned.plan, &mut on_progress));
-    let mut engine = engine.map_err(|error| refused(&error))?;
+    let mut engine = engine.map_err(|error| ErrorObject::from(&error))?;
 
     let load_ms = start.elapsed_ms();
     let host_peak_bytes = process::resident().peak_bytes;
@@ -96,7 +95,8 @@ pub(crate) fn load<E: Engine + Diagnostics + 'static>(
     // Every cache of the whole context, to know now that there is room.
     let sequences = (0..planned.resolved.batch).map(SequenceId);
     for sequence in sequences.clone() {
-        block_on(engine.open(sequence, context, &Sampling::GREEDY)).map_err(|error| refused(&error))?;
+        block_on(engine.open(sequence, context, &Sampling::GREEDY))
+            .map_err(|error| ErrorObject::from(&error))?;
     }
     let memory = PredictedMeasured { predicted, measured: measured(engine.memory(), base_bytes) };
     let devices = engine.memory_by_device();
@@ -157,7 +157,7 @@ impl<E: Engine + Diagnostics> Loaded for Session<E> {
         let config = &self.config;
         let report =
             validate::run(&mut self.engine, config, &run, &mut on_token, &mut measure, &mut on_logits);
-        let mut report = block_on(report).map_err(|error| refused(&error))?;
+        let mut report = block_on(report).map_err(|error| ErrorObject::from(&error))?;
         whole.push_str(&stream.finish());
         stream.failed()?;
         report.text = whole;

@@ -168,24 +168,3 @@ pub struct Unload {
     /// Used on the GPU after it.
     pub gpu_used_after_bytes: Option<u64>,
 }
-
-/// Attempts side by side: only what differs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Comparison {
-    /// The attempts, in the order asked for.
-    pub ids: Vec<u64>,
-    /// One row for each value that differs.
-    pub differences: Vec<Difference>,
-}
-
-/// A value that differs between attempts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Difference {
-    /// JSON path in the record.
-    pub path: String,
-    /// The value in each attempt, in their order; null where it is not there.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
-    pub values: Vec<Value>,
-}

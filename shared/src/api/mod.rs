@@ -2,6 +2,7 @@
 
 mod attempt;
 mod browser;
+mod comparison;
 mod device;
 mod evidence;
 mod model;
@@ -15,10 +16,11 @@ pub mod worker;
 
 pub use attempt::{Attempt, AttemptKind, AttemptState, Started};
 pub use browser::{BrowserEvent, BrowserRun, BrowserSource};
+pub use comparison::{Comparison, Difference, Topic};
 pub use device::{DeviceNow, Devices, Holder};
 pub use error::{ErrorBody, ErrorObject};
 pub use event::{Event, EventKind};
-pub use evidence::{AttemptRecord, Comparison, Difference, Environment, Evidence, FileFact, Timings, Unload};
+pub use evidence::{AttemptRecord, Environment, Evidence, FileFact, Timings, Unload};
 pub use generation::{FinishReason, Generate, PromptInput, StreamEvent, TokenLogprob, TokenLogprobs, Turn};
 pub use kept::{KEPT_FOLDER, KEPT_MANIFEST, Kept, KeptFile, KeptTask};
 pub use ladder::{Ladder, LadderRung, LadderStarted, LadderState, ProfileEntry, RungState};

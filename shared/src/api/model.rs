@@ -95,6 +95,7 @@ pub struct Registered {
 /// The load config that is known to be good, with its evidence: what another machine runs again and compares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// Version of this format.
     pub preflight_certificate: u32,

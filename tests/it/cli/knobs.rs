@@ -1,7 +1,5 @@
 //! Every knob of a load config changes what it says it changes, seen from the command line.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use crate::support::model_dir::ModelDir;
@@ -168,6 +166,20 @@ fn rope_scaling_sliding_window_and_use_cache() {
     assert_ne!(plain[6 * vocab..], windowed[6 * vocab..]);
     assert_eq!(plain, logits(json!({"sliding_window": null, "rope_scaling": null})));
 
+    let narrow = ModelDir::of_case("gqa_window");
+    let window = narrow.case["config"]["sliding_window"].as_u64().expect("a window") as usize;
+    let of_narrow = |load_config: Value| {
+        let ids: Vec<_> = (1..3 * window).map(|id| (id * 7 % 60).to_string()).collect();
+        let args = ["--tokens", &ids.join(","), "--out", out.to_str().expect("UTF-8")];
+        let ran = with("logits", narrow.arg(), &load_config, &args);
+        assert_eq!(ran.code, 0, "{load_config}: {ran:?}");
+        crate::support::model::tensors(&out)["logits"].1.clone()
+    };
+    let (within, without) = (of_narrow(json!({})), of_narrow(json!({"sliding_window": null})));
+    let vocab = within.len() / (3 * window - 1);
+    assert_eq!(within[..window * vocab], without[..window * vocab], "inside the window nothing changes");
+    assert_ne!(within[2 * window * vocab..], without[2 * window * vocab..], "null takes the window away");
+
     let ids = |load_config| answer("validate", model.arg(), &load_config)["generated_tokens"].clone();
     assert_eq!(ids(json!({"use_cache": false})), ids(json!({})));
 }
@@ -198,16 +210,7 @@ fn tokenizer_flags_are_honoured_or_refused_by_name() {
 fn a_repository_is_found_in_the_cache_that_is_named() {
     let model = ModelDir::of_case("mha_plain");
     let cache = tempfile::tempdir().expect("a temporary directory");
-    let repo = cache.path().join("models--org--name");
-    let commit = "0123456789abcdef0123456789abcdef01234567";
-    let snapshot = repo.join("snapshots").join(commit);
-    std::fs::create_dir_all(&snapshot).expect("made");
-    std::fs::create_dir_all(repo.join("refs")).expect("made");
-    std::fs::write(repo.join("refs/v1"), commit).expect("written");
-    for entry in model.path().read_dir().expect("a folder").map(|entry| entry.expect("readable").path()) {
-        let name = entry.file_name().map(Path::new).expect("a name");
-        std::fs::copy(&entry, snapshot.join(name)).expect("copied");
-    }
+    model.cached(cache.path());
     let load = |load_config: Value| with("load", "hf:org/name", &load_config, &["--json"]);
     let cache = cache.path().to_str().expect("UTF-8");
     let found = load(json!({"cache_dir": cache, "revision": "v1"}));

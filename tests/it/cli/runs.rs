@@ -249,6 +249,16 @@ fn a_worker_tells_its_devices() {
     assert!(bytes("free_bytes") > 0 && bytes("free_bytes") <= bytes("total_bytes"), "{cpu}");
     assert!(cpu["dtypes"].as_array().expect("formats").contains(&json!("bf16")), "{cpu}");
     assert_eq!(cpu["is_software"], false);
+    // What the worker can use, the server shows, though it loads no driver itself.
+    let adapters = |devices: &Value| -> Vec<Value> {
+        let devices = devices["devices"].as_array().expect("devices").clone();
+        let is_wgpu = |info: &Value| info["device"].as_str().is_some_and(|name| name.starts_with("wgpu:"));
+        devices.iter().filter(|info| is_wgpu(info)).map(|info| info["device"].clone()).collect()
+    };
+    let found = adapters(&probe);
+    assert!(!found.is_empty() || std::env::var_os("PREFLIGHT_REQUIRE_GPU").is_none(), "{probe}");
+    let server = crate::support::http::Server::start(&[]);
+    assert_eq!(adapters(&server.get("/api/devices").json()), found);
 }
 
 /// What a download that broke off leaves behind where room was taken before it began.

@@ -43,7 +43,7 @@ fn errors_say_what_to_write() {
         (&["load", "preset:phi-4"], "it is a config alone"),
         (&["load", qwen], "`qwen2` is inspected and estimated here, not run"),
         (&["synth", qwen, out], "`qwen2` is inspected and estimated here, not run"),
-        (&["logits", MINI, "--tokens", &ids, "--out", out], "invalid digit"),
+        (&["logits", MINI, "--tokens", &ids, "--out", out], "expected ids with commas between"),
         (&["gpus", "RTX 4099"], "did you mean"),
         (&["gpus", "no such card"], "names are like"),
     ] {

@@ -100,6 +100,9 @@ fn what_is_no_certificate_is_refused() {
     odd["run"]["max_new_tokens"] = json!("many");
     let mut failed = certificate.clone();
     failed["report"]["verdict"] = json!("fail");
+    let (mut stranger, mut torn) = (certificate.clone(), certificate.clone());
+    stranger["runs"] = json!(3);
+    torn.as_object_mut().expect("an object").remove("run");
     let mut empty = certificate.clone();
     empty["files"] = json!([]);
     for (text, says) in [
@@ -110,6 +113,8 @@ fn what_is_no_certificate_is_refused() {
         (&odd.to_string(), "run.max_new_tokens"),
         (&failed.to_string(), "the validation failed"),
         (&empty.to_string(), "names no file"),
+        (&stranger.to_string(), "runs is not known"),
+        (&torn.to_string(), "run is missing"),
     ] {
         let ran = verify(&model, text);
         assert_eq!((ran.code, ran.error_code().as_str()), (2, "certificate_invalid"), "{text:.60}: {ran:?}");

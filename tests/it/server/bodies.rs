@@ -175,6 +175,9 @@ fn every_bad_body_has_its_code() {
         let answer = server.ask("POST", "/api/inspect", &[&format!("content-type: {kind}")], "{}");
         assert_eq!((answer.status, answer.error_code().as_str()), (415, "not_json"), "{kind}");
     }
+    // What may be left out is not passed over where it is there.
+    let untyped = server.ask("POST", "/api/models/default/load", &[], "{\"context\": 5}");
+    assert_eq!((untyped.status, untyped.error_code().as_str()), (415, "not_json"), "{untyped:?}");
     assert_eq!(server.get("/health").status, 200);
 }
 
@@ -277,7 +280,7 @@ fn what_is_wrong_is_said_in_our_words() {
         ("POST", "/api/estimate", &estimate(r#"{"load_config":[]}"#), "`options.load_config` is a list"),
         ("POST", "/api/models", r#"{"source":{"path":1}}"#, "`source.path` is 1, expected a string"),
         ("POST", "/api/models", r#"{"source":"path"}"#, "`source"),
-        ("POST", "/api/models/default/load", r#"{"context":0}"#, "`context` is 0, expected at least 1"),
+        ("POST", "/api/models/default/load", r#"{"context":0}"#, "`context` is 0, expected 1 to 1073741824"),
         (
             "POST",
             "/api/models/default/load",

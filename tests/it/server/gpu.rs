@@ -18,7 +18,7 @@ macro_rules! gpu {
         match Inject::gpu() {
             Ok(gpu) => gpu,
             Err(reason) => {
-                println!("LEFT OUT: {reason}");
+                crate::support::left_out(reason);
                 return;
             }
         }
@@ -201,6 +201,27 @@ fn what_gives_way_counts_as_free() {
     assert_eq!(server.ended(first)["state"], "stopped");
 }
 
+/// Of a model that is split, each device is asked for what goes there.
+#[test]
+fn a_split_fits_where_its_parts_fit() {
+    let (gpu, model) = (gpu!(), ModelDir::hollow());
+    let (_dir, worker) = faulty("good");
+    let server = serve(&gpu, &model, &worker);
+    // 1.5 GiB are free, and the model has 2 GiB of weights.
+    gpu.on("memory", &format!("{} {}", 24_u64 << 30, (24_u64 << 30) - (1536 << 20)));
+    let split = |budget: &str| {
+        let body = json!({ "load_config": { "max_memory": { "0": budget, "cpu": "16GiB" } } });
+        server.until(load(&server, &body), |attempt| {
+            attempt["state"] == "ready" || attempt["finished_ms"].is_u64()
+        })
+    };
+    let refused = split("3GiB");
+    assert_eq!(refused["error"]["code"], "does_not_fit", "{refused}");
+    let message = refused["error"]["message"].as_str().expect("words");
+    assert!(message.contains("1.50 GiB free on cuda:0"), "{message}");
+    assert_eq!(split("1GiB")["state"], "ready");
+}
+
 /// A device loads one model at a time, in the order that they were asked for; another device waits for none of them.
 #[test]
 fn each_device_has_a_queue_of_its_own() {
@@ -227,6 +248,11 @@ fn each_device_has_a_queue_of_its_own() {
     };
     assert_eq!(told(formats[0]), (json!("queued"), json!(1)));
     assert_eq!(told(formats[1]), (json!("queued"), json!(2)));
+    // What is for both waits for all that came before it on either, and what comes after it waits for it.
+    let split = load(&server, &json!({ "load_config": { "max_memory": { "0": "9GiB", "cpu": "9GiB" } } }));
+    assert_eq!(told(split), (json!("queued"), json!(4)));
+    let last = load(&server, &json!({ "device": "cpu", "load_config": { "torch_dtype": "float32" } }));
+    assert_eq!(told(last), (json!("queued"), json!(2)));
     server.ask("DELETE", &format!("/api/attempts/{first}"), &[], "");
     loading(formats[0]);
     assert_eq!(told(formats[1]), (json!("queued"), json!(1)));

@@ -19,7 +19,7 @@ fn a_file_that_shrinks_while_it_is_loaded_ends_the_attempt_alone() {
     let inject = match Inject::new() {
         Ok(inject) => inject,
         Err(reason) => {
-            println!("LEFT OUT: {reason}");
+            crate::support::left_out(reason);
             return;
         }
     };
@@ -112,6 +112,9 @@ fn a_device_that_is_not_there_is_told_in_words() {
         "{attempt}"
     );
     assert_eq!(attempt["outcome"], "device_absent");
+    let says = |value: &Value, words: &str| value.as_str().is_some_and(|text| text.contains(words));
+    assert!(says(&attempt["error"]["message"], "it computes on cpu"), "{attempt}");
+    assert!(says(&attempt["advice"], "a device that is there"), "{attempt}");
     let unknown = server.post("/api/models/default/load", &json!({ "device": "toaster" }));
     assert_eq!((unknown.status, &unknown.json()["error"]["path"]), (422, &json!("device")));
 }

@@ -146,7 +146,7 @@ fn a_ladder_outlives_its_server() {
     let path = format!("/api/ladders/{id}/resume");
     assert_eq!(server.post(&path, &json!({})).status, 202);
     let again = server.post(&path, &json!({}));
-    assert_eq!((again.status, again.error_code().as_str()), (409, "ladder_ended"));
+    assert_eq!((again.status, again.error_code().as_str()), (409, "ladder_going_on"));
     until(&server, id, is_running(2));
     // Ended in order, it can be resumed all the same.
     assert_eq!(server.stop(), Some(0));

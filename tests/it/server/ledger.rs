@@ -133,6 +133,14 @@ fn the_same_failure_is_not_tried_twice() {
     assert_eq!(mended["state"], "stopped", "{mended}");
     // What worked may be tried again.
     assert_eq!(tried(&server, &body)["state"], "stopped");
+    // A device that this machine lacks it still lacks; whoever knows better says so.
+    let absent = json!({ "device": "cuda:77" });
+    let failed = tried(&server, &absent);
+    assert_eq!(failed["outcome"], "device_absent", "{failed}");
+    let refused = load(&server, &absent);
+    assert_eq!((refused.status, refused.error_code().as_str()), (409, "identical_retry"));
+    assert_eq!(refused.json()["attempt_id"], failed["id"]);
+    assert_eq!(load(&server, &json!({ "device": "cuda:77", "force": true })).status, 202);
 }
 
 #[test]

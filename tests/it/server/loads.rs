@@ -229,6 +229,46 @@ fn a_cancel_ends_a_load_at_any_stage() {
     }
 }
 
+/// A prompt of thousands of tokens is read in one go, and is left all the same.
+#[test]
+fn a_cancel_ends_a_prompt_that_is_being_read() {
+    let model = ModelDir::slow();
+    model.set_config(&json!({ "sliding_window": 6000 }));
+    let server = served(&model);
+    let id = start(&server, "validate", &json!({ "probe": "window" }));
+    let reading =
+        server.until(id, |attempt| attempt["state"] == "validating" || attempt["finished_ms"].is_u64());
+    assert_eq!(reading["state"], "validating", "{reading}");
+    // The tokens of the default prompt come first.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(
+        server.get(&format!("/api/attempts/{id}")).json()["finished_ms"].is_null(),
+        "too fast to be cancelled"
+    );
+    let asked = Instant::now();
+    server.ask("DELETE", &format!("/api/attempts/{id}"), &[], "");
+    assert_eq!(server.ended(id)["state"], "cancelled");
+    assert!(asked.elapsed() < PROMISED * NOISE, "{:?}", asked.elapsed());
+    assert!(children(server.pid()).is_empty());
+}
+
+/// A worker ends with all that it started, and leaves no image of a model's memory behind when it dies.
+#[test]
+fn a_worker_has_a_group_of_its_own_and_no_core_files() {
+    let model = ModelDir::of_case("mha_plain");
+    let server = served(&model);
+    let id = start(&server, "load", &json!({}));
+    server.until(id, |attempt| attempt["state"] == "ready");
+    let worker = children(server.pid())[0];
+    let of = |file: &str| std::fs::read_to_string(format!("/proc/{worker}/{file}")).expect("it runs");
+    let stat = of("stat");
+    let group = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(2)).map(str::to_owned);
+    assert_eq!(group, Some(worker.to_string()), "{stat}");
+    let limits = of("limits");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+}
+
 #[test]
 fn a_worker_killed_at_rest_fails_its_attempt() {
     let model = ModelDir::of_case("mha_plain");

@@ -39,7 +39,7 @@ fn nothing_outside_the_roots_is_opened() {
     let watch = match Inject::new() {
         Ok(watch) => watch,
         Err(reason) => {
-            println!("LEFT OUT: {reason}");
+            crate::support::left_out(reason);
             return;
         }
     };

@@ -5,7 +5,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::http::Server;
-use crate::support::program::program;
+use crate::support::model_dir::ModelDir;
+use crate::support::program::{preflight, program};
 use crate::support::tests_dir;
 
 /// A folder of models with the tiny one in it.
@@ -47,6 +48,73 @@ fn the_default_models_folder_is_listed_once() {
     // Registered by somebody, it is an entry of its own that can have notes and a load config.
     assert_eq!(server.post("/api/models/offline", &json!({ "source": { "path": "tiny" } })).status, 201);
     assert_eq!(ids(&server), ["default", "other", "tiny"]);
+}
+
+/// One folder is one model, though its name cannot be its id.
+#[test]
+fn a_folder_whose_name_is_no_id_is_listed_once() {
+    let root = root();
+    std::fs::rename(root.path().join("tiny"), root.path().join("my tiny")).expect("renamed");
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let answer = server.post("/api/models/offline", &json!({ "source": { "path": "my tiny" } }));
+    assert_eq!((answer.status, &answer.json()["model_id"]), (201, &json!("my-tiny")), "{answer:?}");
+    let listed = server.get("/api/models").json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!((&listed[0]["id"], &listed[0]["registered"]), (&json!("my-tiny"), &json!(true)));
+    assert_eq!(server.get("/api/models/my%20tiny").status, 200);
+}
+
+/// In a terminal by topic, each fact once; in JSON all that differs.
+#[test]
+fn the_command_line_compares_attempts() {
+    let (root, data) = (root(), tempfile::tempdir().expect("a temporary directory"));
+    let server = Server::start(&["--model-root", arg(&root), "--data-dir", arg(&data)]);
+    for dtype in ["float32", "bfloat16"] {
+        let body = json!({ "load_config": { "dtype": dtype }, "max_new_tokens": 2 });
+        let answer = server.post("/api/models/tiny/validate", &body);
+        server.ended(answer.json()["attempt_id"].as_u64().expect("an id"));
+    }
+    let compare = ["attempts", "--data-dir", arg(&data), "compare", "1", "2"];
+    let shown = preflight(&compare);
+    let places = ["What was asked for", "resolved[dtype].value", "What came of it", "Memory", "Time"]
+        .map(|words| shown.stdout.find(words).unwrap_or_else(|| panic!("{words}: {shown:?}")));
+    assert!(places.is_sorted(), "{shown:?}");
+    assert!(shown.stdout.contains("MiB") && !shown.stdout.contains("load_config.dtype"), "{shown:?}");
+    let told = preflight(&[&compare[..], &["--json"]].concat()).json();
+    let differences = told["differences"].as_array().expect("differences");
+    assert!(differences.iter().any(|found| found["path"] == "load_config.dtype"), "{told}");
+    let same = preflight(&["attempts", "--data-dir", arg(&data), "compare", "1", "1"]);
+    assert_eq!((same.code, same.stdout.trim()), (0, "nothing differs"), "{same:?}");
+}
+
+/// A model from the Hub is one commit: a load config may name that, and no other.
+#[test]
+fn a_revision_is_the_registered_one_or_refused() {
+    let (model, home) = (ModelDir::of_case("mha_plain"), tempfile::tempdir().expect("a temporary directory"));
+    model.cached(&home.path().join("hub"));
+    let mut command = Command::new(program("preflight"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir", arg(&home)]);
+    command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", home.path()).env("RUST_LOG", "error");
+    let server = Server::spawn(command, Some(home));
+    let staged =
+        server.post("/api/models/offline", &json!({ "source": { "hub": "org/name@v1" }, "id": "m" }));
+    assert_eq!(staged.status, 201, "{staged:?}");
+    let load = |load_config: Value| server.post("/api/models/m/load", &json!({ "load_config": load_config }));
+    for (load_config, at) in [
+        (json!({ "revision": "v2" }), "load_config.revision"),
+        (json!({ "cache_dir": "/nowhere" }), "load_config.cache_dir"),
+    ] {
+        let refused = load(load_config.clone());
+        assert_eq!(
+            (refused.status, refused.error_code().as_str()),
+            (422, "load_config_invalid"),
+            "{refused:?}"
+        );
+        assert_eq!(refused.json()["error"]["path"], at, "{load_config}");
+    }
+    let named = load(json!({ "revision": "v1" }));
+    assert_eq!(named.status, 202, "{named:?}");
+    server.until(1, |attempt| attempt["state"] == "ready");
 }
 
 #[test]
@@ -117,6 +185,13 @@ fn what_cannot_be_a_model_is_refused() {
     std::fs::create_dir(&broken).expect("made");
     std::fs::write(broken.join("config.json"), "{\"model_type\": \"phi3\", \"hidden_size\": -1}")
         .expect("written");
+    let pipe = root.path().join("pipe");
+    std::fs::create_dir(&pipe).expect("made");
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(root.path().join("tiny").join(name), pipe.join(name)).expect("copied");
+    }
+    let made = Command::new("mkfifo").arg(pipe.join("tokenizer.json")).status();
+    assert!(made.expect("mkfifo runs").success());
     let data = tempfile::tempdir().expect("a temporary directory");
     let mut command = Command::new(program("preflight"));
     command
@@ -130,6 +205,7 @@ fn what_cannot_be_a_model_is_refused() {
         (json!({ "path": "/etc" }), 403, "path_outside_roots"),
         (json!({ "path": "tiny/%2e%2e/tiny" }), 404, "not_found"),
         (json!({ "path": "broken" }), 422, "config_invalid"),
+        (json!({ "path": "pipe" }), 422, "not_a_file"),
         (json!({ "hub": "microsoft/Phi-3-mini-4k-instruct" }), 422, "hub_offline"),
         (json!({ "hub": "http://169.254.169.254/latest" }), 422, "hub"),
         (json!({ "hub": "user@host/x/y" }), 422, "hub"),
@@ -145,7 +221,7 @@ fn what_cannot_be_a_model_is_refused() {
         let answer = stage(json!({ "source": { "path": "tiny" }, "id": id }));
         assert!([409, 422].contains(&answer.status), "{id}: {answer:?}");
     }
-    assert_eq!(server.get("/api/models").json().as_array().map(Vec::len), Some(2));
+    assert_eq!(server.get("/api/models").json().as_array().map(Vec::len), Some(3));
 }
 
 #[test]

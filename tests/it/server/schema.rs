@@ -8,13 +8,14 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::http::Server;
+use crate::support::left_out;
 use crate::support::model_dir::ModelDir;
 use crate::support::program::run_within;
 
 #[test]
 fn no_request_that_schemathesis_makes_is_a_fault() {
     let Some(program) = std::env::var_os("PREFLIGHT_SCHEMATHESIS").map(PathBuf::from) else {
-        println!("skipped: PREFLIGHT_SCHEMATHESIS names no schemathesis; ./dev test installs it");
+        left_out("PREFLIGHT_SCHEMATHESIS names no schemathesis; ./dev test installs it");
         return;
     };
     let examples = std::env::var("PREFLIGHT_EXAMPLES").unwrap_or_else(|_| "2".to_owned());

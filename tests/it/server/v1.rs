@@ -365,7 +365,7 @@ fn an_unload_ends_streams_with_a_word() {
 #[test]
 fn the_official_client_is_content() {
     let Some(python) = std::env::var_os("PREFLIGHT_OPENAI_PYTHON").map(PathBuf::from) else {
-        println!("skipped: PREFLIGHT_OPENAI_PYTHON names no Python with the package openai");
+        crate::support::left_out("PREFLIGHT_OPENAI_PYTHON names no Python with the package openai");
         return;
     };
     let server = loaded(&tiny());

@@ -77,6 +77,8 @@ fn the_fields_of_answers_and_events_are_the_contract() {
         tiny.to_str().expect("UTF-8"),
         "--data-dir",
         data.path().to_str().expect("UTF-8"),
+        "--model-root",
+        tiny.parent().and_then(std::path::Path::to_str).expect("UTF-8"),
     ];
     let server = Server::start(&args);
     let mut wire = Wire::default();
@@ -127,6 +129,26 @@ fn the_fields_of_answers_and_events_are_the_contract() {
     {
         wire.say("chunk of /v1/chat/completions", &serde_json::from_str(chunk).expect("JSON"));
     }
+    let completion = json!({ "model": "default", "prompt": "The", "max_tokens": 2, "stream": true });
+    let streamed = server.post("/v1/completions", &completion).body;
+    for chunk in
+        streamed.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]")
+    {
+        wire.say("chunk of /v1/completions", &serde_json::from_str(chunk).expect("JSON"));
+    }
+    let source = json!({ "source": { "path": "tiny" }, "id": "named" });
+    post(&mut wire, "/api/models", source.clone());
+    post(&mut wire, "/api/models/offline", source);
+    let header = ["content-type: application/json"];
+    let patched = server.ask("PATCH", "/api/models/named", &header, r#"{"notes":"seen"}"#);
+    wire.say("PATCH /api/models/{id}", &patched.json());
+    let noted = server.ask("PATCH", &format!("/api/attempts/{id}"), &header, r#"{"note":"seen"}"#);
+    wire.say("PATCH /api/attempts/{id}", &noted.json());
+    wire.say(
+        "POST /api/ladders/{id}/cancel",
+        &server.post(&format!("/api/ladders/{ladder}/cancel"), &json!({})).json(),
+    );
+    wire.say("409 ladder_ended", &server.post(&format!("/api/ladders/{ladder}/resume"), &json!({})).json());
     for path in [
         "/health",
         "/ready",
@@ -140,6 +162,7 @@ fn the_fields_of_answers_and_events_are_the_contract() {
         "/api/profiles",
         "/api/attempts/compare?ids=1,2",
         "/v1/models",
+        "/v1/models/default",
     ] {
         wire.say(&format!("GET {path}"), &server.get(path).json());
     }

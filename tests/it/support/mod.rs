@@ -8,6 +8,12 @@ pub(crate) mod inject;
 
 use std::path::PathBuf;
 
+/// Says why a test cannot run here; where `PREFLIGHT_REQUIRE_TOOLS` is set, as in CI, that is a failure.
+pub(crate) fn left_out(reason: &str) {
+    assert!(std::env::var_os("PREFLIGHT_REQUIRE_TOOLS").is_none(), "{reason}");
+    println!("LEFT OUT: {reason}");
+}
+
 /// The folder of the `tests` package.
 pub(crate) fn tests_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

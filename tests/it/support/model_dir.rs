@@ -52,6 +52,61 @@ impl ModelDir {
         Self { dir, case }
     }
 
+    /// Copies it into a cache of Hugging Face's layout, as `org/name` at the tag `v1`.
+    pub(crate) fn cached(&self, cache: &Path) {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let repo = cache.join("models--org--name");
+        let snapshot = repo.join("snapshots").join(commit);
+        for folder in [&snapshot, &repo.join("refs")] {
+            std::fs::create_dir_all(folder).expect("made");
+        }
+        std::fs::write(repo.join("refs/v1"), commit).expect("written");
+        for entry in self.path().read_dir().expect("a folder").map(|entry| entry.expect("readable")) {
+            std::fs::copy(entry.path(), snapshot.join(entry.file_name())).expect("copied");
+        }
+    }
+
+    /// A model with 2 GiB of weights that are a hole in the disk: nothing can be computed with it.
+    pub(crate) fn hollow() -> Self {
+        let (hidden, intermediate, layers, vocab) = (2048, 8192, 16, 1024);
+        let case = json!({ "config": {
+            "model_type": "phi3", "vocab_size": vocab, "hidden_size": hidden, "intermediate_size": intermediate,
+            "num_hidden_layers": layers, "num_attention_heads": 16, "num_key_value_heads": 16,
+            "max_position_embeddings": 4096, "original_max_position_embeddings": 4096, "torch_dtype": "bfloat16",
+            "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "sliding_window": null,
+        } });
+        let tensor = |name: &str, shape: &[usize]| (format!("{name}.weight"), shape.to_vec());
+        let mut tensors = vec![
+            tensor("model.embed_tokens", &[vocab, hidden]),
+            tensor("model.norm", &[hidden]),
+            tensor("lm_head", &[vocab, hidden]),
+        ];
+        for layer in (0..layers).map(|layer| format!("model.layers.{layer}")) {
+            tensors.extend([
+                tensor(&format!("{layer}.input_layernorm"), &[hidden]),
+                tensor(&format!("{layer}.post_attention_layernorm"), &[hidden]),
+                tensor(&format!("{layer}.self_attn.qkv_proj"), &[3 * hidden, hidden]),
+                tensor(&format!("{layer}.self_attn.o_proj"), &[hidden, hidden]),
+                tensor(&format!("{layer}.mlp.gate_up_proj"), &[2 * intermediate, hidden]),
+                tensor(&format!("{layer}.mlp.down_proj"), &[hidden, intermediate]),
+            ]);
+        }
+        let (mut header, mut end) = (serde_json::Map::new(), 0);
+        for (name, shape) in tensors {
+            let begin = end;
+            end += 2 * shape.iter().product::<usize>();
+            header.insert(name, json!({ "dtype": "BF16", "shape": shape, "data_offsets": [begin, end] }));
+        }
+        let header = Value::Object(header).to_string();
+        let made = Self { dir: tempfile::tempdir().expect("a temporary directory"), case };
+        made.write("config.json", made.case["config"].to_string());
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+        made.write("model.safetensors", &bytes);
+        let file = std::fs::File::options().write(true).open(made.file("model.safetensors")).expect("there");
+        file.set_len((bytes.len() + end) as u64).expect("a hole");
+        made
+    }
+
     /// The directory.
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()

@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use crate::components::bits::copyable;
 use crate::state::Attempts;
-use crate::state::comparison::{by_topic, exact, shown};
 use crate::text::attempts as words;
 
 /// The table of differences.
@@ -20,12 +19,12 @@ pub fn Compare(
     let ids = comparison.ids.clone();
     let heads = ids.iter().map(|id| { let id = *id; view! { <th><button type="button" class="link" on:click=move |_| attempts.choose(id)>{format!("#{id}")}</button></th> } }).collect_view();
     let columns = ids.len() + 1;
-    let topics = StoredValue::new(by_topic(&comparison));
+    let topics = StoredValue::new(comparison.by_topic());
     let count = topics.with_value(|topics| topics.iter().map(|(_, rows)| rows.len()).sum::<usize>());
     let row = |difference: &Difference| {
         let cell = |value: &Value| {
             let exact = exact(value);
-            view! { <td class="mono clip" title=exact.clone()>{copyable(shown(&difference.path, value), exact.clone())}</td> }
+            view! { <td class="mono clip" title=exact.clone()>{copyable(difference.shown(value), exact.clone())}</td> }
         };
         let values = difference.values.iter().map(cell).collect_view();
         view! { <tr><th scope="row" class="mono">{difference.path.clone()}</th>{values}</tr> }
@@ -35,7 +34,7 @@ pub fn Compare(
         topics.with_value(|topics| {
             let group = |(topic, all): &(_, Vec<Difference>)| {
                 let found: Vec<_> = all.iter().filter(|d| d.path.to_lowercase().contains(&needle)).map(row).collect();
-                (!found.is_empty()).then(|| view! { <tbody><tr class="topic"><th scope="rowgroup" colspan=columns.to_string()>{words::topic(*topic)}</th></tr>{found}</tbody> })
+                (!found.is_empty()).then(|| view! { <tbody><tr class="topic"><th scope="rowgroup" colspan=columns.to_string()>{topic.heading()}</th></tr>{found}</tbody> })
             };
             topics.iter().filter_map(group).collect_view()
         })
@@ -51,5 +50,14 @@ pub fn Compare(
             </div>
             <div class="scroll"><table class="compare"><thead><tr><th>{words::PATH}</th>{heads}</tr></thead>{groups}</table></div>
         </section>
+    }
+}
+
+/// A value as it stands in the record.
+fn exact(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }

@@ -83,6 +83,7 @@ pub fn Detail(
             <Tree id/>
             {attempt.report.map(report)}
             {measured}
+            {evidence.unload.and_then(|unload| words::given_back(&unload)).map(|words| view! { <p class="dim">{words}</p> })}
             <details><summary>{words::LOAD_CONFIG}</summary><table><tbody>{evidence.resolved.iter().map(leaf).collect_view()}</tbody></table></details>
             {(!evidence.files.is_empty()).then(|| view! { <details><summary>{words::FILES}</summary><table><tbody>{evidence.files.iter().map(files).collect_view()}</tbody></table></details> })}
             {(!log.is_empty()).then(|| view! { <details open=true><summary>{words::LOG}</summary><Log log/></details> })}

@@ -46,6 +46,16 @@ pub(super) struct CommonBody {
     stream_options: Option<StreamOptions>,
     /// Who asks; not looked at.
     user: Option<String>,
+    /// Not looked at.
+    metadata: Option<Value>,
+    /// Not looked at: there is one tier.
+    service_tier: Option<String>,
+    /// Not looked at.
+    safety_identifier: Option<String>,
+    /// Not looked at.
+    prompt_cache_key: Option<String>,
+    /// `false`: nothing that is asked or answered is kept.
+    store: Option<bool>,
 }
 
 /// A text, or up to 16 of 1 to 256 bytes.
@@ -111,7 +121,7 @@ pub(super) struct ChatBody {
 /// One turn.
 #[derive(ToSchema)]
 struct MessageBody {
-    /// `system`, `user`, `assistant`, or what else the model's template knows.
+    /// `system`, `developer` (the same), `user` or `assistant`.
     role: String,
     content: Content,
     name: Option<String>,

@@ -58,7 +58,7 @@ impl ApiError {
 
 impl From<ErrorObject> for ApiError {
     fn from(error: ErrorObject) -> Self {
-        let ErrorObject { code: ours, message, path } = error;
+        let ErrorObject { code: ours, message, path, .. } = error;
         let status = match ours.as_str() {
             "oom" | "backend" | "nan_logits" | "worker_killed" | "worker_stalled" | "protocol_error" => {
                 StatusCode::INTERNAL_SERVER_ERROR

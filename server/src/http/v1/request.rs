@@ -76,7 +76,7 @@ impl Fields {
         }
     }
 
-    /// Fields that say nothing here: who asks, and whether the answer is kept.
+    /// Fields that say nothing here: who asks, and how it is filed.
     pub(super) fn pass_over(&mut self, keys: &[&str]) {
         keys.iter().for_each(|key| {
             self.0.remove(*key);
@@ -168,15 +168,9 @@ impl Common {
         };
         let choices = fields.count("n", 1..=MOST_CHOICES)?.unwrap_or(1) as usize;
         let stop = stops(fields)?;
-        fields.pass_over(&[
-            "user",
-            "metadata",
-            "store",
-            "service_tier",
-            "safety_identifier",
-            "prompt_cache_key",
-        ]);
+        fields.pass_over(&["user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"]);
         fields.only("logit_bias", &[Value::Object(Map::new())])?;
+        fields.only("store", &[Value::Bool(false)])?;
         Ok(Self { model, sampling, seeded: seed.is_some(), stop, choices, stream, include_usage })
     }
 

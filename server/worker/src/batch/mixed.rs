@@ -1,11 +1,10 @@
 //! Prompts that ride along with the steps of running streams, and what happens where their memory runs out.
 
-use phi3::api::StreamEvent;
+use phi3::api::{ErrorObject, StreamEvent};
 use phi3::engine::{Diagnostics, Engine, EngineError, PromptPart, SequenceId};
 use pollster::block_on;
 
 use super::{Batch, Entered, Running, Tell};
-use crate::refused::refused;
 use crate::text::Text;
 
 /// Tokens that a stream which gave its memory back must have room for before it goes on: computing it anew for less
@@ -154,7 +153,7 @@ impl Batch {
                 // It will never have more.
                 Err(error) if all_wait(self) => {
                     let stream = self.leave(engine, place);
-                    tell(stream.id, StreamEvent::Failed { error: refused(&error) });
+                    tell(stream.id, StreamEvent::Failed { error: ErrorObject::from(&error) });
                 }
                 Err(_) => return,
             }

@@ -1,10 +1,30 @@
-//! What differs between attempts, put in the order in which people ask for it, each fact once.
+//! What differs between attempts, and how people are shown it: in the order in which they ask, each fact once.
 
-use phi3::api::{Comparison, Difference};
-use phi3::units::format_bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::format::{duration, rate};
+use crate::units::{format_bytes, format_duration, format_rate};
+
+/// Attempts side by side: only what differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Comparison {
+    /// The attempts, in the order asked for.
+    pub ids: Vec<u64>,
+    /// One row for each value that differs.
+    pub differences: Vec<Difference>,
+}
+
+/// A value that differs between attempts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Difference {
+    /// JSON path in the record.
+    pub path: String,
+    /// The value in each attempt, in their order; null where it is not there.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub values: Vec<Value>,
+}
 
 /// What a value of an attempt's record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +45,18 @@ impl Topic {
     /// In the order in which they are shown.
     pub const ALL: [Self; 5] = [Self::Wanted, Self::Outcome, Self::Memory, Self::Time, Self::Around];
 
+    /// Its heading.
+    #[must_use]
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Wanted => "What was asked for",
+            Self::Outcome => "What came of it",
+            Self::Memory => "Memory",
+            Self::Time => "Time",
+            Self::Around => "Files and machine",
+        }
+    }
+
     /// Of a JSON path in the record.
     fn of(path: &str) -> Self {
         match path.split(['.', '[']).next().unwrap_or_default() {
@@ -40,22 +72,24 @@ impl Topic {
     }
 }
 
-/// The differences by topic; topics without any are left out.
-#[must_use]
-pub fn by_topic(comparison: &Comparison) -> Vec<(Topic, Vec<Difference>)> {
-    let all = &comparison.differences;
-    let of = |topic| {
-        let mut rows: Vec<Difference> = Vec::new();
-        for difference in all.iter().filter(|difference| Topic::of(&difference.path) == topic) {
-            // The record says what was measured at every place that needs it.
-            let told = topic == Topic::Memory && rows.iter().any(|row| row.values == difference.values);
-            if !told && !follows(difference, all) {
-                rows.push(difference.clone());
+impl Comparison {
+    /// The differences by topic, each fact once; topics without any are left out.
+    #[must_use]
+    pub fn by_topic(&self) -> Vec<(Topic, Vec<Difference>)> {
+        let all = &self.differences;
+        let of = |topic| {
+            let mut rows: Vec<Difference> = Vec::new();
+            for difference in all.iter().filter(|difference| Topic::of(&difference.path) == topic) {
+                // The record says what was measured at every place that needs it.
+                let told = topic == Topic::Memory && rows.iter().any(|row| row.values == difference.values);
+                if !told && !follows(difference, all) {
+                    rows.push(difference.clone());
+                }
             }
-        }
-        (topic, rows)
-    };
-    Topic::ALL.map(of).into_iter().filter(|(_, rows)| !rows.is_empty()).collect()
+            (topic, rows)
+        };
+        Topic::ALL.map(of).into_iter().filter(|(_, rows)| !rows.is_empty()).collect()
+    }
 }
 
 /// Whether it says again, with less, what a resolved knob says.
@@ -72,38 +106,30 @@ fn follows(difference: &Difference, all: &[Difference]) -> bool {
     difference.values.iter().all(nothing) || all.iter().any(is_of_knob)
 }
 
-/// A value as people read it, by the unit that its path ends in.
-#[must_use]
-pub fn shown(path: &str, value: &Value) -> String {
-    let bytes = path.ends_with("_bytes") || path.ends_with(".bytes");
-    match value {
-        Value::Null => "–".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Number(number) => match (number.as_u64(), number.as_f64()) {
-            (Some(count), _) if bytes => format_bytes(count),
-            (_, Some(ms)) if path.ends_with("_ms") => duration(ms),
-            (_, Some(per_s)) if path.ends_with("_per_s") => rate(per_s),
-            (None, Some(value)) if number.is_f64() => format!("{value:.4}"),
-            _ => number.to_string(),
-        },
-        other => other.to_string(),
-    }
-}
-
-/// A value as it stands in the record.
-#[must_use]
-pub fn exact(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+impl Difference {
+    /// One of its values as people read it, by the unit that its path ends in.
+    #[must_use]
+    pub fn shown(&self, value: &Value) -> String {
+        let path = self.path.as_str();
+        let bytes = path.ends_with("_bytes") || path.ends_with(".bytes");
+        match value {
+            Value::Null => "–".to_owned(),
+            Value::String(text) => text.clone(),
+            Value::Number(number) => match (number.as_u64(), number.as_f64()) {
+                (Some(count), _) if bytes => format_bytes(count),
+                (_, Some(ms)) if path.ends_with("_ms") => format_duration(ms),
+                (_, Some(per_s)) if path.ends_with("_per_s") => format_rate(per_s),
+                (None, Some(value)) if number.is_f64() => format!("{value:.4}"),
+                _ => number.to_string(),
+            },
+            other => other.to_string(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
 
@@ -115,9 +141,9 @@ mod tests {
         Comparison { ids: vec![3, 2], differences: rows.iter().map(row).collect() }
     }
 
-    #[wasm_bindgen_test(unsupported = test)]
+    #[test]
     fn each_fact_stands_once_under_its_topic() {
-        let found = by_topic(&comparison(&[
+        let found = comparison(&[
             ("changes[dtype].to", json!(["f16", null])),
             ("load_config.dtype", json!(["f16", null])),
             ("report.memory.measured.total_bytes", json!([7, 8])),
@@ -129,7 +155,8 @@ mod tests {
             ("load_config.max_memory.cpu", json!([1, null])),
             ("outcome", json!(["passed", "oom_load"])),
             ("environment.kernel", json!(["a", "b"])),
-        ]));
+        ])
+        .by_topic();
         let paths: Vec<(Topic, Vec<&str>)> = found
             .iter()
             .map(|(topic, rows)| (*topic, rows.iter().map(|row| row.path.as_str()).collect()))
@@ -144,7 +171,7 @@ mod tests {
         assert_eq!(paths, expected);
     }
 
-    #[wasm_bindgen_test(unsupported = test)]
+    #[test]
     fn values_have_the_unit_of_their_path() {
         for (path, value, words) in [
             ("memory.measured.total_bytes", json!(1_118_208_000_u64), "1.04 GiB"),
@@ -158,7 +185,8 @@ mod tests {
             ("note", json!("seen"), "seen"),
             ("seed", Value::Null, "–"),
         ] {
-            assert_eq!(shown(path, &value), words, "{path}");
+            let difference = Difference { path: path.to_owned(), values: Vec::new() };
+            assert_eq!(difference.shown(&value), words, "{path}");
         }
     }
 }
