@@ -11,10 +11,11 @@ use phi3::config::ModelConfig;
 use phi3::dtype::DType;
 use phi3::engine::{Attention, Diagnostics, Engine, LoadPlan, Sampling, SequenceId};
 use phi3::estimate::activations::{Workspace, diagnostics};
-use phi3::estimate::{Backend, load_peaks};
+use phi3::estimate::{Backend, Options, Resolved, load_peaks, weights_bytes};
 use phi3::generate::{Request, generate};
 use phi3::tensors;
 use phi3::weights::synthetic::synthetic_checkpoint;
+use phi3::weights::{Checkpoint, WeightSource};
 use pollster::block_on;
 use serde_json::{Value, json};
 
@@ -65,6 +66,57 @@ fn config(values: &Value) -> ModelConfig {
     ModelConfig::parse(config.to_string().as_bytes()).expect("a good config")
 }
 
+/// The highest memory that is predicted while weights are read, workspace and caches apart.
+fn host_peak<S: WeightSource>(
+    checkpoint: &Checkpoint<S>,
+    config: &ModelConfig,
+    dtype: DType,
+    low_cpu_mem_usage: bool,
+) -> i64 {
+    let (decoder, stored) = (config.decoder(), Some(checkpoint.tensors()));
+    let options = Options { dtype: Some(dtype.into()), ..Options::default() };
+    let resolved = Resolved::new(&decoder, stored, &options).expect("a format");
+    let peaks = load_peaks(&decoder, stored, weights_bytes(&decoder, dtype), &resolved);
+    let peak = peaks.iter().find(|peak| peak.low_cpu_mem_usage == low_cpu_mem_usage).expect("both ways");
+    peak.host_bytes as i64
+}
+
+/// Checkpoints that are held in another format than they are stored in: what a tensor takes meanwhile is counted for the
+/// tensors that are converted alone, at the moment when they are.
+fn conversions(wide: &ModelConfig, tied: &ModelConfig) {
+    for (name, config, stored, held) in [
+        ("wide", wide, DType::Bf16, DType::F32),
+        ("wide", wide, DType::F32, DType::Q8_0),
+        ("wide", wide, DType::F32, DType::Bf16),
+        ("tied", tied, DType::F32, DType::Q4_0),
+        ("tied", tied, DType::F16, DType::F32),
+    ] {
+        let checkpoint = block_on(synthetic_checkpoint(config, 1, stored)).expect("a checkpoint");
+        for low_cpu_mem_usage in [true, false] {
+            let plan = LoadPlan { low_cpu_mem_usage, ..LoadPlan::new(config.clone(), held, 64) };
+            let activation =
+                Workspace::new(Backend::Cpu, &config.decoder(), held, Attention::Eager, 64, 1).bytes() as i64;
+            let predicted = host_peak(&checkpoint, config, held, low_cpu_mem_usage) + activation;
+            let (peak, engine) = peak_of(|| {
+                block_on(CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(())))
+                    .expect("loads")
+            });
+            #[expect(clippy::print_stdout, reason = "the figure is what the test is about")]
+            {
+                println!(
+                    "{name}, {stored} to {held}, {low_cpu_mem_usage}: predicted {predicted}, counted {peak}"
+                );
+            }
+            assert!(
+                (peak - predicted).abs() <= LOADING,
+                "{name} from {stored} to {held}: {peak}, not {predicted}"
+            );
+            let weights = weights_bytes(&config.decoder(), held);
+            assert_eq!(engine.memory().weights_bytes, weights, "{name} from {stored} to {held}");
+        }
+    }
+}
+
 /// Beside what is predicted while loading: names, lists, a piece of a file.
 const LOADING: i64 = 1 << 20;
 
@@ -87,6 +139,7 @@ fn counted_bytes_are_those_predicted() {
     // The pool and the features of the processor are made once.
     block_on(synthetic_checkpoint(&grouped, 1, DType::F32)).expect("a checkpoint");
 
+    conversions(&wide, &grouped);
     for (name, config, dtype, context) in [
         ("wide", &wide, DType::F32, 800),
         ("wide", &wide, DType::Bf16, 1500),
@@ -107,11 +160,7 @@ fn counted_bytes_are_those_predicted() {
             Workspace::new(Backend::Cpu, decoder, dtype, Attention::Eager, context as u64, 1).bytes() as i64;
 
         // Streamed, the host holds nothing beside the model; read first, the whole checkpoint.
-        let peaks = load_peaks(decoder, Some(checkpoint.tensors()), weights as u64, dtype.into());
-        let predicted = |low: bool| {
-            let peak = peaks.iter().find(|peak| peak.low_cpu_mem_usage == low).expect("both ways");
-            peak.host_bytes as i64 + activation
-        };
+        let predicted = |low| host_peak(&checkpoint, config, dtype, low) + activation;
         let (peak, engine) = peak_of(|| load(&LoadPlan { low_cpu_mem_usage: false, ..plan.clone() }));
         assert!(
             (peak - predicted(false)).abs() <= LOADING,

@@ -221,6 +221,21 @@ pub fn is_not_loaded(decoder: &Decoder, name: &str) -> bool {
     within(name).unwrap_or(false)
 }
 
+/// The layer that a stored tensor belongs to, under Hugging Face's name or GGUF's.
+#[must_use]
+pub fn layer_of(decoder: &Decoder, name: &str) -> Option<usize> {
+    let within = || name.strip_prefix(decoder.family.body)?.strip_prefix(".layers.");
+    let (layer, _) = name.strip_prefix("blk.").or_else(within)?.split_once('.')?;
+    layer.parse().ok().filter(|layer| *layer < decoder.layers.len())
+}
+
+/// Whether a stored tensor is the last norm's or the head's, under Hugging Face's name or GGUF's.
+#[must_use]
+pub fn is_after_layers(decoder: &Decoder, name: &str) -> bool {
+    let own = [Role::FinalNorm, Role::LmHead].map(|role| module(decoder, role, None));
+    name.starts_with("output") || own.iter().any(|module| name.starts_with(module.as_str()))
+}
+
 /// What stands in the names of the tensors of a part, by the key of the config that tells of it.
 fn apart_names(key: &str) -> &'static [&'static str] {
     match key {

@@ -10,6 +10,7 @@ use phi3::estimate::{self, Format, KvKind, KvPolicy, Options, Size};
 use phi3::inspect::{self, Subject, Support};
 use phi3::placement;
 use phi3::tensors;
+use phi3::weights::StoredTensor;
 use serde_json::Value;
 
 fn read(path: &str) -> Vec<u8> {
@@ -85,7 +86,11 @@ fn deepseek_v3_from_its_class_defaults() {
     let billions = |count: u64| (count as f64 / 1e9).round();
     assert_eq!(billions(estimate::params(&decoder).total), 671.0);
     assert_eq!(billions(estimate::active_params(&decoder)), 38.0);
-    assert!(estimate::predictor_params(&decoder) > 11_000_000_000);
+    // Two norms, their projection and a last norm, then a layer: 187,107,328 of latent attention, 256 experts and one that
+    // all go through of 44,040,192 each, their router, two norms.
+    let layer = 187_107_328 + 257 * 44_040_192 + 256 * 7168 + 2 * 7168;
+    assert_eq!(estimate::predictor_params(&decoder), 3 * 7168 + 2 * 7168 * 7168 + layer);
+    assert_eq!(estimate::predictor_params(&decoder), 11_610_067_968);
     assert_eq!(estimate::bytes_per_token(&decoder, DType::Bf16), 61 * (512 + 64) * 2);
     // 61 layers of latent, not 2 × 128 heads × 192.
     assert!(estimate::bytes_per_token(&decoder, DType::Bf16) < 100_000);
@@ -116,6 +121,70 @@ fn published_quantised_files_have_their_size() {
     let q4_k_m = estimate::weights_bytes(&mini, Format::Q4KM);
     let metadata = 2_393_231_072i64 - q4_k_m as i64;
     assert!((0..2_000_000).contains(&metadata), "{metadata} bytes of metadata");
+    // By the rules of llama.cpp, tensor by tensor: values of a 70B, shared experts, experts in one tensor with biases.
+    // bartowski/Meta-Llama-3.1-70B-Instruct-GGUF has 42.52 GB, mradermacher/DeepSeek-V2-Lite-GGUF 10.4.
+    for (config, bytes) in [
+        (
+            r#"{"model_type":"llama","hidden_size":8192,"intermediate_size":28672,"num_hidden_layers":80,
+            "num_attention_heads":64,"num_key_value_heads":8,"vocab_size":128256}"#,
+            42_512_531_456,
+        ),
+        (
+            r#"{"model_type":"deepseek_v2","hidden_size":2048,"intermediate_size":10944,"num_hidden_layers":27,
+            "num_attention_heads":16,"num_key_value_heads":16,"vocab_size":102400,"moe_intermediate_size":1408,
+            "n_routed_experts":64,"n_shared_experts":2,"first_k_dense_replace":1,"q_lora_rank":null}"#,
+            10_360_420_352,
+        ),
+        (r#"{"model_type":"deepseek_v3"}"#, 404_424_824_832),
+        (
+            r#"{"model_type":"gpt_oss","num_hidden_layers":24,"num_attention_heads":64,"num_local_experts":32}"#,
+            15_792_128_256,
+        ),
+    ] {
+        let decoder = parse(config).expect(config);
+        assert_eq!(estimate::weights_bytes(&decoder, Format::Q4KM), bytes, "{config}");
+    }
+    // With as many key and value heads as query heads llama's 80 layers are a 65B, qwen2's are a 70B all the same: 40 of
+    // them, which q4_k_m gives no more bits, have values in q5_k instead of q4_k.
+    let [llama, qwen2] = ["llama", "qwen2"].map(|model_type| {
+        let sizes = r#""hidden_size":512,"num_hidden_layers":80,"num_attention_heads":8,"num_key_value_heads":8,
+            "intermediate_size":512,"vocab_size":1000"#;
+        let decoder = parse(&format!(r#"{{"model_type":"{model_type}",{sizes}}}"#)).expect("good");
+        estimate::weights_bytes(&decoder, Format::Q4KM)
+    });
+    let biases = 80 * 3 * 512 * 4;
+    assert_eq!(qwen2 - llama, biases + 40 * 512 * 512 / 256 * (176 - 144));
+}
+
+/// What is planned in a mixture or in bare eight bits is a formula; what a checkpoint holds is exact.
+#[test]
+fn planned_mixtures_and_bare_formats_are_formulas() {
+    let mini = real("microsoft__Phi-3-mini-4k-instruct");
+    let weights = |dtype: &str, stored: Option<&estimate::StoredTensors>| {
+        let options = Options { dtype: Some(dtype.parse().expect(dtype)), ..Options::default() };
+        estimate::estimate(&mini, stored, &options).expect("in range").terms.swap_remove(0)
+    };
+    let stored: estimate::StoredTensors = tensors::list(&mini)
+        .map(|tensor| {
+            let len = DType::Fp8.tensor_bytes(&tensor.shape);
+            let shape = tensor.shape;
+            (tensor.name, StoredTensor { dtype: DType::Fp8, shape, file: 0, offset: 0, len })
+        })
+        .collect();
+    for (dtype, words) in [
+        ("q4_k_m", "versions of llama.cpp differ in it"),
+        ("fp8", "ideal, without scales"),
+        ("int8", "ideal, without scales"),
+    ] {
+        let term = weights(dtype, None);
+        assert_eq!(term.badge, estimate::Badge::Formula, "{dtype}");
+        assert!(term.formula.contains(words), "{}", term.formula);
+    }
+    for dtype in ["f32", "bf16", "q8_0", "q4_0", "fp8_block"] {
+        assert_eq!(weights(dtype, None).badge, estimate::Badge::Exact, "{dtype}");
+    }
+    assert_eq!(weights("fp8", Some(&stored)).badge, estimate::Badge::Exact);
+    assert_eq!(weights("q4_k_m", Some(&stored)).badge, estimate::Badge::Formula);
 }
 
 /// A layout that is not known is no exact number, and one that means nothing is refused.

@@ -5,8 +5,11 @@
 use phi3::config::ConfigError;
 use phi3::decoder::Decoder;
 use phi3::dtype::DType;
+use phi3::estimate::activations::Attention;
 use phi3::estimate::fit::Verdict;
-use phi3::estimate::{self, KvPolicy, Options, Size};
+use phi3::estimate::{self, Backend, KvPolicy, Options, Resolved, Size, StoredTensors};
+use phi3::weights::StoredTensor;
+use phi3::{placement, tensors};
 
 use crate::support::config_json;
 
@@ -41,6 +44,58 @@ fn parameters_and_kv_of_every_phi3_config() {
         // Index total_size of Phi-3-mini's files: 7,642,159,104.
         assert_eq!(estimate::weights_bytes(&config, DType::Bf16), 2 * params, "{name}");
     }
+}
+
+/// Phi-3-vision and Phi-4-multimodal, as their authors publish them: the language model is that of Phi-3-mini and of
+/// Phi-4-mini, and encoders and adapters stand beside it.
+#[test]
+fn the_language_models_of_multimodal_phi_are_counted_alone() {
+    let longrope = |factors: usize| {
+        let list = vec!["1.0"; factors].join(",");
+        format!(r#"{{"type":"longrope","short_factor":[{list}],"long_factor":[{list}]}}"#)
+    };
+    let vision = format!(
+        r#"{{"architectures":["Phi3VForCausalLM"],"embd_layer":{{"embedding_cls":"image","use_hd_transform":true}},
+        "hidden_size":3072,"img_processor":{{"image_dim_out":1024,"model_name":"openai/clip-vit-large-patch14-336",
+        "name":"clip_vision_model","num_img_tokens":144}},"intermediate_size":8192,"max_position_embeddings":131072,
+        "model_type":"phi3_v","num_attention_heads":32,"num_hidden_layers":32,"num_key_value_heads":32,
+        "original_max_position_embeddings":4096,"rope_scaling":{},"sliding_window":262144,
+        "tie_word_embeddings":false,"torch_dtype":"bfloat16","vocab_size":32064}}"#,
+        longrope(48)
+    );
+    let multimodal = format!(
+        r#"{{"architectures":["Phi4MMForCausalLM"],"audio_processor":{{"name":"cascades","config":{{}}}},
+        "embd_layer":{{"audio_embd_layer":{{}},"embedding_cls":"image_audio","image_embd_layer":{{}}}},
+        "full_attn_mod":1,"hidden_size":3072,"img_processor":null,"intermediate_size":8192,"interpolate_factor":1,
+        "max_position_embeddings":131072,"model_type":"phi4mm","num_attention_heads":24,"num_hidden_layers":32,
+        "num_key_value_heads":8,"original_max_position_embeddings":4096,"partial_rotary_factor":0.75,
+        "rope_scaling":{},"sliding_window":262144,"speech_lora":{{"dp":0.01,"layer":"layers","lora_alpha":640,"r":320}},
+        "tie_word_embeddings":true,"torch_dtype":"bfloat16","vision_lora":{{"dp":0.0,"layer":"layers","lora_alpha":512,
+        "r":256}},"vocab_size":200064}}"#,
+        longrope(48)
+    );
+    let [vision, multimodal] =
+        [vision, multimodal].map(|json| Decoder::parse(json.as_bytes()).expect("a published config"));
+    assert_eq!(estimate::params(&vision).total, 3_821_079_552);
+    assert_eq!(estimate::params(&multimodal).total, 3_836_021_760);
+    for (decoder, name, apart) in [
+        (&vision, "model.vision_embed_tokens.img_processor.vision_model.embeddings.class_embedding", true),
+        (&vision, "model.layers.0.self_attn.qkv_proj.weight", false),
+        (&multimodal, "model.layers.0.self_attn.qkv_proj.lora_A.vision.weight", true),
+        (&multimodal, "model.layers.31.mlp.down_proj.lora_B.speech.weight", true),
+        (
+            &multimodal,
+            "model.embed_tokens_extend.image_embed.img_processor.encoder.layers.0.mlp.fc1.weight",
+            true,
+        ),
+        (&multimodal, "model.embed_tokens_extend.audio_embed.encoder.encoders.0.layer_norm1.weight", true),
+        (&multimodal, "model.layers.0.self_attn.qkv_proj.base_layer.weight", false),
+        (&multimodal, "model.embed_tokens.weight", false),
+    ] {
+        assert_eq!(tensors::is_apart(decoder, name), apart, "{name}");
+    }
+    let listed = tensors::list(&multimodal).find(|tensor| tensor.role == tensors::Role::QkvProj);
+    assert_eq!(listed.expect("there").name, "model.layers.0.self_attn.qkv_proj.base_layer.weight");
 }
 
 /// What no table knows is said to be unknown; never a number from a guess.
@@ -128,32 +183,108 @@ fn max_context_is_the_last_that_loads() {
     assert_eq!(at(4096, 1 << 30).fit.max_context, Some(0));
 }
 
+/// Of a model in bf16, of one in f32 whose cache follows its format, and of a mixture as files of GGUF hold them.
 #[test]
 fn each_suggestion_is_what_its_change_gives() {
     let mini = config("microsoft__Phi-3-mini-128k-instruct");
-    let asked = options(|o| {
-        o.context = Some(32_768);
-        o.batch = Some(2);
-        o.device_memory = Some(Size(16 << 30));
-    });
-    let report = estimate::estimate(&mini, None, &asked).expect("in range");
-    assert_eq!(report.fit.verdict, Some(Verdict::DoesNotFit));
-    assert!(!report.fit.suggestions.is_empty());
-    for suggestion in &report.fit.suggestions {
-        let (key, value) = suggestion.change.split_once('=').expect("key=value");
-        if ["offload_layers", "devices"].contains(&key) {
-            // Of what stays on this device; no option of an estimate.
-            assert!(suggestion.total_bytes < report.total_bytes, "{}", suggestion.change);
-            continue;
+    let wide = Decoder { dtype: Some(DType::F32), ..mini.clone() };
+    let stored = mixture(&mini);
+    let asked = |gib: u64, set: fn(&mut Options)| {
+        options(|o| {
+            o.context = Some(32_768);
+            o.device_memory = Some(Size(gib << 30));
+            set(o);
+        })
+    };
+    for (decoder, stored, asked, first_format) in [
+        (&mini, None, asked(18, |o| o.batch = Some(2)), None),
+        (
+            &mini,
+            None,
+            asked(19, |o| (o.backend, o.attn) = (Some(Backend::Cuda), Some(Attention::Fused))),
+            Some("dtype=fp8"),
+        ),
+        // With its weights a cache that nobody asked for is narrowed too.
+        (&wide, None, asked(30, |_| {}), Some("dtype=bf16")),
+        (&wide, None, asked(30, |o| o.kv_dtype = Some(DType::F32)), Some("dtype=fp8")),
+        (&mini, Some(&stored), asked(13, |_| {}), None),
+        (&mini, Some(&stored), asked(19, |o| o.dtype = Some(DType::F16.into())), Some("dtype=fp8")),
+    ] {
+        let report = estimate::estimate(decoder, stored, &asked).expect("in range");
+        assert_eq!(report.fit.verdict, Some(Verdict::DoesNotFit), "{asked:?}");
+        let mut seen = Vec::new();
+        for suggestion in &report.fit.suggestions {
+            let (key, value) = suggestion.change.split_once('=').expect("key=value");
+            let rank = ORDER.iter().position(|known| *known == key).expect("a known lever");
+            let format = value.parse::<estimate::Format>().ok();
+            let within = format.and_then(|f| estimate::Format::LEVERS.iter().position(|known| *known == f));
+            seen.push((rank, within));
+            assert_ne!(suggestion.verdict, Verdict::DoesNotFit, "{}", suggestion.change);
+            if let Some(total) = elsewhere(decoder, stored, &asked, &suggestion.change) {
+                assert_eq!(suggestion.total_bytes, total, "{} of {asked:?}", suggestion.change);
+                continue;
+            }
+            let mut object = serde_json::to_value(&asked).expect("options are plain");
+            object[key] = value.parse::<u64>().map_or_else(|_| value.into(), Into::into);
+            let changed: Options = serde_json::from_value(object).expect("a change is an option");
+            let changed = estimate::estimate(decoder, stored, &changed).expect("in range");
+            assert_eq!(changed.total_bytes, suggestion.total_bytes, "{} of {asked:?}", suggestion.change);
+            assert_eq!(changed.fit.verdict, Some(suggestion.verdict), "{} of {asked:?}", suggestion.change);
         }
-        let mut object = serde_json::to_value(&asked).expect("options are plain");
-        object[key] = value.parse::<u64>().map_or_else(|_| value.into(), Into::into);
-        let changed: Options = serde_json::from_value(object).expect("a change is an option");
-        let changed = estimate::estimate(&mini, None, &changed).expect("in range");
-        assert_eq!(changed.total_bytes, suggestion.total_bytes, "{}", suggestion.change);
-        assert_eq!(changed.fit.verdict, Some(suggestion.verdict), "{}", suggestion.change);
-        assert_ne!(suggestion.verdict, Verdict::DoesNotFit, "{}", suggestion.change);
+        // Least change first, and of formats the widest.
+        assert!(seen.is_sorted(), "{:?}", report.fit.suggestions);
+        let first = |key| report.fit.suggestions.iter().find(|s| s.change.starts_with(key));
+        assert_eq!(first("dtype=").map(|s| s.change.as_str()), first_format, "{asked:?}");
+        for key in ["context=", "offload_layers=", "devices="] {
+            assert!(first(key).is_some(), "{key} of {asked:?}");
+        }
     }
+}
+
+/// Levers in the order of what they change.
+const ORDER: [&str; 8] =
+    ["batch", "attn", "context", "kv_dtype", "kv_policy", "dtype", "offload_layers", "devices"];
+
+/// What stays on one device where others hold a part, module by module; `None` of any other change.
+fn elsewhere(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    options: &Options,
+    change: &str,
+) -> Option<u64> {
+    let resolved = Resolved::new(decoder, stored, options).expect("in range");
+    let total = estimate::estimate(decoder, stored, options).expect("in range").total_bytes;
+    let modules = placement::workload(decoder, stored, &resolved).modules;
+    let bytes: Vec<u64> = modules.iter().map(|module| module.weight_bytes + module.kv_bytes).collect();
+    let layers: Vec<usize> = (0..modules.len()).filter(|index| modules[*index].is_layer).collect();
+    match change.split_once('=').expect("key=value") {
+        ("offload_layers", count) => {
+            let count: usize = count.parse().expect("a number");
+            let moved: u64 = layers[layers.len() - count..].iter().map(|index| bytes[*index]).sum();
+            Some(total - moved)
+        }
+        ("devices", "2") => {
+            let all: u64 = bytes.iter().sum();
+            let before = |index: usize| bytes[..=index].iter().sum::<u64>();
+            let fuller = layers.iter().map(|index| before(*index).max(all - before(*index))).min();
+            Some(total - all + fuller.expect("layers"))
+        }
+        _ => None,
+    }
+}
+
+/// Matrices in q4_0, the head in q6_k, norms in f32.
+fn mixture(decoder: &Decoder) -> StoredTensors {
+    let stored = tensors::list(decoder).map(|tensor| {
+        let dtype = match tensor.role {
+            tensors::Role::LmHead => DType::Q6K,
+            _ if tensor.shape.len() == 1 => DType::F32,
+            _ => DType::Q4_0,
+        };
+        let len = dtype.tensor_bytes(&tensor.shape);
+        (tensor.name, StoredTensor { dtype, shape: tensor.shape, file: 0, offset: 0, len })
+    });
+    stored.collect()
 }
 
 /// One layer cannot be shared out, so that nothing but two changes together helps, or nothing at all.

@@ -251,9 +251,9 @@ impl Session<'_> {
             ..Options::default()
         };
         let decoder = config.decoder();
-        let resolved = Resolved::new(&decoder, Some(checkpoint.tensors()), &options)
+        let resolved = Resolved::of_load(&decoder, Some(&checkpoint.language_model(&decoder)), &options)
             .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))?;
-        let report = estimate::memory(&decoder, Some(checkpoint.tensors()), &resolved);
+        let report = estimate::memory(&decoder, None, &resolved);
         let predicted = Memory {
             weights_bytes: report.weights_bytes,
             kv_cache_bytes: report.kv_cache_bytes,
@@ -261,7 +261,7 @@ impl Session<'_> {
             overhead_bytes: report.overhead_bytes,
             total_bytes: report.total_bytes,
         };
-        let dtype = resolved.format.plain().unwrap_or_else(|| resolved.format.compute_dtype());
+        let dtype = resolved.format.held_dtype();
         let plan = LoadPlan {
             device: device.clone(),
             kv_dtype: resolved.kv_dtype,

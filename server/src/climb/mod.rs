@@ -8,6 +8,7 @@ pub use alone::Climber;
 use phi3::api::ErrorObject;
 use phi3::api::worker::{PromptSource, Validate};
 use phi3::config::Fields;
+use phi3::decoder::Decoder;
 use phi3::engine::{DeviceInfo, Memory};
 use phi3::estimate::{Options, StoredTensors};
 use phi3::ladder::{Action, Facts, Outcome, Past, Prompt, Run, Rung, judge};
@@ -35,8 +36,13 @@ impl Ground {
         let devices =
             launcher::devices().map_err(|error| ErrorObject::new("worker_not_started", error.to_string()))?;
         let model = Model::open(&Source::resolve(path)?)?;
-        let stored = model.checkpoint.as_ref().map(|checkpoint| checkpoint.tensors().clone());
-        Ok(Self { fields: model.fields()?, stored, options: Options::default(), devices })
+        let fields = model.fields()?;
+        let stored = match (&model.checkpoint, Decoder::from_fields(&fields)) {
+            (Some(checkpoint), Ok(decoder)) => Some(checkpoint.language_model(&decoder)),
+            // A config that is not understood is refused at the first step.
+            _ => None,
+        };
+        Ok(Self { fields, stored, options: Options::default(), devices })
     }
 
     /// For [`phi3::ladder::next`]; `past` are attempts that were made before.

@@ -8,8 +8,6 @@ use phi3::load_config::LoadConfig;
 use phi3::placement::{self, Device, DeviceId, Devices, Placement, PlacementError, Rules, Strategy};
 use phi3::tensors::{self, Role};
 use phi3::units::format_bytes;
-use phi3::weights::Checkpoint;
-use preflight_files::WeightFile;
 
 use crate::backend::{Backend, all, choose};
 use crate::plan::Planned;
@@ -22,14 +20,13 @@ pub(crate) fn place<'a>(
     backends: &'a [Backend],
     load: &Load,
     overrides: &LoadConfig,
-    checkpoint: &Checkpoint<WeightFile>,
     planned: &mut Planned,
 ) -> Result<&'a Backend, ErrorObject> {
     planned.budgets = overrides.max_memory.clone();
     let strategy = match &load.device {
         Some(name) if name != "auto" => {
             let (backend, info) = choose(backends, name)?;
-            return alone(backend, info, checkpoint, planned);
+            return alone(backend, info, planned);
         }
         _ => overrides.device_map.clone().unwrap_or(Strategy::Auto),
     };
@@ -44,13 +41,13 @@ pub(crate) fn place<'a>(
     match named.as_slice() {
         [] => {
             let (backend, info) = choose(backends, "auto")?;
-            alone(backend, info, checkpoint, planned)
+            alone(backend, info, planned)
         }
         [one] => {
             let (backend, info) = choose(backends, &one.to_string())?;
-            alone(backend, info, checkpoint, planned)
+            alone(backend, info, planned)
         }
-        several => apart(backends, several, &strategy, checkpoint, planned),
+        several => apart(backends, several, &strategy, planned),
     }
 }
 
@@ -58,14 +55,13 @@ pub(crate) fn place<'a>(
 fn alone<'a>(
     backend: &'a Backend,
     info: DeviceInfo,
-    checkpoint: &Checkpoint<WeightFile>,
     planned: &mut Planned,
 ) -> Result<&'a Backend, ErrorObject> {
     planned.resolved.backend = info.device.backend();
     let budget = planned.budgets.get(&info.device).copied();
     if let Some(budget) = budget {
         // Said in one sentence here; the engine would say it allocation by allocation.
-        let needed = planned.predicted(checkpoint).total_bytes;
+        let needed = planned.predicted().total_bytes;
         if needed > budget {
             let message = format!(
                 "needs {}, max_memory allows {} on {}: raise it, or shorten the context",
@@ -88,7 +84,6 @@ fn apart<'a>(
     backends: &'a [Backend],
     named: &[DeviceId],
     strategy: &Strategy,
-    checkpoint: &Checkpoint<WeightFile>,
     planned: &mut Planned,
 ) -> Result<&'a Backend, ErrorObject> {
     let mut devices = Vec::new();
@@ -113,7 +108,7 @@ fn apart<'a>(
     let gpu = named.iter().map(DeviceId::backend).find(|backend| *backend != On::Cpu);
     planned.resolved.backend = gpu.unwrap_or_default();
     let decoder = planned.plan.config.decoder();
-    let mut workload = placement::workload(&decoder, Some(checkpoint.tensors()), &planned.resolved);
+    let mut workload = placement::workload(&decoder, None, &planned.resolved);
     // The place kept for a validation computes in the same buffers, which may be larger for it.
     let kept = Resolved { batch: planned.plan.batch as u64, ..planned.resolved.clone() };
     workload.workspaces = placement::workload(&decoder, None, &kept).workspaces;
@@ -130,7 +125,7 @@ fn apart<'a>(
     if let [one] = split.devices().as_slice() {
         // Its own engine, which need not be the one for all of them.
         let (backend, info) = choose(backends, &one.to_string())?;
-        return alone(backend, info, checkpoint, planned);
+        return alone(backend, info, planned);
     }
     planned.plan.device = split.embedding.clone();
     planned.plan.split = Some(split);

@@ -57,7 +57,7 @@ pub(crate) fn plan(
         ..Options::default()
     });
     let decoder = config.decoder();
-    let resolved = Resolved::new(&decoder, Some(checkpoint.tensors()), &options)
+    let resolved = Resolved::of_load(&decoder, Some(&checkpoint.language_model(&decoder)), &options)
         .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))?;
     // Block formats of a GGUF are widened to what the engine computes in; it refuses what it does not.
     let dtype = resolved.format.held_dtype();
@@ -95,7 +95,7 @@ impl Planned {
     }
 
     /// What the estimator says of the load, term by term. Of a split, each device computes in memory of its own.
-    pub(crate) fn predicted(&self, checkpoint: &Checkpoint<WeightFile>) -> Memory {
+    pub(crate) fn predicted(&self) -> Memory {
         if let Some(placement) = &self.placement {
             return placement.devices.iter().fold(Memory::default(), |sum, device| Memory {
                 weights_bytes: sum.weights_bytes + device.weights_bytes,
@@ -106,7 +106,7 @@ impl Planned {
             });
         }
         let decoder = self.plan.config.decoder();
-        let report = estimate::memory(&decoder, Some(checkpoint.tensors()), &self.resolved);
+        let report = estimate::memory(&decoder, None, &self.resolved);
         // The place kept for a validation computes in the same buffers, which may be larger for it.
         let resolved = Resolved { batch: self.plan.batch as u64, ..self.resolved.clone() };
         let activation_bytes = Workspace::on(resolved.backend, &decoder, &resolved).bytes();

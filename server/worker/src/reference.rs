@@ -57,9 +57,8 @@ fn hold<E: Engine + Diagnostics>(
     let checkpoint = model.checked_weights(&decoder).map_err(|error| error.to_string())?;
     let options =
         Options { dtype: Some(DType::F32.into()), context: Some(tokens.len() as u64), ..Options::default() };
-    let resolved = Resolved::new(&decoder, Some(checkpoint.tensors()), &options);
-    let resolved = resolved.map_err(|error| error.to_string())?;
-    let needed = estimate::memory(&decoder, Some(checkpoint.tensors()), &resolved).total_bytes;
+    let resolved = Resolved::of_load(&decoder, None, &options).map_err(|error| error.to_string())?;
+    let needed = estimate::memory(&decoder, None, &resolved).total_bytes;
     match process::host().free_bytes {
         Some(free) if needed <= free => {}
         Some(free) => {

@@ -114,7 +114,7 @@ fn open(backends: &[Backend], link: &Link, load: &Load) -> Result<Box<dyn Loaded
         (context, _) => context,
     };
     let mut planned = plan(load, &overrides, &config, checkpoint, context)?;
-    let backend = place(backends, load, &overrides, checkpoint, &mut planned)?;
+    let backend = place(backends, load, &overrides, &mut planned)?;
     let base_bytes = process::resident().now_bytes;
     backend.load(Prepared { model, config, text, planned, start, base_bytes }, link)
 }

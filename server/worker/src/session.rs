@@ -4,6 +4,7 @@ use phi3::api::worker::{self, Message, Validate};
 use phi3::api::{ErrorObject, Generate, StreamEvent};
 use phi3::config::ModelConfig;
 use phi3::engine::{Diagnostics, Engine, LoadProgress, Memory, Sampling, SequenceId};
+use phi3::estimate;
 use phi3::platform::Instant;
 use phi3::units::format_counted;
 use phi3::validate::{self, PredictedMeasured, Run};
@@ -90,7 +91,7 @@ pub(crate) fn load<E: Engine + Diagnostics + 'static>(
     let host_peak_bytes = process::resident().peak_bytes;
     // What only loading took is told by that peak, and is no overhead of running.
     process::forget_peak();
-    let predicted = planned.predicted(checkpoint);
+    let predicted = planned.predicted();
     let context = planned.plan.context;
     // Every cache of the whole context, to know now that there is room.
     let sequences = (0..planned.resolved.batch).map(SequenceId);
@@ -104,7 +105,7 @@ pub(crate) fn load<E: Engine + Diagnostics + 'static>(
     let told = worker::Loaded {
         engine: engine.info(),
         load_ms,
-        params_total: checkpoint.parameter_count(),
+        params_total: estimate::params(&config.decoder()).total,
         context,
         batch: planned.streams,
         memory,

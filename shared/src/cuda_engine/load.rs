@@ -10,14 +10,12 @@ use super::driver::{Buffer, Event, Gpu, Pinned, Stream};
 use super::kernels::{Format, Kernels, Matrix};
 use super::weights::Weights;
 use crate::engine::{EngineError, LoadProgress, LoadStage};
+use crate::estimate::cuda_workspace;
 use crate::weights::{Checkpoint, ConcurrentRead, WeightSource, WeightsError};
 
-/// Bytes read and copied at a time: small enough that a cancelled load ends at once.
-const PIECE_BYTES: usize = 4 << 20;
-/// Pieces that a thread has on their way: one is read while the other is copied.
-const SLOTS: usize = 2;
-/// Threads that read: what it takes to keep a PCIe 5 link busy from the page cache.
-const MOST_THREADS: usize = 12;
+const PIECE_BYTES: usize = cuda_workspace::LOAD_PIECE_BYTES as usize;
+const SLOTS: usize = cuda_workspace::LOAD_SLOTS as usize;
+const MOST_THREADS: usize = cuda_workspace::LOAD_THREADS as usize;
 /// Time between two looks at how far the threads are.
 const LOOK: Duration = Duration::from_millis(2);
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::config::{ConfigError, Fields};
 
-/// Numbers that share one scale in an 8-bit float weight.
+/// Numbers that share one scale in a quantised weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scales {
@@ -17,6 +17,8 @@ pub enum Scales {
     Channel,
     /// A square of 128 by 128.
     Block,
+    /// So many inputs of a row.
+    Group(usize),
 }
 
 /// Rows and columns of a block under [`Scales::Block`]; what DeepSeek-V3 publishes.
@@ -45,6 +47,16 @@ pub enum Quantization {
     },
     /// 4-bit floats of the experts alone, a shared exponent for 32 of them.
     MxFp4,
+    /// What compressed-tensors stores of every linear module: 8-bit numbers, or whole numbers packed along inputs with
+    /// the matrix's shape beside; scales in 16 bit, no zeros.
+    Compressed {
+        /// Bits of a number: 4 or 8.
+        bits: usize,
+        /// Whether numbers are packed.
+        packed: bool,
+        /// What shares a scale.
+        scales: Scales,
+    },
 }
 
 impl Quantization {
@@ -82,9 +94,46 @@ impl Quantization {
             Some("awq") if bits == 4 && is_gemm => Some(Self::Awq { group: group()? }),
             Some("gptq") if matches!(bits, 2 | 3 | 4 | 8) => Some(Self::Gptq { bits, group: group()? }),
             Some("mxfp4") => Some(Self::MxFp4),
+            Some("compressed-tensors") => Self::compressed(&config),
             _ => None,
         })
     }
+
+    /// Of compressed-tensors: one group of all linear modules, of 8-bit numbers or of packed ones.
+    fn compressed(config: &Fields) -> Option<Self> {
+        let [group] = groups(config)[..] else { return None };
+        let weights = &group["weights"];
+        let is_sparse = config.get("sparsity_config").is_some_and(|sparsity| {
+            sparsity.get("format").is_some_and(|format| !format.is_null() && format != "dense")
+        });
+        let is_other = is_sparse
+            || group["targets"] != Value::from(vec!["Linear"])
+            || !group["output_activations"].is_null()
+            || weights["symmetric"] == false
+            || weights["actorder"] == "group";
+        let format = config.get("format")?.as_str()?;
+        let number = |key: &str| usize::try_from(weights[key].as_u64()?).ok();
+        let (bits, packed) = match (format, weights["type"].as_str()?, number("num_bits")?) {
+            ("float-quantized" | "naive-quantized", "float", 8)
+            | ("int-quantized" | "naive-quantized", "int", 8) => (8, false),
+            ("pack-quantized", "int", bits @ (4 | 8)) => (bits, true),
+            _ => return None,
+        };
+        let scales = match weights["strategy"].as_str()? {
+            "tensor" => Scales::Tensor,
+            "channel" => Scales::Channel,
+            "group" => Scales::Group(number("group_size").filter(|inputs| *inputs > 0)?),
+            "block" if weights["block_structure"] == Value::from(vec![SCALE_BLOCK; 2]) => Scales::Block,
+            _ => return None,
+        };
+        (!is_other).then_some(Self::Compressed { bits, packed, scales })
+    }
+}
+
+/// The groups of modules that compressed-tensors quantises alike.
+fn groups(config: &Fields) -> Vec<&Value> {
+    let groups = config.get("config_groups").and_then(Value::as_object);
+    groups.into_iter().flat_map(serde_json::Map::values).collect()
 }
 
 /// What a published quantisation leaves in 16 bit, and what it stores beside.
@@ -127,7 +176,7 @@ impl Exempt {
     pub fn read(fields: &Fields) -> Result<Self, ConfigError> {
         let Some(config) = fields.object("quantization_config")? else { return Ok(Self::default()) };
         let mut modules = BTreeSet::new();
-        for key in ["modules_to_not_convert", "ignored_layers"] {
+        for key in ["modules_to_not_convert", "ignored_layers", "ignore"] {
             match config.get(key) {
                 None => {}
                 Some(Value::Array(list)) => {
@@ -154,10 +203,13 @@ impl Exempt {
         Ok(Self {
             modules,
             patterns,
-            unknown: ["dynamic", "modules_in_block_to_quantize", "lm_head"]
+            unknown: ["dynamic", "modules_in_block_to_quantize", "lm_head", "kv_cache_scheme"]
                 .into_iter()
                 .find(|key| is_set(key)),
-            static_activations: config.get("activation_scheme").and_then(Value::as_str) == Some("static"),
+            static_activations: config.get("activation_scheme").is_some_and(|scheme| scheme == "static")
+                || groups(&config).iter().any(|group| {
+                    group["input_activations"].is_object() && group["input_activations"]["dynamic"] != true
+                }),
         })
     }
 

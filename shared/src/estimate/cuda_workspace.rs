@@ -13,6 +13,15 @@ pub const CHUNK: u64 = 2048;
 /// What cuBLASLt may use as scratch.
 pub const GEMM_BYTES: u64 = 32 << 20;
 
+/// Bytes of weights read and copied at a time: small enough that a cancelled load ends at once.
+pub const LOAD_PIECE_BYTES: u64 = 4 << 20;
+
+/// Pieces that a thread has on their way: one is read while the other is copied.
+pub const LOAD_SLOTS: u64 = 2;
+
+/// Threads that read: what it takes to keep a PCIe 5 link busy from the page cache.
+pub const LOAD_THREADS: u64 = 12;
+
 /// Most bytes of attention scores held at once, where they are written out and one row of each sequence needs less.
 const SCORE_BYTES: u64 = 64 << 20;
 

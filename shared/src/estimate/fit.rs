@@ -141,6 +141,7 @@ pub(crate) fn with_margin(bytes: u64) -> u64 {
 /// A load and what it is held against: one device, or the budgets of several.
 pub(crate) struct Case<'a> {
     pub(crate) decoder: &'a Decoder,
+    pub(crate) stored: Option<&'a StoredTensors>,
     pub(crate) resolved: &'a Resolved,
     pub(crate) weights_bytes: u64,
     /// Free memory, or the sum of the budgets.
@@ -171,7 +172,7 @@ pub fn judge(
         (bytes, Verdict::of(bytes, available))
     };
     let further = |levers: &Levers<'_>| levers.other_devices(available);
-    let case = Case { decoder, resolved, weights_bytes, available, need: &need, further: &further };
+    let case = Case { decoder, stored, resolved, weights_bytes, available, need: &need, further: &further };
     let fit = against(&case);
     let reason =
         fit.verdict.map_or_else(String::new, |verdict| reason(verdict, fit.required_bytes, available));
@@ -212,7 +213,7 @@ pub(crate) fn without_device(
 
 /// Everything of a verdict but its reason.
 pub(crate) fn against(case: &Case<'_>) -> Fit {
-    let Case { decoder, resolved, weights_bytes, available, need, further } = *case;
+    let Case { decoder, stored, resolved, weights_bytes, available, need, further } = *case;
     let (required_bytes, verdict) = need(resolved);
     let loads =
         |batch, context| need(&Resolved { batch, context, ..resolved.clone() }).1 != Verdict::DoesNotFit;
@@ -220,7 +221,7 @@ pub(crate) fn against(case: &Case<'_>) -> Fit {
     let max_contexts =
         BATCHES.into_iter().map(|batch| BatchLimit { batch, max_context: longest(batch) }).collect();
     let most = |context| largest(MOST_SEQUENCES, |batch| loads(batch, context));
-    let levers = Levers { decoder, resolved, need, now: verdict };
+    let levers = Levers { decoder, stored, resolved, need, now: verdict };
     let suggestions = match verdict {
         Verdict::Fits => Vec::new(),
         _ => levers.that_help(further),

@@ -66,10 +66,11 @@ impl Format {
             Self::Q4KM => "q4_k_m",
             Self::Quantized(Quantization::Fp8(Scales::Tensor)) => "fp8_tensor",
             Self::Quantized(Quantization::Fp8(Scales::Channel)) => "fp8_channel",
-            Self::Quantized(Quantization::Fp8(Scales::Block)) => "fp8_block",
+            Self::Quantized(Quantization::Fp8(Scales::Block | Scales::Group(_))) => "fp8_block",
             Self::Quantized(Quantization::Awq { .. }) => "awq",
             Self::Quantized(Quantization::Gptq { .. }) => "gptq",
             Self::Quantized(Quantization::MxFp4) => "mxfp4",
+            Self::Quantized(Quantization::Compressed { .. }) => "compressed-tensors",
         }
     }
 

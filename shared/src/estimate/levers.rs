@@ -2,10 +2,10 @@
 
 use super::activations::Attention;
 use super::fit::{Suggestion, Verdict, largest};
-use super::{Backend, Format, KvPolicy, LayerKv, Resolved};
+use super::{Backend, Format, KvPolicy, LayerKv, Resolved, StoredTensors, counted, part_bytes, tensor_bytes};
 use crate::decoder::Decoder;
 use crate::dtype::DType;
-use crate::tensors;
+use crate::tensors::{self, Role};
 use crate::units::{format_bytes, format_count};
 
 /// A context of fewer tokens is no help to anyone.
@@ -14,6 +14,7 @@ const SHORTEST_CONTEXT: u64 = 128;
 /// A load that may be changed.
 pub(crate) struct Levers<'a> {
     pub(super) decoder: &'a Decoder,
+    pub(super) stored: Option<&'a StoredTensors>,
     pub(super) resolved: &'a Resolved,
     /// The need under other options, and the verdict on it.
     pub(super) need: &'a dyn Fn(&Resolved) -> (u64, Verdict),
@@ -42,13 +43,8 @@ impl Levers<'_> {
 
     /// What to do where no single change is enough: the two that change least, or what it takes at the very least.
     pub(super) fn advice(&self) -> String {
-        let with = |format: Format, context| Resolved {
-            format,
-            convert_to: (format != self.resolved.format).then_some(format),
-            context,
-            batch: 1,
-            ..self.resolved.clone()
-        };
+        let with =
+            |format: Format, context| Resolved { context, batch: 1, ..self.resolved.with_format(format) };
         let loads = |resolved: &Resolved| (self.need)(resolved).1 != Verdict::DoesNotFit;
         let now = (self.need)(self.resolved).0;
         let batch = if self.resolved.batch > 1 { ", one sequence at a time" } else { "" };
@@ -137,7 +133,7 @@ impl Levers<'_> {
                 let verb =
                     if format.is_quantized() { "quantize the weights to" } else { "load the weights in" };
                 let label = format!("{verb} {format}");
-                let change = Resolved { format, convert_to: Some(format), ..self.resolved.clone() };
+                let change = self.resolved.with_format(format);
                 let suggestion = self.changed(format!("dtype={format}"), label, &change);
                 (suggestion.total_bytes < now).then_some(suggestion)
             },
@@ -146,64 +142,71 @@ impl Levers<'_> {
 
     /// The fewest layers that have to leave the device, with their cache.
     fn offload(&self, available: u64) -> Option<Suggestion> {
-        let layers = self.layer_bytes();
+        let shares = self.shares();
+        let layers = shares.len() - 2;
         let mut total = (self.need)(self.resolved).0;
-        for (moved, bytes) in layers.iter().rev().enumerate() {
-            total = total.saturating_sub(*bytes);
-            // With every layer gone it is no load on this device any more.
+        // With every layer gone it is no load on this device any more.
+        (1..layers).find_map(|count| {
+            total = total.saturating_sub(shares[layers + 1 - count]);
             let verdict = Verdict::of(total, available);
-            if verdict < self.now && moved + 1 < layers.len() {
-                let count = moved + 1;
-                let label = format!("keep {count} of {} layers on the CPU", layers.len());
-                let change = format!("offload_layers={count}");
-                return Some(Suggestion::new(self.decoder, change, label, total, verdict, self.spreads()));
-            }
-        }
-        None
+            let label = format!("keep {count} of {layers} layers on the CPU");
+            let change = format!("offload_layers={count}");
+            (verdict < self.now)
+                .then(|| Suggestion::new(self.decoder, change, label, total, verdict, self.spreads()))
+        })
     }
 
     /// The fuller of two such devices, split after a layer where that is least.
     fn second_gpu(&self, available: u64) -> Option<Suggestion> {
-        let layers = self.layer_bytes();
-        let total = (self.need)(self.resolved).0;
-        let all: u64 = layers.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes));
-        let (mut embedding, mut head) = (0u64, 0u64);
-        for part in tensors::parts(self.decoder).filter(|part| part.layer.is_none()) {
-            let bytes = crate::estimate::part_bytes(self.decoder, &part, self.resolved.format);
-            match part.role {
-                tensors::Role::LmHead => head = head.saturating_add(bytes),
-                tensors::Role::FinalNorm => {}
-                _ => embedding = embedding.saturating_add(bytes),
-            }
-        }
+        let shares = self.shares();
+        let all = shares.iter().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
         // Activations and the runtime are on both.
-        let on_both = total.saturating_sub(all).saturating_sub(embedding).saturating_sub(head);
+        let on_both = (self.need)(self.resolved).0.saturating_sub(all);
         let mut before = 0u64;
-        let fuller = layers.iter().map(|bytes| {
+        let fuller = shares[..shares.len() - 1].iter().map(|bytes| {
             before = before.saturating_add(*bytes);
-            before.saturating_add(embedding).max(all.saturating_sub(before).saturating_add(head))
+            before.max(all.saturating_sub(before))
         });
-        let fuller = fuller.min()?.saturating_add(on_both);
+        let fuller = fuller.skip(1).min()?.saturating_add(on_both);
         let label = "split the layers over two such devices".to_owned();
         let verdict = Verdict::of(fuller, available);
         let change = "devices=2".to_owned();
-        (layers.len() > 1)
+        (shares.len() > 3)
             .then(|| Suggestion::new(self.decoder, change, label, fuller, verdict, self.spreads()))
     }
 
-    /// Weights and cache of each layer.
-    fn layer_bytes(&self) -> Vec<u64> {
+    /// Weights and cache of what comes before the layers, of each layer, and of what comes after them.
+    fn shares(&self) -> Vec<u64> {
         let Resolved { format, kv_dtype, kv_policy, batch, .. } = *self.resolved;
         let tokens = self.resolved.cache_tokens();
         let cache = |layer| LayerKv::new(layer).bytes(kv_dtype, kv_policy, tokens, batch);
-        let mut bytes: Vec<u64> = self.decoder.layers.iter().map(cache).collect();
-        for part in tensors::parts(self.decoder) {
-            if let Some(layer) = part.layer {
-                let weights = crate::estimate::part_bytes(self.decoder, &part, format);
-                bytes[layer] = bytes[layer].saturating_add(weights);
+        let cache = self.decoder.layers.iter().map(cache);
+        let mut shares: Vec<u64> = std::iter::once(0).chain(cache).chain([0]).collect();
+        let last = shares.len() - 1;
+        let mut add = |place: usize, bytes| shares[place] = shares[place].saturating_add(bytes);
+        match counted(self.decoder, self.stored, self.resolved) {
+            Some((stored, dtype)) => {
+                for (name, tensor) in stored {
+                    let place = match tensors::layer_of(self.decoder, name) {
+                        Some(layer) => layer + 1,
+                        None if tensors::is_after_layers(self.decoder, name) => last,
+                        None => 0,
+                    };
+                    add(place, tensor_bytes(tensor, dtype));
+                }
+            }
+            None => {
+                for part in tensors::parts(self.decoder) {
+                    let place = match (part.layer, part.role) {
+                        (Some(layer), _) => layer + 1,
+                        (None, Role::FinalNorm | Role::LmHead) => last,
+                        (None, _) => 0,
+                    };
+                    add(place, part_bytes(self.decoder, &part, format));
+                }
             }
         }
-        bytes
+        shares
     }
 }
 

@@ -48,7 +48,8 @@ use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::units::format_count;
 
-/// Answers what a load needs: of a config alone, or of a checkpoint whose headers were read.
+/// Answers what a load needs: of a config alone, or of a checkpoint whose headers were read. What it takes meanwhile is
+/// asked of [`load_peaks`].
 ///
 /// # Errors
 /// An option out of range.
@@ -60,12 +61,13 @@ pub fn estimate(
     let resolved = Resolved::new(decoder, stored, options)?;
     let named = resolved::named_device(options)?;
     let available = options.device_memory.map(|size| size.0).or(named.map(|device| device.usable_bytes()));
-    let mut report = sized(decoder, stored, options, &resolved);
+    let mut report = memory(decoder, stored, &resolved);
+    report.assumptions = assumptions::list(decoder, stored, options, &resolved);
     report.fit = fit::judge(decoder, stored, &resolved, report.weights_bytes, available);
     Ok(report)
 }
 
-/// The same but for the verdict, whose searches take longer than all else.
+/// The same with what it takes meanwhile, but for the verdict, whose searches take longer than all else.
 pub(crate) fn sized(
     decoder: &Decoder,
     stored: Option<&StoredTensors>,
@@ -74,7 +76,7 @@ pub(crate) fn sized(
 ) -> Report {
     let mut report = memory(decoder, stored, resolved);
     report.assumptions = assumptions::list(decoder, stored, options, resolved);
-    report.load_peaks = load_peaks(decoder, stored, report.weights_bytes, resolved.format);
+    report.load_peaks = load_peaks(decoder, stored, report.weights_bytes, resolved);
     report
 }
 
@@ -99,13 +101,24 @@ pub fn params_total(decoder: &Decoder, stored: Option<&StoredTensors>) -> u64 {
 /// Bytes of the weights for resolved options.
 #[must_use]
 pub fn resolved_weights_bytes(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Resolved) -> u64 {
-    match (stored, resolved.convert_to) {
-        (Some(stored), None) => stored_bytes(stored, None),
+    match counted(decoder, stored, resolved) {
+        Some((stored, dtype)) => stored_bytes(stored, dtype),
+        None => weights_bytes(decoder, resolved.format),
+    }
+}
+
+/// The tensors that are counted instead of the list, where a checkpoint is loaded as it is or plainly converted, and
+/// what they are converted to.
+pub(crate) fn counted<'a>(
+    decoder: &Decoder,
+    stored: Option<&'a StoredTensors>,
+    resolved: &Resolved,
+) -> Option<(&'a StoredTensors, Option<DType>)> {
+    match resolved.convert_to {
+        None => Some((stored?, None)),
         // Packed numbers are no weights that could be converted one by one.
-        (Some(stored), Some(Format::Plain(dtype))) if !decoder.is_packed() => {
-            stored_bytes(stored, Some(dtype))
-        }
-        _ => weights_bytes(decoder, resolved.format),
+        Some(Format::Plain(dtype)) if !decoder.is_packed() => Some((stored?, Some(dtype))),
+        Some(_) => None,
     }
 }
 
@@ -125,6 +138,27 @@ pub(crate) fn overhead_words(backend: Backend, calibration: Option<Calibration>)
         Some(calibration) => (Badge::Calibrated, calibration.words()),
         None => (Badge::Formula, format!("assumed: {}", backend.assumed_overhead(0).1)),
     }
+}
+
+/// Why the bytes of the weights are no exact number, where they are none.
+fn doubt(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Resolved) -> Option<String> {
+    let Resolved { format, convert_to, .. } = *resolved;
+    let is_own = stored.is_none() && decoder.quantization.map(Format::Quantized) == Some(format);
+    Some(match (&decoder.unknown_quantization, format) {
+        _ if stored.is_some() && convert_to.is_none() => return None,
+        (Some(method), _) if stored.is_none() => {
+            format!("the layout of {method} is not known here: stored, it will be less")
+        }
+        (_, Format::Quantized(_)) if is_own && weights::is_unsure(decoder) => {
+            "which modules the quantization_config leaves out is not certain".to_owned()
+        }
+        (_, Format::Q4KM | Format::Quantized(_)) if weights::has_other_projections(decoder) => {
+            format!("what {format} makes of this family's own projections is not certain")
+        }
+        (_, Format::Q4KM) => "versions of llama.cpp differ in it, by less than 1 %".to_owned(),
+        (_, Format::Plain(DType::Fp8 | DType::I8)) => "ideal, without scales".to_owned(),
+        _ => return None,
+    })
 }
 
 /// The terms for resolved options, without a verdict.
@@ -154,32 +188,9 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
     let (overhead_badge, overhead_formula) =
         overhead_words(resolved.backend, resolved.calibration_of(resolved.backend));
     let overhead_bytes = resolved.overhead_bytes();
-    let (weights_badge, weights_formula) = match (stored, &decoder.unknown_quantization) {
-        (None, Some(method)) => (
-            Badge::Formula,
-            format!("{weights_formula}; the layout of {method} is not known here: stored, it will be less"),
-        ),
-        (None, None)
-            if decoder.quantization.map(Format::Quantized) == Some(format) && weights::is_unsure(decoder) =>
-        {
-            (
-                Badge::Formula,
-                format!("{weights_formula}; which modules the quantization_config leaves out is not certain"),
-            )
-        }
-        (stored, _)
-            if (stored.is_none() || resolved.convert_to.is_some())
-                && matches!(format, Format::Q4KM | Format::Quantized(_))
-                && weights::has_other_projections(decoder) =>
-        {
-            (
-                Badge::Formula,
-                format!(
-                    "{weights_formula}; what {format} makes of this family's own projections is not certain"
-                ),
-            )
-        }
-        _ => (Badge::Exact, weights_formula),
+    let (weights_badge, weights_formula) = match doubt(decoder, stored, resolved) {
+        Some(doubt) => (Badge::Formula, format!("{weights_formula}; {doubt}")),
+        None => (Badge::Exact, weights_formula),
     };
     let terms = vec![
         term("weights", weights_bytes, weights_badge, weights_formula),

@@ -74,6 +74,7 @@ pub struct Report {
     pub terms: Vec<Term>,
     pub kv_layers: Vec<KvLayers>,
     pub assumptions: Vec<Assumption>,
+    /// Memory while loading; none where the need alone was asked for.
     pub load_peaks: Vec<LoadPeak>,
     pub fit: Fit,
 }

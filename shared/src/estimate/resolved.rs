@@ -24,6 +24,13 @@ pub struct OptionsError {
     pub expected: String,
 }
 
+/// Format of the cache where none is asked for: that of the weights, not what they are computed in, so that an 8-bit
+/// model keeps its cache in bf16.
+fn kv_dtype_beside(format: Format) -> DType {
+    let float = format.plain().filter(|dtype| dtype.is_float() && DType::KV_CACHE.contains(dtype));
+    float.unwrap_or(DType::Bf16)
+}
+
 /// The GPU that the options name.
 pub(super) fn named_device(options: &Options) -> Result<Option<&'static Device>, OptionsError> {
     let Some(name) = &options.device else { return Ok(None) };
@@ -41,8 +48,12 @@ pub struct Resolved {
     pub convert_to: Option<Format>,
     /// Format that the weights are in, the commonest where it is a mixture.
     pub format: Format,
+    /// Format that a checkpoint's weights are in, the commonest where it is a mixture; `None` where it is not known.
+    pub as_stored: Option<Format>,
     /// Format of the KV cache.
     pub kv_dtype: DType,
+    /// Whether that was asked for; else it follows the format of the weights.
+    pub kv_dtype_given: bool,
     /// Tokens of each sequence.
     pub context: u64,
     /// Sequences at once.
@@ -88,9 +99,7 @@ impl Resolved {
             let names = Format::ALL.iter().map(|format| format.name()).collect();
             return Err(refuse("dtype", format.to_string(), names));
         }
-        // The format's own, not what it is computed in: an 8-bit model keeps its cache in bf16.
-        let float = format.plain().filter(|dtype| dtype.is_float() && DType::KV_CACHE.contains(dtype));
-        let kv_dtype = options.kv_dtype.or(float).unwrap_or(DType::Bf16);
+        let kv_dtype = options.kv_dtype.unwrap_or_else(|| kv_dtype_beside(format));
         if !DType::KV_CACHE.contains(&kv_dtype) {
             let names = DType::KV_CACHE.iter().map(|dtype| dtype.name()).collect();
             return Err(refuse("kv-dtype", kv_dtype.to_string(), names));
@@ -111,7 +120,9 @@ impl Resolved {
         Ok(Self {
             convert_to: asked.filter(|format| Some(*format) != as_stored),
             format,
+            as_stored,
             kv_dtype,
+            kv_dtype_given: options.kv_dtype.is_some(),
             context: in_range("context", options.context, DEFAULT_CONTEXT.min(positions), 1 << 30)?,
             batch: in_range("batch", options.batch, 1, 1 << 16)?,
             attn: options.attn.unwrap_or_default(),
@@ -119,6 +130,36 @@ impl Resolved {
             backend: options.backend.or(of_device).unwrap_or_default(),
             calibration: options.calibration.clone(),
             vocab_size: decoder.vocab_size as u64,
+        })
+    }
+
+    /// The same with `dtype` set to a format, and with what follows from it.
+    #[must_use]
+    pub fn with_format(&self, format: Format) -> Self {
+        if format == self.format {
+            return self.clone();
+        }
+        let kv_dtype = if self.kv_dtype_given { self.kv_dtype } else { kv_dtype_beside(format) };
+        let convert_to = Some(format).filter(|format| Some(*format) != self.as_stored);
+        Self { format, convert_to, kv_dtype, ..self.clone() }
+    }
+
+    /// What a load by our engines is sized by: they hold each tensor of the list once, all in one format, whatever a
+    /// checkpoint stores. `stored` says no more than which format, and is not to be counted with this again.
+    ///
+    /// # Errors
+    /// An option out of range.
+    pub fn of_load(
+        decoder: &Decoder,
+        stored: Option<&StoredTensors>,
+        options: &Options,
+    ) -> Result<Self, OptionsError> {
+        let resolved = Self::new(decoder, stored, options)?;
+        Ok(Self {
+            format: resolved.format.held_dtype().into(),
+            convert_to: None,
+            as_stored: None,
+            ..resolved
         })
     }
 

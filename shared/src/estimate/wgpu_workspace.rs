@@ -7,6 +7,9 @@ use crate::units::format_count;
 /// Rows (tokens) that go through the model at once.
 const CHUNK: u64 = 512;
 
+/// Numbers of a weight that are on the host at once while it is loaded.
+pub const LOAD_VALUES: u64 = 4 << 20;
+
 /// Rows of scores, of one head each, that are held at once.
 const SCORE_ROWS: u64 = 256;
 

@@ -96,7 +96,11 @@ fn positions(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
         found.push(Finding::new("window_below_context", Severity::Warning, message));
     }
     let ignored = subject.fields.get("sliding_window").filter(|value| value.is_number());
-    if ignored.is_some() && subject.fields.get("use_sliding_window").is_some_and(|on| *on == false) {
+    let has_none = decoder.layers.iter().all(|layer| layer.window.is_none());
+    if has_none
+        && ignored.is_some()
+        && subject.fields.get("use_sliding_window").is_some_and(|on| *on == false)
+    {
         let message = "sliding_window has a value, but use_sliding_window is false: no layer has a window";
         found.push(Finding::new("window_switched_off", Severity::Info, message));
     }
@@ -260,3 +264,7 @@ fn parts(decoder: &Decoder, found: &mut Vec<Finding>) {
         found.push(Finding::new("quantized_weights", Severity::Warning, message));
     }
 }
+
+#[cfg(test)]
+#[path = "findings_tests.rs"]
+mod tests;

@@ -439,8 +439,8 @@ impl Decision<'_> {
         let backend = Some(info.device.backend());
         let options = Options { context: rung.context, backend, ..options };
         let resolved =
-            Resolved::new(&decoder, stored, &options).map_err(|error| invalid(error.to_string()))?;
-        let report = estimate::memory(&decoder, stored, &resolved);
+            Resolved::of_load(&decoder, stored, &options).map_err(|error| invalid(error.to_string()))?;
+        let report = estimate::memory(&decoder, None, &resolved);
         rung.predicted = Some(Memory {
             weights_bytes: report.weights_bytes,
             kv_cache_bytes: report.kv_cache_bytes,
@@ -460,7 +460,7 @@ impl Decision<'_> {
         if !budgets.is_empty() {
             let budgets =
                 budgets.iter().map(|(id, bytes)| Device::of(id.clone(), *bytes, &resolved)).collect();
-            let workload = placement::workload(&decoder, stored, &resolved);
+            let workload = placement::workload(&decoder, None, &resolved);
             let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
             let placed = Devices::stated(budgets)
                 .and_then(|devices| placement::plan(&workload, &devices, &strategy, Rules::Preflight));

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::decoder::Decoder;
+use crate::dtype::DType;
 use crate::estimate::activations::{Stage, Workspace as Buffers};
-use crate::estimate::{Backend, Format, Resolved, StoredTensors, layers, part_bytes, tensor_bytes};
+use crate::estimate::{self, Backend, Resolved, StoredTensors, layers, part_bytes, tensor_bytes};
 use crate::tensors::{self, Role};
 use crate::weights::gguf;
 
@@ -52,21 +53,15 @@ pub fn workload(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Re
         }
     }
     modules.insert(modules.len() - 1, rotary(decoder));
-    if let Some(stored) = stored {
-        count_stored(decoder, &mut modules, stored, resolved);
+    if let Some((stored, dtype)) = estimate::counted(decoder, stored, resolved) {
+        count_stored(decoder, &mut modules, stored, dtype);
     }
     Workload { modules, workspaces: workspaces(decoder, resolved) }
 }
 
-/// Counts what a checkpoint holds instead of what the list of tensors says, where it is loaded as it is or plainly
-/// converted. Bytes of tensors that belong to no module are shared out as the list's are, so that none is lost.
-fn count_stored(decoder: &Decoder, modules: &mut [Module], stored: &StoredTensors, resolved: &Resolved) {
-    let dtype = match resolved.convert_to {
-        None => None,
-        // Packed numbers are no weights that could be converted one by one.
-        Some(Format::Plain(dtype)) if !decoder.is_packed() => Some(dtype),
-        Some(_) => return,
-    };
+/// Counts what a checkpoint holds, as it is or converted to `dtype`, instead of what the list of tensors says. Bytes of
+/// tensors that belong to no module are shared out as the list's are, so that none is lost.
+fn count_stored(decoder: &Decoder, modules: &mut [Module], stored: &StoredTensors, dtype: Option<DType>) {
     let listed: Vec<u64> = modules.iter().map(|module| module.weight_bytes).collect();
     let mut counted = vec![0u64; modules.len()];
     let mut of_none = 0u64;

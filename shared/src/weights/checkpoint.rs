@@ -12,7 +12,7 @@ use crate::decoder::Decoder;
 use crate::dtype::DType;
 
 /// Bytes read at a time where a tensor is converted while it is read.
-const PIECE_BYTES: u64 = 1 << 20;
+pub(crate) const PIECE_BYTES: u64 = 1 << 20;
 
 /// A tensor as a file's header describes it, checked against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,6 +22,7 @@ pub mod synthetic;
 pub mod convert;
 
 pub use self::safetensors::ShardIndex;
+pub(crate) use checkpoint::PIECE_BYTES;
 pub use checkpoint::{Checkpoint, StoredTensor};
 pub use error::{WeightsError, WeightsProblem};
 pub use finding::WeightsFinding;

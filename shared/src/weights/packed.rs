@@ -1,5 +1,5 @@
 //! A checkpoint that somebody packed, held against a config module by module: names and shapes of its tensors are those
-//! of the format. Sources: what AutoAWQ, GPTQModel, transformers' fp8 and gpt-oss store.
+//! of the format. Sources: what AutoAWQ, GPTQModel, transformers' fp8, gpt-oss and compressed-tensors store.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -75,13 +75,15 @@ fn differ(
     let has = |part: &str| own.iter().any(|(name, _)| name.ends_with(part));
     let expected = shape.iter().fold(1u64, |count, d| count.saturating_mul(*d as u64));
     let bits = match quantization {
-        Quantization::Gptq { bits, .. } => bits as u64,
+        Quantization::Gptq { bits, .. } | Quantization::Compressed { bits, .. } => bits as u64,
         _ => 4,
     };
     let mut held = 0u64;
     for (name, tensor) in own {
         held = held.saturating_add(match () {
-            () if name.ends_with(".qweight") => tensor.len.saturating_mul(8) / bits,
+            () if name.ends_with(".qweight") || name.ends_with(".weight_packed") => {
+                tensor.len.saturating_mul(8) / bits
+            }
             () if name.ends_with("_blocks") => tensor.count().saturating_mul(2),
             () if name.ends_with(".weight") || !name.contains("scale") && tensor.dtype.is_float() => {
                 tensor.count()
@@ -101,11 +103,12 @@ fn differ(
     if held != expected {
         differences.push(name, format!("holds {held} weights, expected {shape:?}"));
     }
-    let is_fp8 = own.iter().any(|(_, tensor)| tensor.dtype == DType::Fp8);
+    let is_scaled =
+        has(".weight_packed") || own.iter().any(|(_, tensor)| matches!(tensor.dtype, DType::Fp8 | DType::I8));
     let needed: &[&str] = match () {
         () if has(".qweight") => &[".scales", ".qzeros"],
         () if has("_blocks") => &["_scales"],
-        () if is_fp8 && !has(".weight_scale_inv") => &[".weight_scale"],
+        () if is_scaled && !has(".weight_scale_inv") => &[".weight_scale"],
         () => &[],
     };
     for part in needed.iter().filter(|part| !has(part)) {

@@ -102,6 +102,7 @@ fn open(tensors: &Tensors) -> Checkpoint<BytesSource<Vec<u8>>> {
     let (mut header, mut end) = (serde_json::Map::new(), 0);
     for (name, dtype, shape) in tensors {
         let width = match *dtype {
+            "I64" => 8,
             "F32" | "I32" => 4,
             "F16" | "BF16" => 2,
             _ => 1,
@@ -123,9 +124,10 @@ fn sized(decoder: &Decoder, tensors: &Tensors, dtype: Option<&str>) -> Report {
     let stored = open(tensors).language_model(decoder);
     let dtype = dtype.map(|dtype| dtype.parse().expect("a format"));
     let options = Options { dtype, ..Options::default() };
-    let report = estimate::estimate(decoder, Some(&stored), &options).expect("options");
+    let mut report = estimate::estimate(decoder, Some(&stored), &options).expect("options");
     // Module by module it is the same.
     let resolved = Resolved::new(decoder, Some(&stored), &options).expect("options");
+    report.load_peaks = estimate::load_peaks(decoder, Some(&stored), report.weights_bytes, &resolved);
     let modules = placement::workload(decoder, Some(&stored), &resolved).modules;
     assert_eq!(modules.iter().map(|module| module.weight_bytes).sum::<u64>(), report.weights_bytes);
     report
@@ -307,4 +309,101 @@ fn modules_that_are_not_converted_count_in_16_bit() {
     let plain = 2 * (PARAMS - numbers);
     let whole_rows = plain + numbers / 2 + rows + rows / 4;
     assert_eq!(weights(r#"{"quant_method":"awq","bits":4,"group_size":-1}"#), (whole_rows, Badge::Exact));
+}
+
+/// One group of compressed-tensors as llm-compressor writes it.
+fn compressed(format: &str, weights: &str, inputs: &str, more: &str) -> String {
+    format!(
+        r#"{{"quant_method":"compressed-tensors","format":"{format}","config_groups":{{"group_0":{{"targets":["Linear"],
+        "weights":{{"dynamic":false,"symmetric":true,{weights}}},"input_activations":{inputs},
+        "output_activations":null}}}},"ignore":["lm_head"],"kv_cache_scheme":null,"quantization_status":"compressed",
+        "sparsity_config":{{}}{more}}}"#
+    )
+}
+
+/// The config alone says what llm-compressor's files hold, to the byte.
+#[test]
+fn compressed_tensors_are_sized_by_their_groups() {
+    let int4 = |group: usize| {
+        with(|name, rows, columns| {
+            vec![
+                (format!("{name}.weight_packed"), "I32", vec![rows, columns / 8]),
+                (format!("{name}.weight_scale"), "BF16", vec![rows, columns / group]),
+                (format!("{name}.weight_shape"), "I64", vec![2]),
+            ]
+        })
+    };
+    let bytes = |dtype: &'static str, scales: fn(usize, usize) -> Vec<usize>, has_inputs: bool| {
+        with(|name, rows, columns| {
+            let weight = (format!("{name}.weight"), dtype, vec![rows, columns]);
+            let scale = (format!("{name}.weight_scale"), "BF16", scales(rows, columns));
+            let inputs = has_inputs.then(|| (format!("{name}.input_scale"), "BF16", vec![1]));
+            [weight, scale].into_iter().chain(inputs).collect()
+        })
+    };
+    let dynamic = r#"{"num_bits":8,"type":"float","strategy":"token","dynamic":true}"#;
+    let fixed = r#"{"num_bits":8,"type":"float","strategy":"tensor","dynamic":false}"#;
+    let of = |bits: usize, kind: &str, strategy: &str| {
+        format!(r#""num_bits":{bits},"type":"{kind}","strategy":"{strategy}","group_size":null"#)
+    };
+    let group = r#""num_bits":4,"type":"int","strategy":"group","group_size":64,"actorder":"weight""#;
+    let block = r#""num_bits":8,"type":"float","strategy":"block","block_structure":[128,128]"#;
+    for (config, tensors) in [
+        (
+            compressed("float-quantized", &of(8, "float", "channel"), dynamic, ""),
+            bytes("F8_E4M3", |rows, _| vec![rows, 1], false),
+        ),
+        (
+            compressed("float-quantized", &of(8, "float", "tensor"), fixed, ""),
+            bytes("F8_E4M3", |_, _| vec![1], true),
+        ),
+        (
+            compressed("float-quantized", block, dynamic, ""),
+            bytes("F8_E4M3", |rows, columns| vec![rows / 128, columns / 128], false),
+        ),
+        (
+            compressed("int-quantized", &of(8, "int", "channel"), dynamic, ""),
+            bytes("I8", |rows, _| vec![rows, 1], false),
+        ),
+        (compressed("pack-quantized", group, "null", ""), int4(64)),
+    ] {
+        let decoder = llama(&config, 1);
+        let stored = open(&tensors).stored_bytes();
+        let alone = estimate::estimate(&decoder, None, &Options::default()).expect("defaults");
+        assert_eq!((alone.weights_bytes, alone.terms[0].badge), (stored, Badge::Exact), "{config}");
+        assert_eq!(assumed(&alone, "dtype"), "compressed-tensors (the config's)");
+        let report = sized(&decoder, &tensors, None);
+        assert_eq!((report.weights_bytes, report.params_total), (stored, PARAMS), "{config}");
+        assert_eq!(open(&tensors).named_differences(&decoder), Vec::<String>::new(), "{config}");
+        let without: Tensors =
+            tensors.iter().filter(|(name, ..)| !name.ends_with("q_proj.weight_scale")).cloned().collect();
+        let lines = open(&without).named_differences(&decoder);
+        assert_eq!(lines, ["`model.layers.0.self_attn.q_proj.weight` has no weight_scale"], "{config}");
+    }
+    // Where a head may be quantised too, or a cache has scales, no number is exact.
+    let channel = compressed("float-quantized", &of(8, "float", "channel"), dynamic, "");
+    let unsure = [
+        channel.replace(r#"["lm_head"]"#, "[]"),
+        channel.replace(r#"["lm_head"]"#, r#"["re:.*lm_head"]"#),
+        channel.replace(r#""kv_cache_scheme":null"#, r#""kv_cache_scheme":{"num_bits":8}"#),
+    ];
+    // Others are not known here, which is told.
+    let unknown = [
+        compressed("nvfp4-pack-quantized", &of(4, "float", "tensor_group"), "null", ""),
+        compressed("pack-quantized", &of(3, "int", "channel"), "null", ""),
+        compressed("pack-quantized", &of(4, "int", "group"), "null", ""),
+        compressed("marlin-24", group, "null", ""),
+        compressed("pack-quantized", group, "null", "")
+            .replace(r#""symmetric":true"#, r#""symmetric":false"#),
+        channel.replace(r#"["Linear"]"#, r#"["re:.*mlp.*"]"#),
+        channel.replace(r#""sparsity_config":{}"#, r#""sparsity_config":{"format":"sparse-24-bitmask"}"#),
+        r#"{"quant_method":"compressed-tensors"}"#.to_owned(),
+    ];
+    for (config, is_known) in unsure.iter().map(|it| (it, true)).chain(unknown.iter().map(|it| (it, false))) {
+        let decoder = llama(config, 1);
+        assert_eq!(decoder.quantization.is_some(), is_known, "{config}");
+        assert_eq!(decoder.unknown_quantization.is_none(), is_known, "{config}");
+        let report = estimate::estimate(&decoder, None, &Options::default()).expect("defaults");
+        assert_eq!(report.terms[0].badge, Badge::Formula, "{config}");
+    }
 }

@@ -7,12 +7,12 @@ use super::matrix::Matrix;
 use super::model::{LayerWeights, Weights};
 use crate::decoder::Decoder;
 use crate::engine::{EngineError, LoadPlan, LoadProgress, LoadStage};
-use crate::estimate::{held_as, weights_bytes};
+use crate::estimate::{held_as, weights_bytes, wgpu_workspace};
 use crate::tensors::{self, Role};
 use crate::weights::{Checkpoint, WeightSource};
 
 /// Values that are on the host at once.
-const PIECE: usize = 4 << 20;
+const PIECE: usize = wgpu_workspace::LOAD_VALUES as usize;
 
 /// Reads a model's tensors and reports how far it is.
 pub(super) struct Loader<'a, S> {

@@ -218,6 +218,7 @@ impl Search<'_> {
         let need = |changed: &Resolved| self.need(changed);
         let case = fit::Case {
             decoder: self.decoder,
+            stored: self.stored,
             resolved,
             weights_bytes: report.weights_bytes,
             available,

@@ -93,7 +93,12 @@ fn answer(
                 fit::without_device(decoder, &resolved, report.weights_bytes, report.total_bytes, reason);
             Ok(alone(Report { fit, ..report }))
         }
-        [] | [_] if judged => Ok(alone(estimate::estimate(decoder, stored, &options)?)),
+        [] | [_] if judged => {
+            let resolved = Resolved::new(decoder, stored, &options)?;
+            let mut report = estimate::estimate(decoder, stored, &options)?;
+            report.load_peaks = estimate::load_peaks(decoder, stored, report.weights_bytes, &resolved);
+            Ok(alone(report))
+        }
         [] | [_] => {
             let resolved = Resolved::new(decoder, stored, &options)?;
             Ok(alone(estimate::sized(decoder, stored, &options, &resolved)))

@@ -1,0 +1,106 @@
+//! Each finding that a config can cause: its code, how grave it is, and what it says.
+
+use super::*;
+use crate::inspect::{InspectReport, inspect};
+
+/// A small phi3 config with further keys.
+fn phi3(keys: &str) -> String {
+    let sizes = r#""model_type":"phi3","hidden_size":8,"intermediate_size":8,"num_hidden_layers":1,
+        "num_attention_heads":2,"vocab_size":100,"max_position_embeddings":64,"original_max_position_embeddings":32"#;
+    let separator = if keys.is_empty() { "" } else { "," };
+    format!("{{{sizes}{separator}{keys}}}")
+}
+
+fn inspected(json: &str, tokenizer_vocab: Option<usize>) -> InspectReport {
+    let fields = crate::config::Fields::parse(json.as_bytes()).expect("JSON");
+    inspect(Subject { tokenizer_vocab, ..Subject::config_only(&fields) }).expect(json)
+}
+
+const CASES: [(&str, Severity, &str); 13] = [
+    ("su_revision", Severity::Warning, "`su` is the spelling of April 2024"),
+    (
+        "tokenizer_larger_than_vocab",
+        Severity::Error,
+        "the tokenizer knows 101 ids, the embedding has 100 rows",
+    ),
+    (
+        "vocab_padding",
+        Severity::Info,
+        "2 rows of the embedding are padding: the tokenizer knows 98 of 100 ids",
+    ),
+    ("eos_out_of_vocab", Severity::Warning, "eos_token_id 100 is outside the vocabulary of 100"),
+    (
+        "two_spellings",
+        Severity::Warning,
+        "both `dtype` and `torch_dtype` are set and differ; `dtype` is taken",
+    ),
+    ("window_switched_off", Severity::Info, "use_sliding_window is false: no layer has a window"),
+    ("longrope_equal_factors", Severity::Info, "are the same list: the switch changes nothing"),
+    ("original_length_not_read", Severity::Warning, "inside rope_parameters is not read for phi3: 32 holds"),
+    (
+        "part_apart",
+        Severity::Warning,
+        "picture encoder (`img_processor`): beside the language model, not counted",
+    ),
+    ("predictors_apart", Severity::Info, "has 11,610,067,968 parameters, is not loaded for generation"),
+    ("computed_family", Severity::Info, "phi3small: counted from the authors' code"),
+    ("quantization_unknown", Severity::Warning, "quantised by bitsandbytes, whose layout is not known here"),
+    ("quantized_weights", Severity::Warning, "sized here, not run: take the model in bf16, f16 or f32"),
+];
+
+/// A config that causes a finding, and the ids of its tokenizer.
+fn cause(code: &str) -> (String, Option<usize>) {
+    let longrope = |key: &str, kind: &str, long: &str, more: &str| {
+        phi3(&format!(
+            r#""{key}":{{"type":"{kind}","short_factor":[1,1],"long_factor":{long}{more}}},"eos_token_id":1"#
+        ))
+    };
+    let other = |json: &str| (json.to_owned(), None);
+    match code {
+        "su_revision" => (longrope("rope_scaling", "su", "[2,2]", ""), None),
+        "tokenizer_larger_than_vocab" => (phi3(""), Some(101)),
+        "vocab_padding" => (phi3(""), Some(98)),
+        "eos_out_of_vocab" => (phi3(r#""eos_token_id":[1,100]"#), None),
+        "two_spellings" => (phi3(r#""dtype":"float16","torch_dtype":"bfloat16""#), None),
+        "window_switched_off" => {
+            other(r#"{"model_type":"qwen2","sliding_window":16,"use_sliding_window":false}"#)
+        }
+        "longrope_equal_factors" => (longrope("rope_scaling", "longrope", "[1,1]", ""), None),
+        "original_length_not_read" => {
+            let inside = r#","original_max_position_embeddings":16"#;
+            (longrope("rope_parameters", "longrope", "[2,2]", inside), None)
+        }
+        "part_apart" => other(r#"{"model_type":"phi3_v","img_processor":{"name":"clip_vision_model"}}"#),
+        "predictors_apart" => other(r#"{"model_type":"deepseek_v3","num_nextn_predict_layers":1}"#),
+        "computed_family" => other(r#"{"model_type":"phi3small"}"#),
+        "quantization_unknown" => {
+            other(r#"{"model_type":"llama","quantization_config":{"quant_method":"bitsandbytes"}}"#)
+        }
+        "quantized_weights" => (phi3(r#""quantization_config":{"quant_method":"awq"}"#), None),
+        code => panic!("{code} has no cause"),
+    }
+}
+
+#[test]
+fn each_finding_is_caused_told_and_graded() {
+    for (code, severity, words) in CASES {
+        let (json, tokenizer_vocab) = cause(code);
+        let report = inspected(&json, tokenizer_vocab);
+        let found: Vec<&Finding> = report.findings.iter().filter(|finding| finding.code == code).collect();
+        let [found] = found[..] else { panic!("{code}: {:?}", report.findings) };
+        assert_eq!(found.severity, severity, "{code}");
+        assert!(found.message.contains(words), "{code}: {}", found.message);
+    }
+}
+
+#[test]
+fn a_plain_config_causes_none_of_them() {
+    let report =
+        inspected(&phi3(r#""eos_token_id":1,"dtype":"bfloat16","torch_dtype":"bfloat16""#), Some(100));
+    let caused = |finding: &&Finding| CASES.iter().any(|(code, ..)| finding.code == *code);
+    assert_eq!(report.findings.iter().filter(caused).collect::<Vec<_>>(), Vec::<&Finding>::new());
+    // phi3 does not read the switch: its layers have the window.
+    let on = inspected(&phi3(r#""sliding_window":16,"use_sliding_window":false"#), None);
+    let codes: Vec<&str> = on.findings.iter().map(|finding| finding.code.as_str()).collect();
+    assert!(codes.contains(&"window_below_context") && !codes.contains(&"window_switched_off"), "{codes:?}");
+}
