@@ -26,9 +26,9 @@ fn started(pid: u32) -> Option<u64> {
     field(pid, STARTED)?.parse().ok()
 }
 
-/// `state`, `ppid` and `starttime` of proc(5), counted from what follows the name.
+/// `state`, `ppid` and `starttime` of proc(5) (its fields 3, 4 and 22), counted from what follows the name.
 #[cfg(test)]
-const STATE: usize = 3 - 3;
+const STATE: usize = 0;
 const PARENT: usize = 4 - 3;
 const STARTED: usize = 22 - 3;
 

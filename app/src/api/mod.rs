@@ -290,5 +290,5 @@ fn refusal(error: &Value) -> ErrorObject {
     let text = |key: &str| error[key].as_str().map(str::to_owned);
     let code = text("code").or_else(|| text("type")).unwrap_or_default();
     let path = text("path").or_else(|| text("param"));
-    ErrorObject { code, message: text("message").unwrap_or_default(), path }
+    ErrorObject { path, ..ErrorObject::new(code, text("message").unwrap_or_default()) }
 }

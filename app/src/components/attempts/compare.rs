@@ -1,7 +1,7 @@
 //! Attempts side by side: what differs, and nothing else.
 
 use leptos::prelude::*;
-use phi3::api::{Comparison, Difference};
+use phi3::api::{Comparison, Difference, Topic};
 use serde_json::Value;
 
 use crate::components::bits::copyable;
@@ -32,7 +32,7 @@ pub fn Compare(
     let groups = move || {
         let needle = needle.with(|n| n.trim().to_lowercase());
         topics.with_value(|topics| {
-            let group = |(topic, all): &(_, Vec<Difference>)| {
+            let group = |(topic, all): &(Topic, Vec<Difference>)| {
                 let found: Vec<_> = all.iter().filter(|d| d.path.to_lowercase().contains(&needle)).map(row).collect();
                 (!found.is_empty()).then(|| view! { <tbody><tr class="topic"><th scope="rowgroup" colspan=columns.to_string()>{topic.heading()}</th></tr>{found}</tbody> })
             };
