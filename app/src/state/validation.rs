@@ -17,7 +17,7 @@ pub enum Server {
     /// Nobody answers: the page came from plain files.
     Absent,
     /// It answers, and this is the model that it validates; `None` where it has none.
-    Present(Option<ModelEntry>),
+    Present(Option<Box<ModelEntry>>),
 }
 
 /// Handles to the state of validation.
@@ -73,7 +73,9 @@ impl Validation {
     pub fn look(self) {
         spawn_local(async move {
             let server = match api::models().await {
-                Ok(models) => Server::Present(models.into_iter().find(|m| m.id == DEFAULT_MODEL)),
+                Ok(models) => {
+                    Server::Present(models.into_iter().find(|m| m.id == DEFAULT_MODEL).map(Box::new))
+                }
                 Err(ApiError::Refused(_)) => Server::Present(None),
                 Err(ApiError::Absent(_)) => Server::Absent,
             };
