@@ -38,7 +38,8 @@ pub(super) async fn serve(State(state): State<AppState>, request: Request) -> Re
             if is_absent && is_read && is_page_path(&path) { page(directory).await } else { found }
         }
     };
-    if response.status().is_success() {
+    // A browser that keeps a file takes over the headers of the answer that it is unchanged.
+    if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
         // Names with a hash never change their content; the page that names them may.
         let cache = if is_hashed(&path) { "public, max-age=31536000, immutable" } else { "no-cache" };
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(cache));
