@@ -180,6 +180,13 @@ fn the_dashboard_is_served_with_its_headers() {
             "{policy}"
         );
     }
+    // A browser that keeps a script takes over the policy of the answer that it is unchanged.
+    let script = server.get("/app-0123456789abcdef.js");
+    let since = format!("if-modified-since: {}", script.header("last-modified").expect("a date"));
+    let unchanged = server.ask("GET", "/app-0123456789abcdef.js", &[&since], "");
+    let policy = script.header("content-security-policy").expect("a policy");
+    assert!(policy.contains("'self'"), "{policy}");
+    assert_eq!((unchanged.status, unchanged.header("content-security-policy")), (304, Some(policy)));
     let wasm = server.get("/app-0123456789abcdef_bg.wasm");
     assert_eq!(wasm.header("content-type"), Some("application/wasm"));
     assert_eq!(wasm.header("cache-control"), Some("public, max-age=31536000, immutable"));
