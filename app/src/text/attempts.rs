@@ -54,7 +54,7 @@ pub fn after(parent: u64) -> String {
 /// What came back when a worker had ended; `None` where nobody told.
 pub fn given_back(unload: &Unload) -> Option<String> {
     let from_to = |what: &str, from: Option<u64>, to: Option<u64>| {
-        Some(format!("{what} from {} to {}", format_bytes(from?), format_bytes(to?)))
+        Some(format!("{what} went from {} to {}", format_bytes(from?), format_bytes(to?)))
     };
     let host = from_to(
         "available on the host",
@@ -63,7 +63,7 @@ pub fn given_back(unload: &Unload) -> Option<String> {
     );
     let gpu = from_to("used on the GPU", unload.gpu_used_before_bytes, unload.gpu_used_after_bytes);
     let parts: Vec<String> = host.into_iter().chain(gpu).collect();
-    (!parts.is_empty()).then(|| format!("Its end took the memory {}.", parts.join(" and ")))
+    (!parts.is_empty()).then(|| format!("When its worker ended, memory {}.", parts.join(", and memory ")))
 }
 
 pub fn mark(id: u64) -> String {
