@@ -108,31 +108,34 @@ test_tests() {
 
 test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --exclude app --exclude engine; }
 
-# wasm_built COMMAND…: cargo for wasm, with clippy as the compiler of our own crates: it lints what it builds, and every
+# wasm_test …: `cargo test` for wasm, with clippy as the compiler of our own crates: it lints what it builds, and every
 # dependency is compiled once, where a run of clippy beside would read all of them again. A second configuration bans what
 # compiles for wasm and fails there. Both programs at once, and phi3 with the features that the engines turn on: each
 # selection of packages would compile its proc macros and candle anew.
-wasm_built() {
+wasm_test() {
   CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm CLIPPY_ARGS=-Dwarnings RUSTC_WORKSPACE_WRAPPER=clippy-driver \
-    wasm cargo "$1" --locked --target "$TARGET_WASM" --profile wasm-test -p app -p engine "${@:2}"
+    wasm cargo test --locked --target "$TARGET_WASM" --profile "${WASM_PROFILE:-wasm-test}" -p app -p engine "$@"
 }
-wasm_test() { wasm_built test "$@"; }
 
 test_wasm_build() {
-  # The one program without tests.
-  wasm_built build --quiet --bin engine
   wasm_test -p phi3 --test browser --no-run
-  wasm_test --lib --no-run
+  # The engine has no tests: it is here for the lints, built as its tests would be, since what only tests need turns on
+  # features of what both stand on.
+  wasm_test --lib --bin engine --no-run
 }
 
 # In headless Chromium, through chromedriver.
-test_wasm_tests() {
+in_chromium() {
   export WASM_BINDGEN_TEST_WEBDRIVER_JSON=$PWD/scripts/webdriver.json WASM_BINDGEN_USE_BROWSER=1
   # Compiling shaders for a GPU in software takes most of it.
   export WASM_BINDGEN_TEST_TIMEOUT=${WASM_BINDGEN_TEST_TIMEOUT:-600}
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
-  counted wasm-phi3 wasm_test -p phi3 --test browser
-  counted wasm-app wasm_test --lib
+  counted "$@"
+}
+
+test_wasm_tests() {
+  in_chromium wasm-phi3 wasm_test -p phi3 --test browser
+  in_chromium wasm-app wasm_test --lib
 }
 
 test_dashboard() { dashboard; }
@@ -163,6 +166,8 @@ soak() {
   done
   # The page's share of phi3, without the engines.
   CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm lint wasm --target "$TARGET_WASM" --profile wasm-test -p app
+  # What the page promises of an estimate, optimised as the page is.
+  WASM_PROFILE=wasm-release in_chromium soak-estimate wasm_test -p phi3 --test browser -- --nocapture an_estimate
   # What `./dev test` runs with 5,000 cases each.
   PROPTEST_CASES=${PROPTEST_CASES:-200000} soak_tests soak 'package(phi3) & binary(hostile)'
   # Servers killed, models loaded and unloaded, as often as it takes to see a leak.

@@ -45,7 +45,6 @@ impl CliError {
 fn exit(code: &str) -> Exit {
     match code {
         "oom" | "validation_failed" | "nan_logits" | "does_not_fit" | "over_budget" => Exit::Failed,
-        "free_memory_unknown" => Exit::Unknown,
         "internal" | "backend" | "sequence" | "worker_not_started" | "worker_killed" | "worker_stalled"
         | "protocol_error" => Exit::Internal,
         "cancelled" => Exit::Interrupted,

@@ -19,8 +19,8 @@ fn counts_and_bytes_are_those_of_the_host() {
     assert_eq!(report.kv_cache_bytes, 131_072 * 2 * 32 * 3072 * 4);
 }
 
-/// Parsing, explaining and estimating a config is what the page does at every key press: under 1 ms is promised.
-/// Optimised less here than in the dashboard, and beside other work: three times that is still no wait.
+/// Parsing, explaining and estimating a config is what the page does at every key press: under 1 ms is promised, and held
+/// to where this is optimised as the dashboard is (`./dev soak`). Optimised little and beside other work it is no wait.
 #[wasm_bindgen_test]
 fn an_estimate_takes_less_than_a_frame() {
     use phi3::config::Fields;
@@ -48,7 +48,7 @@ fn an_estimate_takes_less_than_a_frame() {
         })
         .fold(f64::INFINITY, f64::min);
     wasm_bindgen_test::console_log!("inspect and estimate of Phi-3-mini: {least:.3} ms, promised 1 ms");
-    assert!(least < 3.0, "{least:.3} ms");
+    assert!(least < if cfg!(debug_assertions) { 10.0 } else { 1.0 }, "{least:.3} ms");
 }
 
 /// Made on the host, read here; and made here alike.

@@ -42,7 +42,7 @@ enum Command {
     /// What differs between attempts.
     Compare {
         /// Their ids.
-        #[arg(required = true, num_args = 2..)]
+        #[arg(required = true, value_name = "ID", num_args = 2..)]
         ids: Vec<u64>,
     },
     /// Write attempts, oldest first.

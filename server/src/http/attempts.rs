@@ -20,11 +20,8 @@ use crate::state::AppState;
 /// Attempts on a page where nothing is said.
 pub(super) const PAGE: u32 = 100;
 
-/// Most attempts on a page.
+/// Most attempts in one answer: on a page, or side by side.
 pub(super) const MOST: u32 = 1000;
-
-/// Most attempts side by side.
-const MOST_COMPARED: usize = 50;
 
 /// Which attempts; all may be left out.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -231,9 +228,9 @@ pub(super) async fn compare(
     ApiQuery(CompareQuery { ids }): ApiQuery<CompareQuery>,
 ) -> Result<Json<Comparison>, HttpError> {
     let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
-    if !(2..=MOST_COMPARED).contains(&ids.len()) {
+    if !(2..=MOST as usize).contains(&ids.len()) {
         let named = format_counted(ids.len() as u64, "attempt");
-        let rest = format!("names {named}, expected 2 to {MOST_COMPARED}, separated by commas");
+        let rest = format!("names {named}, expected 2 to {MOST}, separated by commas");
         return Err(HttpError::field("ids", rest));
     }
     let mut records = Vec::new();

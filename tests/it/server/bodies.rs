@@ -222,7 +222,7 @@ fn what_is_wrong_is_said_in_our_words() {
             "GET",
             "/api/attempts/compare?ids=1",
             "",
-            "`ids` names 1 attempt, expected 2 to 50, separated by commas",
+            "`ids` names 1 attempt, expected 2 to 1000, separated by commas",
         ),
         ("GET", "/api/attempts/export?format=x", "", "`format` is `x`, expected one of `jsonl`"),
         ("GET", "/api/attempts/x%0Ay", "", "there is no attempt `xy`: expected its number"),
