@@ -10,6 +10,7 @@ mod layers;
 mod parse;
 mod quantization;
 mod role;
+mod stack;
 
 pub use apart::Apart;
 pub use differences::{
@@ -19,6 +20,7 @@ pub use differences::{
 pub use family::{FAMILIES, Family};
 pub use quantization::{Exempt, Quantization, SCALE_BLOCK, Scales, WHOLE_ROW};
 pub use role::Role;
+pub use stack::Layers;
 
 use crate::config::{Defaulted, ModelConfig};
 use crate::dtype::DType;
@@ -39,7 +41,7 @@ pub struct Decoder {
     /// Which projections have a bias.
     pub biases: Biases,
     /// Every decoder layer, the first one first.
-    pub layers: Vec<Layer>,
+    pub layers: Layers,
     /// What Gemma 3n has beside its layers.
     pub augmented: Option<Augmented>,
     /// Layers that only predict tokens further ahead (MTP); not loaded for generation, counted apart.
@@ -225,7 +227,7 @@ impl Decoder {
     /// The largest of a width over all layers.
     #[must_use]
     pub fn widest(&self, width: impl Fn(&Layer) -> usize) -> usize {
-        self.layers.iter().map(width).max().unwrap_or(0)
+        self.layers.kinds().iter().map(|(layer, _)| width(layer)).max().unwrap_or(0)
     }
 
     /// The window of the layers that have one, where it can hide a key from a sequence of `tokens`.
@@ -292,7 +294,7 @@ impl ModelConfig {
             max_position_embeddings: self.max_position_embeddings,
             tie_word_embeddings: self.tie_word_embeddings,
             biases: Biases::default(),
-            layers: vec![layer; self.num_hidden_layers],
+            layers: vec![layer; self.num_hidden_layers].into(),
             augmented: None,
             predictors: Vec::new(),
             rotary_dim: self.rotary_dim(),

@@ -118,7 +118,7 @@ impl Reader<'_> {
             },
             predictors: vec![last; if family.latent.is_some() { predictors } else { 0 }],
             rotary_dim: self.rotary_dim(attention)?,
-            layers,
+            layers: layers.into(),
             augmented,
             dtype: fields.dtype()?,
             quantization: None,

@@ -109,19 +109,19 @@ pub fn layers(decoder: &Decoder) -> impl Iterator<Item = LayerKv> + '_ {
 /// Bytes that one token takes over all layers, no window counted.
 #[must_use]
 pub fn bytes_per_token(decoder: &Decoder, dtype: DType) -> u64 {
-    layers(decoder).fold(0u64, |sum, layer| sum.saturating_add(layer.bytes_per_token(dtype)))
+    decoder.layers.sum(|layer| LayerKv::new(layer).bytes_per_token(dtype))
 }
 
 /// Bytes of one sequence's states over all layers, however many tokens it has.
 #[must_use]
 pub fn state_bytes(decoder: &Decoder, dtype: DType) -> u64 {
-    layers(decoder).fold(0u64, |sum, layer| sum.saturating_add(layer.state_bytes(dtype)))
+    decoder.layers.sum(|layer| LayerKv::new(layer).state_bytes(dtype))
 }
 
 /// Bytes of the cache for `batch` sequences of `context` tokens; saturates far above any memory.
 #[must_use]
 pub fn cache_bytes(decoder: &Decoder, dtype: DType, policy: KvPolicy, context: u64, batch: u64) -> u64 {
-    layers(decoder).fold(0u64, |sum, layer| sum.saturating_add(layer.bytes(dtype, policy, context, batch)))
+    decoder.layers.sum(|layer| LayerKv::new(layer).bytes(dtype, policy, context, batch))
 }
 
 /// What layers that are alike keep.
@@ -168,10 +168,11 @@ pub enum KvKind {
 #[must_use]
 pub fn kinds(decoder: &Decoder, dtype: DType, policy: KvPolicy, context: u64, batch: u64) -> Vec<KvLayers> {
     let mut kinds: Vec<(LayerKv, u64)> = Vec::new();
-    for layer in layers(decoder) {
+    for (layer, alike) in decoder.layers.kinds() {
+        let layer = LayerKv::new(layer);
         match kinds.iter_mut().find(|(kind, _)| *kind == layer) {
-            Some((_, count)) => *count += 1,
-            None => kinds.push((layer, 1)),
+            Some((_, count)) => *count += alike,
+            None => kinds.push((layer, *alike)),
         }
     }
     let kept = |(layer, count): (LayerKv, u64)| KvLayers {
