@@ -113,8 +113,8 @@ export const free = (test) => Object.assign(test, { lane: "free" });
 /// Measures time: it runs when nothing else does.
 export const alone = (test) => Object.assign(test, { lane: "alone" });
 
-/// Runs tests, `[name, test]`, two at a time, so that both cores have work: those that share the server one after the other,
-/// beside them those that are free, then those that are alone. The closing line is the tally that `./dev test` adds up.
+/// Runs tests, `[name, test]`, three at a time, since most of each is waiting: those that share the server one after the other,
+/// beside them two of those that are free, then those that are alone. The closing line is the tally that `./dev test` adds up.
 export async function runAll(tests) {
   let failed = 0;
   const run = async ([name, test]) => {
@@ -137,7 +137,7 @@ export async function runAll(tests) {
   };
   // The longest are the last of the list: they begin.
   const whenever = of("free").reverse();
-  await Promise.all([drain(of(undefined)).then(() => drain(whenever)), drain(whenever)]);
+  await Promise.all([drain(of(undefined)).then(() => drain(whenever)), drain(whenever), drain(whenever)]);
   await drain(of("alone"));
   console.log(`${tests.length - failed} passed, ${failed} failed`);
   return failed;

@@ -101,32 +101,33 @@ function makeLongropeModel(folder) {
 }
 
 const tests = [
-  ["the page opens without a complaint, isolated", onPage(async (page) => {
+  // Of the server the first eight ask the page alone, as it lies.
+  ["the page opens without a complaint, isolated", free(onPage(async (page) => {
     assert(await page.evaluate(() => window.crossOriginIsolated), "not cross-origin isolated: COOP and COEP are missing");
     assert((await page.title()).includes("Preflight"), "no title");
-  })],
+  }))],
 
-  ["a pasted config is counted to the unit", onPage(async (page) => {
+  ["a pasted config is counted to the unit", free(onPage(async (page) => {
     await openMini(page);
     await enter(page, "context", "4096");
     await expectValue(page, "weights-bytes", MINI.weights);
     await expectValue(page, "kv-per-token", MINI.kvPerToken);
     await expectValue(page, "kv-bytes", MINI.kv4096);
-  })],
+  }))],
 
-  ["a preset is counted to the unit", onPage(async (page) => {
+  ["a preset is counted to the unit", free(onPage(async (page) => {
     const preset = await page.getByTestId("preset").locator("option").evaluateAll((options) => options.map((o) => o.value).find((v) => v.includes("phi-4-mini")));
     await choose(page, "preset", preset);
     await expectValue(page, "params-total", PHI4_MINI.params);
     await expectValue(page, "kv-per-token", PHI4_MINI.kvPerToken);
-  })],
+  }))],
 
-  ["a chosen file is read", onPage(async (page) => {
+  ["a chosen file is read", free(onPage(async (page) => {
     await page.getByTestId("file-input").setInputFiles({ name: "config.json", mimeType: "application/json", buffer: Buffer.from(configOf("microsoft__phi-4")) });
     await expectValue(page, "params-total", PHI4.params);
-  })],
+  }))],
 
-  ["a dropped file is read", onPage(async (page) => {
+  ["a dropped file is read", free(onPage(async (page) => {
     const dataTransfer = await page.evaluateHandle((text) => {
       const transfer = new DataTransfer();
       transfer.items.add(new File([text], "config.json", { type: "application/json" }));
@@ -135,9 +136,9 @@ const tests = [
     for (const type of ["dragover", "drop"]) await page.dispatchEvent("main", type, { dataTransfer });
     await expectValue(page, "params-total", PHI4.params);
     await expectValue(page, "kv-per-token", PHI4.kvPerToken);
-  })],
+  }))],
 
-  ["context, dtype and KV dtype update every number at once", onPage(async (page) => {
+  ["context, dtype and KV dtype update every number at once", free(onPage(async (page) => {
     await openMini(page);
     await enter(page, "context", "2048");
     await expectValue(page, "kv-bytes", MINI.kv4096 / 2);
@@ -147,9 +148,9 @@ const tests = [
     await choose(page, "kv-dtype", "f16");
     await expectValue(page, "kv-bytes", MINI.kv4096 / 2);
     await poll(() => value(page, "total-bytes"), (bytes) => bytes - total > 0.99 * MINI.weights, `a total that grew by the weights from ${total}`);
-  })],
+  }))],
 
-  ["the verdict follows the device", onPage(async (page) => {
+  ["the verdict follows the device", free(onPage(async (page) => {
     await openMini(page);
     const verdictWith = async (memory, pattern) => {
       await enter(page, "device-memory", memory);
@@ -157,9 +158,9 @@ const tests = [
     };
     await verdictWith("80 GiB", /fits/i);
     await verdictWith("4 GiB", /not fit/i);
-  })],
+  }))],
 
-  ["a bad config is explained and the last good one stays", onPage(async (page) => {
+  ["a bad config is explained and the last good one stays", free(onPage(async (page) => {
     await openMini(page);
     for (const [bad, said] of [['{"model_type": "phi3", ', /./], ['{"model_type": "phi3", "num_attention_heads": 0}', /num_attention_heads/], ['{"model_type": "phi3", "num_hidden_layers": -1}', /num_hidden_layers/]]) {
       await enter(page, "config-input", bad);
@@ -169,7 +170,7 @@ const tests = [
     await enter(page, "config-input", configOf("microsoft__phi-4"));
     await expectValue(page, "params-total", PHI4.params);
     await poll(() => page.getByTestId("error").count(), (count) => count === 0, "the error to go");
-  })],
+  }))],
 
   ["Validate streams tokens of the default model and ends with a verdict", onPage(async (page) => {
     await page.getByTestId("run").click();

@@ -50,7 +50,7 @@ pub struct Past {
 pub enum Next {
     /// Run this step.
     Run(Box<Rung>),
-    /// The step is not worth its time: keep this outcome and ask again.
+    /// The step is not worth its time, or shows what it should without being run: keep this outcome and ask again.
     Skip(Box<Outcome>),
     /// Every step has its outcome.
     Done,
@@ -111,16 +111,35 @@ impl Rung {
     }
 }
 
-/// Why a step is skipped, and the class in which it would have ended, where that is certain.
-struct Why(Option<OutcomeClass>, String);
+/// Why a step is not run, and the class in which it would have ended, where that is certain.
+struct Why {
+    status: Status,
+    class: Option<OutcomeClass>,
+    reason: String,
+}
 
 impl Why {
+    fn new(class: Option<OutcomeClass>, reason: impl Into<String>) -> Self {
+        Self { status: Status::Skipped, class, reason: reason.into() }
+    }
+
     fn plain(reason: impl Into<String>) -> Self {
-        Self(None, reason.into())
+        Self::new(None, reason)
     }
 
     fn certain(class: OutcomeClass, reason: impl Into<String>) -> Self {
-        Self(Some(class), reason.into())
+        Self::new(Some(class), reason)
+    }
+
+    /// By its bytes it does not fit: what is expected not to needs no run to show it.
+    fn misfit(expected: &Expectations, class: OutcomeClass, reason: &str) -> Self {
+        match expected.fits {
+            Some(false) => Self {
+                status: Status::Passed,
+                ..Self::certain(class, format!("does not fit, as expected: {reason}"))
+            },
+            _ => Self::certain(class, format!("it does not fit: {reason}")),
+        }
     }
 }
 
@@ -132,8 +151,8 @@ pub fn next(profile: &Profile, facts: &Facts<'_>, done: &[Outcome]) -> Next {
     let mut rung = decision.rung();
     match decision.fill(&mut rung) {
         Ok(()) => Next::Run(Box::new(rung)),
-        Err(Why(class, reason)) => {
-            let mut outcome = rung.outcome(Status::Skipped, class, reason);
+        Err(Why { status, class, reason }) => {
+            let mut outcome = rung.outcome(status, class, reason);
             if step.action.loads() && decision.is_worth_it().is_ok() {
                 // A later step may go on from what this one would have been. One that nothing called for is passed
                 // over: what it was to mend is what later ones mend.
@@ -184,12 +203,14 @@ impl Decision<'_> {
         self.done.iter().rev().find(|outcome| !outcome.branch && outcome.load_config.is_some())
     }
 
-    /// The last load that passed, wherever it stands.
+    /// The last load that passed, wherever it stands; one that was expected to fail is none.
     fn loaded(&self) -> Option<&Outcome> {
-        self.done
-            .iter()
-            .rev()
-            .find(|outcome| outcome.status == Status::Passed && outcome.load_config.is_some())
+        let is_it = |outcome: &&Outcome| {
+            outcome.status == Status::Passed
+                && outcome.class == Some(OutcomeClass::Passed)
+                && outcome.load_config.is_some()
+        };
+        self.done.iter().rev().find(is_it)
     }
 
     fn changes_anything(&self) -> bool {
@@ -258,7 +279,7 @@ impl Decision<'_> {
             self.action(outcome) == Some(Action::Inspect) && outcome.status == Status::Failed
         });
         if let Some(inspected) = unreadable {
-            return Err(Why(
+            return Err(Why::new(
                 inspected.class,
                 format!("step {} failed: {}", inspected.step, inspected.reason),
             ));
@@ -272,12 +293,12 @@ impl Decision<'_> {
         match last.class {
             Some(class) if self.step.after.contains(&class) => Ok(()),
             Some(OutcomeClass::Passed) => {
-                Err(Why(last.class, format!("step {} loaded: there is nothing to mend", last.step)))
+                Err(Why::new(last.class, format!("step {} loaded: there is nothing to mend", last.step)))
             }
             Some(class) => {
                 let reason =
                     format!("step {} ended in {}, which this does not mend", last.step, class.name());
-                Err(Why(last.class, reason))
+                Err(Why::new(last.class, reason))
             }
             None => Err(Why::plain(format!("step {} was skipped: {}", last.step, last.reason))),
         }
@@ -320,7 +341,7 @@ impl Decision<'_> {
             && parent.device == rung.device.as_ref().map(ToString::to_string)
             && self.changes_anything()
         {
-            return Err(Why(
+            return Err(Why::new(
                 parent.class,
                 format!("it changes nothing: step {} had it so already", parent.step),
             ));
@@ -377,17 +398,17 @@ impl Decision<'_> {
         let proposals = next_changes(class, config, &facts);
         let is_it = |key: &str| key == knob || key.split_once('.').is_some_and(|(name, _)| name == knob);
         let Some(proposal) = proposals.into_iter().find(|proposal| is_it(&proposal.key)) else {
-            return Err(Why(
+            return Err(Why::new(
                 Some(class),
                 format!("no {knob} is known to mend {} on {}", class.name(), device.device),
             ));
         };
         if let Some(reason) = proposal.refused {
-            return Err(Why(Some(class), reason));
+            return Err(Why::new(Some(class), reason));
         }
         config
             .with(&proposal.key, &proposal.value)
-            .map_err(|mut errors| Why(Some(class), errors.swap_remove(0).to_string()))
+            .map_err(|mut errors| Why::new(Some(class), errors.swap_remove(0).to_string()))
     }
 
     /// A try that ended for certain is not made again.
@@ -405,7 +426,7 @@ impl Decision<'_> {
             if outcome.status == Status::Failed && outcome.class.is_some_and(OutcomeClass::is_deterministic) {
                 let reason =
                     format!("step {} failed with the same load config: {}", outcome.step, outcome.reason);
-                return Err(Why(outcome.class, reason));
+                return Err(Why::new(outcome.class, reason));
             }
         }
         let past = self.facts.past.iter().rev();
@@ -471,10 +492,9 @@ impl Decision<'_> {
         match info.free_bytes {
             Some(free) if report.total_bytes > free => {
                 let class = OutcomeClass::of_oom(info.device == DeviceId::Cpu, "weights");
-                let word = if rung.expectations.fits == Some(false) { ", as expected" } else { "" };
                 let (needs, free) = (format_bytes(report.total_bytes), format_bytes(free));
-                let reason = format!("it does not fit{word}: needs {needs}, {free} free on {}", info.device);
-                Err(Why::certain(class, reason))
+                let reason = format!("needs {needs}, {free} free on {}", info.device);
+                Err(Why::misfit(&rung.expectations, class, &reason))
             }
             _ => Ok(()),
         }

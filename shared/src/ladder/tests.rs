@@ -159,6 +159,31 @@ fn what_cannot_fit_is_not_tried() {
 }
 
 #[test]
+fn what_is_expected_not_to_fit_needs_no_run_to_show_it() {
+    let profile = parse(
+        r#"
+        name = "too large"
+        [[steps]]
+        id = "a"
+        action = "load"
+        device = "gpu"
+        expectations = { fits = false }
+        [[steps]]
+        id = "b"
+        action = "validate"
+        "#,
+    )
+    .expect("a profile");
+    let done = climb(&profile, &[gpu(6 * GIB), cpu()], &[], passes);
+    let first = of(&done, "a");
+    assert_eq!((first.status, first.class), (Status::Passed, Some(OutcomeClass::OomDeviceWeights)));
+    assert!(first.reason.starts_with("does not fit, as expected: needs "), "{}", first.reason);
+    // It is no load that anything could go on with.
+    assert_eq!(of(&done, "b").status, Status::Skipped, "{}", of(&done, "b").reason);
+    assert!(conclude(&profile, &done).0);
+}
+
+#[test]
 fn what_mends_goes_on_from_what_failed() {
     let done =
         climb(&parse(Profile::STANDARD).expect("the product's own"), &[gpu(24 * GIB), cpu()], &[], |rung| {
