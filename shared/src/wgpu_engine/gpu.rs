@@ -293,12 +293,19 @@ impl Gpu {
                 receiver.await.unwrap_or(false)
             }
         };
-        if mapped {
-            return Ok(());
-        }
-        self.check()?;
+        if mapped { Ok(()) } else { Err(self.no_result()) }
+    }
+
+    /// What a buffer holds that was mapped. A device that is lost takes mappings back that were handed out.
+    pub(super) fn held(&self, staging: &wgpu::Buffer) -> Result<Vec<u8>, EngineError> {
+        let view = staging.get_mapped_range(..).map_err(|_refused| self.no_result())?;
+        Ok(view.to_vec())
+    }
+
+    /// Why a result does not come, which was computed without an error.
+    fn no_result(&self) -> EngineError {
         let why = "the GPU did not hand out a result: its device was lost, as after a reset of the driver or where its memory ran out";
-        Err(EngineError::Backend(why.to_owned()))
+        self.check().err().unwrap_or_else(|| EngineError::Backend(why.to_owned()))
     }
 
     /// Submits and copies bytes of a buffer to the host.
@@ -313,9 +320,7 @@ impl Gpu {
         let submission = self.submit(encoder);
         let receiver = self.map(&staging);
         self.mapped(Some(submission), receiver).await?;
-        let view = staging.get_mapped_range(..).map_err(|error| EngineError::Backend(error.to_string()))?;
-        let read = view.to_vec();
-        drop(view);
+        let read = self.held(&staging)?;
         staging.destroy();
         self.check()?;
         Ok(read)

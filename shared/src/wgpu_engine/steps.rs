@@ -211,10 +211,8 @@ async fn read(
     mapped: oneshot::Receiver<bool>,
 ) -> Result<u32, EngineError> {
     gpu.mapped(Some(submission), mapped).await?;
-    let failed = |error: &dyn std::fmt::Display| EngineError::Backend(error.to_string());
-    let view = staging.get_mapped_range(..).map_err(|error| failed(&error))?;
-    let bytes: [u8; 4] = view.to_vec().try_into().map_err(|_longer| failed(&"an id has four bytes"))?;
-    drop(view);
+    let four = |_other| EngineError::Backend("an id has four bytes".to_owned());
+    let bytes: [u8; 4] = gpu.held(staging)?.try_into().map_err(four)?;
     staging.unmap();
     Ok(u32::from_le_bytes(bytes))
 }
