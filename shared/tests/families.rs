@@ -568,3 +568,15 @@ fn olmo3_is_olmo2_with_windows() {
     let windows: Vec<bool> = olmo3.layers.iter().map(|layer| layer.window == Some(4096)).collect();
     assert_eq!(windows, [true, true, true, false, true]);
 }
+
+/// Rows that are no multiple of 256 have stand-ins with blocks of 32, as in llama.cpp's `llama-quant.cpp`: the sums are of
+/// its blocks by hand. SmolLM2-135M is 576 wide, its MLP 1,536.
+#[test]
+fn rows_that_are_no_whole_blocks_of_256_take_blocks_of_32() {
+    let smol = br#"{"model_type":"phi3","vocab_size":49152,"hidden_size":576,"intermediate_size":1536,
+        "num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,"tie_word_embeddings":true}"#;
+    let smol = Decoder::parse(smol).expect("a config");
+    assert_eq!(estimate::weights_bytes(&smol, DType::Q4K), 89_277_696);
+    assert_eq!(estimate::weights_bytes(&smol, DType::Q6K), 136_597_248);
+    assert_eq!(estimate::weights_bytes(&smol, DType::Q8_0), 143_025_408);
+}

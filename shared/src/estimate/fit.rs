@@ -89,8 +89,8 @@ pub struct MarginRule {
     pub break_even_context: Option<u64>,
 }
 
-/// Where the search for the largest batch ends.
-pub const MOST_SEQUENCES: u64 = 1 << 12;
+/// Most sequences at once that may be asked for, and where the search for the largest batch ends.
+pub const MOST_SEQUENCES: u64 = 1 << 16;
 
 /// Batches that the longest context is told for.
 const BATCHES: [u64; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -258,7 +258,13 @@ fn warnings(decoder: &Decoder, resolved: &Resolved) -> Vec<String> {
         format_count(resolved.context),
         format_count(positions)
     );
-    if resolved.context > positions { vec![warning] } else { Vec::new() }
+    let beyond = (resolved.context > positions).then_some(warning);
+    let mut apart: Vec<&str> = decoder.apart.iter().map(|part| part.name).collect();
+    apart.dedup();
+    let beside = (!apart.is_empty()).then(|| {
+        format!("{} beside the language model not counted: with them it needs more", apart.join(", "))
+    });
+    beyond.into_iter().chain(beside).collect()
 }
 
 fn reason(verdict: Verdict, total: u64, available: u64) -> String {

@@ -124,7 +124,7 @@ impl Resolved {
             kv_dtype,
             kv_dtype_given: options.kv_dtype.is_some(),
             context: in_range("context", options.context, DEFAULT_CONTEXT.min(positions), 1 << 30)?,
-            batch: in_range("batch", options.batch, 1, 1 << 16)?,
+            batch: in_range("batch", options.batch, 1, super::fit::MOST_SEQUENCES)?,
             attn: options.attn.unwrap_or_default(),
             kv_policy: options.kv_policy.unwrap_or_default(),
             backend: options.backend.or(of_device).unwrap_or_default(),

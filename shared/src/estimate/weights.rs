@@ -13,14 +13,19 @@ pub type StoredTensors = BTreeMap<String, StoredTensor>;
 
 /// Format that a tensor is held in when the weights are planned in `dtype`.
 ///
-/// Quantised formats take matrices whose rows are whole blocks; other matrices stay in f16 and
-/// vectors (norms) in f32, as llama.cpp writes them.
+/// Quantised formats take matrices whose rows are whole blocks; those of 256 have stand-ins with blocks of 32. Other
+/// matrices stay in f16 and vectors (norms) in f32, all as llama.cpp writes them.
 #[must_use]
 pub fn held_as(dtype: DType, shape: &[usize]) -> DType {
     match shape {
         _ if !dtype.is_quantized() => dtype,
         [_, .., columns] if (*columns as u64).is_multiple_of(dtype.block_len()) => dtype,
-        [_, _, ..] => DType::F16,
+        [_, _, ..] => match dtype {
+            DType::Q4K => held_as(DType::Q5_0, shape),
+            DType::Q5K => held_as(DType::Q5_1, shape),
+            DType::Q6K => held_as(DType::Q8_0, shape),
+            _ => DType::F16,
+        },
         _ => DType::F32,
     }
 }
@@ -146,8 +151,10 @@ fn q4_k_m_bytes(decoder: &Decoder, part: &Part) -> u64 {
 }
 
 fn q4_k_m(decoder: &Decoder, part: &Part, shape: &[usize]) -> DType {
-    let [_, .., columns] = *shape else { return DType::F32 };
-    if part.is_bias || matches!(part.role, Role::Router | Role::SharedGate | Role::StateConv) {
+    if shape.len() < 2
+        || part.is_bias
+        || matches!(part.role, Role::Router | Role::SharedGate | Role::StateConv)
+    {
         return DType::F32;
     }
     let few_experts = matches!(decoder.first().mlp, Mlp::Experts { count: 8, .. });
@@ -169,16 +176,7 @@ fn q4_k_m(decoder: &Decoder, part: &Part, shape: &[usize]) -> DType {
         Role::OProj if few_experts => DType::Q5K,
         _ => DType::Q4K,
     };
-    if columns.is_multiple_of(256) {
-        return wished;
-    }
-    // The 32-wide stand-ins for rows that are no multiple of 256.
-    let narrow = match wished {
-        DType::Q6K | DType::Q8_0 => DType::Q8_0,
-        DType::Q5K => DType::Q5_1,
-        _ => DType::Q5_0,
-    };
-    held_as(narrow, shape)
+    held_as(wished, shape)
 }
 
 /// What llama.cpp calls a 70B: 80 layers whose values are few beside the queries.

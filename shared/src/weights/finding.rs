@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::StoredTensor;
 use super::checkpoint::is_buffer;
-use crate::units::{format_bytes, format_count};
+use crate::units::{format_bytes, format_count, format_counted};
 
 /// An oddity; its text is for people, its code for programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +56,8 @@ impl fmt::Display for WeightsFinding {
             Self::IgnoredBuffers(names) => {
                 write!(
                     f,
-                    "{} buffers are ignored (computed from the config): {}",
-                    names.len(),
+                    "{} stored and not counted, since no parameters: {}",
+                    format_counted(names.len() as u64, "buffer"),
                     names.join(", ")
                 )
             }

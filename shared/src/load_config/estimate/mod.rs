@@ -8,7 +8,7 @@ use super::{LoadConfig, device_map};
 use crate::decoder::Decoder;
 use crate::devices;
 use crate::estimate::{self, Backend, Options, OptionsError, Report, Resolved, StoredTensors, fit};
-use crate::placement::{DeviceId, Placement, PlacementError};
+use crate::placement::{self, Device, DeviceId, Devices, Placement, PlacementError, Rules, Strategy};
 use crate::units::format_bytes;
 
 /// The need, and where it lies.
@@ -47,7 +47,10 @@ pub fn estimate(
     options: &Options,
     load_config: &LoadConfig,
 ) -> Result<Estimated, EstimateError> {
-    answer(decoder, stored, options, load_config, true)
+    let mut estimated = answer(decoder, stored, options, load_config, true)?;
+    // What fits and is not loaded all the same.
+    estimated.report.fit.warnings.extend(load_config.refusals().iter().map(ToString::to_string));
+    Ok(estimated)
 }
 
 /// The same but for the verdict: what a preview asks many times.
@@ -76,6 +79,12 @@ fn answer(
     if !load_config.max_memory.is_empty() {
         let free = options.device_memory.map(|size| size.0).or(named.map(|device| device.usable_bytes()));
         return budgets::estimate(decoder, stored, &options, load_config, free, judged);
+    }
+    // A map that leads to one device has to go with the model like any other.
+    if let ([only], Some(map @ Strategy::Explicit(_))) = (targets.as_slice(), &load_config.device_map) {
+        let resolved = Resolved::new(decoder, stored, &options)?;
+        let endless = Devices::stated(vec![Device::of((*only).clone(), u64::MAX, &resolved)])?;
+        placement::plan(&placement::workload(decoder, stored, &resolved), &endless, map, Rules::Preflight)?;
     }
     match targets.as_slice() {
         [DeviceId::Cpu] if named.is_some() && options.backend.is_none() => {

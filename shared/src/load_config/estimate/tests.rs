@@ -200,9 +200,27 @@ fn a_device_map_says_where_the_model_lies() {
     let placement = spread.placement.as_ref().expect("placed");
     assert!(placement.devices.iter().all(|used| used.free_bytes == 0 && used.total_bytes > 0));
     assert!(spread.report.fit.reason.contains("give each a budget in max_memory"));
+    // Whether a map leads to one device or to several, it has to go with the model.
     let decoder = Decoder::parse(MINI).expect("a config");
-    let unknown = json!({ "device_map": { "": 0, "model.nowhere": "cpu" } });
-    let unknown = LoadConfig::from_map(unknown.as_object().expect("a map")).expect("sound");
-    let error = estimate(&decoder, None, &host, &unknown).expect_err("no such module");
-    assert!(matches!(error, EstimateError::Placement(PlacementError::UnknownModule { .. })), "{error}");
+    let refused = |map: Value| {
+        let config = json!({ "device_map": map });
+        let config = LoadConfig::from_map(config.as_object().expect("a map")).expect("sound");
+        match estimate(&decoder, None, &host, &config).expect_err("no such map") {
+            EstimateError::Placement(error) => error.code(),
+            EstimateError::Options(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(refused(json!({ "": 0, "model.nowhere": "cpu" })), "unknown_module");
+    assert_eq!(refused(json!({ "model.nowhere": 0 })), "unknown_module");
+    assert_eq!(refused(json!({ "model.layers": 0 })), "missing_modules");
+    let whole = json!({ "model.embed_tokens": 0, "model.layers": 0, "model.norm": 0, "lm_head": 0 });
+    assert_eq!(sized(json!({ "device_map": whole }), &host).report.fit.verdict, Some(Verdict::Fits));
+}
+
+#[test]
+fn what_this_build_does_not_load_is_said_beside_a_verdict() {
+    let host = Options { device_memory: Some(Size(64 << 30)), ..Options::default() };
+    let refused = sized(json!({ "legacy": true }), &host);
+    assert_eq!(refused.report.fit.verdict, Some(Verdict::Fits));
+    assert!(refused.report.fit.warnings[0].contains("legacy"), "{:?}", refused.report.fit.warnings);
 }
