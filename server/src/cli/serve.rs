@@ -39,7 +39,8 @@ pub(super) struct Args {
     /// PREFLIGHT_TOKEN holds the token itself.)
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Name that requests may ask for in `Host`, beside localhost and the like; may be given several times.
+    /// Name that requests may ask for in `Host`, beside localhost and addresses; may be given several times. Without it any
+    /// name is taken where a token is asked for.
     #[arg(long, value_name = "NAME")]
     allowed_host: Vec<String>,
     /// Listen on an address that others can reach, although anyone who reaches it can use it.

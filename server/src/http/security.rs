@@ -1,5 +1,7 @@
 //! Loopback is no trust boundary: any page in the user's browser can reach it. Hosts, origins, headers.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{HOST, HeaderName, HeaderValue};
@@ -21,12 +23,16 @@ pub(super) fn csrf() -> CsrfLayer<fn(ProtectionError) -> Response<Body>> {
 }
 
 /// Refuses names that are not this machine's: a page whose name was rebound to its address would ask for that name.
-/// Where others can reach the server, any name is its own unless names were given; a token is asked for there.
+/// Where others can reach the server its addresses are its own, which no name can be bound to; and any name is where a token
+/// is asked for and none was given.
 pub(super) async fn check_host(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let allowed = &state.allowed_hosts;
     let is_known = |host: &str| {
         let named = |name: &String| name.eq_ignore_ascii_case(host_name(host));
-        is_loopback_name(host) || allowed.iter().any(named) || (!state.loopback_only && allowed.is_empty())
+        let any = allowed.is_empty() && state.token.is_some();
+        is_loopback_name(host)
+            || allowed.iter().any(named)
+            || (!state.loopback_only && (any || is_address(host)))
     };
     let mut hosts = Vec::new();
     hosts.extend(request.uri().authority().map(|authority| authority.as_str().to_owned()));
@@ -37,7 +43,7 @@ pub(super) async fn check_host(State(state): State<AppState>, request: Request, 
     let empty = hosts.iter().any(|host| host_name(host).is_empty());
     if hosts.is_empty() || !one || empty || !hosts.iter().all(|host| is_known(host)) {
         let message =
-            "refused: this server answers to localhost, 127.0.0.1, [::1] and what --allowed-host names";
+            "refused: this server answers to localhost, its addresses and what --allowed-host names";
         return HttpError::new("wrong_host", message).into_response();
     }
     next.run(request).await
@@ -59,6 +65,16 @@ fn is_loopback_name(host: &str) -> bool {
         _ => host,
     };
     name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
+}
+
+/// Whether a `Host` is an address.
+fn is_address(host: &str) -> bool {
+    let name = host_name(host);
+    name.parse::<Ipv4Addr>().is_ok()
+        || name
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
 }
 
 /// Headers of every answer. The engines of the page are wasm and may share memory between threads.

@@ -144,13 +144,23 @@ fn other_machines_are_let_in_with_a_token() {
         assert_eq!(server.ask("GET", "/health", &[&host], "").status, 200, "{host}");
     }
     let named = serve(&["--token-file", file, "--allowed-host", "box.example"]);
-    for (host, status) in
-        [("box.example", 200), ("BOX.example:8080", 200), ("evil.com", 421), ("localhost", 200)]
-    {
+    for (host, status) in [
+        ("box.example", 200),
+        ("BOX.example:8080", 200),
+        ("evil.com", 421),
+        ("localhost", 200),
+        ("192.0.2.7", 200),
+    ] {
         let answer = named.ask("GET", "/api/models", &[&format!("host: {host}"), bearer], "");
         assert_eq!(answer.status, status, "{host}");
     }
-    assert_eq!(serve(&["--insecure-no-auth"]).get("/api/models").status, 200);
+    // Without a token a page whose name was bound to the address would be let in by that name.
+    let open = serve(&["--insecure-no-auth"]);
+    for (host, status) in
+        [("192.0.2.7:80", 200), ("[2001:db8::1]", 200), ("box.example", 421), ("192.0.2.7.evil.com", 421)]
+    {
+        assert_eq!(open.ask("GET", "/api/models", &[&format!("host: {host}")], "").status, status, "{host}");
+    }
     // One that can be guessed is none.
     for text in ["", "short", "sixteen characters"] {
         std::fs::write(file, text).expect("written");
