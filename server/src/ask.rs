@@ -250,10 +250,10 @@ async fn lineage(
             let newest = newest
                 .into_iter()
                 .find(|record| record.attempt.kind != AttemptKind::Stage && ledger::is_readable(record));
-            // One that is too different was not meant: this is a new root then.
+            // One that is too different was not meant, unless a branch was asked for: this is a new root then.
             let one = |record: AttemptRecord| {
-                let changes = diff(&parsed(&record).ok()?, child);
-                (changes.len() <= 1).then_some((Some(record.attempt.id), changes))
+                let changes = changes(&record, &parsed(&record).ok()?, ask, child);
+                (changes.len() <= 1 || ask.branch).then_some((Some(record.attempt.id), changes))
             };
             return Ok(newest.and_then(one).unwrap_or_default());
         }
@@ -269,13 +269,26 @@ async fn lineage(
         return Err(refuse(reason(&record)).into());
     }
     let before = parsed(&record).map_err(|error| ErrorObject::from(&error))?;
-    match one_change(&before, child, ask.branch) {
+    match one_change(changes(&record, &before, ask, child), ask.branch) {
         Ok(changes) => Ok((Some(id), changes)),
         Err(too_many) => {
             let message = too_many.to_string();
             Err(AskError::TooManyChanges { parent: id, changes: too_many.0, message })
         }
     }
+}
+
+/// What an attempt changes of another: the values of the load config, and of two loads their context.
+fn changes(parent: &AttemptRecord, before: &LoadConfig, ask: &Ask, child: &LoadConfig) -> Vec<Change> {
+    let mut changes = diff(before, child);
+    let are_loads = [parent.attempt.kind, ask.kind] == [AttemptKind::Load; 2];
+    // What is left open is the estimator's default, whichever the attempt came to.
+    if let (true, Some(from), Some(to)) = (are_loads, parent.evidence.context, ask.context)
+        && from != to
+    {
+        changes.push(Change { path: "context".to_owned(), from: Some(from.into()), to: Some(to.into()) });
+    }
+    changes
 }
 
 /// What an attempt on several devices is called.

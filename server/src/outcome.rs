@@ -16,8 +16,9 @@ pub(crate) fn of_report(report: &Report) -> OutcomeClass {
     if report.nan_count + report.inf_count > 0 { OutcomeClass::NanInf } else { OutcomeClass::WrongTokens }
 }
 
-/// Says what to try next, where an attempt failed; `free_bytes` are free on its device now.
-pub(crate) fn advise(record: &mut AttemptRecord, lane: &str, free_bytes: Option<u64>) {
+/// Says what to try next, where an attempt failed; `free_bytes` are free on its device now, `model` is what is known of
+/// its model.
+pub(crate) fn advise(record: &mut AttemptRecord, lane: &str, free_bytes: Option<u64>, model: &Facts) {
     if record.attempt.kind == AttemptKind::Stage {
         // No load config brings files.
         return;
@@ -31,7 +32,7 @@ pub(crate) fn advise(record: &mut AttemptRecord, lane: &str, free_bytes: Option<
         dtype: record.evidence.engine.as_ref().map(|engine| engine.dtype).or(current.dtype),
         context: record.evidence.context.map(|tokens| tokens as u64),
         prompt_tokens: record.attempt.report.as_ref().map(|report| report.prompt_tokens.len() as u64),
-        ..Facts::default()
+        ..model.clone()
     };
     record.evidence.next = next_changes(outcome, &current, &facts);
     record.evidence.advice = advice(outcome).map(str::to_owned);

@@ -77,7 +77,7 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
             Err(_) => checkpoint.tensors().clone(),
         });
     }
-    beside.extend(model.no_weights().map(|why| Finding::new(why.code, Severity::Warning, why.message)));
+    beside.extend(model.no_weights().map(|why| Finding::new(why.code, Severity::Warning, why.message())));
     let card = card(model, readme.as_deref(), generation.as_ref());
     let subject = Subject {
         fields: &fields,
@@ -203,7 +203,7 @@ pub fn estimate(
         report.doubt(&contradiction);
     }
     if let Some(why) = model.no_weights() {
-        report.without_weights(&why.message);
+        report.without_weights(&why.message());
     }
     let placement_error = placement_error.map(|error| placement_object(&error).at("max_memory"));
     Ok(Estimated { report, placement, placement_error })

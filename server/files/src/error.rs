@@ -101,9 +101,7 @@ pub enum FilesError {
         error: ConfigError,
     },
     /// A family whose tensors are known, and which no engine here computes.
-    #[error(
-        "{file}: `{model_type}` is inspected and estimated here, not run: this build runs phi3, and writes no other"
-    )]
+    #[error("{file}: `{model_type}` is inspected and estimated here, not run: this build runs phi3 alone")]
     NotRun {
         /// The config's file, as it was given.
         file: String,

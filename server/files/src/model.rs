@@ -178,7 +178,7 @@ impl Model {
                 ("pickle_not_read", why)
             }
         };
-        Some(NoWeights { code, message: format!("{why}; sized from {CONFIG} alone") })
+        Some(NoWeights { code, why })
     }
 
     /// Refuses weights that nothing names: nobody could say which tensors of which file are the model's.
@@ -252,7 +252,15 @@ pub struct NoWeights {
     /// A stable name for programs.
     pub code: &'static str,
     /// For people.
-    pub message: String,
+    pub why: String,
+}
+
+impl NoWeights {
+    /// Why, and what an estimate rests on then.
+    #[must_use]
+    pub fn message(&self) -> String {
+        format!("{}; sized from {CONFIG} alone", self.why)
+    }
 }
 
 /// Whether a file holds weights that somebody pickled, by its lower-case name.

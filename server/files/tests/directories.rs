@@ -75,7 +75,7 @@ fn a_directory_without_weights_says_so_and_why() {
         let folder = folder(files);
         let why = open(folder.path()).expect("a config").no_weights().expect("none");
         assert_eq!(why.code, code, "{files:?}");
-        let text = why.message;
+        let text = why.message();
         assert!(text.contains(says) && text.ends_with("sized from config.json alone"), "{text}");
         // Of a config that was asked for nothing is missing.
         let config = Model::open(&Source::Config(folder.path().join("config.json"))).expect("a config");

@@ -1,11 +1,13 @@
 //! Attempts that go on: their queue, one for each device, and what is known of them in memory alone.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use phi3::api::worker::{Load, Validate};
 use phi3::api::{AttemptKind, AttemptRecord, AttemptState};
+use phi3::load_config::Facts;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::WorkerMark;
@@ -36,6 +38,30 @@ pub struct Job {
     pub force: bool,
 }
 
+/// Who asks for the end of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    /// A person, through a request.
+    Request,
+    /// The attempt that loads the same model anew.
+    Load(u64),
+    /// The ladder that made it, or needs its place.
+    Ladder(u64),
+    /// The server, which ends.
+    Shutdown,
+}
+
+impl fmt::Display for EndedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request => write!(f, "on request"),
+            Self::Load(attempt) => write!(f, "for attempt {attempt}, which loads the model anew"),
+            Self::Ladder(ladder) => write!(f, "by ladder {ladder}"),
+            Self::Shutdown => write!(f, "with the server, which was shut down"),
+        }
+    }
+}
+
 /// An attempt that the runner has taken.
 #[derive(Debug)]
 pub struct Taken {
@@ -62,6 +88,10 @@ pub(super) struct Entry {
     pub(super) job: Arc<Job>,
     pub(super) cancel: CancellationToken,
     pub(super) log: Arc<LogRing>,
+    /// What the model is made for: what to try next rests on it.
+    pub(super) facts: Facts,
+    /// Who asked for its end first, where somebody did.
+    pub(super) ended_by: Option<EndedBy>,
     /// Somebody sees to it: the runner, or whoever cancelled it while it waited.
     pub(super) taken: bool,
     pub(super) worker: Option<WorkerMark>,
@@ -78,6 +108,8 @@ impl Entry {
             job: Arc::new(job),
             cancel: CancellationToken::new(),
             log: Arc::default(),
+            facts: Facts::default(),
+            ended_by: None,
             taken: false,
             worker: None,
             since: Instant::now(),

@@ -4,7 +4,7 @@
 mod live;
 mod transitions;
 
-pub use live::{Job, Taken};
+pub use live::{EndedBy, Job, Taken};
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -148,7 +148,7 @@ impl Attempts {
             live.closed
         };
         if closed {
-            self.cancel(id).await.ok();
+            self.cancel(id, EndedBy::Shutdown).await.ok();
         }
         self.arrived.notify_one();
         Ok(id)
@@ -167,16 +167,18 @@ impl Attempts {
     ///
     /// # Errors
     /// No such attempt, or its end cannot be kept.
-    pub async fn cancel(&self, id: u64) -> Result<Attempt, AttemptsError> {
+    pub async fn cancel(&self, id: u64, by: EndedBy) -> Result<Attempt, AttemptsError> {
         let waits = {
             let mut live = self.lock();
             live.open.get_mut(&id).is_some_and(|entry| {
+                entry.ended_by.get_or_insert(by);
                 entry.cancel.cancel();
                 !std::mem::replace(&mut entry.taken, true)
             })
         };
         if waits {
-            self.failed(id, ErrorObject::new("cancelled", "cancelled while it waited"), None).await;
+            self.failed(id, ErrorObject::new("cancelled", format!("cancelled {by} while it waited")), None)
+                .await;
         }
         Ok(self.get(id).await?.attempt)
     }
@@ -189,7 +191,7 @@ impl Attempts {
             live.open.keys().copied().collect()
         };
         for id in open {
-            self.cancel(id).await.ok();
+            self.cancel(id, EndedBy::Shutdown).await.ok();
         }
         self.arrived.notify_one();
     }

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use phi3::api::{AttemptRecord, AttemptState, ErrorObject, EventKind};
 use phi3::engine::LoadProgress;
-use phi3::load_config::OutcomeClass;
+use phi3::load_config::{Facts, OutcomeClass};
 use phi3::validate::{Report, Verdict};
 
 use super::live::Entry;
 use super::{Attempts, TEXT_BYTES, now_ms};
 use crate::ledger::WorkerMark;
 use crate::store::StoreError;
+use crate::worker_client::WorkerError;
 use crate::{metrics, outcome};
 
 /// How long to wait before an end that could not be written is written again.
@@ -86,6 +87,11 @@ impl Attempts {
         self.change(id, |entry| change(&mut entry.record));
     }
 
+    /// What its model is made for is known.
+    pub(crate) fn know(&self, id: u64, facts: Facts) {
+        self.change(id, |entry| entry.facts = facts);
+    }
+
     /// It has ended as planned: it failed if its report says so.
     pub(crate) async fn stopped(&self, id: u64) {
         self.end(id, None, |record, _lane| {
@@ -122,12 +128,18 @@ impl Attempts {
         let ended = self.change(id, |entry| {
             entry.ending = Some(entry.record.attempt.state);
             let state = change(&mut entry.record, &entry.job.lane);
+            // A worker that was ended knows no more than that.
+            if let (Some(by), Some(error)) = (entry.ended_by, &mut entry.record.attempt.error)
+                && error.message == WorkerError::Cancelled.to_string()
+            {
+                error.message = format!("{} {by}", error.message);
+            }
             entry.leave(state);
             let attempt = &mut entry.record.attempt;
             attempt.position = None;
             attempt.progress = None;
             attempt.finished_ms = Some(now_ms());
-            outcome::advise(&mut entry.record, &entry.job.lane, free_bytes);
+            outcome::advise(&mut entry.record, &entry.job.lane, free_bytes, &entry.facts);
         });
         let Some((record, log, worker)) = ended else { return };
         // The end must be kept: a full disk may have room again.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::error::HttpError;
 use super::extract::{self, ApiQuery, InPath, JsonBody};
-use crate::attempts::NOTE_BYTES;
+use crate::attempts::{EndedBy, NOTE_BYTES};
 use crate::ledger::{self, Filter, Format};
 use crate::registry::check_text;
 use crate::state::AppState;
@@ -198,7 +198,7 @@ pub(super) async fn cancel(
     State(state): State<AppState>,
     InPath(id): InPath,
 ) -> Result<Json<Attempt>, HttpError> {
-    Ok(Json(state.attempts.cancel(parse(&id)?).await?))
+    Ok(Json(state.attempts.cancel(parse(&id)?, EndedBy::Request).await?))
 }
 
 /// `POST /api/attempts/{id}/cancel`: the same.

@@ -59,9 +59,8 @@ pub(super) fn status(code: &str) -> StatusCode {
         "body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_slow" => StatusCode::REQUEST_TIMEOUT,
         "too_many_changes" | "identical_retry" | "not_loaded" | "not_validated" | "model_exists"
-        | "model_loaded" | "model_unloaded" | "ladder_ended" | "ladder_going_on" | "profile_built_in" => {
-            StatusCode::CONFLICT
-        }
+        | "model_loaded" | "model_in_use" | "model_unloaded" | "ladder_ended" | "ladder_going_on"
+        | "profile_built_in" => StatusCode::CONFLICT,
         "storage_full" => StatusCode::INSUFFICIENT_STORAGE,
         "queue_full" => StatusCode::TOO_MANY_REQUESTS,
         "hub_unavailable"

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::error::{HttpError, Refusal};
 use super::extract::{InPath, OptionalJson};
 use crate::ask::{Ask, ask};
+use crate::attempts::EndedBy;
 use crate::state::AppState;
 
 /// Longest context that may be asked for: a hundred times what any published model has.
@@ -78,6 +79,6 @@ pub(super) async fn unload(
         state.registry.locate(&model).await?;
         return Err(HttpError::new("not_loaded", format!("`{model}` is not loaded")));
     };
-    state.attempts.cancel(attempt_id).await?;
+    state.attempts.cancel(attempt_id, EndedBy::Request).await?;
     Ok((StatusCode::ACCEPTED, Json(Started { attempt_id })))
 }

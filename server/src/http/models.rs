@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use phi3::api::ErrorBody;
-use phi3::api::{Certificate, ModelDetail, ModelEntry, ModelSource, Registered};
+use phi3::api::{Attempt, Certificate, Ladder, ModelDetail, ModelEntry, ModelSource, Registered};
 use phi3::validate::Verdict;
 use preflight_files::Source;
 use serde::Deserialize;
@@ -155,14 +155,14 @@ pub(super) async fn patch(
     detail(&state, &id).await
 }
 
-/// `DELETE /api/models/{id}`: forgets the row; files and attempts stay.
+/// `DELETE /api/models/{id}`: forgets the row and what was committed to it; files and attempts stay.
 #[utoipa::path(
     delete,
     path = "/api/models/{id}",
     operation_id = "remove_model",
     tag = "models",
     params(("id" = String, Path, description = "Id of the model")),
-    responses((status = 204, description = "Its row is gone; files and attempts stay"), (status = "default", description = "What was wrong", body = ErrorBody))
+    responses((status = 204, description = "Its row and its known-good load config are gone; files and attempts stay"), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
 pub(super) async fn remove(
     State(state): State<AppState>,
@@ -171,6 +171,14 @@ pub(super) async fn remove(
     if state.attempts.loading(&id).is_some() {
         let message = format!("`{id}` is loaded: POST /api/models/{id}/unload first");
         return Err(HttpError::new("model_loaded", message));
+    }
+    if let Some(Ladder { id: ladder, .. }) = state.ladders.going_on().iter().find(|one| one.model == id) {
+        let message = format!("ladder {ladder} of `{id}` goes on: DELETE /api/ladders/{ladder} first");
+        return Err(HttpError::new("model_in_use", message));
+    }
+    if let Some(Attempt { id: attempt, .. }) = state.attempts.going_on().iter().find(|one| one.model == id) {
+        let message = format!("attempt {attempt} of `{id}` goes on: DELETE /api/attempts/{attempt} first");
+        return Err(HttpError::new("model_in_use", message));
     }
     state.registry.remove(&id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -207,8 +215,8 @@ pub(super) async fn commit(
     InPath(id): InPath,
     OptionalJson(body): OptionalJson<CommitBody>,
 ) -> Result<(StatusCode, Json<Certificate>), HttpError> {
-    let record = match body.attempt_id {
-        Some(attempt) => state.attempts.get(attempt).await?,
+    let attempt = match body.attempt_id {
+        Some(attempt) => attempt,
         None => {
             let filter = Filter { model: Some(id.clone()), limit: Some(attempts::MOST), ..Filter::default() };
             let records = state.attempts.list(&filter).await?;
@@ -217,11 +225,13 @@ pub(super) async fn commit(
                 record.attempt.state.is_final() && record.attempt.report.as_ref().is_some_and(passed)
             };
             let newest = records.into_iter().find(is_validated);
-            newest.ok_or_else(|| {
+            let newest = newest.ok_or_else(|| {
                 HttpError::new("not_validated", format!("no validation of `{id}` has passed"))
-            })?
+            })?;
+            newest.attempt.id
         }
     };
+    let record = state.attempts.get(attempt).await?;
     let certificate = state.registry.commit(&id, &record).await?;
     Ok((StatusCode::CREATED, Json(certificate)))
 }

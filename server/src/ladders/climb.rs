@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::{CLOSED, Ladder, Ladders, Taken, stop};
+use super::{Ladder, Ladders, Taken, interrupted, stop};
 use crate::ask::{Ask, AskError, Parent, ask};
-use crate::attempts::{Attempts, AttemptsError};
+use crate::attempts::{Attempts, AttemptsError, EndedBy};
 use crate::climb::{Failure, Ground, inspect, judged, requests};
 use crate::environment::Host;
 use crate::registry::Registry;
@@ -378,7 +378,11 @@ impl Climb<'_> {
     }
 
     async fn end_attempt(&self, id: u64) {
-        self.by.attempts.cancel(id).await.ok();
+        let by = match self.by.ladders.is_closed() {
+            true => EndedBy::Shutdown,
+            false => EndedBy::Ladder(self.ladder.id),
+        };
+        self.by.attempts.cancel(id, by).await.ok();
         self.by.attempts.until(id, AttemptState::is_final).await.ok();
     }
 
@@ -389,11 +393,13 @@ impl Climb<'_> {
         let (state, reason) = match ended {
             Ok((true, reason)) => (LadderState::Passed, reason),
             Ok((false, reason)) => (LadderState::Failed, reason),
-            Err(Halt::Cancelled(_)) if is_closed => (LadderState::Interrupted, CLOSED.to_owned()),
+            Err(Halt::Cancelled(_)) if is_closed => {
+                (LadderState::Interrupted, interrupted("was shut down", LadderState::Running))
+            }
             Err(Halt::Cancelled(Some(id))) if !self.cancel.is_cancelled() => {
                 (LadderState::Cancelled, format!("attempt {id} was cancelled"))
             }
-            Err(Halt::Cancelled(_)) => (LadderState::Cancelled, "cancelled".to_owned()),
+            Err(Halt::Cancelled(_)) => (LadderState::Cancelled, "cancelled on request".to_owned()),
             Err(Halt::Store(reason)) => (LadderState::Interrupted, format!("{reason}; it can be resumed")),
             Err(Halt::Broken(error)) => (LadderState::Failed, folders.told(error).message),
             Err(Halt::Rung(failure)) => (LadderState::Failed, failure.message),

@@ -72,11 +72,8 @@ impl Ladders {
         let rows = Rows(store);
         for mut ladder in rows.open_ones().await? {
             tracing::warn!(ladder = ladder.id, "interrupted: the server died");
-            stop(
-                &mut ladder,
-                LadderState::Interrupted,
-                "the server died while it went on; it can be resumed",
-            );
+            let reason = interrupted("died", ladder.state);
+            stop(&mut ladder, LadderState::Interrupted, reason);
             rows.write(&ladder).await?;
         }
         Ok(Self {
@@ -153,7 +150,7 @@ impl Ladders {
             })
         };
         if let Some((turn, mut ladder)) = waiting {
-            stop(&mut ladder, LadderState::Cancelled, "cancelled while it waited");
+            stop(&mut ladder, LadderState::Cancelled, "cancelled on request while it waited");
             self.keep(turn, &ladder).await?;
         }
         self.get(id).await
@@ -169,7 +166,8 @@ impl Ladders {
             waiting.map(|(turn, open)| (*turn, open.ladder.clone())).collect()
         };
         for (turn, mut ladder) in waiting {
-            stop(&mut ladder, LadderState::Interrupted, CLOSED);
+            let reason = interrupted("was shut down", ladder.state);
+            stop(&mut ladder, LadderState::Interrupted, reason);
             if let Err(error) = self.keep(turn, &ladder).await {
                 // That it waited is written: with the next start it is interrupted.
                 tracing::error!(ladder = ladder.id, %error, "its end cannot be written");
@@ -306,7 +304,10 @@ impl Ladders {
 }
 
 /// Why a ladder stopped with its server.
-const CLOSED: &str = "the server was shut down while it went on; it can be resumed";
+fn interrupted(how: &str, state: LadderState) -> String {
+    let did = if state == LadderState::Queued { "waited" } else { "went on" };
+    format!("the server {how} while it {did}; it can be resumed")
+}
 
 /// It goes on no more. A rung that ran has its turn again when the ladder is resumed.
 fn stop(ladder: &mut Ladder, state: LadderState, reason: impl Into<String>) {

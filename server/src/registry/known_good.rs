@@ -3,6 +3,7 @@
 use phi3::api::worker::Validate;
 use phi3::api::{AttemptRecord, Certificate, ErrorObject};
 use phi3::validate::Verdict;
+use serde_json::Value;
 use sqlx::Row as _;
 
 use super::{Patch, Registry};
@@ -10,13 +11,14 @@ use crate::attempts::now_ms;
 use crate::store::{Store, StoreError};
 
 impl Registry {
-    /// Commits the load config of a validated attempt to its model.
+    /// Commits the load config of a validated attempt to its model; the record is that with the log.
     ///
     /// # Errors
     /// The attempt is of another model or proves nothing, or the registry cannot be written.
     pub async fn commit(&self, model: &str, record: &AttemptRecord) -> Result<Certificate, ErrorObject> {
         let name = self.row_or_found(model).await?.name;
-        let certificate = certificate(model, &name, record)?;
+        let mut certificate = certificate(model, &name, record)?;
+        certificate.log.iter_mut().for_each(|line| *line = self.folders.told_text(line));
         let json = serde_json::to_string(&certificate);
         let json = json.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
         self.patch(model, Patch { load_config: Some(certificate.load_config.clone()), ..Patch::default() })
@@ -101,8 +103,10 @@ fn certificate(model: &str, name: &str, record: &AttemptRecord) -> Result<Certif
         return Err(refuse(format!("the validation of attempt {} failed: {}", attempt.id, report.reason)));
     }
     // It goes to other machines.
-    let mut note = serde_json::Value::from(attempt.note.as_str());
+    let mut note = Value::from(attempt.note.as_str());
     phi3::link::redact(&mut note);
+    let mut log = Value::from(attempt.log.clone());
+    phi3::link::redact(&mut log);
     let mut asked = json(run)?;
     phi3::link::redact(&mut asked);
     if asked != json(run)? {
@@ -124,6 +128,7 @@ fn certificate(model: &str, name: &str, record: &AttemptRecord) -> Result<Certif
         environment: evidence.environment.clone(),
         attempt: attempt.id,
         note: note.as_str().unwrap_or_default().to_owned(),
+        log: serde_json::from_value(log).unwrap_or_default(),
         finished_ms,
     })
 }

@@ -65,7 +65,7 @@ pub struct Registration {
     pub notes: String,
     /// Overrides for every load.
     pub load_config: Map<String, Value>,
-    /// Whether the Hub may be asked; else its files must be in the cache.
+    /// Whether the Hub may be asked; else its files must be on this machine, weights among them.
     pub may_ask_hub: bool,
 }
 
@@ -170,7 +170,16 @@ impl Registry {
                 (ModelSource::Path(self.folders.shown(path)), self.folders.enclosed(path)?)
             }
             Some(Row { source: ModelSource::Path(path), .. }) => {
-                (ModelSource::Path(path.clone()), self.folders.allowed(path)?)
+                let gone = |error: ErrorObject| match error.code.as_str() {
+                    "not_found" => {
+                        let message = format!(
+                            "the files of `{id}` are gone: {path} is under no --model-root any more; put them back, or DELETE /api/models/{id}"
+                        );
+                        ErrorObject::new(error.code, message)
+                    }
+                    _ => error,
+                };
+                (ModelSource::Path(path.clone()), self.folders.allowed(path).map_err(gone)?)
             }
             Some(Row { source: ModelSource::Hub(hub), .. }) => {
                 let name = format!("hf:{hub}");
@@ -304,7 +313,8 @@ impl Registry {
         self.write(&row).await
     }
 
-    /// Takes a model's row away; its attempts stay. One that lies under a model root is still found.
+    /// Takes a model's row away, and what was committed to it; its attempts stay. One that lies under a model root is
+    /// still found.
     ///
     /// # Errors
     /// It has no row, or the registry cannot be written.
@@ -361,6 +371,9 @@ impl Registry {
             let inspected = reports::inspect(&model)?;
             if let Some(error) = inspected.error {
                 return Err(error);
+            }
+            if let Some(none) = model.no_weights().filter(|_| !may_ask_hub) {
+                return Err(ErrorObject::new(none.code, none.why).at("source.path"));
             }
             if path.is_some() {
                 // What no load could read is told now.

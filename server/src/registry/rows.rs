@@ -5,8 +5,8 @@ use phi3::inspect::card::Card;
 use serde::Serialize;
 use serde::de::Error as _;
 use serde_json::{Map, Value};
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection as _, Row as _};
 
 use super::Registry;
 use crate::store::{Store, StoreError};
@@ -89,10 +89,17 @@ impl Registry {
         Ok(())
     }
 
+    /// Takes a row away with what was committed to it: a model that is registered under this id later is another.
     pub(super) async fn delete(&self, id: &str) -> Result<bool, StoreError> {
+        let fail = |error| self.store.fail(error);
         let mut writer = self.store.writer().await?;
-        let deleted = sqlx::query("DELETE FROM models WHERE id = ?").bind(id).execute(&mut *writer).await;
-        Ok(deleted.map_err(|error| self.store.fail(error))?.rows_affected() == 1)
+        let mut transaction = writer.begin().await.map_err(fail)?;
+        let committed = sqlx::query("DELETE FROM known_good WHERE model = ?").bind(id);
+        committed.execute(&mut *transaction).await.map_err(fail)?;
+        let deleted = sqlx::query("DELETE FROM models WHERE id = ?").bind(id);
+        let deleted = deleted.execute(&mut *transaction).await.map_err(fail)?.rows_affected();
+        transaction.commit().await.map_err(fail)?;
+        Ok(deleted == 1)
     }
 }
 
@@ -217,7 +224,8 @@ mod tests {
         }
         assert_eq!((told("config").notes.as_str(), told("config").name.as_str()), ("noted", "the config"));
         let source = ModelSource::Path("other".to_owned());
-        let asked = Registration { id: Some("card".to_owned()), ..Registration::default() };
+        let asked =
+            Registration { id: Some("card".to_owned()), may_ask_hub: true, ..Registration::default() };
         let taken = registry.register(source, asked).await.expect_err("its id is still its own");
         assert_eq!(taken.code, "model_exists");
         // It can be forgotten; what lies under a root is found again.

@@ -1,11 +1,13 @@
 //! What can be known before a worker is started: files, config, load config, and whether there is room.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use phi3::api::worker::Load;
 use phi3::api::{AttemptKind, AttemptState, ErrorObject};
+use phi3::config::RopeScaling;
 use phi3::estimate::{Backend, Options};
-use phi3::load_config::LoadConfig;
+use phi3::load_config::{Facts, LoadConfig};
 use phi3::placement::{DeviceId, DeviceUse};
 use phi3::units::format_bytes;
 use preflight_files::{FilesError, Model, Source};
@@ -21,7 +23,9 @@ impl Runner {
         let id = taken.id;
         self.attempts.enter(id, AttemptState::Checking, |_| ()).await?;
         let (load, lane) = (taken.job.load.clone(), taken.job.lane.clone());
-        let checked = tokio::task::spawn_blocking(move || check(&load, &lane));
+        let attempts = Arc::clone(&self.attempts);
+        let checked =
+            tokio::task::spawn_blocking(move || check(&load, &lane, |facts| attempts.know(id, facts)));
         let checked = tokio::select! {
             () = taken.cancel.cancelled() => return Err(CANCELLED),
             checked = checked => checked.map_err(|error| ErrorObject::new("internal", error.to_string()))??,
@@ -52,14 +56,22 @@ struct Checked {
     placed: Vec<DeviceUse>,
 }
 
-/// The predicted bytes of a load, or what is wrong with it.
-fn check(load: &Load, lane: &str) -> Result<Checked, ErrorObject> {
+/// The predicted bytes of a load, or what is wrong with it; `know` is told what the model is made for.
+fn check(load: &Load, lane: &str, know: impl FnOnce(Facts)) -> Result<Checked, ErrorObject> {
     let model = Model::open(&Source::resolve(&load.path)?)?;
     let overrides = LoadConfig::from_map(&load.load_config).map_err(|error| ErrorObject::from(&error))?;
     if let Some(error) = overrides.refusals().first() {
         return Err(error.into());
     }
     let config = overrides.apply(&model.fields()?).map_err(|error| model.refuse(error))?;
+    know(Facts {
+        max_position_embeddings: Some(config.max_position_embeddings as u64),
+        sliding_window: config.sliding_window.map(|tokens| tokens as u64),
+        // Factors that were trained are not to be replaced.
+        rope_scaling_allowed: config.rope_scaling == RopeScaling::None,
+        ..Facts::default()
+    });
+    load.check_context(&config)?;
     match &model.checkpoint {
         // A head beside a tied embedding is compared by the worker, which reads both anyway.
         Some(checkpoint) => checkpoint.check(&config.decoder()).map_err(FilesError::from)?,

@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::attempts::{Attempts, AttemptsError, Job, Taken};
+use crate::attempts::{Attempts, AttemptsError, EndedBy, Job, Taken};
 use crate::devices::{self, xid};
 use crate::evidence;
 use crate::kernel_log::KernelLog;
@@ -235,7 +235,7 @@ impl Runner {
             return Err(ErrorObject::new("cancelled", format!("attempt {newer} loads the model")).into());
         }
         for (older, _) in begun.into_iter().filter(|(id, _)| *id < taken.id) {
-            self.attempts.cancel(older).await.ok();
+            self.attempts.cancel(older, EndedBy::Load(taken.id)).await.ok();
             self.until_over(older, taken).await?;
         }
         Ok(())

@@ -46,6 +46,7 @@ impl Keeper {
         let mut stalled = Instant::now() + AT_REST;
         loop {
             let was_idle = self.streams.is_empty();
+            let stage = if was_idle { "holding its model" } else { "generating" };
             tokio::select! {
                 biased;
                 () = end.cancelled() => return Ok(()),
@@ -57,7 +58,7 @@ impl Keeper {
                         return Err(error);
                     }
                 }
-                message = self.worker.message("generating", stalled) => {
+                message = self.worker.message(stage, stalled) => {
                     if self.heard(message?) || self.streams.is_empty() {
                         stalled = Instant::now() + AT_REST;
                     }

@@ -81,8 +81,13 @@ pub(crate) fn forget_peak() {
     std::fs::write("/proc/self/clear_refs", "5").ok();
 }
 
+/// A line for the log.
+pub(crate) fn note(message: &str) {
+    writeln!(io::stderr(), "preflight-worker {message}").ok();
+}
+
 /// Tells why in the log and ends.
 pub(crate) fn fail(message: &str) -> ExitCode {
-    writeln!(io::stderr(), "preflight-worker {message}").ok();
+    note(message);
     ExitCode::FAILURE
 }

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use phi3::api::worker::{Load, Message, Request, Validate};
+use phi3::api::worker::{self, Load, Message, Request, Validate};
 use phi3::api::{ErrorObject, StreamEvent};
 use phi3::config::ModelConfig;
+use phi3::engine::EngineInfo;
 use phi3::platform::Instant;
-use phi3::units::format_counted;
+use phi3::units::{format_bytes, format_counted};
 use phi3::validate;
 use preflight_files::{Model, Source};
 
@@ -61,10 +62,21 @@ fn answer(
                 // Two models never stand in memory together.
                 loaded.end_streams(link, &ErrorObject::new("unloaded", "the model was unloaded"));
             }
-            let loaded = model.insert(open(backends, link, &load)?);
-            Ok(Some(Message::Loaded(loaded.told())))
+            let loaded = model.insert(open(backends, link, &load)?).told();
+            let worker::Loaded { engine: EngineInfo { device, dtype, .. }, load_ms, context, .. } = &loaded;
+            let bytes = format_bytes(loaded.memory.measured.total_bytes);
+            process::note(&format!(
+                "loaded on {device} in {dtype}, {bytes}, {context} positions, {load_ms:.0} ms"
+            ));
+            Ok(Some(Message::Loaded(loaded)))
         }
-        Request::Validate(spec) => model.as_mut().ok_or_else(not_loaded)?.validate(link, &spec).map(Some),
+        Request::Validate(spec) => {
+            let answer = model.as_mut().ok_or_else(not_loaded)?.validate(link, &spec)?;
+            if let Message::Report(report) = &answer {
+                process::note(&format!("validated: {}", report.reason));
+            }
+            Ok(Some(answer))
+        }
         Request::Logits { tokens, out } => {
             model.as_mut().ok_or_else(not_loaded)?.logits(&tokens, &out)?;
             Ok(Some(Message::Done))
@@ -103,12 +115,7 @@ fn open(backends: &[Backend], link: &Link, load: &Load) -> Result<Box<dyn Loaded
     let (overrides, config) = overrides(&model, load)?;
     let checkpoint = model.checked_weights(&config.decoder())?;
     let text = Text::open(&model, &config, &overrides)?;
-    let positions = config.max_position_embeddings;
-    if let Some(tokens) = load.context.filter(|tokens| *tokens > positions) {
-        let tokens = format_counted(tokens as u64, "token");
-        let message = format!("{tokens} exceed the model's {positions} positions: give fewer");
-        return Err(ErrorObject::new("context_too_long", message));
-    }
+    load.check_context(&config)?;
     let context = match (load.context, &load.validate) {
         (None, Some(spec)) => Some(context(&config, text.prompt(&spec.prompt)?.len(), spec)?),
         (context, _) => context,

@@ -122,6 +122,9 @@ pub struct Certificate {
     pub attempt: u64,
     /// What was noted with that attempt.
     pub note: String,
+    /// The last lines of that attempt's log.
+    #[serde(default)]
+    pub log: Vec<String>,
     /// Milliseconds since 1970 when that attempt ended.
     pub finished_ms: u64,
 }

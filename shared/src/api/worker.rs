@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{ErrorObject, Generate, StreamEvent};
+use crate::config::ModelConfig;
 use crate::dtype::DType;
 use crate::engine::{DeviceInfo, EngineInfo, LoadProgress};
 use crate::estimate::Calibration;
 use crate::placement::DeviceId;
+use crate::units::format_counted;
 use crate::validate::{ProbeSet, Report};
 
 /// Raised with every change that an older peer would not understand.
@@ -72,6 +74,24 @@ pub struct Load {
     /// What measured loads say of the runtime's overhead: budgets hold it beside what the engine counts.
     #[serde(default)]
     pub calibration: Vec<Calibration>,
+}
+
+impl Load {
+    /// Holds the context that is asked for against the positions of the model.
+    ///
+    /// # Errors
+    /// `context_too_long`
+    pub fn check_context(&self, config: &ModelConfig) -> Result<(), ErrorObject> {
+        let positions = config.max_position_embeddings;
+        match self.context.filter(|tokens| *tokens > positions) {
+            None => Ok(()),
+            Some(tokens) => {
+                let tokens = format_counted(tokens as u64, "token");
+                let message = format!("{tokens} exceed the model's {positions} positions: give fewer");
+                Err(ErrorObject::new("context_too_long", message))
+            }
+        }
+    }
 }
 
 /// What to run.

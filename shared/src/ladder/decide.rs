@@ -9,7 +9,7 @@ use super::profile::{Action, DeviceChoice, Expectations, Profile, Prompt, Step};
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::engine::{DeviceInfo, Memory};
-use crate::estimate::{self, Options, Resolved};
+use crate::estimate::{self, Backend, Options, Resolved};
 use crate::load_config::{self, Change, LoadConfig, OutcomeClass, Subject, diff, next_changes};
 use crate::placement::{self, Device, DeviceId, Devices, Rules, Strategy};
 use crate::units::format_bytes;
@@ -152,6 +152,10 @@ pub fn next(profile: &Profile, facts: &Facts<'_>, done: &[Outcome]) -> Next {
     match decision.fill(&mut rung) {
         Ok(()) => Next::Run(Box::new(rung)),
         Err(Why { status, class, reason }) => {
+            if class == Some(OutcomeClass::DeviceAbsent) {
+                // What it would take is told all the same: it says what device to look for.
+                decision.size_elsewhere(&mut rung);
+            }
             let mut outcome = rung.outcome(status, class, reason);
             if step.action.loads() && decision.is_worth_it().is_ok() {
                 // A later step may go on from what this one would have been. One that nothing called for is passed
@@ -447,28 +451,8 @@ impl Decision<'_> {
             return Err(Why::certain(OutcomeClass::DeviceAbsent, "the device is gone"));
         };
         rung.free_bytes = info.free_bytes;
-        let invalid = |error: String| Why::certain(OutcomeClass::ConfigInvalid, error);
-        let load_config =
-            LoadConfig::from_map(&rung.load_config).map_err(|error| invalid(error.to_string()))?;
-        let fields = load_config.overridden(self.facts.subject.fields);
-        let config = ModelConfig::from_fields(&fields)
-            .map_err(|error| Why::certain(OutcomeClass::UnknownArchitecture, error.to_string()))?;
-        rung.context = Some(self.context(&config, rung));
-        let decoder: Decoder = config.decoder();
-        let stored = self.facts.subject.stored;
-        let options = load_config.options(self.facts.subject.options);
-        let backend = Some(info.device.backend());
-        let options = Options { context: rung.context, backend, ..options };
-        let resolved =
-            Resolved::of_load(&decoder, stored, &options).map_err(|error| invalid(error.to_string()))?;
-        let report = estimate::memory(&decoder, None, &resolved);
-        rung.predicted = Some(Memory {
-            weights_bytes: report.weights_bytes,
-            kv_cache_bytes: report.kv_cache_bytes,
-            activation_bytes: report.activation_bytes,
-            overhead_bytes: report.overhead_bytes,
-            total_bytes: report.total_bytes,
-        });
+        let (load_config, decoder, resolved) = self.predict(rung, info.device.backend())?;
+        let total = rung.predicted.map_or(0, |memory| memory.total_bytes);
         if let Some(dtype) = resolved.format.plain().filter(|dtype| !info.dtypes.contains(dtype)) {
             let reason = format!("{} does not compute in {dtype}", info.device);
             return Err(Why::certain(OutcomeClass::DtypeUnsupported, reason));
@@ -490,14 +474,55 @@ impl Decision<'_> {
                 .map_err(|error| Why::certain(OutcomeClass::PlacementFailed, error.to_string()));
         }
         match info.free_bytes {
-            Some(free) if report.total_bytes > free => {
+            Some(free) if total > free => {
                 let class = OutcomeClass::of_oom(info.device == DeviceId::Cpu, "weights");
-                let (needs, free) = (format_bytes(report.total_bytes), format_bytes(free));
+                let (needs, free) = (format_bytes(total), format_bytes(free));
                 let reason = format!("needs {needs}, {free} free on {}", info.device);
                 Err(Why::misfit(&rung.expectations, class, &reason))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Predicts the bytes of a rung whose device is not here.
+    fn size_elsewhere(&self, rung: &mut Rung) {
+        let backend = match self.choice() {
+            Some(DeviceChoice::Named(id)) => id.backend(),
+            _ => Backend::Cuda,
+        };
+        // Its reason is said already, and weighs more than that it cannot be sized either.
+        self.predict(rung, backend).ok();
+    }
+
+    /// Predicts the bytes of a rung on a backend; gives what they rest on.
+    fn predict(&self, rung: &mut Rung, backend: Backend) -> Result<(LoadConfig, Decoder, Resolved), Why> {
+        let invalid = |error: String| Why::certain(OutcomeClass::ConfigInvalid, error);
+        let load_config =
+            LoadConfig::from_map(&rung.load_config).map_err(|error| invalid(error.to_string()))?;
+        let fields = load_config.overridden(self.facts.subject.fields);
+        let config = ModelConfig::from_fields(&fields).map_err(|error| {
+            let reason = match Decoder::from_fields(&fields) {
+                Ok(_) => "it is inspected and estimated here, not run: this build runs phi3 alone".to_owned(),
+                Err(_) => error.to_string(),
+            };
+            Why::certain(OutcomeClass::UnknownArchitecture, reason)
+        })?;
+        rung.context = Some(self.context(&config, rung));
+        let decoder: Decoder = config.decoder();
+        let stored = self.facts.subject.stored;
+        let options = load_config.options(self.facts.subject.options);
+        let options = Options { context: rung.context, backend: Some(backend), ..options };
+        let resolved =
+            Resolved::of_load(&decoder, stored, &options).map_err(|error| invalid(error.to_string()))?;
+        let report = estimate::memory(&decoder, None, &resolved);
+        rung.predicted = Some(Memory {
+            weights_bytes: report.weights_bytes,
+            kv_cache_bytes: report.kv_cache_bytes,
+            activation_bytes: report.activation_bytes,
+            overhead_bytes: report.overhead_bytes,
+            total_bytes: report.total_bytes,
+        });
+        Ok((load_config, decoder, resolved))
     }
 
     /// Longest sequence to load for: what is asked for, else what the step needs, else the default of the estimate.

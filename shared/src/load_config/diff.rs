@@ -80,11 +80,6 @@ fn list(changes: &[Change]) -> String {
 ///
 /// # Errors
 /// More than one change without `branch`.
-pub fn one_change(
-    parent: &LoadConfig,
-    child: &LoadConfig,
-    branch: bool,
-) -> Result<Vec<Change>, TooManyChanges> {
-    let changes = diff(parent, child);
+pub fn one_change(changes: Vec<Change>, branch: bool) -> Result<Vec<Change>, TooManyChanges> {
     if changes.len() > 1 && !branch { Err(TooManyChanges(changes)) } else { Ok(changes) }
 }

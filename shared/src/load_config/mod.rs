@@ -364,6 +364,9 @@ impl LoadConfig {
                     }
                 }
             }
+            if let Some(positions) = scaling.as_ref().and_then(|scaling| stretched(scaling, &map)) {
+                map.insert("max_position_embeddings".to_owned(), positions.into());
+            }
             let scaling = scaling.clone().map_or(Value::Null, Value::Object);
             map.insert("rope_scaling".to_owned(), scaling);
         }
@@ -372,6 +375,15 @@ impl LoadConfig {
         }
         Fields::from_map(map)
     }
+}
+
+/// Positions of a model whose trained ones are spread by a linear factor: longer sequences are what it is set for.
+fn stretched(scaling: &Map<String, Value>, fields: &Map<String, Value>) -> Option<u64> {
+    let is_linear = scaling.get("rope_type").and_then(Value::as_str) == Some("linear");
+    let factor = scaling.get("factor").and_then(Value::as_f64).filter(|_| is_linear)?;
+    let trained = ["original_max_position_embeddings", "max_position_embeddings"];
+    let trained = trained.iter().find_map(|key| fields.get(*key)?.as_u64())?;
+    Some((trained as f64 * factor) as u64)
 }
 
 /// PyTorch's name of a format that a load computes in.

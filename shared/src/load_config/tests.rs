@@ -210,13 +210,13 @@ fn a_map_counts_by_its_leaves() {
 #[test]
 fn one_change_unless_it_branches() {
     let (parent, child) = (config("{}"), config(r#"{"dtype": "f16", "attn_implementation": "sdpa"}"#));
-    let error = one_change(&parent, &child, false).expect_err("two changes");
+    let error = one_change(diff(&parent, &child), false).expect_err("two changes");
     assert_eq!(error.0.len(), 2);
     let text = error.to_string();
     assert!(text.contains("dtype: auto → float16") && text.contains("branch"), "{text}");
-    assert_eq!(one_change(&parent, &child, true).map(|changes| changes.len()), Ok(2));
-    assert_eq!(one_change(&parent, &parent, false), Ok(Vec::new()));
-    assert_eq!(one_change(&parent, &config(r#"{"dtype": "f16"}"#), false).map(|c| c.len()), Ok(1));
+    assert_eq!(one_change(diff(&parent, &child), true).map(|changes| changes.len()), Ok(2));
+    assert_eq!(one_change(diff(&parent, &parent), false), Ok(Vec::new()));
+    assert_eq!(one_change(diff(&parent, &config(r#"{"dtype": "f16"}"#)), false).map(|c| c.len()), Ok(1));
 }
 
 fn layer(origin: Origin, json: &str) -> Layer {

@@ -81,6 +81,7 @@ fn the_default_ladder_ends_in_a_committed_config() {
     let third = &ladder["rungs"][2];
     assert!(third["reason"].as_str().is_some_and(|reason| reason.starts_with("no GPU here")), "{third}");
     assert_eq!(third["attempts"], json!([]));
+    assert!(third["predicted"]["total_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{third}");
 
     // Its rungs are attempts like all others: in the ledger, each with its parent.
     let attempt = |rung: usize| {
@@ -136,7 +137,9 @@ fn a_ladder_outlives_its_server() {
     assert_eq!(killed["state"], "interrupted", "{killed}");
     assert!(killed["reason"].as_str().is_some_and(|reason| reason.contains("resumed")), "{killed}");
     assert_eq!(states(&killed), ["look passed", "load passed", "half waiting", "end waiting"]);
-    assert_eq!(server.get(&format!("/api/ladders/{waiting}")).json()["state"], "interrupted");
+    let waiting = server.get(&format!("/api/ladders/{waiting}")).json();
+    assert_eq!(waiting["state"], "interrupted");
+    assert_eq!(waiting["reason"], "the server died while it waited; it can be resumed");
     assert_eq!(server.get(&format!("/api/attempts/{hit}")).json()["state"], "lost");
     assert!(workers.iter().all(|pid| has_ended(*pid)), "{workers:?}");
     // It waits until somebody asks for it.
@@ -174,6 +177,9 @@ fn one_climbs_and_the_rest_wait() {
     let second = start(&server, &body(2));
     let third = start(&server, &body(3));
     until(&server, first, is_running(2));
+    // A model is not forgotten under a ladder's feet.
+    let in_use = server.ask("DELETE", "/api/models/default", &[], "");
+    assert_eq!((in_use.status, in_use.error_code().as_str()), (409, "model_in_use"), "{in_use:?}");
     let position = |id: u64| server.get(&format!("/api/ladders/{id}")).json()["position"].clone();
     assert_eq!((position(first), position(second), position(third)), (Value::Null, json!(1), json!(2)));
     let cancel = |id: u64| server.post(&format!("/api/ladders/{id}/cancel"), &json!({}));
@@ -184,10 +190,11 @@ fn one_climbs_and_the_rest_wait() {
     assert_eq!(cancel(first).status, 200);
     let ladder = ended(&server, first);
     assert!(begun.elapsed() < PROMISED * NOISE, "{:?}", begun.elapsed());
-    assert_eq!((&ladder["state"], &ladder["reason"]), (&json!("cancelled"), &json!("cancelled")));
+    assert_eq!((&ladder["state"], &ladder["reason"]), (&json!("cancelled"), &json!("cancelled on request")));
     assert_eq!(states(&ladder)[2], "half waiting");
     let hit = ladder["rungs"][2]["attempts"][0].as_u64().expect("an attempt");
-    assert_eq!(server.get(&format!("/api/attempts/{hit}")).json()["state"], "cancelled");
+    let hit = server.get(&format!("/api/attempts/{hit}")).json();
+    assert_eq!(hit["error"]["message"], format!("cancelled by ladder {first}"), "{hit}");
     assert_eq!(ended(&server, third)["state"], "passed");
     // What was cancelled while it waited begins where it stood: at the first rung.
     assert_eq!(server.post(&format!("/api/ladders/{second}/resume"), &json!({})).status, 202);

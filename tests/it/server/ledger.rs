@@ -61,6 +61,18 @@ fn an_attempt_changes_one_thing_of_its_parent() {
     // The device is one of the things that change.
     let moved = tried(&server, &json!({ "parent": root["id"], "device": "cpu" }));
     assert_eq!(moved["changes"][0]["path"], "device_map", "{moved}");
+    // And so is the context.
+    let [from, to] = [root["context"].as_u64().expect("tokens"), 32];
+    let shorter = tried(&server, &json!({ "parent": root["id"], "context": to }));
+    assert_eq!(shorter["changes"], json!([{ "path": "context", "from": from, "to": to }]), "{shorter}");
+    let both = json!({ "parent": root["id"], "context": to, "load_config": { "torch_dtype": "float16" } });
+    assert_eq!(load(&server, &both).error_code(), "too_many_changes");
+    // Without a parent it goes on from the newest, where that is one change, or a branch.
+    let far = json!({ "context": 48, "load_config": two });
+    assert_eq!(tried(&server, &far)["parent"], Value::Null);
+    let newest = tried(&server, &json!({ "load_config": { "torch_dtype": "float16" } }))["id"].clone();
+    let branch = tried(&server, &json!({ "load_config": two, "branch": true }));
+    assert_eq!((&branch["parent"], branch["changes"].as_array().map(Vec::len)), (&newest, Some(2)));
     let unknown = load(&server, &json!({ "parent": 99 }));
     assert_eq!((unknown.status, &unknown.json()["error"]["path"]), (422, &json!("parent")));
 }

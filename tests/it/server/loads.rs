@@ -88,6 +88,31 @@ fn another_load_config_takes_the_place_of_the_first() {
     ready(&server, second);
 }
 
+/// A context beyond the model's positions is that, and no want of memory; the linear scaling that is proposed mends it.
+#[test]
+fn a_context_beyond_the_positions_is_told_as_such() {
+    let model = ModelDir::of_case("mha_plain");
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(model.file("config.json")).expect("a config")).expect("JSON");
+    let positions = config["max_position_embeddings"].as_u64().expect("a number");
+    let server = served(&model);
+    let far = server.ended(start(&server, "load", &json!({ "context": 1_u64 << 30 })));
+    assert_eq!((&far["state"], &far["outcome"]), (&json!("failed"), &json!("context_too_long")), "{far}");
+    let shorter = far["next"].as_array().expect("a list").iter().find(|next| next["key"] == "context");
+    assert_eq!(shorter.map(|next| next["value"].clone()), Some(json!(positions)), "{far}");
+
+    let asked = json!({ "context": positions * 3 / 2 });
+    let beyond = server.ended(start(&server, "load", &asked));
+    assert_eq!(beyond["outcome"], "context_too_long", "{beyond}");
+    let proposed = &beyond["next"][0];
+    assert_eq!(proposed["key"], "rope_scaling", "{beyond}");
+    let stretched = json!({
+        "context": positions * 3 / 2, "parent": beyond["id"], "load_config": { "rope_scaling": proposed["value"] },
+    });
+    let id = start(&server, "load", &stretched);
+    assert_eq!(ready(&server, id)["context"], positions * 3 / 2);
+}
+
 #[test]
 fn many_who_ask_for_one_model_get_one_load() {
     let model = ModelDir::slow();
@@ -199,7 +224,10 @@ fn a_model_is_loaded_once_wherever() {
     assert_eq!((&attempt["state"], &attempt["position"]), (&json!("queued"), &json!(1)));
     let elsewhere = start(&server, "load", &json!({ "device": "wgpu:0" }));
     server.until(elsewhere, |attempt| attempt["state"] == "loading");
-    assert_eq!(server.ended(first)["state"], "cancelled");
+    let first = server.ended(first);
+    assert_eq!(first["state"], "cancelled");
+    let anew = format!("cancelled for attempt {elsewhere}, which loads the model anew");
+    assert_eq!(first["error"]["message"], anew);
     // Its turn comes when another was asked for since.
     let share = server.ended(share);
     assert_eq!(share["state"], "cancelled");
@@ -282,6 +310,8 @@ fn a_worker_killed_at_rest_fails_its_attempt() {
         (&attempt["error"]["code"], &attempt["outcome"]),
         (&json!("worker_killed"), &json!("worker_lost"))
     );
+    let message = attempt["error"]["message"].as_str().expect("a message");
+    assert!(message.starts_with("the worker died while holding its model: SIGKILL"), "{message}");
     assert_eq!(server.get("/api/models/default").json()["loaded_by"], Value::Null);
     // It may be tried again at once: a process that was killed says nothing about the next.
     let again = start(&server, "load", &json!({}));

@@ -253,8 +253,54 @@ fn the_known_good_load_config_is_committed_with_its_evidence() {
     let model = server.get("/api/models/tiny").json();
     assert_eq!((&model["known_good"], &model["load_config"]), (&json!(id), &json!({ "dtype": "float32" })));
 
+    // With the log, which says what the worker did.
+    let log = certificate["log"].as_array().expect("lines").clone();
+    let says = |what: &str| log.iter().any(|line| line.as_str().is_some_and(|line| line.contains(what)));
+    assert!(says("loaded on cpu in f32") && says("validated: "), "{log:?}");
+
     let wrong = server.post("/api/models/tiny/known-good", &json!({ "attempt_id": 99 }));
     assert_eq!(wrong.status, 404);
+
+    // What is forgotten takes its certificate along; its attempts stay, and can be committed again.
+    assert_eq!(server.ask("DELETE", "/api/models/tiny", &[], "").status, 204);
+    let forgotten = server.get("/api/models/tiny/known-good");
+    assert_eq!((forgotten.status, forgotten.error_code().as_str()), (404, "no_known_good"));
+    assert_eq!(server.post("/api/models", &json!({ "source": { "path": "tiny" } })).status, 201);
+    let model = server.get("/api/models/tiny").json();
+    assert_eq!((&model["known_good"], &model["load_config"]), (&Value::Null, &json!({})));
+    let again = server.post("/api/models/tiny/known-good", &json!({ "attempt_id": id }));
+    assert_eq!((again.status, &again.json()["attempt"]), (201, &json!(id)));
+}
+
+/// A model whose files went away is told as such, wherever it is asked for.
+#[test]
+fn files_that_are_gone_are_named() {
+    let root = root();
+    let server = Server::start(&["--model-root", arg(&root)]);
+    assert_eq!(server.post("/api/models", &json!({ "source": { "path": "tiny" } })).status, 201);
+    std::fs::rename(root.path().join("tiny"), root.path().join("away")).expect("renamed");
+    let gone = server.post("/api/models/tiny/load", &json!({}));
+    assert_eq!((gone.status, gone.error_code().as_str()), (404, "not_found"));
+    let error = &gone.json()["error"];
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.starts_with("the files of `tiny` are gone: tiny is under no --model-root"), "{message}");
+    assert!(error.get("path").is_none_or(Value::is_null), "the request names no path: {error}");
+}
+
+/// What has no weights that are read is not staged: nothing could load it.
+#[test]
+fn weights_are_part_of_what_is_staged() {
+    let root = root();
+    std::fs::remove_file(root.path().join("tiny/model.safetensors")).expect("removed");
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let source = json!({ "source": { "path": "tiny" } });
+    let none = server.post("/api/models/offline", &source);
+    assert_eq!((none.status, none.error_code().as_str()), (422, "no_weights"), "{none:?}");
+    std::fs::write(root.path().join("tiny/pytorch_model.bin"), b"PK").expect("written");
+    let pickled = server.post("/api/models/offline", &source);
+    assert_eq!((pickled.status, pickled.error_code().as_str()), (422, "pickle_not_read"), "{pickled:?}");
+    // To be looked at and sized it needs none.
+    assert_eq!(server.post("/api/models", &source).status, 201);
 }
 
 #[test]

@@ -108,9 +108,14 @@ fn one_at_a_time_and_the_rest_wait() {
     // One that waits ends at once; the one that runs, within the worker's time to end.
     let cancelled = server.ask("DELETE", &format!("/api/attempts/{third}"), &[], "").json();
     assert_eq!((&cancelled["state"], &cancelled["position"]), (&json!("cancelled"), &Value::Null));
+    assert_eq!(cancelled["error"]["message"], "cancelled on request while it waited");
     let asked = Instant::now();
     server.ask("POST", &format!("/api/attempts/{running}/cancel"), &[], "");
-    assert_eq!(server.ended(running)["state"], "cancelled");
+    let cancelled = server.ended(running);
+    assert_eq!(
+        (&cancelled["state"], &cancelled["error"]["message"]),
+        (&json!("cancelled"), &json!("cancelled on request"))
+    );
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     assert_eq!(server.ended(second)["state"], "stopped");
     // What has ended stays as it is.
