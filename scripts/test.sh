@@ -1,8 +1,9 @@
 # `./dev test`: every test, phase by phase; stops at the first phase that fails.
 
-# Building is mostly one crate after the other: two lanes side by side use both cores. What is timed runs alone at the end.
-HOST_LANE="fmt clippy licences build model tests doc-tests"
-WEB_LANE="wasm-build wasm-tests dashboard size"
+# Building is mostly one crate after the other: two lanes side by side use both cores. The page first, which ends in long
+# runs of one thread: what comes after the other lane's end should use both. What is timed runs alone at the end.
+HOST_LANE="fmt licences cuda build model tests doc-tests"
+WEB_LANE="dashboard size wasm-build wasm-tests"
 ALONE="e2e"
 PHASES="$HOST_LANE $WEB_LANE $ALONE"
 UI_BUDGET_BYTES=350000
@@ -57,14 +58,21 @@ join_web_lane() {
 
 test_fmt() { cargo fmt --all --check; }
 
-# Warnings are errors here and not in ordinary builds.
-lint() { "${1}" cargo clippy --quiet --locked "${@:2}" -- -D warnings; }
+# linted COMMAND…: cargo with clippy as the compiler of our own crates. It lints what it builds, and every dependency is
+# compiled once: a run of clippy beside would read all of them again, which takes four fifths of its time. Warnings are
+# errors here and not in ordinary builds.
+linted() { CLIPPY_ARGS=-Dwarnings RUSTC_WORKSPACE_WRAPPER=clippy-driver "$@"; }
 
-# The features of phi3 one by one are `./dev soak`'s: each costs a compilation of its own.
-test_clippy() {
-  # With the CUDA engine, its worker, tests and bench: their Rust side needs no nvcc.
-  PREFLIGHT_WITHOUT_NVCC=1 lint env --workspace --exclude app --exclude engine --all-targets \
-    --features preflight-worker/cuda,tests/cuda
+# One selection of packages from here to the doc tests: another would unify other features and compile candle anew.
+HOST="--locked --workspace --exclude app --exclude engine"
+
+# The CUDA engine, its worker, tests and bench: their Rust side needs no nvcc. Of their tests those run that need no GPU.
+test_cuda() {
+  local selection="--locked -p phi3 -p preflight-worker -p tests --features preflight-worker/cuda,tests/cuda"
+  export PREFLIGHT_WITHOUT_NVCC=1
+  linted cargo test $selection --no-run --lib --bin preflight-worker-cuda --test cuda --bench cuda
+  linted counted cuda cargo test --quiet $selection --lib cuda_engine::
+  unset PREFLIGHT_WITHOUT_NVCC
 }
 
 test_licences() {
@@ -75,9 +83,9 @@ test_licences() {
   fi
 }
 
-# The programs that the integration tests start, and the tests. One selection of packages from here to the doc tests:
-# another would unify other features and compile candle anew.
-test_build() { cargo build --locked --workspace --exclude app --exclude engine --bins --tests; }
+# The programs that the integration tests start, the tests, and what else there is to lint. The features of phi3 one by
+# one are `./dev soak`'s: each costs a compilation of its own.
+test_build() { linted cargo build $HOST --all-targets; }
 
 test_model() { default_model "$CARGO_TARGET_DIR/debug/preflight"; }
 
@@ -102,19 +110,17 @@ test_tests() {
   # They have promises of a few seconds to keep: the other lane gives way from here on.
   [ -z "$WEB_PID" ] || renice -n 10 -g "$WEB_PID" >/dev/null || true
   # One more at a time than there are cores: some wait.
-  PREFLIGHT_REQUIRE_MODEL=1 PREFLIGHT_REQUIRE_GPU=1 counted nextest cargo nextest run --locked --workspace \
-    --exclude app --exclude engine --test-threads $(($(getconf _NPROCESSORS_ONLN) + 1))
+  PREFLIGHT_REQUIRE_MODEL=1 PREFLIGHT_REQUIRE_GPU=1 linted counted nextest \
+    cargo nextest run $HOST --test-threads $(($(getconf _NPROCESSORS_ONLN) + 1))
 }
 
-test_doc_tests() { counted doc cargo test --quiet --locked --doc --workspace --exclude app --exclude engine; }
+test_doc_tests() { linted counted doc cargo test --quiet --doc $HOST; }
 
-# wasm_test …: `cargo test` for wasm, with clippy as the compiler of our own crates: it lints what it builds, and every
-# dependency is compiled once, where a run of clippy beside would read all of them again. A second configuration bans what
-# compiles for wasm and fails there. Both programs at once, and phi3 with the features that the engines turn on: each
-# selection of packages would compile its proc macros and candle anew.
+# wasm_test …: a second configuration bans what compiles for wasm and fails there. Both programs at once, and phi3 with
+# the features that the engines turn on: each selection of packages would compile its proc macros and candle anew.
 wasm_test() {
-  CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm CLIPPY_ARGS=-Dwarnings RUSTC_WORKSPACE_WRAPPER=clippy-driver \
-    wasm cargo test --locked --target "$TARGET_WASM" --profile "${WASM_PROFILE:-wasm-test}" -p app -p engine "$@"
+  CLIPPY_CONF_DIR=$PWD/scripts/clippy-wasm \
+    linted wasm cargo test --locked --target "$TARGET_WASM" --profile "${WASM_PROFILE:-wasm-test}" -p app -p engine "$@"
 }
 
 test_wasm_build() {
@@ -156,8 +162,10 @@ test_e2e() {
 
 # What only `./dev soak` runs, of the same selection of packages as the tests.
 soak_tests() {
-  counted "$1" cargo nextest run --locked --profile soak --workspace --exclude app --exclude engine -E "$2"
+  linted counted "$1" cargo nextest run $HOST --profile soak -E "$2"
 }
+
+lint() { "${1}" cargo clippy --quiet --locked "${@:2}" -- -D warnings; }
 
 soak() {
   local features
