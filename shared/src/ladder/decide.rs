@@ -11,7 +11,7 @@ use crate::decoder::Decoder;
 use crate::engine::{DeviceInfo, Memory};
 use crate::estimate::{self, Backend, Options, Resolved};
 use crate::load_config::{self, Change, LoadConfig, OutcomeClass, Subject, diff, next_changes};
-use crate::placement::{self, Device, DeviceId, Devices, Rules, Strategy};
+use crate::placement::{self, Device, DeviceId, Devices, PlacementError, Rules, Strategy};
 use crate::units::format_bytes;
 use crate::validate::{self, ProbeSet};
 
@@ -469,9 +469,13 @@ impl Decision<'_> {
             let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
             let placed = Devices::stated(budgets)
                 .and_then(|devices| placement::plan(&workload, &devices, &strategy, Rules::Preflight));
-            return placed
-                .map(|_placement| ())
-                .map_err(|error| Why::certain(OutcomeClass::PlacementFailed, error.to_string()));
+            let (class, expected) = (OutcomeClass::PlacementFailed, &rung.expectations);
+            return placed.map(|_placement| ()).map_err(|error| match error {
+                PlacementError::OverBudget { .. } | PlacementError::DoesNotFit { .. } => {
+                    Why::misfit(expected, class, &error.to_string())
+                }
+                other => Why::certain(class, other.to_string()),
+            });
         }
         match info.free_bytes {
             Some(free) if total > free => {

@@ -184,6 +184,30 @@ fn what_is_expected_not_to_fit_needs_no_run_to_show_it() {
 }
 
 #[test]
+fn a_budget_that_rules_a_load_out_is_what_was_expected() {
+    let profile = parse(
+        r#"
+        name = "budget"
+        overrides = { max_memory = { 0 = 1073741824 } }
+        [[steps]]
+        id = "a"
+        action = "load"
+        device = "gpu"
+        expectations = { fits = false }
+        "#,
+    )
+    .expect("a profile");
+    let done = climb(&profile, &[gpu(24 * GIB), cpu()], &[], passes);
+    let first = of(&done, "a");
+    assert_eq!(
+        (first.status, first.class),
+        (Status::Passed, Some(OutcomeClass::PlacementFailed)),
+        "{first:?}"
+    );
+    assert!(first.reason.starts_with("does not fit, as expected: "), "{}", first.reason);
+}
+
+#[test]
 fn what_mends_goes_on_from_what_failed() {
     let done =
         climb(&parse(Profile::STANDARD).expect("the product's own"), &[gpu(24 * GIB), cpu()], &[], |rung| {
