@@ -3,10 +3,11 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use phi3::api::ErrorObject;
 use phi3::api::worker::{Load, Loaded, Message, Request};
-use phi3::engine::{LoadProgress, LoadStage};
+use phi3::engine::{LoadProgress, LoadStage, Loading};
 use phi3::load_config::LoadConfig;
 use phi3::units::format_bytes;
 use preflight_files::Source;
@@ -111,17 +112,23 @@ pub(super) fn on_runtime<T, E: From<io::Error>>(
 pub(super) struct Progress {
     shown: bool,
     is_terminal: bool,
+    began: Instant,
+    loading: Option<Loading>,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { shown: false, is_terminal: io::stderr().is_terminal() }
+        let is_terminal = io::stderr().is_terminal();
+        Self { shown: false, is_terminal, began: Instant::now(), loading: None }
     }
 
-    pub(super) fn show(&mut self, LoadProgress { stage, done_bytes, total_bytes }: LoadProgress) {
+    pub(super) fn show(&mut self, progress: LoadProgress) {
         if !self.is_terminal {
             return;
         }
+        let LoadProgress { stage, done_bytes, total_bytes } = progress;
+        let loading = Loading::next(self.loading, progress, self.began.elapsed().as_secs_f64() * 1e3);
+        self.loading = Some(loading);
         let stage = match stage {
             LoadStage::Downloading => "downloading",
             LoadStage::Checking => "checking",
@@ -129,7 +136,8 @@ impl Progress {
             LoadStage::Preparing => "preparing",
         };
         let (done, total) = (format_bytes(done_bytes), format_bytes(total_bytes));
-        write!(io::stderr(), "\r\x1b[K{stage}  {done} of {total}").ok();
+        let rate = loading.bytes_per_s.map(|rate| format!(", {} a second", format_bytes(rate as u64)));
+        write!(io::stderr(), "\r\x1b[K{stage}  {done} of {total}{}", rate.unwrap_or_default()).ok();
         self.shown = true;
     }
 

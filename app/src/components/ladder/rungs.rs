@@ -2,12 +2,12 @@
 
 use leptos::prelude::*;
 use phi3::api::{Ladder, LadderRung, RungState};
+use phi3::engine::Loading;
 
 use super::list::state_badge;
 use crate::components::bits::badge;
 use crate::format::Unit;
 use crate::platform::page::moment;
-use crate::state::run::Loading;
 use crate::state::{Ladders, Page, Store};
 use crate::text::{self, ladder as words, models};
 

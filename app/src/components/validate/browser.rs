@@ -1,6 +1,7 @@
 //! A validation in this browser: each device's turn, how the engines agree, the reports.
 
 use leptos::prelude::*;
+use phi3::engine::Loading;
 use phi3::placement::DeviceId;
 use phi3::units::format_bytes;
 use phi3::validate::Report;
@@ -12,7 +13,6 @@ use crate::components::report::{fact, report, verdict};
 use crate::format::{duration, rate};
 use crate::state::Validation;
 use crate::state::browser_run::{BrowserRuns, End, Side, Step};
-use crate::state::run::Loading;
 use crate::text::{self, in_browser as words, validate};
 
 /// Everything of the last run, live and after.

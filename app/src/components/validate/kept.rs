@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 use phi3::api::{Kept, KeptFile};
+use phi3::engine::Loading;
 use phi3::units::format_bytes;
 
 use super::{bytes_words, notice};
@@ -10,7 +11,6 @@ use crate::platform::files::Picked;
 use crate::state::Validation;
 use crate::state::browser_run::End;
 use crate::state::kept::{Job, Shelf, is_read};
-use crate::state::run::Loading;
 use crate::text::kept as words;
 
 /// Asks this browser to keep the files that were chosen, or says why it cannot.

@@ -2,12 +2,13 @@
 
 use leptos::prelude::*;
 use phi3::api::AttemptState;
+use phi3::engine::Loading;
 
 use super::{bytes_words, notice};
 use crate::components::log::Log;
 use crate::components::lost::start_a_server;
 use crate::components::report::{report, verdict};
-use crate::state::run::{Loading, Run};
+use crate::state::run::Run;
 use crate::state::{Server, Validation};
 use crate::text::{self, validate as words};
 
