@@ -51,12 +51,10 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     });
     let mut stored = None;
     if let Some(checkpoint) = &model.checkpoint {
-        beside.extend(checkpoint.findings().iter().map(Finding::from));
         // Tensors can be held against a config only where it is understood.
         stored = Some(match Decoder::from_fields(&fields) {
             Ok(decoder) => {
-                beside.extend(checkpoint.tied_head(&decoder).as_ref().map(Finding::from));
-                beside.extend(checkpoint.not_loaded(&decoder).as_ref().map(Finding::from));
+                beside.extend(checkpoint.findings_of(&decoder).iter().map(Finding::from));
                 if decoder.runs() {
                     match model.checked_weights(&decoder) {
                         Ok(_) => beside.extend(unread_head(model, &decoder)),
@@ -74,7 +72,10 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
                 }
                 checkpoint.language_model(&decoder)
             }
-            Err(_) => checkpoint.tensors().clone(),
+            Err(_) => {
+                beside.extend(checkpoint.findings().iter().map(Finding::from));
+                checkpoint.tensors().clone()
+            }
         });
     }
     beside.extend(model.no_weights().map(|why| Finding::new(why.code, Severity::Warning, why.message)));
@@ -187,7 +188,9 @@ pub fn estimate(
         Some(checkpoint) => Some(checkpoint.language_model(&decoder)),
         None => None,
     };
-    let estimated = load_config::estimate(&decoder, stored.as_ref(), options, &load_config);
+    let other_parts = model.checkpoint.as_ref().and_then(|checkpoint| checkpoint.other_parts(&decoder));
+    let options = estimate::Options { other_parts, ..options.clone() };
+    let estimated = load_config::estimate(&decoder, stored.as_ref(), &options, &load_config);
     let Sized { mut report, placement, placement_error } = estimated.map_err(|error| match error {
         EstimateError::Options(error) => {
             ErrorObject::new("invalid_option", error.to_string()).at(error.option)
@@ -236,3 +239,6 @@ fn unknown(model: &Model, error: ConfigError) -> ErrorObject {
     let error = ErrorObject::from(model.refuse(error));
     ErrorObject { message: error.message + &held, ..error }
 }
+    for finding in model.checkpoint.iter().flat_map(|checkpoint| checkpoint.findings_of(&decoder)) {
+        report.leave_out(&finding);
+    }

@@ -78,6 +78,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         backend: args.backend,
         device_memory: args.device_memory,
         calibration: args.data_dir.map(measured).transpose()?.unwrap_or_default(),
+        ..Options::default()
     };
     let overrides = load_config::read(args.load_config.as_deref())?;
     let model = Model::open(&Source::resolve(&args.path)?)?;

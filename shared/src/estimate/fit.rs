@@ -261,9 +261,14 @@ fn warnings(decoder: &Decoder, resolved: &Resolved) -> Vec<String> {
     let beyond = (resolved.context > positions).then_some(warning);
     let mut apart: Vec<&str> = decoder.apart.iter().map(|part| part.name).collect();
     apart.dedup();
-    let beside = (!apart.is_empty()).then(|| {
-        format!("{} beside the language model not counted: with them it needs more", apart.join(", "))
-    });
+    let apart = apart.join(", ");
+    let beside = match resolved.other_parts {
+        _ if apart.is_empty() => None,
+        Some(_) => Some(format!("{apart}: counted as stored, without what is computed there")),
+        None => Some(format!(
+            "this is the language model alone, without {apart}: the whole model needs more, its weights tell how much"
+        )),
+    };
     beyond.into_iter().chain(beside).collect()
 }
 

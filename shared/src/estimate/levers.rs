@@ -2,7 +2,10 @@
 
 use super::activations::Attention;
 use super::fit::{Suggestion, Verdict, largest};
-use super::{Backend, Format, KvPolicy, LayerKv, Resolved, StoredTensors, counted, part_bytes, tensor_bytes};
+use super::{
+    Backend, Format, KvPolicy, LayerKv, Resolved, StoredTensors, correction_bytes, counted,
+    part_bytes, tensor_bytes,
+};
 use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::tensors::{self, Role};
@@ -192,7 +195,7 @@ impl Levers<'_> {
                         None if tensors::is_after_layers(self.decoder, name) => last,
                         None => 0,
                     };
-                    add(place, tensor_bytes(tensor, dtype));
+                    add(place, tensor_bytes(name, tensor, dtype));
                 }
             }
             None => {
@@ -204,8 +207,12 @@ impl Levers<'_> {
                     };
                     add(place, part_bytes(self.decoder, &part, format));
                 }
+                for (layer, sizes) in self.decoder.layers.iter().enumerate() {
+                    add(layer + 1, correction_bytes(self.decoder, sizes));
+                }
             }
         }
+        add(0, self.resolved.other_bytes());
         shares
     }
 }

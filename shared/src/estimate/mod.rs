@@ -38,15 +38,16 @@ pub use options::{Options, Size};
 pub use params::{GroupCount, Params, active_params, params, predictor_params, rule_of_thumb};
 pub use report::{Assumption, Badge, Report, Term};
 pub use resolved::{OptionsError, Resolved};
-pub(crate) use weights::tensor_bytes;
 pub use weights::{
     StoredTensors, held_as, part_bytes, stored_bytes, stored_count, stored_dtype, weights_bytes,
 };
 
 use self::activations::Workspace;
+pub(crate) use weights::{correction_bytes, tensor_bytes};
 use crate::decoder::Decoder;
 use crate::dtype::DType;
-use crate::units::format_count;
+use crate::units::{format_count, format_counted};
+use crate::weights::OtherParts;
 
 /// Answers what a load needs: of a config alone, or of a checkpoint whose headers were read. What it takes meanwhile is
 /// asked of [`load_peaks`].
@@ -130,6 +131,7 @@ pub fn total_bytes(decoder: &Decoder, weights_bytes: u64, resolved: &Resolved) -
         .saturating_add(cache_bytes(decoder, kv_dtype, kv_policy, resolved.cache_tokens(), batch))
         .saturating_add(Workspace::on(resolved.backend, decoder, resolved).bytes())
         .saturating_add(resolved.overhead_bytes())
+        .saturating_add(resolved.other_bytes())
 }
 
 /// How sure a runtime's overhead is, and what it rests on.
@@ -180,7 +182,10 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
         device: "device".to_owned(),
     };
     let weights_formula = match stored {
-        Some(_) if resolved.convert_to.is_none() => "sum of the tensors as stored".to_owned(),
+        Some(_) if resolved.convert_to.is_none() => match decoder.apart.is_empty() {
+            true => "sum of the tensors as stored".to_owned(),
+            false => "sum of the language model's tensors as stored".to_owned(),
+        },
         _ => format!("{} parameters in {format}", format_count(params_total)),
     };
     let kv_layers = kinds(decoder, kv_dtype, kv_policy, context, batch);
@@ -192,7 +197,7 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
         Some(doubt) => (Badge::Formula, format!("{weights_formula}; {doubt}")),
         None => (Badge::Exact, weights_formula),
     };
-    let terms = vec![
+    let mut terms = vec![
         term("weights", weights_bytes, weights_badge, weights_formula),
         term("kv_cache", kv_cache_bytes, Badge::Exact, kv_formula),
         term("activations", activation_bytes, Badge::Formula, workspace.formula()),
@@ -205,6 +210,11 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
         kv_cache_bytes,
         activation_bytes,
         overhead_bytes,
+    if let Some(OtherParts { tensors, bytes }) = resolved.other_parts {
+        let formula =
+            format!("{} as stored, beside the language model", format_counted(tensors as u64, "tensor"));
+        terms.insert(1, term("other_parts", bytes, Badge::Exact, formula));
+    }
         assumed_overhead_bytes: resolved.backend.assumed_overhead(resolved.vocab_size).0,
         total_bytes: total_bytes(decoder, weights_bytes, resolved),
         terms,

@@ -237,6 +237,7 @@ fn chosen(options: &Options) -> Map<String, Value> {
             && !value.is_null()
         {
             map.insert(key.to_owned(), value);
+        other_parts: _,
         }
     };
     put("dtype", to_value(dtype));
@@ -271,6 +272,7 @@ fn read_options(mut part: Part<'_>) -> Result<Options, LinkError> {
 
 /// An error about a value.
 pub(super) fn invalid(path: &str, found: &Value, expected: &str) -> LinkError {
+        other_parts: None,
     let found = one_line(&found.to_string());
     LinkError::Invalid { path: path.to_owned(), found, expected: expected.to_owned() }
 }
