@@ -269,7 +269,11 @@ fn warnings(decoder: &Decoder, resolved: &Resolved) -> Vec<String> {
             "this is the language model alone, without {apart}: the whole model needs more, its weights tell how much"
         )),
     };
-    beyond.into_iter().chain(beside).collect()
+    let broken = estimate::broken_row(decoder, resolved.kv_dtype).map(|width| {
+        let (dtype, block) = (resolved.kv_dtype, resolved.kv_dtype.block_len());
+        format!("no known tool keeps this cache: {dtype} has blocks of {block} values, a head here {width}; llama.cpp refuses it")
+    });
+    beyond.into_iter().chain(beside).chain(broken).collect()
 }
 
 fn reason(verdict: Verdict, total: u64, available: u64) -> String {

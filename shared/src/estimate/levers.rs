@@ -3,7 +3,7 @@
 use super::activations::Attention;
 use super::fit::{Suggestion, Verdict, largest};
 use super::{
-    Backend, Format, KvPolicy, LayerKv, Resolved, StoredTensors, correction_bytes, counted,
+    Backend, Format, KvPolicy, LayerKv, Resolved, StoredTensors, broken_row, correction_bytes, counted,
     part_bytes, tensor_bytes,
 };
 use crate::decoder::Decoder;
@@ -121,7 +121,9 @@ impl Levers<'_> {
 
     fn kv_dtypes(&self) -> impl Iterator<Item = Suggestion> {
         let bytes = |dtype: DType| dtype.row_bytes(256);
-        let narrower = DType::KV_CACHE.into_iter().filter(move |d| bytes(*d) < bytes(self.resolved.kv_dtype));
+        let narrower = DType::KV_CACHE.into_iter().filter(move |d| {
+            bytes(*d) < bytes(self.resolved.kv_dtype) && broken_row(self.decoder, *d).is_none()
+        });
         narrower.map(|kv_dtype| {
             let label = format!("keep the KV cache in {kv_dtype}");
             let change = Resolved { kv_dtype, ..self.resolved.clone() };
