@@ -25,7 +25,7 @@ pub struct StoredTensor {
     pub file: usize,
     /// First byte in the file.
     pub offset: u64,
-    /// Number of bytes: `dtype.tensor_bytes(shape)`.
+    /// Number of bytes: `dtype.tensor_bytes(shape)`, or less where values of less than a byte are packed over rows.
     pub len: u64,
 }
 
