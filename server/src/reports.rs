@@ -1,15 +1,20 @@
 //! What the CLI and HTTP answer alike, from an opened model.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use phi3::api::ErrorObject;
 use phi3::config::{ConfigError, GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
-use phi3::estimate;
+use phi3::dtype::DType;
+use phi3::estimate::{self, Assumption};
 use phi3::inspect::card::{Card, CardSubject};
-use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
+use phi3::inspect::{self, Finding, InspectReport, Severity, Subject, Support, TotalParams};
 use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
-use phi3::units::{format_bytes, format_count};
+use phi3::units::{format_bytes, format_count, format_counted};
+use phi3::weights::{Checkpoint, WeightSource};
 use preflight_files::Model;
 use preflight_files::hub::Endpoint;
 use serde::Serialize;
@@ -78,6 +83,8 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
             }
         });
     }
+    let unused = model.unused_weights();
+    beside.extend(unused.map(|which| Finding::new("weights_not_used", Severity::Warning, which)));
     beside.extend(model.no_weights().map(|why| Finding::new(why.code, Severity::Warning, why.message)));
     let card = card(model, readme.as_deref(), generation.as_ref());
     let subject = Subject {
@@ -92,6 +99,42 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     report.card = card;
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(Inspected { report, error: mismatch })
+}
+
+/// What weights say without a config: how much there is, and in which formats.
+#[must_use]
+pub fn inspect_weights<S: WeightSource>(checkpoint: &Checkpoint<S>) -> Inspected {
+    let mut by_dtype: BTreeMap<DType, u64> = BTreeMap::new();
+    for tensor in checkpoint.tensors().values() {
+        *by_dtype.entry(tensor.dtype).or_default() += tensor.count();
+    }
+    let mut by_dtype: Vec<_> = by_dtype.into_iter().collect();
+    by_dtype.sort_by_key(|(_, count)| Reverse(*count));
+    let formats = by_dtype.iter().map(|(dtype, count)| format!("{} in {dtype}", format_count(*count)));
+    let held = format!(
+        "{}, {}; numbers by format: {}",
+        format_counted(checkpoint.tensors().len() as u64, "tensor"),
+        format_bytes(checkpoint.stored_bytes()),
+        formats.collect::<Vec<_>>().join(", ")
+    );
+    let alone =
+        "there is no config.json: the architecture is unknown, and what is told is what the headers hold";
+    let mut findings = vec![
+        Finding::new("no_config", Severity::Warning, alone),
+        Finding::new("stored_tensors", Severity::Info, held),
+    ];
+    findings.extend(checkpoint.findings().iter().map(Finding::from));
+    let report = InspectReport {
+        model_type: String::new(),
+        architecture: None,
+        support: Support::Unknown,
+        params: TotalParams { total: Some(checkpoint.parameter_count()), groups: Vec::new() },
+        fields: Vec::new(),
+        findings,
+        rule_of_thumb: None,
+        card: None,
+    };
+    Inspected { report, error: None }
 }
 
 /// Every tensor that differs, named.
@@ -202,8 +245,15 @@ pub fn estimate(
         let message = "this needs more than 2^64 bytes: choose a shorter context or a smaller batch";
         return Err(ErrorObject::new("invalid_option", message).at("context"));
     }
+    for finding in model.checkpoint.iter().flat_map(|checkpoint| checkpoint.findings_of(&decoder)) {
+        report.leave_out(&finding);
+    }
     if let Some(contradiction) = model.checkpoint.as_ref().and_then(|it| it.contradiction(&decoder)) {
         report.doubt(&contradiction);
+    }
+    if let Some(which) = model.unused_weights() {
+        let name = "checkpoint".to_owned();
+        report.assumptions.push(Assumption { name, value: which, is_default: true });
     }
     if let Some(why) = model.no_weights() {
         report.without_weights(&why.message);
@@ -239,6 +289,3 @@ fn unknown(model: &Model, error: ConfigError) -> ErrorObject {
     let error = ErrorObject::from(model.refuse(error));
     ErrorObject { message: error.message + &held, ..error }
 }
-    for finding in model.checkpoint.iter().flat_map(|checkpoint| checkpoint.findings_of(&decoder)) {
-        report.leave_out(&finding);
-    }
