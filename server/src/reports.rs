@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use phi3::api::ErrorObject;
-use phi3::config::{ConfigError, GenerationConfig, tokenizer_vocab_size};
+use phi3::config::{ConfigError, Fields, GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
 use phi3::dtype::DType;
 use phi3::estimate::{self, Assumption};
@@ -269,9 +269,41 @@ fn placement_object(error: &PlacementError) -> ErrorObject {
 /// The config as a load sees it, and the overrides.
 fn overridden(model: &Model, overrides: &Map<String, Value>) -> Result<(Decoder, LoadConfig), ErrorObject> {
     let load_config = LoadConfig::from_map(overrides).map_err(|error| ErrorObject::from(&error))?;
-    let fields = load_config.overridden(&model.fields()?);
-    let decoder = Decoder::from_fields(&fields).map_err(|error| unknown(model, error))?;
+    let own = model.fields()?;
+    let decoder = Decoder::from_fields(&load_config.overridden(&own)).map_err(|error| {
+        match place_among(&load_config, &own, &error) {
+            Some(path) => of_overrides(&error).at(path),
+            None => unknown(model, error),
+        }
+    })?;
     Ok((decoder, load_config))
+}
+
+/// The override that makes a config what it refuses to be: the one that the error names, or that came to a config which
+/// is good without it.
+fn place_among(load_config: &LoadConfig, own: &Fields, error: &ConfigError) -> Option<String> {
+    let changed = [
+        ("rope_scaling", load_config.rope_scaling.is_some()),
+        ("sliding_window", load_config.sliding_window.is_some()),
+    ];
+    let mut changed = changed.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key);
+    let field = error.field().unwrap_or_default();
+    let named = changed.clone().find(|key| field.split('.').next() == Some(*key));
+    let place = match named {
+        Some(_) => Some(field),
+        None if Decoder::from_fields(own).is_ok() => changed.next(),
+        None => None,
+    };
+    place.map(|place| format!("load_config.{place}"))
+}
+
+/// An error of the config in the words of the load config that leads to it.
+fn of_overrides(error: &ConfigError) -> ErrorObject {
+    let code = match error {
+        ConfigError::Unsupported { .. } => "unsupported_load_config",
+        _ => "load_config_invalid",
+    };
+    ErrorObject::new(code, format!("load config: {error}"))
 }
 
 /// A refusal; of an unknown architecture with what its files still say.

@@ -89,7 +89,13 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
                 let message = format!("{} `preflight gpus` lists all of them", error.message);
                 ErrorObject { message, ..error }.into()
             }
-            _ => error.into(),
+            _ => match (&args.load_config, error.path.as_deref()) {
+                (Some(file), Some(path)) if path.starts_with("load_config.") => {
+                    let message = format!("{}: {}", file.display(), error.message);
+                    ErrorObject { message, ..error }.into()
+                }
+                _ => error.into(),
+            },
         })?;
     if args.json {
         output::print_json(&estimated)?;
