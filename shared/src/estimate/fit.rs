@@ -265,13 +265,11 @@ fn warnings(decoder: &Decoder, resolved: &Resolved) -> Vec<String> {
     let beside = match resolved.other_parts {
         _ if apart.is_empty() => None,
         Some(_) => Some(format!("{apart}: counted as stored, without what is computed there")),
-        None => Some(format!(
-            "this is the language model alone, without {apart}: the whole model needs more, its weights tell how much"
-        )),
+        None => Some(format!("the language model alone, without {apart}: the whole model needs more")),
     };
     let broken = estimate::broken_row(decoder, resolved.kv_dtype).map(|width| {
         let (dtype, block) = (resolved.kv_dtype, resolved.kv_dtype.block_len());
-        format!("no known tool keeps this cache: {dtype} has blocks of {block} values, a head here {width}; llama.cpp refuses it")
+        format!("rows of {width} are no blocks of {block}: no known tool keeps them in {dtype}, llama.cpp refuses it")
     });
     beyond.into_iter().chain(beside).chain(broken).collect()
 }

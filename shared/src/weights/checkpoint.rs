@@ -202,13 +202,18 @@ impl<S: WeightSource> Checkpoint<S> {
         (parts.tensors > 0).then_some(parts)
     }
 
-    /// Everything about these tensors and this config that is odd or not counted, but for differences.
+    /// Buffers that are loaded as they are stored and are no parameters: corrections of a router's scores.
+    #[must_use]
+    pub fn held_buffers(&self) -> Option<OtherParts> {
+        let buffers = self.sum(is_correction);
+        (buffers.tensors > 0).then_some(buffers)
+    }
+
+    /// What is odd about the files, and what of them a model of this config does not hold.
     #[must_use]
     pub fn findings_of(&self, decoder: &Decoder) -> Vec<WeightsFinding> {
-        let names = || decoder.apart.iter().map(|part| part.name).collect();
-        let beside = self.other_parts(decoder).map(|parts| WeightsFinding::OtherParts(parts, names()));
-        let of_decoder = [self.tied_head(decoder), self.not_loaded(decoder), beside];
-        self.findings.iter().cloned().chain(of_decoder.into_iter().flatten()).collect()
+        let left = [self.tied_head(decoder), self.not_loaded(decoder)];
+        self.findings.iter().cloned().chain(left.into_iter().flatten()).collect()
     }
 
     fn sum(&self, is_it: impl Fn(&str) -> bool) -> OtherParts {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::checkpoint::{is_correction, is_recomputed};
-use super::{OtherParts, StoredTensor};
+use super::StoredTensor;
+use super::checkpoint::is_recomputed;
 use crate::units::{format_bytes, format_count, format_counted};
 
 /// An oddity; its text is for people, its code for programs.
@@ -19,10 +19,6 @@ pub enum WeightsFinding {
     },
     /// Buffers that are ignored, as Hugging Face does.
     IgnoredBuffers(Vec<String>),
-    /// Buffers that are held, and no parameters.
-    HeldBuffers(Vec<String>),
-    /// Tensors beside the language model, and what they are.
-    OtherParts(OtherParts, Vec<&'static str>),
     /// The name of a head that is the embedding again.
     TiedHead(String),
     /// Tensors that the model's class does not load, and their bytes.
@@ -43,8 +39,6 @@ impl WeightsFinding {
         match self {
             Self::TotalSize { .. } => "index_total_size",
             Self::IgnoredBuffers(_) => "ignored_buffers",
-            Self::HeldBuffers(_) => "held_buffers",
-            Self::OtherParts(..) => "other_parts",
             Self::TiedHead(_) => "tied_head_stored",
             Self::NotLoaded { .. } => "tensors_not_loaded",
             Self::MissingParts(_) => "gguf_parts_missing",
@@ -65,20 +59,6 @@ impl fmt::Display for WeightsFinding {
                     "{} stored and not counted, since computed anew: {}",
                     format_counted(names.len() as u64, "buffer"),
                     names.join(", ")
-                )
-            }
-            Self::HeldBuffers(names) => {
-                let (count, first) = (format_counted(names.len() as u64, "buffer"), names.first());
-                let first = first.map_or("", String::as_str);
-                write!(f, "{count} held, counted in bytes and not as parameters: `{first}` and its like")
-            }
-            Self::OtherParts(OtherParts { tensors, bytes }, names) => {
-                write!(
-                    f,
-                    "{} ({}) of {}, beside the language model: counted as `other_parts` of the need, not as its parameters",
-                    format_counted(*tensors as u64, "tensor"),
-                    format_bytes(*bytes),
-                    listed(names)
                 )
             }
             Self::TiedHead(name) => {
@@ -102,22 +82,7 @@ impl fmt::Display for WeightsFinding {
     }
 }
 
-/// Names in words, each once.
-fn listed(names: &[&str]) -> String {
-    let mut names = names.to_vec();
-    names.dedup();
-    match names.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => String::new(),
-    }
-}
-
 pub(super) fn of_tensors(tensors: &BTreeMap<String, StoredTensor>) -> Vec<WeightsFinding> {
-    let named = |is_it: fn(&str) -> bool, finding: fn(Vec<String>) -> WeightsFinding| {
-        let names: Vec<String> = tensors.keys().filter(|name| is_it(name)).cloned().collect();
-        (!names.is_empty()).then(|| finding(names))
-    };
-    let ignored = named(is_recomputed, WeightsFinding::IgnoredBuffers);
-    ignored.into_iter().chain(named(is_correction, WeightsFinding::HeldBuffers)).collect()
+    let buffers: Vec<String> = tensors.keys().filter(|name| is_recomputed(name)).cloned().collect();
+    if buffers.is_empty() { Vec::new() } else { vec![WeightsFinding::IgnoredBuffers(buffers)] }
 }
