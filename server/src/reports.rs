@@ -1,17 +1,22 @@
 //! What the CLI and HTTP answer alike, from an opened model.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use phi3::api::ErrorObject;
-use phi3::config::{ConfigError, GenerationConfig, tokenizer_vocab_size};
+use phi3::config::{ConfigError, Fields, GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
-use phi3::estimate;
+use phi3::dtype::DType;
+use phi3::estimate::{self, Assumption};
 use phi3::inspect::card::{Card, CardSubject};
-use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
+use phi3::inspect::{self, Finding, InspectReport, Severity, Subject, Support, TotalParams};
 use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
-use phi3::units::{format_bytes, format_count};
-use preflight_files::Model;
+use phi3::units::{format_bytes, format_count, format_counted};
+use phi3::weights::{Checkpoint, OtherParts, WeightSource};
 use preflight_files::hub::Endpoint;
+use preflight_files::{Model, WeightFile};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -51,12 +56,11 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     });
     let mut stored = None;
     if let Some(checkpoint) = &model.checkpoint {
-        beside.extend(checkpoint.findings().iter().map(Finding::from));
         // Tensors can be held against a config only where it is understood.
         stored = Some(match Decoder::from_fields(&fields) {
             Ok(decoder) => {
-                beside.extend(checkpoint.tied_head(&decoder).as_ref().map(Finding::from));
-                beside.extend(checkpoint.not_loaded(&decoder).as_ref().map(Finding::from));
+                beside.extend(checkpoint.findings_of(&decoder).iter().map(Finding::from));
+                beside.extend(not_parameters(checkpoint, &decoder));
                 if decoder.runs() {
                     match model.checked_weights(&decoder) {
                         Ok(_) => beside.extend(unread_head(model, &decoder)),
@@ -74,9 +78,14 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
                 }
                 checkpoint.language_model(&decoder)
             }
-            Err(_) => checkpoint.tensors().clone(),
+            Err(_) => {
+                beside.extend(checkpoint.findings().iter().map(Finding::from));
+                checkpoint.tensors().clone()
+            }
         });
     }
+    let unused = model.unused_weights();
+    beside.extend(unused.map(|which| Finding::new("weights_not_used", Severity::Warning, which)));
     beside.extend(model.no_weights().map(|why| Finding::new(why.code, Severity::Warning, why.message())));
     let card = card(model, readme.as_deref(), generation.as_ref());
     let subject = Subject {
@@ -91,6 +100,67 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     report.card = card;
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(Inspected { report, error: mismatch })
+}
+
+/// Tensors that a load holds and that are no parameters of the language model.
+fn not_parameters(checkpoint: &Checkpoint<WeightFile>, decoder: &Decoder) -> Vec<Finding> {
+    let note = |code: &str, parts: OtherParts, what: &str| {
+        let count = format_counted(parts.tensors as u64, "tensor");
+        Finding::new(code, Severity::Info, format!("{count} ({}) {what}", format_bytes(parts.bytes)))
+    };
+    let mut names: Vec<&str> = decoder.apart.iter().map(|part| part.name).collect();
+    names.dedup();
+    let others = checkpoint.other_parts(decoder).map(|parts| {
+        let what = format!(
+            "beside the language model, of {}: a term of the need, `other_parts`, not among its parameters",
+            names.join(", ")
+        );
+        note("other_parts", parts, &what)
+    });
+    let held = checkpoint.held_buffers().map(|buffers| {
+        note(
+            "held_buffers",
+            buffers,
+            "correct a router's scores: held, counted in bytes and not as parameters",
+        )
+    });
+    others.into_iter().chain(held).collect()
+}
+
+/// What weights say without a config: how much there is, and in which formats.
+#[must_use]
+pub fn inspect_weights<S: WeightSource>(checkpoint: &Checkpoint<S>) -> Inspected {
+    let mut by_dtype: BTreeMap<DType, u64> = BTreeMap::new();
+    for tensor in checkpoint.tensors().values() {
+        *by_dtype.entry(tensor.dtype).or_default() += tensor.count();
+    }
+    let mut by_dtype: Vec<_> = by_dtype.into_iter().collect();
+    by_dtype.sort_by_key(|(_, count)| Reverse(*count));
+    let formats = by_dtype.iter().map(|(dtype, count)| format!("{} in {dtype}", format_count(*count)));
+    let held = format!(
+        "{}, {}; numbers by format: {}",
+        format_counted(checkpoint.tensors().len() as u64, "tensor"),
+        format_bytes(checkpoint.stored_bytes()),
+        formats.collect::<Vec<_>>().join(", ")
+    );
+    let alone =
+        "there is no config.json: the architecture is unknown, and what is told is what the headers hold";
+    let mut findings = vec![
+        Finding::new("no_config", Severity::Warning, alone),
+        Finding::new("stored_tensors", Severity::Info, held),
+    ];
+    findings.extend(checkpoint.findings().iter().map(Finding::from));
+    let report = InspectReport {
+        model_type: String::new(),
+        architecture: None,
+        support: Support::Unknown,
+        params: TotalParams { total: Some(checkpoint.parameter_count()), groups: Vec::new() },
+        fields: Vec::new(),
+        findings,
+        rule_of_thumb: None,
+        card: None,
+    };
+    Inspected { report, error: None }
 }
 
 /// Every tensor that differs, named.
@@ -187,7 +257,9 @@ pub fn estimate(
         Some(checkpoint) => Some(checkpoint.language_model(&decoder)),
         None => None,
     };
-    let estimated = load_config::estimate(&decoder, stored.as_ref(), options, &load_config);
+    let other_parts = model.checkpoint.as_ref().and_then(|checkpoint| checkpoint.other_parts(&decoder));
+    let options = estimate::Options { other_parts, ..options.clone() };
+    let estimated = load_config::estimate(&decoder, stored.as_ref(), &options, &load_config);
     let Sized { mut report, placement, placement_error } = estimated.map_err(|error| match error {
         EstimateError::Options(error) => {
             ErrorObject::new("invalid_option", error.to_string()).at(error.option)
@@ -199,8 +271,15 @@ pub fn estimate(
         let message = "this needs more than 2^64 bytes: choose a shorter context or a smaller batch";
         return Err(ErrorObject::new("invalid_option", message).at("context"));
     }
+    for finding in model.checkpoint.iter().flat_map(|checkpoint| checkpoint.findings_of(&decoder)) {
+        report.leave_out(&finding);
+    }
     if let Some(contradiction) = model.checkpoint.as_ref().and_then(|it| it.contradiction(&decoder)) {
         report.doubt(&contradiction);
+    }
+    if let Some(which) = model.unused_weights() {
+        let name = "checkpoint".to_owned();
+        report.assumptions.push(Assumption { name, value: which, is_default: true });
     }
     if let Some(why) = model.no_weights() {
         report.without_weights(&why.message());
@@ -216,9 +295,41 @@ fn placement_object(error: &PlacementError) -> ErrorObject {
 /// The config as a load sees it, and the overrides.
 fn overridden(model: &Model, overrides: &Map<String, Value>) -> Result<(Decoder, LoadConfig), ErrorObject> {
     let load_config = LoadConfig::from_map(overrides).map_err(|error| ErrorObject::from(&error))?;
-    let fields = load_config.overridden(&model.fields()?);
-    let decoder = Decoder::from_fields(&fields).map_err(|error| unknown(model, error))?;
+    let own = model.fields()?;
+    let decoder = Decoder::from_fields(&load_config.overridden(&own)).map_err(|error| {
+        match place_among(&load_config, &own, &error) {
+            Some(path) => of_overrides(&error).at(path),
+            None => unknown(model, error),
+        }
+    })?;
     Ok((decoder, load_config))
+}
+
+/// The override that makes a config what it refuses to be: the one that the error names, or that came to a config which
+/// is good without it.
+fn place_among(load_config: &LoadConfig, own: &Fields, error: &ConfigError) -> Option<String> {
+    let changed = [
+        ("rope_scaling", load_config.rope_scaling.is_some()),
+        ("sliding_window", load_config.sliding_window.is_some()),
+    ];
+    let mut changed = changed.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key);
+    let field = error.field().unwrap_or_default();
+    let named = changed.clone().find(|key| field.split('.').next() == Some(*key));
+    let place = match named {
+        Some(_) => Some(field),
+        None if Decoder::from_fields(own).is_ok() => changed.next(),
+        None => None,
+    };
+    place.map(|place| format!("load_config.{place}"))
+}
+
+/// An error of the config in the words of the load config that leads to it.
+fn of_overrides(error: &ConfigError) -> ErrorObject {
+    let code = match error {
+        ConfigError::Unsupported { .. } => "unsupported_load_config",
+        _ => "load_config_invalid",
+    };
+    ErrorObject::new(code, format!("load config: {error}"))
 }
 
 /// A refusal; of an unknown architecture with what its files still say.

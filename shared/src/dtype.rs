@@ -52,6 +52,13 @@ pub enum DType {
     Tq1_0,
     MxFp4,
     NvFp4,
+    /// A scale: a power of two.
+    F8E8M0,
+    /// Floats of 6 and of 4 bits without scales, as safetensors stores them: packed over rows.
+    F6,
+    F4,
+    /// A complex number in two f32.
+    C64,
 }
 
 /// A name that is no number format.
@@ -60,7 +67,7 @@ pub enum DType {
 pub struct UnknownDType(pub String);
 
 /// Each format with its name, elements a block and bytes a block.
-const TABLE: [(DType, &str, u64, u64); 40] = [
+const TABLE: [(DType, &str, u64, u64); 44] = [
     (DType::F64, "f64", 1, 8),
     (DType::F32, "f32", 1, 4),
     (DType::Bf16, "bf16", 1, 2),
@@ -101,6 +108,10 @@ const TABLE: [(DType, &str, u64, u64); 40] = [
     (DType::Tq1_0, "tq1_0", 256, 54),
     (DType::MxFp4, "mxfp4", 32, 17),
     (DType::NvFp4, "nvfp4", 64, 36),
+    (DType::F8E8M0, "f8_e8m0", 1, 1),
+    (DType::F6, "f6", 4, 3),
+    (DType::F4, "f4", 2, 1),
+    (DType::C64, "c64", 1, 8),
 ];
 
 impl DType {

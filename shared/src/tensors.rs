@@ -190,25 +190,28 @@ pub fn predictor_parts(decoder: &Decoder) -> impl Iterator<Item = Part> + '_ {
     })
 }
 
-/// Whether a stored tensor belongs to a part that is named and not counted: an encoder, an adapter, a predictor, keys
-/// and values of a layer that reads another one's.
+/// Whether a stored tensor belongs to no part of the language model.
 #[must_use]
 pub fn is_apart(decoder: &Decoder, name: &str) -> bool {
+    is_not_loaded(decoder, name) || is_beside(decoder, name)
+}
+
+/// Whether a stored tensor belongs to a part beside the language model: an encoder, an adapter.
+#[must_use]
+pub fn is_beside(decoder: &Decoder, name: &str) -> bool {
+    decoder.apart.iter().any(|part| apart_names(part.key).iter().any(|within| name.contains(within)))
+}
+
+/// Whether published files hold a tensor that the class leaves where it is: another part of the family, a layer that
+/// predicts further ahead, or what would make keys and values in a layer that reads another one's.
+#[must_use]
+pub fn is_not_loaded(decoder: &Decoder, name: &str) -> bool {
     let predictor = (0..decoder.predictors.len()).any(|index| {
         let layer = decoder.layers.len() + index;
         let within = [format!("{}.layers.{layer}.", decoder.family.body), format!("blk.{layer}.")];
         within.iter().any(|within| name.starts_with(within))
     });
-    predictor
-        || is_not_loaded(decoder, name)
-        || decoder.apart.iter().any(|part| apart_names(part.key).iter().any(|within| name.contains(within)))
-}
-
-/// Whether published files hold a tensor that the class leaves where it is: another part of the family, or what would
-/// make keys and values in a layer that reads another one's.
-#[must_use]
-pub fn is_not_loaded(decoder: &Decoder, name: &str) -> bool {
-    if decoder.family.unloaded.iter().any(|start| name.starts_with(start)) {
+    if predictor || decoder.family.unloaded.iter().any(|start| name.starts_with(start)) {
         return true;
     }
     let within = |name: &str| -> Option<bool> {

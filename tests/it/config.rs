@@ -1,6 +1,7 @@
 //! Configs good and bad: every spelling read, every contradiction refused with its field.
 
 use phi3::config::{ConfigError, Fields, GenerationConfig, ModelConfig, RopeScaling};
+use phi3::decoder::Decoder;
 use phi3::dtype::DType;
 use phi3::inspect::{self, Status, Subject, Support};
 use phi3::rope::attention_factor;
@@ -237,6 +238,40 @@ fn a_scaling_without_a_name_is_said_to_have_no_effect() {
     }
 }
 
+/// What the family that runs has always refused, the others refuse too: with the key and the value.
+#[test]
+fn keys_of_a_wrong_type_are_refused_in_every_family() {
+    for model_type in ["phi3", "llama", "qwen2", "gemma3", "deepseek_v3", "gpt_oss"] {
+        let parse = |key: &str, value: Value| {
+            let mut text = json!({ key: value });
+            let config = match model_type {
+                "gemma3" => json!({ "model_type": model_type, "text_config": text }),
+                _ => {
+                    text["model_type"] = json!(model_type);
+                    text
+                }
+            };
+            Decoder::parse(config.to_string().as_bytes())
+        };
+        assert!(parse("rms_norm_eps", json!(1e-6)).is_ok(), "{model_type}");
+        for (key, value, place) in [
+            ("rope_scaling", json!("linear"), "rope_scaling"),
+            ("rope_scaling", json!({"rope_type": 1}), "rope_scaling.rope_type"),
+            ("rope_parameters", json!({"rope_theta": "1e6"}), "rope_parameters.rope_theta"),
+            ("rope_theta", json!("10000"), "rope_theta"),
+            ("rms_norm_eps", json!(-1e-5), "rms_norm_eps"),
+            ("rms_norm_eps", json!("1e-5"), "rms_norm_eps"),
+            ("hidden_act", json!(3), "hidden_act"),
+        ] {
+            let error = parse(key, value.clone()).expect_err("refused");
+            let prefix = if model_type == "gemma3" { "text_config." } else { "" };
+            let place = format!("{prefix}{place}");
+            assert_eq!(error.field(), Some(place.as_str()), "{model_type}: {error}");
+            assert_eq!(error.code(), "config_invalid", "{model_type}: {error}");
+        }
+    }
+}
+
 #[test]
 fn unknown_keys_and_architectures_are_said_to_be_unknown() {
     let report = inspect_value(&with(&json!({"slidng_window": 5})));
@@ -244,4 +279,6 @@ fn unknown_keys_and_architectures_are_said_to_be_unknown() {
     let report = inspect_value(&json!({ "model_type": "mamba2", "hidden_size": 64 }));
     assert_eq!((report.support, report.params.total), (Support::Unknown, None));
     assert_eq!(report.model_type, "mamba2");
+    let report = inspect_value(&json!({ "model_type": "" }));
+    assert!(report.findings[0].message.starts_with("no architecture is named"), "{:?}", report.findings);
 }

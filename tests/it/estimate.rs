@@ -316,6 +316,35 @@ fn where_no_single_change_helps_two_are_named() {
     assert_eq!(at(4096, 4096, None).advice, None);
 }
 
+/// Heads of 80 are no whole blocks of 32: llama.cpp refuses such a cache, so that its bytes are nobody's.
+#[test]
+fn a_cache_in_blocks_that_no_tool_keeps_is_told() {
+    let of = |head_dim: usize| {
+        let json = format!(
+            r#"{{"model_type":"llama","dtype":"bfloat16","num_hidden_layers":2,"head_dim":{head_dim}}}"#
+        );
+        Decoder::parse(json.as_bytes()).expect("valid")
+    };
+    for (head_dim, kv_dtype, is_kept) in
+        [(80, DType::Q8_0, false), (80, DType::Q4_0, false), (80, DType::Bf16, true), (96, DType::Q8_0, true)]
+    {
+        let options = options(|o| o.kv_dtype = Some(kv_dtype));
+        let report = estimate::estimate(&of(head_dim), None, &options).expect("in range");
+        let term = report.terms.iter().find(|term| term.name == "kv_cache").expect("a term");
+        assert_eq!(term.badge == estimate::Badge::Exact, is_kept, "{head_dim} {kv_dtype}: {}", term.formula);
+        let told = report.fit.warnings.iter().any(|warning| warning.contains("llama.cpp refuses it"));
+        assert_eq!(told, !is_kept, "{head_dim} {kv_dtype}: {:?}", report.fit.warnings);
+    }
+    let offered = |decoder: &Decoder| {
+        let whole = estimate::estimate(decoder, None, &Options::default()).expect("in range");
+        let small = options(|o| o.device_memory = Some(Size(whole.total_bytes - 1)));
+        let fit = estimate::estimate(decoder, None, &small).expect("in range").fit;
+        assert_ne!(fit.verdict, Some(Verdict::Fits));
+        fit.suggestions.iter().any(|suggestion| suggestion.change == "kv_dtype=q8_0")
+    };
+    assert_eq!([80, 96].map(|head_dim| offered(&of(head_dim))), [false, true]);
+}
+
 #[test]
 fn options_out_of_range_are_named() {
     let mini = config("microsoft__Phi-3-mini-4k-instruct");

@@ -51,12 +51,7 @@ impl Model {
             }
             Source::Config(path) => Self::with_weights(path, path, path.parent(), None),
             Source::Directory(path) => {
-                let checkpoint = match path {
-                    _ if exists(&path.join(SINGLE)) => Some(open_single(&path.join(SINGLE))?),
-                    _ if exists(&path.join(INDEX)) => Some(open_shards(&path.join(INDEX))?),
-                    _ => None,
-                };
-                let model = Self::with_weights(path, &path.join(CONFIG), Some(path), checkpoint)?;
+                let model = Self::with_weights(path, &path.join(CONFIG), Some(path), open_named(path)?)?;
                 model.with_its_weights()
             }
             Source::Safetensors(path) => Self::beside(path, open_single(path)?),
@@ -181,17 +176,68 @@ impl Model {
         Some(NoWeights { code, why })
     }
 
+    /// The checked weights of files without a config beside them; `None` where there are none. Which of several files
+    /// without an index belong together nothing tells: they are counted all together.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn weights_alone(source: &Source) -> Result<Option<Checkpoint<WeightFile>>, FilesError> {
+        match source {
+            Source::Safetensors(path) => open_single(path).map(Some),
+            Source::Index(path) => open_shards(path).map(Some),
+            Source::Directory(path) => {
+                if let Some(checkpoint) = open_named(path)? {
+                    return Ok(Some(checkpoint));
+                }
+                let files = weight_names(&Companions::Directory(path.clone()));
+                let open = |name: String| {
+                    let file = WeightFile::Local(FileSource::open(&path.join(&name))?);
+                    Ok((name, file))
+                };
+                let files = files.into_iter().map(open).collect::<Result<Vec<_>, FilesError>>()?;
+                match files.is_empty() {
+                    true => Ok(None),
+                    false => Ok(Some(pollster::block_on(Checkpoint::from_safetensors(files))?)),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Weights that lie beside those that are used, in words: which are, and which are not. `None` where there are none,
+    /// and where one file was named.
+    #[must_use]
+    pub fn unused_weights(&self) -> Option<String> {
+        const MOST: usize = 8;
+        let checkpoint = self.checkpoint.as_ref()?;
+        if self.name.to_ascii_lowercase().ends_with(".safetensors") {
+            return None;
+        }
+        let plain = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+        let used: Vec<String> = checkpoint.file_names().map(plain).collect();
+        let is_single = used == [SINGLE];
+        let listed = self.companions.list().into_iter().map(|file| file.name);
+        let index = is_single.then(|| listed.filter(|name| name == INDEX)).into_iter().flatten();
+        let unused: Vec<String> =
+            index.chain(weight_names(&self.companions)).filter(|name| !used.contains(name)).collect();
+        let more = match unused.len().saturating_sub(MOST) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let names = unused.get(..MOST).unwrap_or(&unused).join(", ");
+        let used = match is_single {
+            true => SINGLE.to_owned(),
+            false => format!("what {} names", plain(checkpoint.name())),
+        };
+        (!unused.is_empty()).then(|| format!("{used} is used; not used, though it lies there: {names}{more}"))
+    }
+
     /// Refuses weights that nothing names: nobody could say which tensors of which file are the model's.
     pub(crate) fn with_its_weights(self) -> Result<Self, FilesError> {
         if self.checkpoint.is_some() {
             return Ok(self);
         }
-        let is_weights = |name: &String| {
-            let name = name.to_ascii_lowercase();
-            name.ends_with(".safetensors") && !name.starts_with("adapter_")
-        };
-        let files = self.companions.list().into_iter().map(|file| file.name);
-        let files: Vec<String> = files.filter(is_weights).collect();
+        let files = weight_names(&self.companions);
         if files.is_empty() {
             return Ok(self);
         }
@@ -280,6 +326,25 @@ fn other_parts(path: &Path) -> Vec<PathBuf> {
 /// Whether a name is taken, by a working link or not: what cannot be opened is told, not passed over.
 fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
+}
+
+/// The weights of a directory that have their names by Hugging Face's rule; a single file goes before an index.
+fn open_named(directory: &Path) -> Result<Option<Checkpoint<WeightFile>>, FilesError> {
+    let [single, index] = [SINGLE, INDEX].map(|name| directory.join(name));
+    match () {
+        () if exists(&single) => open_single(&single).map(Some),
+        () if exists(&index) => open_shards(&index).map(Some),
+        () => Ok(None),
+    }
+}
+
+/// Files of safetensors in a folder, by name, but for adapters.
+fn weight_names(companions: &Companions) -> Vec<String> {
+    let is_weights = |name: &String| {
+        let name = name.to_ascii_lowercase();
+        name.ends_with(".safetensors") && !name.starts_with("adapter_")
+    };
+    companions.list().into_iter().map(|file| file.name).filter(is_weights).collect()
 }
 
 fn open_single(path: &Path) -> Result<Checkpoint<WeightFile>, FilesError> {

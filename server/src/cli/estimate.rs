@@ -78,6 +78,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         backend: args.backend,
         device_memory: args.device_memory,
         calibration: args.data_dir.map(measured).transpose()?.unwrap_or_default(),
+        ..Options::default()
     };
     let overrides = load_config::read(args.load_config.as_deref())?;
     let model = Model::open(&Source::resolve(&args.path)?)?;
@@ -88,7 +89,13 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
                 let message = format!("{} `preflight gpus` lists all of them", error.message);
                 ErrorObject { message, ..error }.into()
             }
-            _ => error.into(),
+            _ => match (&args.load_config, error.path.as_deref()) {
+                (Some(file), Some(path)) if path.starts_with("load_config.") => {
+                    let message = format!("{}: {}", file.display(), error.message);
+                    ErrorObject { message, ..error }.into()
+                }
+                _ => error.into(),
+            },
         })?;
     if args.json {
         output::print_json(&estimated)?;

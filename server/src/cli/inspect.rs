@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use phi3::inspect::card::{Card, Origin};
 use phi3::inspect::{InspectReport, Severity, Status, Support};
 use phi3::units::{format_count, format_counted};
-use preflight_files::{Model, Source};
+use preflight_files::{FilesError, Model, Source};
 use serde_json::Value;
 
 use super::output;
@@ -25,12 +25,19 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
-    let model = Model::open(&Source::resolve(&args.path)?)?;
-    let inspected = reports::inspect(&model)?;
+    let source = Source::resolve(&args.path)?;
+    let (name, inspected) = match Model::open(&source) {
+        Ok(model) => (model.name.clone(), reports::inspect(&model)?),
+        Err(error @ FilesError::Lacks { .. }) => match Model::weights_alone(&source)? {
+            Some(checkpoint) => (args.path.clone(), reports::inspect_weights(&checkpoint)),
+            None => return Err(error.into()),
+        },
+        Err(error) => return Err(error.into()),
+    };
     if args.json {
         output::print_json(&inspected)?;
     } else {
-        output::print_page(page(&model.name, &inspected.report))?;
+        output::print_page(page(&name, &inspected.report))?;
     }
     if let Some(error) = inspected.error {
         let error = CliError::from(error);
@@ -54,7 +61,13 @@ fn page(name: &str, report: &InspectReport) -> Page {
     };
     page.line(BOLD, name);
     let architecture = report.architecture.as_deref().unwrap_or("no class named");
-    page.line(style, &format!("{} ({architecture}): {verdict}", report.model_type));
+    page.line(
+        style,
+        &match report.model_type.as_str() {
+            "" => format!("no architecture named: {verdict}"),
+            model_type => format!("{model_type} ({architecture}): {verdict}"),
+        },
+    );
 
     if let Some(total) = report.params.total {
         page.heading(&format!("{} parameters", format_count(total)));
@@ -104,7 +117,9 @@ fn page(name: &str, report: &InspectReport) -> Page {
 
     let (idle, telling): (Vec<_>, Vec<_>) =
         report.fields.iter().partition(|field| field.status == Status::NoEffect);
-    page.heading("Config");
+    if !report.fields.is_empty() {
+        page.heading("Config");
+    }
     let rows: Vec<_> = telling
         .into_iter()
         .map(|field| {

@@ -1,17 +1,15 @@
 //! `preflight link`: the share link of a page, made and read.
 
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use phi3::api::ErrorObject;
 use phi3::config::PRESETS;
 use phi3::link::{self, Decoded, LinkError, MAX_STATE_BYTES, State};
-use preflight_files::read_small;
 use serde_json::{Value, json};
 
-use super::output;
 use super::page::{BOLD, Cell, DIM, Page, WARN};
+use super::{input, output};
 use crate::error::CliError;
 
 /// Make or read the link that shares a page of the dashboard.
@@ -58,7 +56,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
 }
 
 fn encode(file: &Path, json: bool) -> Result<(), CliError> {
-    let Decoded { state, unknown } = State::parse(&read(file)?, PRESETS).map_err(refuse)?;
+    let bytes = input::read(file, MAX_STATE_BYTES as u64)?;
+    let Decoded { state, unknown } = State::parse(&bytes, PRESETS).map_err(refuse)?;
     // A key that is dropped would be missed by whoever opens the link.
     if let Some(key) = unknown.first() {
         let message =
@@ -67,16 +66,6 @@ fn encode(file: &Path, json: bool) -> Result<(), CliError> {
     }
     let link = link::encode(&state, PRESETS).map_err(refuse)?;
     if json { output::print_json(&json!({ "link": link })) } else { output::print(&(link + "\n")) }
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, CliError> {
-    if file.as_os_str() != "-" {
-        return Ok(read_small(file, MAX_STATE_BYTES as u64)?);
-    }
-    let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(MAX_STATE_BYTES as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| CliError::from(ErrorObject::new("io_error", format!("stdin: {error}"))))?;
-    Ok(bytes)
 }
 
 fn refuse(error: LinkError) -> CliError {

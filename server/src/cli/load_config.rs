@@ -5,9 +5,9 @@ use std::path::Path;
 use phi3::api::ErrorObject;
 use phi3::config::{Fields, MAX_CONFIG_BYTES};
 use phi3::load_config::{LoadConfig, LoadConfigError};
-use preflight_files::read_small;
 use serde_json::{Map, Value};
 
+use super::input;
 use crate::error::CliError;
 
 /// The overrides of a file that shall be sized; none without one. They are checked here, before anything is started.
@@ -26,7 +26,7 @@ pub(super) fn read_to_run(file: Option<&Path>) -> Result<Map<String, Value>, Cli
 
 /// The object in a file, as it stands.
 pub(super) fn read_object(file: &Path) -> Result<Map<String, Value>, CliError> {
-    let fields = Fields::parse(&read_small(file, MAX_CONFIG_BYTES)?);
+    let fields = Fields::parse(&input::read(file, MAX_CONFIG_BYTES)?);
     Ok(fields.map_err(|error| at_file(file, &LoadConfigError::Json(error)))?.map().clone())
 }
 

@@ -21,6 +21,7 @@ mod link;
 mod ladder;
 mod run;
 mod load_config;
+mod input;
 mod out_dir;
 mod page;
 mod output;

@@ -53,10 +53,7 @@ pub enum ConfigError {
         rule: String,
     },
     /// A `model_type` that no engine here runs and whose tensors are not known.
-    #[error(
-        "model_type `{}` is not known to this build, which runs phi3 and sizes other families: nothing can be derived from its config",
-        one_line(model_type)
-    )]
+    #[error("{}: nothing can be derived from its config", unknown(model_type))]
     UnknownArchitecture {
         /// The `model_type` found.
         model_type: String,
@@ -81,6 +78,17 @@ pub enum ConfigError {
         /// Why, and what to do.
         reason: String,
     },
+}
+
+/// What is unknown of an architecture, which GGUF names by a key of its own.
+fn unknown(model_type: &str) -> String {
+    match model_type {
+        "" => "no architecture is named (`model_type`, in GGUF `general.architecture`)".to_owned(),
+        named => format!(
+            "model_type `{}` is not known to this build, which runs phi3 and sizes other families",
+            one_line(named)
+        ),
+    }
 }
 
 impl ConfigError {

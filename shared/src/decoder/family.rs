@@ -25,6 +25,8 @@ pub struct Family {
     pub qk_norm: QkNorm,
     /// A learned sink for each head.
     pub sinks: bool,
+    /// A correction of a router's scores for each expert: a buffer in f32, no parameter.
+    pub corrects_scores: bool,
     /// Bias of query, key and value projections.
     pub qkv_bias: Bias,
     /// Bias of attention's output projection.
@@ -123,6 +125,7 @@ const LLAMA: Family = Family {
     norms: TWO_NORMS,
     qk_norm: QkNorm::None,
     sinks: false,
+    corrects_scores: false,
     qkv_bias: Bias::Key("attention_bias", false),
     output_bias: Bias::Key("attention_bias", false),
     mlp_bias: Bias::Key("mlp_bias", false),
@@ -408,6 +411,7 @@ pub static FAMILIES: [Family; 27] = [
     },
     Family {
         model_types: &["deepseek_v3"],
+        corrects_scores: true,
         mlp_bias: Bias::Never,
         latent: Some(Latent { q_rank: 1536, kv_rank: 512, nope_dim: 128, rope_dim: 64, value_dim: 128 }),
         experts: Some(Experts {

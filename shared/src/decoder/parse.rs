@@ -39,6 +39,7 @@ impl Decoder {
         let computed =
             OtherLayers { linear: family.linear.is_some(), sharing: family.cache_sharing.is_some() };
         refuse_other_layers(&text, computed)?;
+        refuse_other_types(&text)?;
         let mut decoder = Reader { family, fields: &text, defaulted: Vec::new() }.read()?;
         decoder.apart = apart::apart(fields);
         if nested.is_some() {
@@ -234,11 +235,7 @@ impl Reader<'_> {
 
     fn rotary_dim(&self, attention: Attention) -> Result<usize, ConfigError> {
         let key = "partial_rotary_factor";
-        let within = match self.fields.get("rope_parameters").is_some_and(serde_json::Value::is_object) {
-            true => self.fields.object("rope_parameters")?,
-            false => None,
-        };
-        let within = match &within {
+        let within = match &self.fields.object("rope_parameters")? {
             Some(rope) => rope.number(key, 1e-3, 1.0)?,
             None => None,
         };
@@ -250,6 +247,29 @@ impl Reader<'_> {
             Attention::Linear { .. } => 0,
         })
     }
+}
+
+/// Refuses keys of a wrong type or sign that no size depends on: a config that no class would read is no model's.
+fn refuse_other_types(fields: &Fields) -> Result<(), ConfigError> {
+    for key in ["rope_scaling", "rope_parameters"] {
+        let Some(rope) = fields.object(key)? else { continue };
+        for key in ["rope_type", "type"] {
+            rope.text(key)?;
+        }
+        for key in ["factor", "rope_theta"] {
+            rope.number(key, 1e-6, 1e12)?;
+        }
+    }
+    for key in ["rope_theta", "rope_local_base_freq"] {
+        fields.number(key, 1.0, 1e12)?;
+    }
+    for key in ["rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"] {
+        fields.number(key, 0.0, 1.0)?;
+    }
+    for key in ["hidden_act", "hidden_activation"] {
+        fields.text(key)?;
+    }
+    Ok(())
 }
 
 /// Query heads share the others in equal groups.

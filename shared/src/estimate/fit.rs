@@ -261,10 +261,17 @@ fn warnings(decoder: &Decoder, resolved: &Resolved) -> Vec<String> {
     let beyond = (resolved.context > positions).then_some(warning);
     let mut apart: Vec<&str> = decoder.apart.iter().map(|part| part.name).collect();
     apart.dedup();
-    let beside = (!apart.is_empty()).then(|| {
-        format!("{} beside the language model not counted: with them it needs more", apart.join(", "))
+    let apart = apart.join(", ");
+    let beside = match resolved.other_parts {
+        _ if apart.is_empty() => None,
+        Some(_) => Some(format!("{apart}: counted as stored, without what is computed there")),
+        None => Some(format!("the language model alone, without {apart}: the whole model needs more")),
+    };
+    let broken = estimate::broken_row(decoder, resolved.kv_dtype).map(|width| {
+        let (dtype, block) = (resolved.kv_dtype, resolved.kv_dtype.block_len());
+        format!("rows of {width} are no blocks of {block}: no known tool keeps them in {dtype}, llama.cpp refuses it")
     });
-    beyond.into_iter().chain(beside).collect()
+    beyond.into_iter().chain(beside).chain(broken).collect()
 }
 
 fn reason(verdict: Verdict, total: u64, available: u64) -> String {

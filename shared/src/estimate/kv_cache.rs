@@ -124,6 +124,14 @@ pub fn cache_bytes(decoder: &Decoder, dtype: DType, policy: KvPolicy, context: u
     decoder.layers.sum(|layer| LayerKv::new(layer).bytes(dtype, policy, context, batch))
 }
 
+/// The width of a row that is no whole number of a format's blocks, where a layer has one: sized as if it were padded,
+/// which no tool does.
+#[must_use]
+pub fn broken_row(decoder: &Decoder, dtype: DType) -> Option<u64> {
+    let widths = layers(decoder).flat_map(|layer| [layer.width, layer.extra]);
+    widths.into_iter().find(|width| !width.is_multiple_of(dtype.block_len()))
+}
+
 /// What layers that are alike keep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvLayers {

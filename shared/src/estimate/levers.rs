@@ -2,7 +2,10 @@
 
 use super::activations::Attention;
 use super::fit::{Suggestion, Verdict, largest};
-use super::{Backend, Format, KvPolicy, LayerKv, Resolved, StoredTensors, counted, part_bytes, tensor_bytes};
+use super::{
+    Backend, Format, KvPolicy, LayerKv, Resolved, StoredTensors, broken_row, correction_bytes, counted,
+    part_bytes, tensor_bytes,
+};
 use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::tensors::{self, Role};
@@ -118,7 +121,9 @@ impl Levers<'_> {
 
     fn kv_dtypes(&self) -> impl Iterator<Item = Suggestion> {
         let bytes = |dtype: DType| dtype.row_bytes(256);
-        let narrower = DType::KV_CACHE.into_iter().filter(move |d| bytes(*d) < bytes(self.resolved.kv_dtype));
+        let narrower = DType::KV_CACHE.into_iter().filter(move |d| {
+            bytes(*d) < bytes(self.resolved.kv_dtype) && broken_row(self.decoder, *d).is_none()
+        });
         narrower.map(|kv_dtype| {
             let label = format!("keep the KV cache in {kv_dtype}");
             let change = Resolved { kv_dtype, ..self.resolved.clone() };
@@ -192,7 +197,7 @@ impl Levers<'_> {
                         None if tensors::is_after_layers(self.decoder, name) => last,
                         None => 0,
                     };
-                    add(place, tensor_bytes(tensor, dtype));
+                    add(place, tensor_bytes(name, tensor, dtype));
                 }
             }
             None => {
@@ -204,8 +209,12 @@ impl Levers<'_> {
                     };
                     add(place, part_bytes(self.decoder, &part, format));
                 }
+                for (layer, sizes) in self.decoder.layers.iter().enumerate() {
+                    add(layer + 1, correction_bytes(self.decoder, sizes));
+                }
             }
         }
+        add(0, self.resolved.other_bytes());
         shares
     }
 }

@@ -36,8 +36,10 @@ pub fn load_peaks(
 ) -> Vec<LoadPeak> {
     let format = resolved.format;
     let on_disk = super::stored_format(decoder);
-    let file_bytes = stored
+    let language_model = stored
         .map_or_else(|| super::weights_bytes(decoder, on_disk), |stored| super::stored_bytes(stored, None));
+    let [file_bytes, weights_bytes] =
+        [language_model, weights_bytes].map(|bytes| bytes.saturating_add(resolved.other_bytes()));
     let held = |format: Format, shape: &[usize]| format.plain().map(|dtype| held_as(dtype, shape));
     let found = stored.map(StoredTensors::values).into_iter().flatten();
     // Shapes of what is held in another format than it is stored in.

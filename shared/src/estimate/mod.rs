@@ -31,22 +31,25 @@ mod weights;
 pub use backend::Backend;
 pub use calibration::{Calibration, Sample};
 pub use format::Format;
-pub use kv_cache::{KvKind, KvLayers, LayerKv, bytes_per_token, cache_bytes, kinds, layers, state_bytes};
+pub use kv_cache::{
+    KvKind, KvLayers, LayerKv, broken_row, bytes_per_token, cache_bytes, kinds, layers, state_bytes,
+};
 pub use kv_policy::{KvPolicy, PAGE_TOKENS, UnknownKvPolicy};
 pub use load_peak::{LoadPeak, load_peaks};
 pub use options::{Options, Size};
 pub use params::{GroupCount, Params, active_params, params, predictor_params, rule_of_thumb};
 pub use report::{Assumption, Badge, Report, Term};
 pub use resolved::{OptionsError, Resolved};
-pub(crate) use weights::tensor_bytes;
 pub use weights::{
     StoredTensors, held_as, part_bytes, stored_bytes, stored_count, stored_dtype, weights_bytes,
 };
+pub(crate) use weights::{correction_bytes, tensor_bytes};
 
 use self::activations::Workspace;
 use crate::decoder::Decoder;
 use crate::dtype::DType;
-use crate::units::format_count;
+use crate::units::{format_count, format_counted};
+use crate::weights::OtherParts;
 
 /// Answers what a load needs: of a config alone, or of a checkpoint whose headers were read. What it takes meanwhile is
 /// asked of [`load_peaks`].
@@ -128,6 +131,7 @@ pub fn total_bytes(decoder: &Decoder, weights_bytes: u64, resolved: &Resolved) -
     let Resolved { kv_dtype, batch, kv_policy, .. } = *resolved;
     weights_bytes
         .saturating_add(cache_bytes(decoder, kv_dtype, kv_policy, resolved.cache_tokens(), batch))
+        .saturating_add(resolved.other_bytes())
         .saturating_add(Workspace::on(resolved.backend, decoder, resolved).bytes())
         .saturating_add(resolved.overhead_bytes())
 }
@@ -180,11 +184,19 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
         device: "device".to_owned(),
     };
     let weights_formula = match stored {
-        Some(_) if resolved.convert_to.is_none() => "sum of the tensors as stored".to_owned(),
+        Some(_) if resolved.convert_to.is_none() => match decoder.apart.is_empty() {
+            true => "sum of the tensors as stored".to_owned(),
+            false => "sum of the language model's tensors as stored".to_owned(),
+        },
         _ => format!("{} parameters in {format}", format_count(params_total)),
     };
     let kv_layers = kinds(decoder, kv_dtype, kv_policy, context, batch);
-    let kv_formula = kv_cache::formula(&kv_layers, kv_dtype, kv_policy, batch);
+    let mut kv_formula = kv_cache::formula(&kv_layers, kv_dtype, kv_policy, batch);
+    let mut kv_badge = Badge::Exact;
+    if let Some(width) = broken_row(decoder, kv_dtype) {
+        kv_formula += &format!("; rows of {width} as if padded to blocks of {}", kv_dtype.block_len());
+        kv_badge = Badge::Formula;
+    }
     let (overhead_badge, overhead_formula) =
         overhead_words(resolved.backend, resolved.calibration_of(resolved.backend));
     let overhead_bytes = resolved.overhead_bytes();
@@ -192,12 +204,17 @@ pub fn memory(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Reso
         Some(doubt) => (Badge::Formula, format!("{weights_formula}; {doubt}")),
         None => (Badge::Exact, weights_formula),
     };
-    let terms = vec![
+    let mut terms = vec![
         term("weights", weights_bytes, weights_badge, weights_formula),
-        term("kv_cache", kv_cache_bytes, Badge::Exact, kv_formula),
+        term("kv_cache", kv_cache_bytes, kv_badge, kv_formula),
         term("activations", activation_bytes, Badge::Formula, workspace.formula()),
         term("overhead", overhead_bytes, overhead_badge, overhead_formula),
     ];
+    if let Some(OtherParts { tensors, bytes }) = resolved.other_parts {
+        let formula =
+            format!("{} as stored, beside the language model", format_counted(tensors as u64, "tensor"));
+        terms.insert(1, term("other_parts", bytes, Badge::Exact, formula));
+    }
     Report {
         params_total,
         weights_bytes,

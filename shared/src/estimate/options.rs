@@ -6,6 +6,7 @@ use super::{Backend, Calibration, Format, KvPolicy};
 use crate::dtype::DType;
 use crate::estimate::activations::Attention;
 use crate::units::{SizeError, parse_size};
+use crate::weights::OtherParts;
 
 /// Options of an estimate; `None` takes the default, which is then listed as an assumption.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Options {
     /// Corrections of the runtime's overhead from measured loads, one for each backend that has any; without, it is
     /// assumed.
     pub calibration: Vec<Calibration>,
+    /// What a checkpoint holds beside the language model, which is loaded with it; not for who asks to say.
+    #[serde(skip)]
+    pub other_parts: Option<OtherParts>,
 }
 
 /// Bytes, in JSON either a number or a text such as `16GiB`.

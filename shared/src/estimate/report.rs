@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fit::Fit;
 use super::{KvLayers, LoadPeak};
+use crate::weights::WeightsFinding;
 
 /// How sure a number is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +36,8 @@ impl Badge {
 /// One term of the memory a load needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Term {
-    /// `weights`, `kv_cache`, `activations`, `overhead`.
+    /// `weights`, `kv_cache`, `activations`, `overhead`; `other_parts` of a checkpoint that holds more than the language
+    /// model.
     pub name: String,
     /// Bytes.
     pub bytes: u64,
@@ -90,6 +92,15 @@ impl Report {
             value: why.to_owned(),
             is_default: true,
         });
+    }
+
+    /// Says which of a checkpoint's tensors the weights' bytes are without; other findings are none of an estimate's.
+    pub fn leave_out(&mut self, finding: &WeightsFinding) {
+        use WeightsFinding::{IgnoredBuffers, NotLoaded, TiedHead};
+        if matches!(finding, IgnoredBuffers(_) | NotLoaded { .. } | TiedHead(_)) {
+            let value = finding.to_string();
+            self.assumptions.push(Assumption { name: "not_counted".to_owned(), value, is_default: true });
+        }
     }
 
     /// Takes back what was called exact: the weights say otherwise than the config (`Checkpoint::contradiction`), so that

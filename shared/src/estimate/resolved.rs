@@ -9,6 +9,7 @@ use crate::decoder::Decoder;
 use crate::devices::{self, Device};
 use crate::dtype::DType;
 use crate::units::{format_count, one_line};
+use crate::weights::OtherParts;
 
 const DEFAULT_CONTEXT: u64 = 4096;
 
@@ -68,6 +69,8 @@ pub struct Resolved {
     pub calibration: Vec<Calibration>,
     /// Tokens of the vocabulary, which the host's tokenizer holds.
     pub vocab_size: u64,
+    /// What is loaded beside the language model, as it is stored.
+    pub other_parts: Option<OtherParts>,
 }
 
 impl Resolved {
@@ -130,6 +133,7 @@ impl Resolved {
             backend: options.backend.or(of_device).unwrap_or_default(),
             calibration: options.calibration.clone(),
             vocab_size: decoder.vocab_size as u64,
+            other_parts: options.other_parts,
         })
     }
 
@@ -176,6 +180,12 @@ impl Resolved {
             Backend::Cpu | Backend::Cuda => self.context,
             Backend::Rocm | Backend::Metal | Backend::Wgpu => self.context.next_multiple_of(CACHE_STEP),
         }
+    }
+
+    /// Bytes of what is loaded beside the language model.
+    #[must_use]
+    pub fn other_bytes(&self) -> u64 {
+        self.other_parts.map_or(0, |parts| parts.bytes)
     }
 
     /// Runtime beside weights, cache and activations.

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::format::Format;
-use crate::decoder::{Attention, Decoder, Exempt, Mlp, Quantization, SCALE_BLOCK, Scales};
+use crate::decoder::{Attention, Decoder, Exempt, Layer, Mlp, Quantization, SCALE_BLOCK, Scales};
 use crate::dtype::DType;
 use crate::tensors::{self, Group, Part, Role};
-use crate::weights::StoredTensor;
+use crate::weights::{StoredTensor, is_correction};
 
 /// The tensors of a checkpoint by name, as its headers have them.
 pub type StoredTensors = BTreeMap<String, StoredTensor>;
@@ -34,7 +34,17 @@ pub fn held_as(dtype: DType, shape: &[usize]) -> DType {
 #[must_use]
 pub fn weights_bytes(decoder: &Decoder, format: impl Into<Format>) -> u64 {
     let format = format.into();
-    tensors::parts(decoder).fold(0, |sum: u64, part| sum.saturating_add(part_bytes(decoder, &part, format)))
+    let listed = tensors::parts(decoder)
+        .fold(0, |sum: u64, part| sum.saturating_add(part_bytes(decoder, &part, format)));
+    listed.saturating_add(decoder.layers.sum(|layer| correction_bytes(decoder, layer)))
+}
+
+/// Bytes of the correction of a layer's scores, in f32 whatever the format: no parameter, and stored beside them.
+pub(crate) fn correction_bytes(decoder: &Decoder, layer: &Layer) -> u64 {
+    match layer.mlp {
+        Mlp::Experts { count, .. } if decoder.family.corrects_scores => 4 * count as u64,
+        _ => 0,
+    }
 }
 
 /// Bytes of all copies of a part in a format.
@@ -199,21 +209,22 @@ fn more_bits(decoder: &Decoder, part: &Part) -> bool {
 /// Bytes of a checkpoint's tensors: as stored, or converted to `dtype`.
 #[must_use]
 pub fn stored_bytes(stored: &StoredTensors, dtype: Option<DType>) -> u64 {
-    stored.values().map(|tensor| tensor_bytes(tensor, dtype)).fold(0, u64::saturating_add)
+    stored.iter().map(|(name, tensor)| tensor_bytes(name, tensor, dtype)).fold(0, u64::saturating_add)
 }
 
-/// Bytes of one of them.
-pub(crate) fn tensor_bytes(tensor: &StoredTensor, dtype: Option<DType>) -> u64 {
-    match dtype {
+/// Bytes of one of them. Corrections of scores stay what they are.
+pub(crate) fn tensor_bytes(name: &str, tensor: &StoredTensor, dtype: Option<DType>) -> u64 {
+    match dtype.filter(|_| !is_correction(name)) {
         None => tensor.len,
         Some(dtype) => held_as(dtype, &tensor.shape).tensor_bytes(&tensor.shape),
     }
 }
 
-/// Parameters of a checkpoint: the product of each shape, summed.
+/// Parameters of a checkpoint: the product of each shape, summed; buffers are none.
 #[must_use]
 pub fn stored_count(stored: &StoredTensors) -> u64 {
-    stored.values().map(StoredTensor::count).fold(0, u64::saturating_add)
+    let parameters = stored.iter().filter(|(name, _)| !is_correction(name));
+    parameters.map(|(_, tensor)| tensor.count()).fold(0, u64::saturating_add)
 }
 
 /// The format that most of a checkpoint's bytes are in.

@@ -12,7 +12,6 @@ pub use report::{Field, Finding, InspectReport, RuleOfThumb, Severity, Status, S
 use crate::config::{ConfigError, Fields, GenerationConfig, ModelConfig};
 use crate::decoder::Decoder;
 use crate::estimate::{self, StoredTensors};
-use crate::units::one_line;
 
 /// What is inspected: a config, and what lies beside it.
 #[derive(Debug, Clone, Copy)]
@@ -98,15 +97,12 @@ fn support(decoder: &Decoder) -> Support {
 
 /// What is said of an architecture that is not known; other errors are passed on.
 fn unknown_architecture(error: ConfigError) -> Result<Finding, ConfigError> {
-    let message = match error {
-        ConfigError::UnknownArchitecture { model_type } => format!(
-            "model_type `{}` is not known to this build: its tensors cannot be derived from the config, so no estimate is given",
-            one_line(&model_type)
-        ),
-        ConfigError::UnknownLayers { .. } => error.to_string(),
-        other => return Err(other),
-    };
-    Ok(Finding::new("unknown_architecture", Severity::Warning, message))
+    match error {
+        ConfigError::UnknownArchitecture { .. } | ConfigError::UnknownLayers { .. } => {
+            Ok(Finding::new("unknown_architecture", Severity::Warning, error.to_string()))
+        }
+        other => Err(other),
+    }
 }
 
 /// Says what can still be said: the header's count, never a guess from a config that nothing here understands.

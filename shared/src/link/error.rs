@@ -35,7 +35,7 @@ pub enum LinkError {
     #[error("the link unpacks to more than {MAX_STATE_BYTES} bytes: it is no link of ours")]
     Bomb,
     /// What the link holds is not read as JSON.
-    #[error("the link's content is {0}: copy it again, all of it, or ask for a new one")]
+    #[error("the page's state is not read: {0}")]
     Json(JsonError),
     /// A value of the wrong type.
     #[error("`{path}` is {found}, expected {expected}")]

@@ -55,7 +55,10 @@ pub fn encode(state: &State, presets: &[Preset]) -> Result<String, LinkError> {
 /// [`LinkError`]: whatever is not a link that [`encode`] could have made.
 pub fn decode(link: &str, presets: &[Preset]) -> Result<Decoded, LinkError> {
     let bytes = envelope::unpack(link)?;
-    let json = parse_json(&bytes, LINK_LIMITS).map_err(LinkError::Json)?;
+    let json = parse_json(&bytes, LINK_LIMITS).map_err(|error| match error {
+        JsonError::Syntax(what) => LinkError::Damaged { what },
+        other => LinkError::Json(other),
+    })?;
     drop(bytes);
     judged(json, presets)
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::difference::Difference;
-use super::state::{Part, invalid};
+use super::state::{Part, invalid, wrong_keys};
 use super::{LinkError, LinkedModel};
 use crate::config::{Fields, Preset};
 use crate::units::one_line;
@@ -36,6 +36,7 @@ pub(super) fn to_json(model: &LinkedModel, presets: &[Preset]) -> Value {
 
 /// Reads a model in any form.
 pub(super) fn from_json(part: &mut Part<'_>, presets: &[Preset]) -> Result<LinkedModel, LinkError> {
+    let keys = part.keys();
     let (preset, config) = (part.text("preset")?, part.object("config")?);
     let config = match (preset, config) {
         (None, Some(config)) => config,
@@ -51,7 +52,7 @@ pub(super) fn from_json(part: &mut Part<'_>, presets: &[Preset]) -> Result<Linke
             }
             config
         }
-        _ => return Err(invalid("model", &json!({}), "one of `preset` and `config`")),
+        _ => return Err(wrong_keys("model", keys, "one of `preset` and `config`")),
     };
     Ok(LinkedModel::Config { config, generation_config: part.object("generation_config")? })
 }

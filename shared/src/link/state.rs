@@ -160,6 +160,12 @@ impl Part<'_> {
         self.map.shift_remove(key).filter(|value| !value.is_null())
     }
 
+    /// The keys that it still has, in words.
+    pub(super) fn keys(&self) -> String {
+        let keys: Vec<String> = self.map.keys().map(|key| format!("`{}`", one_line(key))).collect();
+        if keys.is_empty() { "empty".to_owned() } else { format!("an object of {}", keys.join(", ")) }
+    }
+
     /// JSON path of a key.
     pub(super) fn path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
@@ -201,6 +207,7 @@ impl Part<'_> {
 }
 
 fn read_device(mut part: Part<'_>) -> Result<Device, LinkError> {
+    let keys = part.keys();
     let device = match (part.text("name")?, part.take("bytes")) {
         (Some(name), None) => Device::Named(name),
         (None, Some(bytes)) => {
@@ -211,7 +218,7 @@ fn read_device(mut part: Part<'_>) -> Result<Device, LinkError> {
             let refused = || invalid("device.bytes", &bytes, "bytes, or a size such as \"16GiB\"");
             Device::Bytes(read.ok_or_else(refused)?)
         }
-        _ => return Err(invalid("device", &Value::Object(part.map), "one of `name` and `bytes`")),
+        _ => return Err(wrong_keys("device", keys, "one of `name` and `bytes`")),
     };
     part.finish();
     Ok(device)
@@ -230,6 +237,7 @@ fn chosen(options: &Options) -> Map<String, Value> {
         calibration,
         device: _,
         device_memory: _,
+        other_parts: _,
     } = options;
     let mut map = Map::new();
     let mut put = |key: &str, value: Result<Value, serde_json::Error>| {
@@ -264,9 +272,15 @@ fn read_options(mut part: Part<'_>) -> Result<Options, LinkError> {
         calibration: part.option::<Vec<_>>("calibration")?.unwrap_or_default(),
         device: None,
         device_memory: None,
+        other_parts: None,
     };
     part.finish();
     Ok(options)
+}
+
+/// An error about an object that has other keys than it should; none of its values is repeated.
+pub(super) fn wrong_keys(path: &str, found: String, expected: &str) -> LinkError {
+    LinkError::Invalid { path: path.to_owned(), found, expected: expected.to_owned() }
 }
 
 /// An error about a value.

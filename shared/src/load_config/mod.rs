@@ -33,7 +33,7 @@ pub use quantization::Quantization;
 
 use serde_json::{Map, Value};
 
-use crate::config::{ConfigError, Fields, ModelConfig};
+use crate::config::{ConfigError, Fields, ModelConfig, limits};
 use crate::dtype::DType;
 use crate::estimate::Options;
 use crate::estimate::activations::Attention;
@@ -192,9 +192,10 @@ impl LoadConfig {
                     (_, None) => {}
                 }
             }
-            "sliding_window" => match whole(value).filter(|window| *window > 0) {
+            "sliding_window" => match whole(value).filter(|n| (1..=limits::POSITIONS as u64).contains(n)) {
                 None if !value.is_null() => {
-                    errors.push(LoadConfigError::invalid(key, value, "a whole number above 0, or null"));
+                    let expected = format!("a whole number from 1 to {}, or null", limits::POSITIONS);
+                    errors.push(LoadConfigError::invalid(key, value, expected));
                 }
                 window => self.sliding_window = Some(window),
             },
@@ -279,7 +280,7 @@ impl LoadConfig {
         let kind = self.rope_scaling.iter().flatten().find_map(|map| map.get("rope_type")?.as_str());
         if let Some(kind @ ("dynamic" | "llama3")) = kind {
             let reason =
-                format!("{kind} is sized by the estimate; no phi3 model was trained with it: use linear");
+                format!("{kind} is sized for other families; no phi3 model was trained with it: use linear");
             refused.push(LoadConfigError::refused("rope_scaling", &reason));
         }
         refused

@@ -3,25 +3,26 @@
 use serde_json::{Map, Value};
 
 use super::LoadConfigError;
+use crate::config::limits;
 
 /// Kinds that Hugging Face computes; which of them a model's architecture allows is judged with its config.
 const KINDS: [&str; 6] = ["default", "linear", "dynamic", "yarn", "longrope", "llama3"];
 
-/// Parameters that are a number.
-const NUMBERS: [&str; 13] = [
-    "factor",
-    "attention_factor",
-    "original_max_position_embeddings",
-    "rope_theta",
-    "partial_rotary_factor",
-    "beta_fast",
-    "beta_slow",
-    "low_freq_factor",
-    "high_freq_factor",
-    "mscale",
-    "mscale_all_dim",
-    "short_mscale",
-    "long_mscale",
+/// Parameters that are a number, with the least and the most that a config may have.
+const NUMBERS: [(&str, f64, f64); 13] = [
+    ("factor", 1e-6, 1e6),
+    ("attention_factor", 1e-6, 1e6),
+    ("original_max_position_embeddings", 1.0, limits::POSITIONS as f64),
+    ("rope_theta", 1.0, 1e12),
+    ("partial_rotary_factor", 1e-3, 1.0),
+    ("beta_fast", f64::MIN, f64::MAX),
+    ("beta_slow", f64::MIN, f64::MAX),
+    ("low_freq_factor", f64::MIN, f64::MAX),
+    ("high_freq_factor", f64::MIN, f64::MAX),
+    ("mscale", f64::MIN, f64::MAX),
+    ("mscale_all_dim", f64::MIN, f64::MAX),
+    ("short_mscale", f64::MIN, f64::MAX),
+    ("long_mscale", f64::MIN, f64::MAX),
 ];
 
 /// Parameters that are one number a frequency.
@@ -63,29 +64,38 @@ pub(super) fn parse(
                     (named, _) => kind = named,
                 }
             }
-            name if NUMBERS.contains(&name) => match value.as_f64().filter(|number| number.is_finite()) {
-                // One spelling for 2 and 2.0.
-                Some(number) => {
-                    parameters.insert(name.to_owned(), number.into());
-                }
-                None if value.is_null() => {}
-                None => errors.push(LoadConfigError::invalid(&path, value, "a number")),
-            },
             name if LISTS.contains(&name) => {
-                let list = value.as_array().and_then(|list| {
-                    list.iter().map(|number| number.as_f64().map(Value::from)).collect::<Option<Vec<_>>>()
-                });
+                let positive = |number: &Value| number.as_f64().filter(|n| *n > 0.0).map(Value::from);
+                let list =
+                    value.as_array().and_then(|list| list.iter().map(positive).collect::<Option<Vec<_>>>());
                 match list.filter(|list| !list.is_empty()) {
                     Some(list) => {
                         parameters.insert(name.to_owned(), Value::Array(list));
                     }
-                    None => errors.push(LoadConfigError::invalid(&path, value, "a list of numbers")),
+                    None => errors.push(LoadConfigError::invalid(&path, value, "a list of numbers above 0")),
                 }
             }
-            _ => {
-                let known = NUMBERS.into_iter().chain(LISTS).chain(["rope_type", "type"]);
-                errors.push(LoadConfigError::unknown_among(&path, name, known));
-            }
+            name => match NUMBERS.iter().find(|(known, ..)| *known == name) {
+                Some(_) if value.is_null() => {}
+                Some((_, least, most)) => match value.as_f64().filter(|n| (least..=most).contains(&n)) {
+                    // One spelling for 2 and 2.0.
+                    Some(number) => {
+                        parameters.insert(name.to_owned(), number.into());
+                    }
+                    None if *least == f64::MIN => {
+                        errors.push(LoadConfigError::invalid(&path, value, "a number"));
+                    }
+                    None => {
+                        let expected = format!("a number from {least} to {most}");
+                        errors.push(LoadConfigError::invalid(&path, value, expected));
+                    }
+                },
+                None => {
+                    let known = NUMBERS.map(|(known, ..)| known).into_iter().chain(LISTS);
+                    let known = known.chain(["rope_type", "type"]);
+                    errors.push(LoadConfigError::unknown_among(&path, name, known));
+                }
+            },
         }
     }
     let kind = kind.unwrap_or("default");

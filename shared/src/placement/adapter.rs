@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::estimate::activations::{Stage, Workspace as Buffers};
-use crate::estimate::{self, Backend, Resolved, StoredTensors, layers, part_bytes, tensor_bytes};
+use crate::estimate::{
+    self, Backend, Resolved, StoredTensors, correction_bytes, layers, part_bytes, tensor_bytes,
+};
 use crate::tensors::{self, Role};
 use crate::weights::gguf;
 
@@ -39,7 +41,13 @@ pub fn workload(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Re
     let kv = layers(decoder).map(|layer| {
         layer.bytes(resolved.kv_dtype, resolved.kv_policy, resolved.cache_tokens(), resolved.batch)
     });
-    modules.iter_mut().filter(|module| module.is_layer).zip(kv).for_each(|(module, kv)| module.kv_bytes = kv);
+    let corrections = decoder.layers.iter().map(|layer| correction_bytes(decoder, layer));
+    for ((module, kv), correction) in
+        modules.iter_mut().filter(|module| module.is_layer).zip(kv).zip(corrections)
+    {
+        module.kv_bytes = kv;
+        module.weight_bytes = module.weight_bytes.saturating_add(correction);
+    }
 
     let head = tensors::module(decoder, Role::LmHead, None);
     if decoder.tie_word_embeddings {
@@ -56,6 +64,10 @@ pub fn workload(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Re
     if let Some((stored, dtype)) = estimate::counted(decoder, stored, resolved) {
         count_stored(decoder, &mut modules, stored, dtype);
     }
+    // What lies beside the language model feeds its embedding.
+    if let Some(embedding) = modules.first_mut() {
+        embedding.weight_bytes = embedding.weight_bytes.saturating_add(resolved.other_bytes());
+    }
     Workload { modules, workspaces: workspaces(decoder, resolved) }
 }
 
@@ -68,7 +80,7 @@ fn count_stored(decoder: &Decoder, modules: &mut [Module], stored: &StoredTensor
     let by_name: HashMap<&str, usize> =
         modules.iter().enumerate().map(|(index, module)| (module.name.as_str(), index)).collect();
     for (name, tensor) in stored {
-        let bytes = tensor_bytes(tensor, dtype);
+        let bytes = tensor_bytes(name, tensor, dtype);
         let index = match gguf::module(decoder, name) {
             Some(module) => by_name.get(module.as_str()),
             None => name.match_indices('.').find_map(|(at, _)| by_name.get(&name[..at])),

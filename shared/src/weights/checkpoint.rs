@@ -25,7 +25,7 @@ pub struct StoredTensor {
     pub file: usize,
     /// First byte in the file.
     pub offset: u64,
-    /// Number of bytes: `dtype.tensor_bytes(shape)`.
+    /// Number of bytes: `dtype.tensor_bytes(shape)`, or less where values of less than a byte are packed over rows.
     pub len: u64,
 }
 
@@ -35,6 +35,15 @@ impl StoredTensor {
     pub fn count(&self) -> u64 {
         self.shape.iter().map(|d| *d as u64).product()
     }
+}
+
+/// Stored tensors that are loaded beside those of the language model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OtherParts {
+    /// How many.
+    pub tensors: usize,
+    /// Bytes of all of them.
+    pub bytes: u64,
 }
 
 /// Checked files and the tensors in them, by name.
@@ -158,13 +167,13 @@ impl<S: WeightSource> Checkpoint<S> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).filter(|(name, _)| !is_buffer(name))
     }
 
-    /// Tensors of the language model, by name: without buffers, encoders, adapters, predictors and a head that is the
-    /// embedding again ([`Checkpoint::tied_head`]).
+    /// Tensors that a load of the language model holds, by name: without encoders, adapters, predictors, what is
+    /// computed anew, and a head that is the embedding again ([`Checkpoint::tied_head`]).
     #[must_use]
     pub fn language_model(&self, decoder: &Decoder) -> BTreeMap<String, StoredTensor> {
         let again = tied_head(decoder);
         let belongs = |name: &str| {
-            !is_buffer(name) && !crate::tensors::is_apart(decoder, name) && again.as_deref() != Some(name)
+            !is_recomputed(name) && !crate::tensors::is_apart(decoder, name) && again.as_deref() != Some(name)
         };
         let chosen = self.tensors.iter().filter(|(name, _)| belongs(name));
         chosen.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
@@ -180,15 +189,39 @@ impl<S: WeightSource> Checkpoint<S> {
     /// Tensors that the class of the model leaves where they are ([`crate::tensors::is_not_loaded`]).
     #[must_use]
     pub fn not_loaded(&self, decoder: &Decoder) -> Option<WeightsFinding> {
-        let left = || {
-            let named = self.tensors.iter();
-            named
-                .filter(|(name, _)| crate::tensors::is_not_loaded(decoder, name))
-                .map(|(_, tensor)| tensor.len)
-        };
-        let tensors = left().count();
-        let bytes = left().fold(0, u64::saturating_add);
+        let OtherParts { tensors, bytes } = self.sum(|name| crate::tensors::is_not_loaded(decoder, name));
         (tensors > 0).then_some(WeightsFinding::NotLoaded { tensors, bytes })
+    }
+
+    /// Tensors that the class of the model loads beside the language model: encoders, adapters.
+    #[must_use]
+    pub fn other_parts(&self, decoder: &Decoder) -> Option<OtherParts> {
+        let parts = self.sum(|name| {
+            crate::tensors::is_beside(decoder, name) && !crate::tensors::is_not_loaded(decoder, name)
+        });
+        (parts.tensors > 0).then_some(parts)
+    }
+
+    /// Buffers that are loaded as they are stored and are no parameters: corrections of a router's scores.
+    #[must_use]
+    pub fn held_buffers(&self) -> Option<OtherParts> {
+        let buffers = self.sum(is_correction);
+        (buffers.tensors > 0).then_some(buffers)
+    }
+
+    /// What is odd about the files, and what of them a model of this config does not hold.
+    #[must_use]
+    pub fn findings_of(&self, decoder: &Decoder) -> Vec<WeightsFinding> {
+        let left = [self.tied_head(decoder), self.not_loaded(decoder)];
+        self.findings.iter().cloned().chain(left.into_iter().flatten()).collect()
+    }
+
+    fn sum(&self, is_it: impl Fn(&str) -> bool) -> OtherParts {
+        let found = self.tensors.iter().filter(|(name, _)| is_it(name));
+        found.fold(OtherParts::default(), |sum, (_, tensor)| OtherParts {
+            tensors: sum.tensors + 1,
+            bytes: sum.bytes.saturating_add(tensor.len),
+        })
     }
 
     /// Number of parameters.
@@ -360,12 +393,19 @@ fn tied_head(decoder: &Decoder) -> Option<String> {
     decoder.tie_word_embeddings.then(|| spec(decoder, Role::LmHead, 0).name)
 }
 
-/// What checkpoints carry along that is no parameter: rotary frequencies, computed anew by everyone; the correction of
-/// a router's scores, which is not trained by gradients.
+/// What checkpoints carry along that is no parameter.
 pub(super) fn is_buffer(name: &str) -> bool {
-    name.ends_with("rotary_emb.inv_freq")
-        || name.ends_with("gate.e_score_correction_bias")
-        || super::gguf::is_buffer(name)
+    is_recomputed(name) || is_correction(name)
+}
+
+/// Rotary frequencies, computed anew by everyone: not held as they are stored.
+pub(super) fn is_recomputed(name: &str) -> bool {
+    name.ends_with("rotary_emb.inv_freq") || super::gguf::is_recomputed(name)
+}
+
+/// The correction of a router's scores, which is not trained by gradients: loaded as it is stored, and no parameter.
+pub(crate) fn is_correction(name: &str) -> bool {
+    name.ends_with("gate.e_score_correction_bias") || super::gguf::is_correction(name)
 }
 
 #[cfg(test)]

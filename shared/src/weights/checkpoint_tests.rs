@@ -256,3 +256,78 @@ fn what_the_class_does_not_load_is_named_and_not_counted() {
         assert!(lines.len() == 1 && lines[0].contains(named), "{lines:?}");
     }
 }
+
+/// A model with an encoder needs memory for both: the encoder's tensors are a term of their own, in whatever format the
+/// language model is planned, on whatever device its embedding lies.
+#[test]
+fn parts_beside_the_language_model_are_a_term_of_the_need() {
+    use crate::decoder::Decoder;
+    use crate::estimate::fit::Verdict;
+    use crate::estimate::{self, Badge, Options, Size};
+    let json = CONFIG.replace("TIED", "false").replace("phi3", "phi3_v");
+    let config = json.replace("{", r#"{"img_processor":{"name":"clip"},"#);
+    let decoder = Decoder::parse(config.as_bytes()).expect("good");
+    let listed: Vec<_> = crate::tensors::list(&decoder).map(|spec| (spec.name, spec.shape)).collect();
+    let mut tensors = listed.clone();
+    assert_eq!(open(&tensors).other_parts(&decoder), None);
+    tensors.push(("model.vision_embed_tokens.img_processor.a.weight".to_owned(), vec![100, 1000]));
+    tensors.push(("model.vision_embed_tokens.glb_GN".to_owned(), vec![1, 4]));
+    let checkpoint = open(&tensors);
+    let (stored, parts) = (checkpoint.language_model(&decoder), checkpoint.other_parts(&decoder));
+    assert_eq!(parts, Some(OtherParts { tensors: 2, bytes: 400_016 }));
+    assert_eq!(checkpoint.named_differences(&decoder), Vec::<String>::new());
+    assert_eq!(checkpoint.findings_of(&decoder), []);
+
+    let alone = Options::default();
+    let alone = estimate::estimate(&decoder, Some(&stored), &alone).expect("defaults");
+    let room = Some(Size(alone.total_bytes * 6 / 5 + 1));
+    for dtype in [None, Some(DType::Q4_0.into())] {
+        let options = Options { other_parts: parts, device_memory: room, dtype, ..Options::default() };
+        let report = estimate::estimate(&decoder, Some(&stored), &options).expect("defaults");
+        let term = report.terms.iter().find(|term| term.name == "other_parts").expect("a term");
+        assert_eq!((term.bytes, term.badge), (400_016, Badge::Exact));
+        assert_eq!(report.terms.iter().map(|term| term.bytes).sum::<u64>(), report.total_bytes);
+        assert_eq!(report.params_total, estimate::params(&decoder).total);
+        // The language model alone would fit.
+        assert_ne!(report.fit.verdict, Some(Verdict::Fits), "{dtype:?}");
+        assert!(report.fit.warnings[0].starts_with("picture encoder: counted"), "{:?}", report.fit.warnings);
+    }
+    assert!(alone.terms[0].formula.contains("the language model's tensors"), "{}", alone.terms[0].formula);
+    assert!(
+        alone.fit.warnings[0].starts_with("the language model alone, without picture encoder:"),
+        "{:?}",
+        alone.fit.warnings
+    );
+}
+
+/// Hugging Face has it as a buffer, files hold it, loads hold it.
+#[test]
+fn corrections_of_scores_count_in_bytes_and_not_as_parameters() {
+    use crate::decoder::Decoder;
+    use crate::estimate::{self, Options};
+    let json = r#"{"model_type":"deepseek_v3","hidden_size":8,"intermediate_size":6,"num_hidden_layers":3,
+        "num_attention_heads":2,"num_key_value_heads":2,"vocab_size":5,"n_routed_experts":4,"num_experts_per_tok":1,
+        "moe_intermediate_size":4,"first_k_dense_replace":1,"q_lora_rank":4,"kv_lora_rank":4,"qk_nope_head_dim":4,
+        "qk_rope_head_dim":2,"v_head_dim":4,"num_nextn_predict_layers":1,"dtype":"float32"}"#;
+    let decoder = Decoder::parse(json.as_bytes()).expect("good");
+    let mut tensors: Vec<_> = crate::tensors::list(&decoder).map(|spec| (spec.name, spec.shape)).collect();
+    for layer in [1, 2] {
+        tensors.push((format!("model.layers.{layer}.mlp.gate.e_score_correction_bias"), vec![4]));
+    }
+    tensors.push(("model.layers.3.eh_proj.weight".to_owned(), vec![8, 16]));
+    let checkpoint = open(&tensors);
+    let params = estimate::params(&decoder).total;
+    let stored = checkpoint.language_model(&decoder);
+    let bytes = 4 * params + 2 * 4 * 4;
+    for (stored, dtype) in [(Some(&stored), None), (None, None), (Some(&stored), Some(DType::F32.into()))] {
+        let options = Options { dtype, ..Options::default() };
+        let report = estimate::estimate(&decoder, stored, &options).expect("defaults");
+        assert_eq!((report.params_total, report.weights_bytes), (params, bytes), "{dtype:?}");
+    }
+    let half = Options { dtype: Some(DType::Bf16.into()), ..Options::default() };
+    let half = estimate::estimate(&decoder, Some(&stored), &half).expect("defaults");
+    assert_eq!(half.weights_bytes, 2 * params + 2 * 4 * 4);
+    let left = WeightsFinding::NotLoaded { tensors: 1, bytes: 4 * 8 * 16 };
+    assert_eq!(checkpoint.findings_of(&decoder), [left]);
+    assert_eq!(checkpoint.held_buffers(), Some(OtherParts { tensors: 2, bytes: 2 * 4 * 4 }));
+}

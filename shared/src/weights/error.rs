@@ -34,7 +34,7 @@ pub enum WeightsProblem {
     #[error("is not supported: {0}")]
     Unsupported(String),
     /// An index names a file that is no plain name in the same folder.
-    #[error("names `{0}`, which is no plain file name in the same folder")]
+    #[error("names `{0}`, which is no plain file name `*.safetensors` in the same folder")]
     UnsafePath(String),
     /// Shards named by the index and not there; all of them.
     #[error("names shards that are missing: {}", some(.0))]

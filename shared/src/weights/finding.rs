@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::StoredTensor;
-use super::checkpoint::is_buffer;
+use super::checkpoint::is_recomputed;
 use crate::units::{format_bytes, format_count, format_counted};
 
 /// An oddity; its text is for people, its code for programs.
@@ -17,7 +17,7 @@ pub enum WeightsFinding {
         /// As the headers say.
         stored: u64,
     },
-    /// Buffers that are ignored, as Hugging Face does; not counted as parameters.
+    /// Buffers that are ignored, as Hugging Face does.
     IgnoredBuffers(Vec<String>),
     /// The name of a head that is the embedding again.
     TiedHead(String),
@@ -56,7 +56,7 @@ impl fmt::Display for WeightsFinding {
             Self::IgnoredBuffers(names) => {
                 write!(
                     f,
-                    "{} stored and not counted, since no parameters: {}",
+                    "{} stored and not counted, since computed anew: {}",
                     format_counted(names.len() as u64, "buffer"),
                     names.join(", ")
                 )
@@ -83,6 +83,6 @@ impl fmt::Display for WeightsFinding {
 }
 
 pub(super) fn of_tensors(tensors: &BTreeMap<String, StoredTensor>) -> Vec<WeightsFinding> {
-    let buffers: Vec<String> = tensors.keys().filter(|name| is_buffer(name)).cloned().collect();
+    let buffers: Vec<String> = tensors.keys().filter(|name| is_recomputed(name)).cloned().collect();
     if buffers.is_empty() { Vec::new() } else { vec![WeightsFinding::IgnoredBuffers(buffers)] }
 }

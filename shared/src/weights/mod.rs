@@ -22,8 +22,8 @@ pub mod synthetic;
 pub mod convert;
 
 pub use self::safetensors::ShardIndex;
-pub(crate) use checkpoint::PIECE_BYTES;
-pub use checkpoint::{Checkpoint, StoredTensor};
+pub use checkpoint::{Checkpoint, OtherParts, StoredTensor};
+pub(crate) use checkpoint::{PIECE_BYTES, is_correction};
 pub use error::{WeightsError, WeightsProblem};
 pub use finding::WeightsFinding;
 pub use sink::{WeightSink, Written, WrittenFile};

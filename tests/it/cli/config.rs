@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::support::model_dir::ModelDir;
-use crate::support::program::preflight;
+use crate::support::program::{preflight, program};
 
 /// Names and texts that try to leave their place.
 const HOSTILE: [&str; 10] = [
@@ -177,6 +177,87 @@ fn check_names_everything_at_once() {
     let scaled = check(r#"{"rope_scaling": {"type": "dynamic", "factor": 2}}"#);
     assert_eq!((scaled.code, &scaled.json()["values"][0]["effect"]), (1, &json!("refused")), "{scaled:?}");
     assert_eq!(check("[]").error_code(), "load_config_invalid");
+}
+
+/// What no model has is refused without one, in the words of an estimate; what this model does not have is refused by the
+/// estimate, at the override.
+#[test]
+fn overrides_are_checked_alike_with_a_model_and_without() {
+    let model = ModelDir::of_case("mha_plain");
+    model.write("row.json", "{}");
+    let row = model.file("row.json");
+    let row = row.to_str().expect("UTF-8");
+    let check = || preflight(&["config", "check", row, "--json"]);
+    let estimate = |of: &str| preflight(&["estimate", of, "--load-config", row, "--json"]);
+    for (json, path) in [
+        (r#"{"sliding_window": 1e9}"#, "sliding_window"),
+        (r#"{"sliding_window": 9223372036854775808}"#, "sliding_window"),
+        (r#"{"rope_scaling": {"type": "linear", "factor": 1e9}}"#, "rope_scaling.factor"),
+        (r#"{"rope_parameters": {"rope_theta": -4}}"#, "rope_parameters.rope_theta"),
+        (
+            r#"{"rope_scaling": {"type": "longrope", "short_factor": [-1.0], "long_factor": [1.0]}}"#,
+            "rope_scaling.short_factor",
+        ),
+    ] {
+        model.write("row.json", json);
+        let (checked, estimated) = (check(), estimate("preset:phi-3-mini-4k-instruct"));
+        assert_eq!((checked.code, estimated.code), (2, 2), "{json}: {checked:?} {estimated:?}");
+        let [checked, estimated] = [checked, estimated].map(|ran| ran.json()["error"].clone());
+        assert_eq!((&checked["path"], &estimated["path"]), (&json!(path), &json!(path)), "{json}");
+        let words = checked["message"].as_str().expect("words");
+        assert!(estimated["message"].as_str().is_some_and(|told| told.ends_with(words)), "{estimated}");
+    }
+    let lists =
+        r#"{"rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1], "long_factor": [1, 1, 1]}}"#;
+    for (json, code, path) in [
+        (lists, "load_config_invalid", "load_config.rope_scaling.short_factor"),
+        (
+            r#"{"rope_scaling": {"type": "dynamic", "factor": 2}}"#,
+            "unsupported_load_config",
+            "load_config.rope_scaling.rope_type",
+        ),
+        (
+            r#"{"rope_scaling": {"type": "yarn", "factor": 2}}"#,
+            "load_config_invalid",
+            "load_config.rope_scaling.short_factor",
+        ),
+    ] {
+        model.write("row.json", json);
+        assert_ne!(check().code, 2, "{json}");
+        let ran = estimate("preset:phi-3-mini-4k-instruct");
+        assert_eq!((ran.code, ran.error_code().as_str()), (2, code), "{json}: {ran:?}");
+        let error = &ran.json()["error"];
+        assert_eq!(error["path"], json!(path), "{error}");
+        assert!(
+            error["message"].as_str().is_some_and(|told| told.starts_with(&format!("{row}: load config: "))),
+            "{error}"
+        );
+    }
+    // What the file itself does wrong is the file's, whatever is overridden beside it.
+    model.write("row.json", r#"{"sliding_window": 100}"#);
+    model.write("bad.json", r#"{"model_type": "phi3", "hidden_size": -1}"#);
+    let file = model.file("bad.json");
+    let ran = estimate(file.to_str().expect("UTF-8"));
+    assert_eq!(
+        (ran.error_code().as_str(), &ran.json()["error"]["path"]),
+        ("config_invalid", &json!("hidden_size"))
+    );
+}
+
+#[test]
+fn a_load_config_comes_from_a_pipe_too() {
+    for file in ["-", "/dev/stdin"] {
+        let mut command = Command::new(program("preflight"));
+        command.args(["config", "check", file, "--json"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(br#"{"torch_dtype": "float16"}"#).expect("written");
+        drop(stdin);
+        let output = child.wait_with_output().expect("ends");
+        assert_eq!(output.status.code(), Some(0), "{file}: {output:?}");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(report["load_config"], json!({"dtype": "float16"}), "{file}");
+    }
 }
 
 /// Of the value, not of the knob's others; and no `valid` where a load on this machine is refused.

@@ -111,3 +111,93 @@ fn a_packed_checkpoint_is_sized_and_not_loaded() {
     let loaded = preflight(&["load", model.arg()]);
     assert_eq!((loaded.code, loaded.stderr.lines().count()), (2, 1), "{loaded:?}");
 }
+
+/// A file of weights without a config: what its headers hold, of an architecture that nothing names.
+#[test]
+fn weights_alone_are_counted() {
+    let model = ModelDir::of_case("mha_plain");
+    let whole = told(&["inspect", model.arg()]);
+    std::fs::remove_file(model.file("config.json")).expect("removed");
+    let lone = model.file("model.safetensors");
+    let lone = lone.to_str().expect("UTF-8");
+    for path in [lone, model.arg()] {
+        let ran = preflight(&["inspect", path, "--json"]);
+        assert_eq!(ran.code, 3, "{path}: {ran:?}");
+        let report = ran.json();
+        assert_eq!((&report["support"], &report["architecture"]), (&json!("unknown"), &Value::Null));
+        assert_eq!(report["params"]["total"], whole["params"]["total"]);
+        let held = finding(&report, "stored_tensors").expect("said");
+        assert!(held.contains(" tensors, ") && held.contains(" in bf16"), "{held}");
+        assert!(finding(&report, "no_config").is_some());
+        let page = preflight(&["inspect", path]);
+        assert!(page.stdout.contains("no architecture named: this build does not know it"), "{page:?}");
+        // Nothing can be sized of it.
+        let estimate = preflight(&["estimate", path]);
+        assert_eq!(estimate.code, 2, "{estimate:?}");
+        assert!(estimate.stderr.contains("holds no config.json"), "{estimate:?}");
+    }
+    // Without an index all of them.
+    std::fs::rename(lone, model.file("a.safetensors")).expect("renamed");
+    assert_eq!(
+        preflight(&["inspect", model.arg(), "--json"]).json()["params"],
+        json!({ "total": whole["params"]["total"], "groups": [] })
+    );
+    std::fs::remove_file(model.file("a.safetensors")).expect("removed");
+    let empty = preflight(&["inspect", model.arg()]);
+    assert!(empty.code == 2 && empty.stderr.contains("holds no config.json"), "{empty:?}");
+}
+
+#[test]
+fn weights_that_are_not_used_are_told() {
+    let single = ModelDir::of_case("mha_plain");
+    assert_eq!(finding(&told(&["inspect", single.arg()]), "weights_not_used"), None);
+    single
+        .write("model.safetensors.index.json", r#"{"weight_map":{"a":"model-00001-of-00001.safetensors"}}"#);
+    let sharded = ModelDir::of_case("sharded_plain");
+    assert_eq!(finding(&told(&["inspect", sharded.arg()]), "weights_not_used"), None);
+    std::fs::copy(single.file("model.safetensors"), sharded.file("stray.safetensors")).expect("copied");
+    for (model, used, unused) in [
+        (&single, "model.safetensors is used", "model.safetensors.index.json"),
+        (&sharded, "what model.safetensors.index.json names is used", "stray.safetensors"),
+    ] {
+        let message = finding(&told(&["inspect", model.arg()]), "weights_not_used").expect("said");
+        assert!(message.starts_with(used) && message.ends_with(&format!(": {unused}")), "{message}");
+        let estimate = told(&["estimate", model.arg()]);
+        let assumptions = estimate["assumptions"].as_array().expect("a list");
+        assert!(assumptions.iter().any(|assumption| assumption["value"] == message), "{assumptions:?}");
+    }
+}
+
+/// Formats that no engine here computes in: the file is read, and every tensor in one of them is named.
+#[test]
+fn tensors_in_formats_that_are_not_computed_in_are_named() {
+    let model = ModelDir::of_case("mha_plain");
+    let bytes = std::fs::read(model.file("model.safetensors")).expect("readable");
+    let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight"));
+    let mut header: Value = serde_json::from_slice(&bytes[8..][..length as usize]).expect("JSON");
+    let mut data = bytes[8 + length as usize..].to_vec();
+    for (name, dtype, shape, len) in [
+        ("model.norm.scale", "F8_E8M0", json!([4]), 4),
+        ("x", "F4", json!([4, 3]), 6),
+        ("y", "C64", json!([2]), 16),
+    ] {
+        let range = json!([data.len(), data.len() + len]);
+        header[name] = json!({ "dtype": dtype, "shape": shape, "data_offsets": range });
+        data.resize(data.len() + len, 0);
+    }
+    let header = header.to_string();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+    std::fs::write(model.file("model.safetensors"), file).expect("written");
+    let ran = preflight(&["inspect", model.arg(), "--json"]);
+    let differ = finding(&ran.json(), "tensors_differ").expect("said");
+    for name in ["`model.norm.scale` [4]", "`x` [4, 3]", "`y` [2]"] {
+        assert!(differ.contains(name), "{differ}");
+    }
+    std::fs::remove_file(model.file("config.json")).expect("removed");
+    let alone = preflight(&["inspect", model.arg(), "--json"]).json();
+    let held = finding(&alone, "stored_tensors").expect("said");
+    assert!(
+        held.contains("12 in f4") && held.contains("4 in f8_e8m0") && held.contains("2 in c64"),
+        "{held}"
+    );
+}

@@ -49,6 +49,31 @@ fn a_state_goes_into_a_link_and_comes_back() {
 }
 
 #[test]
+fn a_state_with_other_keys_is_told_by_them() {
+    let dir = ModelDir::of_case("mha_plain");
+    for (state, says) in [
+        (
+            r#"{"model":{"path":"/x"}}"#,
+            "`model` is an object of `path`, expected one of `preset` and `config`",
+        ),
+        (
+            r#"{"model":{"preset":"phi-4","config":{}}}"#,
+            "`model` is an object of `preset`, `config`, expected one",
+        ),
+        (r#"{"device":{}}"#, "`device` is empty, expected one of `name` and `bytes`"),
+        (
+            r#"{"model":{"config":{"a":1,"a":2}}}"#,
+            "the page's state is not read: `model.config.a` stands twice, and readers disagree on which one counts: remove one\n",
+        ),
+    ] {
+        dir.write("state.json", state);
+        let ran = preflight(&["link", "encode", dir.file("state.json").to_str().expect("UTF-8")]);
+        assert_eq!(ran.code, 2, "{state}: {ran:?}");
+        assert!(ran.stderr.contains(says), "{state}: {ran:?}");
+    }
+}
+
+#[test]
 fn links_that_are_none_are_refused_in_one_line() {
     for (link, code) in [
         ("", "link_invalid"),

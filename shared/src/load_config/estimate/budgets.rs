@@ -178,9 +178,13 @@ impl Search<'_> {
                 _ => format!("{}: {among}", names.concat()),
             }
         };
+        let first = placed.modules.first().map(|module| &module.device);
+        let has_first = |used: &DeviceUse| first == Some(&used.device);
         let term = |used: &DeviceUse, whole: &Term| {
+            let others = if has_first(used) { resolved.other_bytes() } else { 0 };
             let (bytes, words) = match whole.name.as_str() {
-                "weights" => (used.weights_bytes, part(used)),
+                "weights" => (used.weights_bytes.saturating_sub(others), part(used)),
+                "other_parts" => (others, format!("{}, with the embedding", whole.formula)),
                 "kv_cache" => (used.kv_cache_bytes, "the share of the layers here".to_owned()),
                 "activations" => (used.activation_bytes, "buffers of what computes here".to_owned()),
                 _ => (used.overhead_bytes, String::new()),
@@ -197,13 +201,16 @@ impl Search<'_> {
             };
             Term { name: whole.name.clone(), bytes, badge, formula, device: used.device.to_string() }
         };
-        let terms: Vec<Term> =
-            used.iter().flat_map(|used| report.terms.iter().map(|whole| term(used, whole))).collect();
+        let lies = |used: &DeviceUse, whole: &Term| whole.name != "other_parts" || has_first(used);
+        let of_device = |used| {
+            report.terms.iter().filter(move |whole| lies(used, whole)).map(move |whole| term(used, whole))
+        };
+        let terms: Vec<Term> = used.iter().copied().flat_map(of_device).collect();
         let sum = |bytes: fn(&DeviceUse) -> u64| {
             used.iter().fold(0u64, |sum, used| sum.saturating_add(bytes(used)))
         };
         Report {
-            weights_bytes: sum(|used| used.weights_bytes),
+            weights_bytes: sum(|used| used.weights_bytes).saturating_sub(resolved.other_bytes()),
             kv_cache_bytes: sum(|used| used.kv_cache_bytes),
             activation_bytes: sum(|used| used.activation_bytes),
             overhead_bytes: sum(|used| used.overhead_bytes),

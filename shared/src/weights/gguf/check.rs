@@ -6,6 +6,7 @@ use super::names;
 use crate::decoder::Decoder;
 use crate::tensors;
 use crate::weights::StoredTensor;
+use crate::weights::checkpoint::is_buffer;
 use crate::weights::differences::Differences;
 
 /// What is missing, misshapen or unexpected, a line each.
@@ -29,7 +30,7 @@ pub(in crate::weights) fn differences(
         }
     }
     for (name, found) in stored {
-        let counts = !names::is_buffer(name) && !tensors::is_apart(decoder, name);
+        let counts = !is_buffer(name) && !tensors::is_apart(decoder, name);
         if counts && !expected.contains(name) {
             differences.push(name, format!("{:?} is not in the config", found.shape));
         }

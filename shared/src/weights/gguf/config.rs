@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::metadata::shortest;
 use super::{Array, Gguf, Metadata, Value, names};
-use crate::config::{FULL, Fields, SLIDING, limits};
+use crate::config::{ConfigError, FULL, Fields, SLIDING, limits};
 use crate::decoder::{Bias, Decoder, Family, Mlp, SharedExperts, Window};
 use crate::weights::safetensors::TensorEntry;
 use crate::weights::{WeightSource, WeightsError, WeightsProblem, floats};
@@ -69,8 +69,17 @@ pub(super) fn complete(gguf: &Gguf, config: &Map<String, Json>) -> Result<(), We
     if let Some((name, _)) = KEYS.iter().find(is_needed) {
         return unknown(name);
     }
-    // What contradicts itself is told by whoever uses the config.
-    let Ok(decoder) = Decoder::from_fields(&Fields::from_map(config.clone())) else { return Ok(()) };
+    let decoder = match Decoder::from_fields(&Fields::from_map(config.clone())) {
+        Ok(decoder) => decoder,
+        // A number out of range, under the key that people find it by.
+        Err(ConfigError::Invalid { field, found, expected }) => {
+            let key = KEYS.iter().find(|(_, known)| *known == field).map(|(name, _)| *name);
+            let key = key.map_or(field, |name| format!("{}.{name}", gguf.architecture));
+            return Err(WeightsProblem::Corrupt(format!("`{key}` is {found}, expected {expected}")));
+        }
+        // What contradicts itself is told by whoever uses the config.
+        Err(_) => return Ok(()),
+    };
     let has_experts = decoder.layers.iter().any(|layer| matches!(layer.mlp, Mlp::Experts { .. }));
     let experts = decoder.family.experts.filter(|_| !has_experts);
     let unused = |key: &str| experts.is_some_and(|e| [e.count.0, e.active.0].contains(&key));

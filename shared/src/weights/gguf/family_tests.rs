@@ -418,6 +418,20 @@ fn tensors_that_are_missing_or_unknown_are_named() {
     assert_eq!(lines.len(), 10, "{lines:?}");
 }
 
+/// A number that no model has is told under the key that the file has it by.
+#[test]
+fn numbers_out_of_range_are_told_by_their_keys() {
+    for (key, number) in [("block_count", u32::MAX), ("context_length", u32::MAX), ("vocab_size", 1 << 30)] {
+        let file = llama().without("token_embd.weight").number(&format!("llama.{key}"), number);
+        let error = open(&file).map(|_| ()).expect_err(key).to_string();
+        let field = if key == "vocab_size" { "vocab_size".to_owned() } else { format!("llama.{key}") };
+        assert!(
+            error.contains(&format!("`{field}` is {number}, expected a whole number from 1 to")),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn parts_of_a_split_model_are_one_model_or_said_to_be_a_part() {
     let layers_of = |from: u32, to: u32, file: File| {

@@ -19,8 +19,8 @@ pub use config::config_of;
 pub use dequantize::{can_dequantize, dequantize};
 pub use header::Gguf;
 pub use metadata::{Array, Metadata, Strings, Value};
-pub(super) use names::is_buffer;
 pub use names::module;
+pub(super) use names::{is_correction, is_recomputed};
 pub use split::{Split, part_names};
 
 use super::{Checkpoint, WeightSource, WeightsError, WeightsFinding};

@@ -24,14 +24,16 @@ pub(super) fn is_rope_factor(name: &str) -> bool {
     [LONG_FACTORS, SHORT_FACTORS].contains(&name)
 }
 
-/// Whether a tensor is no parameter: frequencies that are computed anew, the correction of a router's scores.
-pub(in crate::weights) fn is_buffer(name: &str) -> bool {
+/// Whether a tensor is not held: frequencies that are computed anew.
+pub(in crate::weights) fn is_recomputed(name: &str) -> bool {
     name == "rope_freqs.weight"
         || is_rope_factor(name)
-        || name.starts_with("blk.")
-            && [".attn_rot_embd.weight", ".exp_probs_b.bias", ".exp_probs_b"]
-                .iter()
-                .any(|end| name.ends_with(end))
+        || name.starts_with("blk.") && name.ends_with(".attn_rot_embd.weight")
+}
+
+/// Whether a tensor corrects a router's scores: held, and no parameter.
+pub(in crate::weights) fn is_correction(name: &str) -> bool {
+    name.starts_with("blk.") && (name.ends_with(".exp_probs_b.bias") || name.ends_with(".exp_probs_b"))
 }
 
 /// Hugging Face's name for a tensor of the architecture that is loaded here, `phi3`; other files keep GGUF's names.

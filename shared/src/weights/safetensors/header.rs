@@ -185,7 +185,12 @@ impl<'a> RawEntry<'a> {
         let (Some(extent), Some(sizes)) = (extent, sizes) else {
             return Err(corrupt(format!("has the impossible shape {shape:?}")));
         };
-        let bytes = if shape.contains(&0) { 0 } else { extent };
+        let bytes = if shape.contains(&0) { 0 } else { extent / dtype.block_len() };
+        if !extent.is_multiple_of(dtype.block_len()) {
+            return Err(corrupt(format!(
+                "has shape {shape:?} in {dtype}, which is no whole number of bytes"
+            )));
+        }
         if end.checked_sub(begin) != Some(bytes) {
             return Err(corrupt(format!(
                 "has shape {shape:?} in {dtype}, {bytes} bytes, but the range {begin}..{end}"

@@ -65,7 +65,10 @@ fn headers_that_lie_are_refused_with_their_reason() {
             "impossible range",
         ),
         (one("U8", &format!("[{ones}1]"), 0, 1), 1, corrupt, "at most 16 dimensions"),
-        (one("F4", "[2]", 0, 1), 1, unsupported, "dtype `F4`"),
+        (one("F4", "[3]", 0, 1), 1, corrupt, "no whole number of bytes"),
+        (one("F4", "[]", 0, 0), 0, corrupt, "no whole number of bytes"),
+        (one("F4", "[4]", 0, 4), 4, corrupt, "2 bytes, but the range 0..4"),
+        (one("F9", "[2]", 0, 1), 1, unsupported, "dtype `F9`"),
         (one("Q4_K", "[2]", 0, 1), 1, unsupported, "dtype `Q4_K`"),
         (two("[0,4]", "[0,4]"), 4, corrupt, "`b` overlaps"),
         (two("[0,4]", "[3,7]"), 7, corrupt, "`b` overlaps"),
@@ -118,5 +121,44 @@ fn files_of_the_reference_crate_are_read_and_cut_ones_refused() {
     }
     for end in 0..bytes.len() {
         assert!(open(bytes[..end].to_vec()).is_err(), "cut at {end}");
+    }
+}
+
+/// Every format of the reference crate, those of less than a byte too, takes the bytes that it takes there.
+#[test]
+fn every_format_of_the_reference_crate_is_counted() {
+    use safetensors::tensor::{Dtype, TensorView};
+    let all = [
+        Dtype::BOOL,
+        Dtype::F4,
+        Dtype::F6_E2M3,
+        Dtype::F6_E3M2,
+        Dtype::U8,
+        Dtype::I8,
+        Dtype::F8_E5M2,
+        Dtype::F8_E4M3,
+        Dtype::F8_E8M0,
+        Dtype::F8_E4M3FNUZ,
+        Dtype::F8_E5M2FNUZ,
+        Dtype::I16,
+        Dtype::U16,
+        Dtype::I32,
+        Dtype::U32,
+        Dtype::F16,
+        Dtype::BF16,
+        Dtype::F32,
+        Dtype::C64,
+        Dtype::F64,
+        Dtype::I64,
+        Dtype::U64,
+    ];
+    let data = [0; 96];
+    for dtype in all {
+        // Rows of three: two of them are whole bytes in four bits, four in six.
+        let bytes = 12 * dtype.bitsize() / 8;
+        let view = TensorView::new(dtype, vec![4, 3], &data[..bytes]).expect("sizes agree");
+        let file = safetensors::serialize([("x", view)], None).expect("writes");
+        let entries = open(file).unwrap_or_else(|error| panic!("{dtype}: {error}"));
+        assert_eq!((entries[0].len, &entries[0].shape[..]), (bytes as u64, &[4, 3][..]), "{dtype}");
     }
 }

@@ -16,8 +16,8 @@ pub use layout::{INDEX_FILE, Layout, MAX_SHARD_BYTES, NewTensor, SINGLE_FILE, in
 
 use crate::dtype::DType;
 
-/// The formats of safetensors that have whole bytes a value. Both 8-bit floats are one format here.
-const DTYPES: [(&str, DType); 15] = [
+/// The formats of safetensors. All 8-bit floats are one format here, and both of 6 bits.
+const DTYPES: [(&str, DType); 22] = [
     ("F64", DType::F64),
     ("F32", DType::F32),
     ("BF16", DType::Bf16),
@@ -33,6 +33,13 @@ const DTYPES: [(&str, DType); 15] = [
     ("U16", DType::U16),
     ("U8", DType::U8),
     ("BOOL", DType::Bool),
+    ("F8_E4M3FNUZ", DType::Fp8),
+    ("F8_E5M2FNUZ", DType::Fp8),
+    ("F8_E8M0", DType::F8E8M0),
+    ("F6_E2M3", DType::F6),
+    ("F6_E3M2", DType::F6),
+    ("F4", DType::F4),
+    ("C64", DType::C64),
 ];
 
 fn dtype_of(name: &str) -> Option<DType> {
