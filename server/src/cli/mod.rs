@@ -22,6 +22,7 @@ mod ladder;
 mod run;
 mod load_config;
 mod out_dir;
+mod out_file;
 mod page;
 mod output;
 

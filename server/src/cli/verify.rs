@@ -22,7 +22,7 @@ const CERTIFICATE_BYTES: u64 = 16 << 20;
 /// Run a known-good load config again and compare.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The certificate: what GET /api/models/ID/known-good answers.
+    /// The certificate: what `preflight ladder --out` wrote, or GET /api/models/ID/known-good answers.
     certificate: PathBuf,
     /// The model, where it is not from the Hub or lies elsewhere than the certificate says.
     #[arg(long, value_name = "PATH")]
@@ -205,7 +205,11 @@ fn is_read(name: &str) -> bool {
 
 fn page(certificate: &Certificate, verified: &Verified) -> Page {
     let mut page = Page::default();
-    page.line(BOLD, &format!("{}, attempt {}", certificate.name, certificate.attempt));
+    let attempt = match certificate.attempt {
+        Certificate::NO_ATTEMPT => certificate.note.clone(),
+        id => format!("attempt {id}"),
+    };
+    page.line(BOLD, &format!("{}, {attempt}", certificate.name));
     match verified.verified {
         true => page.line(GOOD, "verified: it computes here what it computed there"),
         false => page.line(BAD, "not verified"),
