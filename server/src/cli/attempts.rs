@@ -18,6 +18,9 @@ use crate::ledger::{Filter, Format, Ledger, compare, export};
 pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Show all that is kept of this one, as `show ID` does.
+    #[arg(value_parser = parse_id)]
+    id: Option<u64>,
     #[command(flatten)]
     data: DataArgs,
     /// Print one JSON object.
@@ -69,6 +72,12 @@ struct ListArgs {
     limit: u32,
 }
 
+/// An id; a word that is no command comes here too.
+fn parse_id(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_none| "expected list, show, log, compare, export, or the id of an attempt".to_owned())
+}
+
 fn parse_state(text: &str) -> Result<AttemptState, String> {
     let known = || AttemptState::ALL.map(AttemptState::name).join(", ");
     let found = AttemptState::ALL.into_iter().find(|state| state.name() == text);
@@ -76,8 +85,12 @@ fn parse_state(text: &str) -> Result<AttemptState, String> {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
-    let Args { command, data, json } = args;
-    match command.unwrap_or(Command::List(ListArgs { limit: 50, ..ListArgs::default() })) {
+    let Args { command, id, data, json } = args;
+    if command.is_some() && id.is_some() {
+        return Err(CliError::usage("an id alone shows that attempt; behind an id no command can stand"));
+    }
+    let asked = id.map(|id| Command::Show { id });
+    match command.or(asked).unwrap_or(Command::List(ListArgs { limit: 50, ..ListArgs::default() })) {
         Command::List(ListArgs { model, state, limit }) => {
             let filter = Filter { model, state, limit: Some(limit), ..Filter::default() };
             let records = data.ask(async |store| Ledger::new(store).list(&filter).await)?;
