@@ -157,7 +157,7 @@ fn list(records: &[AttemptRecord]) -> Page {
     page
 }
 
-/// The attempts side by side, one table for all topics so that their columns align.
+/// The attempts side by side, one table for all topics so that their columns align; values in full.
 fn compared_page(compared: &Comparison) -> Page {
     let first = |cell: Cell, rest: Vec<Cell>| std::iter::once(cell).chain(rest).collect::<Vec<_>>();
     let ids = compared.ids.iter().map(|id| Cell::left(format!("attempt {id}")).styled(BOLD)).collect();
@@ -176,7 +176,7 @@ fn compared_page(compared: &Comparison) -> Page {
     if rows.len() == 1 {
         page.line(DIM, "nothing differs");
     } else {
-        page.table(&rows);
+        page.side_by_side(&rows);
     }
     page
 }
@@ -208,4 +208,35 @@ fn row(record: &AttemptRecord) -> Vec<Cell> {
         Cell::right(memory),
         Cell::left(said),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use phi3::api::Difference;
+    use serde_json::json;
+
+    use super::*;
+
+    /// What differs may be at the end of a long value.
+    #[test]
+    fn long_values_are_compared_in_full() {
+        let words = |last: &str| format!("{} {last}", "the same words in both of them ".repeat(8).trim());
+        let ids = |last: u32| (1000..1040).chain([last]).collect::<Vec<u32>>();
+        let row = |path: &str, values| Difference { path: path.to_owned(), values };
+        let compared = Comparison {
+            ids: vec![3, 2],
+            differences: vec![
+                row("report.text", vec![json!(words("first")), json!(words("second"))]),
+                row("report.generated_tokens", vec![json!(ids(7)), json!(ids(8))]),
+                row("load_config.dtype", vec![json!("float32"), Value::Null]),
+            ],
+        };
+        let plain = anstream::adapter::strip_str(&compared_page(&compared).into_text()).to_string();
+        assert!(plain.lines().all(|line| line.chars().count() <= 110), "{plain}");
+        for part in ["first", "second", "7]", "8]", "float32", "–"] {
+            assert!(plain.contains(part), "{part}: {plain}");
+        }
+        let count = |word: &str| plain.matches(word).count();
+        assert_eq!((count("words"), count("…")), (16, 0), "{plain}");
+    }
 }
