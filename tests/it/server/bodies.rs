@@ -287,6 +287,13 @@ fn what_is_wrong_is_said_in_our_words() {
         (
             "POST",
             "/api/estimate",
+            &estimate(r#"{"bogus":1}"#),
+            "`options.bogus` is not known, expected one of `dtype`, `kv_dtype`, `context`, `batch`, `attn`, `kv_policy`, \
+             `device`, `backend`, `device_memory`, `calibration`, `load_config`",
+        ),
+        (
+            "POST",
+            "/api/estimate",
             &estimate(r#"{"attn":"x"}"#),
             "`options.attn` is `x`, expected one of `eager`",
         ),
