@@ -10,10 +10,16 @@ use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
 use phi3::units::{format_bytes, format_count};
+use phi3::validate::Report;
 use preflight_files::Model;
 use preflight_files::hub::Endpoint;
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+/// Tokens a second of decoding; nothing where fewer than two tokens were made, and so no step was measured.
+pub(crate) fn decode_rate(report: &Report) -> Option<f64> {
+    Some(report.decode_tokens_per_s).filter(|rate| *rate > 0.0)
+}
 
 /// What was found of a model, and what keeps it from being loaded.
 #[derive(Debug, Serialize)]
