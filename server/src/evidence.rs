@@ -69,8 +69,15 @@ pub(crate) fn identity(path: &Path) -> String {
 }
 
 fn stamps(path: &Path) -> Vec<Stamp> {
-    let files: Vec<PathBuf> = if path.is_dir() {
-        let entries = path.read_dir().into_iter().flatten().flatten().take(MOST);
+    // An index is not what is loaded: its shards lie beside it.
+    let is_index = path.to_str().is_some_and(|path| path.ends_with(".index.json"));
+    let beside = || match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = if is_index { Some(beside()) } else { Some(path).filter(|path| path.is_dir()) };
+    let files: Vec<PathBuf> = if let Some(folder) = folder {
+        let entries = folder.read_dir().into_iter().flatten().flatten().take(MOST);
         entries.map(|entry| entry.path()).collect()
     } else {
         // A file stands for itself, with the config beside it.
@@ -152,6 +159,17 @@ async fn remember(store: &Store, stamp: &Stamp, hash: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_stands_for_its_shards_too() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let names = ["config.json", "m-00001-of-00001.safetensors", "model.safetensors.index.json"];
+        for name in names {
+            std::fs::write(dir.path().join(name), name).expect("written");
+        }
+        let facts = hashed(&dir.path().join(names[2])).expect("read");
+        assert_eq!(facts.iter().map(|fact| fact.name.as_str()).collect::<Vec<_>>(), names);
+    }
 
     /// A hash is remembered for what the file was: one that has changed since has none.
     #[test]

@@ -14,11 +14,17 @@ use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
 use phi3::units::{format_bytes, format_count, format_counted};
+use phi3::validate::Report;
 use phi3::weights::{Checkpoint, OtherParts, WeightSource};
 use preflight_files::hub::Endpoint;
 use preflight_files::{Model, WeightFile};
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+/// Tokens a second of decoding; nothing where fewer than two tokens were made, and so no step was measured.
+pub(crate) fn decode_rate(report: &Report) -> Option<f64> {
+    Some(report.decode_tokens_per_s).filter(|rate| *rate > 0.0)
+}
 
 /// What was found of a model, and what keeps it from being loaded.
 #[derive(Debug, Serialize)]

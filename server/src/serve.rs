@@ -2,11 +2,12 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use phi3::api::{ErrorObject, EventKind, Settings};
+use preflight_files::Source;
 use tokio::net::TcpListener;
 
 use crate::attempts::Attempts;
@@ -85,6 +86,9 @@ impl Server {
             return Err(ErrorObject::new("insecure_listen", message));
         }
         let folders = Folders::new(&config.model_roots, config.default_model.as_deref())?;
+        if let Some(path) = &config.default_model {
+            check_default(path, &config.model_roots)?;
+        }
         let dashboard = match config.dashboard {
             Some(path) if path.join("index.html").is_file() => Some(path),
             Some(path) => {
@@ -211,6 +215,33 @@ impl Server {
         store.close().await;
         drop(data_dir);
     }
+}
+
+/// Tells at the start, not at the first load, of a default model that is none; and of one that no path of a request reaches.
+fn check_default(path: &Path, roots: &[PathBuf]) -> Result<(), ErrorObject> {
+    let shown = path.display().to_string();
+    let refuse = |why: String| {
+        ErrorObject::new("not_found", format!("--default-model {shown}: {why}")).at(shown.clone())
+    };
+    if path.is_dir() {
+        let entries = path.read_dir().map_err(|error| refuse(error.to_string()))?;
+        let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        if !names.any(|name| [".json", ".safetensors", ".gguf"].iter().any(|end| name.ends_with(end))) {
+            return Err(refuse("holds no model: no config.json, no weights".to_owned()));
+        }
+    } else {
+        Source::resolve(&shown).map_err(|error| refuse(ErrorObject::from(error).message))?;
+    }
+    let place = path.canonicalize().ok();
+    let holds = |root: &PathBuf| {
+        root.canonicalize().ok().zip(place.as_ref()).is_some_and(|(root, place)| place.starts_with(root))
+    };
+    if !roots.is_empty() && !roots.iter().any(holds) {
+        tracing::warn!(
+            "--default-model {shown}: lies under no --model-root: requests reach it as model `default`, not by its path"
+        );
+    }
+    Ok(())
 }
 
 /// Each client is an open file, and many systems begin with room for fewer than may come.

@@ -206,6 +206,12 @@ impl Worker {
         self.pid
     }
 
+    /// The last lines of its log.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines()
+    }
+
     /// The version that it says it is of.
     #[must_use]
     pub fn build(&self) -> &str {

@@ -70,11 +70,14 @@ fn the_walk_through_can_be_walked() {
         .env("RUST_LOG", "error");
     let ran = run(command);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.stdout.contains("verified: it computes here what it computed there"), "{ran:?}");
+    // The server's certificate, and that of the command line.
+    let verified = ran.stdout.matches("verified: it computes here what it computed there").count();
+    assert_eq!(verified, 2, "{ran:?}");
     let written = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect(name);
     assert!(written("attempts.md").starts_with("| attempt |"));
     assert!(written("attempts.csv").starts_with("id,model,"));
     assert!(written("known-good.json").contains("\"preflight_certificate\":1"));
+    assert!(written("certificate.json").contains("\"preflight_certificate\": 1"));
     assert!(written("load.py").contains("from_pretrained("), "{}", written("load.py"));
     assert!(written("vllm.sh").contains("vllm serve"), "{}", written("vllm.sh"));
     let third = written("rungs.txt").lines().find(|line| line.starts_with("3 ")).map(str::to_owned);

@@ -18,6 +18,9 @@ use crate::ledger::{Filter, Format, Ledger, compare, export};
 pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Show all that is kept of this one, as `show ID` does.
+    #[arg(value_parser = parse_id)]
+    id: Option<u64>,
     #[command(flatten)]
     data: DataArgs,
     /// Print one JSON object.
@@ -69,6 +72,12 @@ struct ListArgs {
     limit: u32,
 }
 
+/// An id; a word that is no command comes here too.
+fn parse_id(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_none| "expected list, show, log, compare, export, or the id of an attempt".to_owned())
+}
+
 fn parse_state(text: &str) -> Result<AttemptState, String> {
     let known = || AttemptState::ALL.map(AttemptState::name).join(", ");
     let found = AttemptState::ALL.into_iter().find(|state| state.name() == text);
@@ -76,8 +85,12 @@ fn parse_state(text: &str) -> Result<AttemptState, String> {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
-    let Args { command, data, json } = args;
-    match command.unwrap_or(Command::List(ListArgs { limit: 50, ..ListArgs::default() })) {
+    let Args { command, id, data, json } = args;
+    if command.is_some() && id.is_some() {
+        return Err(CliError::usage("an id alone shows that attempt; behind an id no command can stand"));
+    }
+    let asked = id.map(|id| Command::Show { id });
+    match command.or(asked).unwrap_or(Command::List(ListArgs { limit: 50, ..ListArgs::default() })) {
         Command::List(ListArgs { model, state, limit }) => {
             let filter = Filter { model, state, limit: Some(limit), ..Filter::default() };
             let records = data.ask(async |store| Ledger::new(store).list(&filter).await)?;
@@ -144,7 +157,7 @@ fn list(records: &[AttemptRecord]) -> Page {
     page
 }
 
-/// The attempts side by side, one table for all topics so that their columns align.
+/// The attempts side by side, one table for all topics so that their columns align; values in full.
 fn compared_page(compared: &Comparison) -> Page {
     let first = |cell: Cell, rest: Vec<Cell>| std::iter::once(cell).chain(rest).collect::<Vec<_>>();
     let ids = compared.ids.iter().map(|id| Cell::left(format!("attempt {id}")).styled(BOLD)).collect();
@@ -163,7 +176,7 @@ fn compared_page(compared: &Comparison) -> Page {
     if rows.len() == 1 {
         page.line(DIM, "nothing differs");
     } else {
-        page.table(&rows);
+        page.side_by_side(&rows);
     }
     page
 }
@@ -195,4 +208,35 @@ fn row(record: &AttemptRecord) -> Vec<Cell> {
         Cell::right(memory),
         Cell::left(said),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use phi3::api::Difference;
+    use serde_json::json;
+
+    use super::*;
+
+    /// What differs may be at the end of a long value.
+    #[test]
+    fn long_values_are_compared_in_full() {
+        let words = |last: &str| format!("{} {last}", "the same words in both of them ".repeat(8).trim());
+        let ids = |last: u32| (1000..1040).chain([last]).collect::<Vec<u32>>();
+        let row = |path: &str, values| Difference { path: path.to_owned(), values };
+        let compared = Comparison {
+            ids: vec![3, 2],
+            differences: vec![
+                row("report.text", vec![json!(words("first")), json!(words("second"))]),
+                row("report.generated_tokens", vec![json!(ids(7)), json!(ids(8))]),
+                row("load_config.dtype", vec![json!("float32"), Value::Null]),
+            ],
+        };
+        let plain = anstream::adapter::strip_str(&compared_page(&compared).into_text()).to_string();
+        assert!(plain.lines().all(|line| line.chars().count() <= 110), "{plain}");
+        for part in ["first", "second", "7]", "8]", "float32", "–"] {
+            assert!(plain.contains(part), "{part}: {plain}");
+        }
+        let count = |word: &str| plain.matches(word).count();
+        assert_eq!((count("words"), count("…")), (16, 0), "{plain}");
+    }
 }

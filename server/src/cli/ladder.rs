@@ -3,14 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use phi3::api::ErrorObject;
-use phi3::ladder::{LadderReport, Next, Profile, Rung, RungReport, Status, next};
+use phi3::api::{Certificate, ErrorObject, Ladder, LadderRung, LadderState, RungState};
+use phi3::ladder::{Action, Next, Profile, Rung, conclude, next};
 use phi3::units::format_bytes;
+use phi3::validate::Report;
 use preflight_files::{Source, read_small};
+use serde::Serialize;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::out_file::OutFile;
 use super::page::{BAD, BOLD, DIM, GOOD, Page};
 use super::{output, run};
+use crate::attempts::now_ms;
 use crate::climb::{Climber, Ground};
 use crate::error::{CliError, Exit};
 use crate::ladders::{PROFILE_BYTES, Profiles};
@@ -25,9 +30,33 @@ pub(super) struct Args {
     /// Profile in TOML [default: the ladder of the product].
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
+    /// File for the certificate of what was validated: `preflight verify` runs it again, `export --load-config` and
+    /// others take its load config.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// A ladder as `GET /api/ladders/ID` tells it, with the reports and the certificate that a server keeps elsewhere.
+#[derive(Debug, Serialize)]
+struct Climbed {
+    profile: String,
+    state: LadderState,
+    reason: String,
+    rungs: Vec<ClimbedRung>,
+    known_good: Option<Certificate>,
+    created_ms: u64,
+    finished_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ClimbedRung {
+    #[serde(flatten)]
+    rung: LadderRung,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reports: Vec<Report>,
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
@@ -35,33 +64,42 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         Some(file) => read(file)?,
         None => Profiles::standard(),
     };
-    let path = Source::on_this_machine(&args.path)?;
-    let report = run::on_runtime(async |cancel| climb(&profile, path, args.json, cancel).await)?;
-    if args.json {
-        output::print_json(&report)?;
-    } else {
-        let mut page = Page::default();
-        let (style, word) = if report.passed { (GOOD, "passed") } else { (BAD, "failed") };
-        page.line(style, &format!("{word}: {}", report.reason));
-        if let Some(known) = &report.known_good {
-            page.heading("Known good");
-            let device = known.device.as_deref().unwrap_or("auto");
-            page.line(
-                DIM,
-                &format!(
-                    "validated by step {} on {device}; commit it with a server, or keep this",
-                    known.step
-                ),
-            );
-            page.sentences(
-                2,
-                anstyle::Style::new(),
-                &serde_json::Value::Object(known.load_config.clone()).to_string(),
-            );
-        }
-        output::print_page(page)?;
+    if args.out.is_some() && profile.steps.iter().all(|step| step.action != Action::Document) {
+        let message = "--out: no step of the profile is `document`, so nothing would be certified; add one";
+        return Err(CliError::usage(message));
     }
-    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+    let path = Source::on_this_machine(&args.path)?;
+    // Before the first step: what was climbed for long must not be lost for want of a place.
+    let out = args.out.as_deref().map(OutFile::at).transpose()?;
+    let climbed = run::on_runtime(async |cancel| climb(&profile, &args, path, cancel).await)?;
+    let written = match (out, &climbed.known_good) {
+        (Some(out), Some(certificate)) => Some(out.write(certificate)?),
+        _ => None,
+    };
+    if args.json {
+        output::print_json(&climbed)?;
+    } else {
+        output::print_page(end(&climbed, written.as_deref()))?;
+    }
+    let passed = climbed.state == LadderState::Passed;
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+}
+
+/// How it ended, and what it leaves behind.
+fn end(climbed: &Climbed, written: Option<&str>) -> Page {
+    let mut page = Page::default();
+    let style = if climbed.state == LadderState::Passed { GOOD } else { BAD };
+    page.line(style, &format!("{}: {}", climbed.state.name(), climbed.reason));
+    if let Some(known) = &climbed.known_good {
+        page.heading("Known good");
+        page.sentences(2, anstyle::Style::new(), &Value::Object(known.load_config.clone()).to_string());
+        let told = match written {
+            Some(file) => format!("certified in {file}: `preflight verify {file}` runs it again"),
+            None => "--out FILE writes its certificate, which `preflight verify FILE` runs again".to_owned(),
+        };
+        page.sentences(2, DIM, &told);
+    }
+    page
 }
 
 fn read(file: &Path) -> Result<Profile, CliError> {
@@ -75,41 +113,56 @@ fn read(file: &Path) -> Result<Profile, CliError> {
 
 async fn climb(
     profile: &Profile,
+    args: &Args,
     path: String,
-    json: bool,
     cancel: CancellationToken,
-) -> Result<LadderReport, CliError> {
+) -> Result<Climbed, CliError> {
     let ground = Ground::survey(&path)?;
-    let mut climber = Climber::new(path, Limits::default(), cancel);
-    let mut rungs: Vec<RungReport> = Vec::new();
+    let mut climber = Climber::new(profile.name.clone(), args.path.clone(), path, Limits::default(), cancel);
+    // A ladder as a server has it, of a model that is in no registry.
+    let mut ladder = Ladder::new(String::new(), profile, String::new(), now_ms());
+    let mut reports: Vec<Vec<Report>> = Vec::new();
     let mut progress = run::Progress::new();
     loop {
-        let done: Vec<_> = rungs.iter().map(|rung| rung.outcome.clone()).collect();
-        let step = &profile.steps[rungs.len().min(profile.steps.len() - 1)];
-        let rung = match next(profile, &ground.facts(&[]), &done) {
+        let done = ladder.done();
+        let at = done.len();
+        match next(profile, &ground.facts(&[]), &done) {
             Next::Done => break,
             Next::Skip(outcome) => {
-                let outcome = *outcome;
-                RungReport { title: step.title.clone(), action: step.action, outcome, reports: Vec::new() }
+                ladder.rungs[at].settle(*outcome);
+                reports.push(Vec::new());
             }
             Next::Run(rung) => {
-                tell(json, |page| announce(page, &rung))?;
+                tell(args.json, |page| announce(page, &rung))?;
+                ladder.rungs[at].begin(&rung);
                 let ran = climber.climb(&rung, &mut |step| progress.show(step)).await;
                 progress.clear();
                 match ran {
-                    Ok(rung) => rung,
+                    Ok((outcome, ran)) => {
+                        ladder.rungs[at].settle(outcome);
+                        reports.push(ran);
+                    }
                     Err(error) => {
                         climber.unload().await;
                         return Err(error.into());
                     }
                 }
             }
-        };
-        tell(json, |page| ended(page, &rung))?;
-        rungs.push(rung);
+        }
+        tell(args.json, |page| ended(page, &ladder.rungs[at]))?;
     }
     climber.unload().await;
-    Ok(LadderReport::new(profile, rungs))
+    let (passed, reason) = conclude(profile, &ladder.done());
+    let rungs = ladder.rungs.into_iter().zip(reports);
+    Ok(Climbed {
+        profile: ladder.profile,
+        state: if passed { LadderState::Passed } else { LadderState::Failed },
+        reason,
+        rungs: rungs.map(|(rung, reports)| ClimbedRung { rung, reports }).collect(),
+        known_good: climber.into_certificate(),
+        created_ms: ladder.created_ms,
+        finished_ms: now_ms(),
+    })
 }
 
 /// Prints lines as they come, where people read.
@@ -125,7 +178,7 @@ fn tell(json: bool, write: impl FnOnce(&mut Page)) -> Result<(), CliError> {
 /// What will be tried, and what it is predicted to take.
 fn announce(page: &mut Page, rung: &Rung) {
     page.line(BOLD, &format!("{}  {}", rung.step, rung.title));
-    if let (Some(memory), Some(device)) = (&rung.predicted, &rung.device) {
+    if let (true, Some(memory), Some(device)) = (rung.action.loads(), &rung.predicted, &rung.device) {
         let free = rung.free_bytes.map_or("unknown".to_owned(), format_bytes);
         let predicted = format_bytes(memory.total_bytes);
         page.line(DIM, &format!("    predicted {predicted} on {device}, {free} free"));
@@ -135,18 +188,17 @@ fn announce(page: &mut Page, rung: &Rung) {
     }
 }
 
-fn ended(page: &mut Page, rung: &RungReport) {
-    let outcome = &rung.outcome;
-    let (style, word) = match outcome.status {
-        Status::Passed => (GOOD, "passed"),
-        Status::Failed => (BAD, "failed"),
-        Status::Skipped => {
-            page.line(BOLD, &format!("{}  {}", outcome.step, rung.title));
+fn ended(page: &mut Page, rung: &LadderRung) {
+    let (style, word) = match rung.state {
+        RungState::Passed => (GOOD, "passed"),
+        RungState::Failed => (BAD, "failed"),
+        RungState::Skipped | RungState::Waiting | RungState::Running => {
+            page.line(BOLD, &format!("{}  {}", rung.step, rung.title));
             (DIM, "skipped")
         }
     };
-    page.sentences(4, style, &format!("{word}: {}", outcome.reason));
-    if let (Some(predicted), Some(measured)) = (&outcome.predicted, &outcome.measured) {
+    page.sentences(4, style, &format!("{word}: {}", rung.reason));
+    if let (Some(predicted), Some(measured)) = (&rung.predicted, &rung.measured) {
         let [predicted, measured] = [predicted, measured].map(|memory| format_bytes(memory.total_bytes));
         page.line(DIM, &format!("    predicted {predicted}, measured {measured}"));
     }

@@ -30,10 +30,15 @@ pub(super) fn read_object(file: &Path) -> Result<Map<String, Value>, CliError> {
     Ok(fields.map_err(|error| at_file(file, &LoadConfigError::Json(error)))?.map().clone())
 }
 
-/// The load config in a file, and as it stands.
+/// The load config in a file, and as it stands. Of a certificate it is the one that was certified.
 pub(super) fn parse(file: Option<&Path>) -> Result<(Map<String, Value>, LoadConfig), CliError> {
     let Some(file) = file else { return Ok((Map::new(), LoadConfig::default())) };
-    let map = read_object(file)?;
+    let mut map = read_object(file)?;
+    if map.contains_key("preflight_certificate")
+        && let Some(Value::Object(certified)) = map.remove("load_config")
+    {
+        map = certified;
+    }
     let config = LoadConfig::from_map(&map).map_err(|error| at_file(file, &error))?;
     Ok((map, config))
 }

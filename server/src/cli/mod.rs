@@ -23,6 +23,7 @@ mod run;
 mod load_config;
 mod input;
 mod out_dir;
+mod out_file;
 mod page;
 mod output;
 

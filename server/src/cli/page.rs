@@ -102,6 +102,30 @@ impl Page {
         }
     }
 
+    /// Rows of cells in full, flush left: columns that are wider than their share of a line are wrapped, also within a
+    /// word.
+    pub(super) fn side_by_side(&mut self, rows: &[Vec<Cell>]) {
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+        let widest = |column| cells(column).map(|cell| cell.text.chars().count()).max().unwrap_or(0);
+        let widths =
+            shares(&(0..columns).map(widest).collect::<Vec<_>>(), width().saturating_sub(2 * columns));
+        for row in rows {
+            let folded: Vec<Vec<String>> =
+                row.iter().zip(&widths).map(|(cell, width)| fold(&cell.text, *width)).collect();
+            for at in 0..folded.iter().map(Vec::len).max().unwrap_or(0) {
+                let mut line = String::new();
+                for ((cell, lines), width) in row.iter().zip(&folded).zip(&widths) {
+                    let text = lines.get(at).map_or("", String::as_str);
+                    let pad = width.saturating_sub(text.chars().count());
+                    line += &format!("  {style}{text}{style:#}{:pad$}", "", style = cell.style);
+                }
+                self.text += line.trim_end();
+                self.text.push('\n');
+            }
+        }
+    }
+
     /// The whole text, with escape codes.
     pub(super) fn into_text(self) -> String {
         self.text
@@ -132,6 +156,41 @@ fn clip(text: &str) -> String {
         true => text.chars().take(WIDEST_CELL - 1).chain(['…']).collect(),
         false => text.to_owned(),
     }
+}
+
+/// Narrowest column that is wrapped: a line may be longer where many stand side by side.
+const NARROWEST: usize = 16;
+
+/// Widths of columns in so much room: those that need less than an equal share get what they need, the others share the rest.
+fn shares(needed: &[usize], room: usize) -> Vec<usize> {
+    let mut most = 0;
+    loop {
+        let wide = needed.iter().filter(|width| **width > most).count();
+        let rest = room.saturating_sub(needed.iter().filter(|width| **width <= most).sum());
+        let share = if wide == 0 { most } else { (rest / wide).max(NARROWEST) };
+        if share <= most {
+            return needed.iter().map(|width| (*width).min(most.max(NARROWEST))).collect();
+        }
+        most = share;
+    }
+}
+
+/// Breaks at spaces; words that are longer than a line at their commas, else wherever the line ends.
+fn fold(text: &str, width: usize) -> Vec<String> {
+    let mut pieces = Vec::new();
+    for line in wrap(text, width) {
+        let chars: Vec<char> = line.chars().collect();
+        let mut rest = chars.as_slice();
+        while rest.len() > width.max(1) {
+            let (most, _) = rest.split_at(width.max(1));
+            let cut = most.iter().rposition(|c| *c == ',').map_or(most.len(), |comma| comma + 1);
+            let (piece, left) = rest.split_at(cut);
+            pieces.push(piece.iter().collect());
+            rest = left;
+        }
+        pieces.push(rest.iter().collect());
+    }
+    pieces
 }
 
 /// Breaks at spaces; a word longer than a line stays whole.
@@ -181,6 +240,24 @@ mod tests {
         assert!(lines[0].starts_with("  a          1.00 GiB  x x"), "{plain}");
         assert!(lines[1].starts_with(&" ".repeat(23)), "{plain}");
         assert_eq!(lines[2], "  long name       2 B  y");
+    }
+
+    #[test]
+    fn columns_share_a_line() {
+        assert_eq!(shares(&[10, 20], 100), [10, 20]);
+        assert_eq!(shares(&[10, 200, 30], 100), [10, 60, 30]);
+        assert_eq!(shares(&[300, 200], 100), [50, 50]);
+        assert_eq!(shares(&[30; 10], 100), [16; 10]);
+        assert_eq!(fold("aa bbbbbbbb c [12,34]", 4), ["aa", "bbbb", "bbbb", "c", "[12,", "34]"]);
+        let mut page = Page::default();
+        let long = "v".repeat(150);
+        page.side_by_side(&[vec![Cell::left("k"), Cell::left(long.clone()), Cell::left("w")]]);
+        let plain = anstream::adapter::strip_str(&page.into_text()).to_string();
+        assert_eq!(plain.matches('v').count(), 150, "{plain}");
+        assert!(
+            plain.lines().next().is_some_and(|line| line.starts_with("  k  vvv") && line.ends_with("v  w")),
+            "{plain}"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page};
 use super::{output, run};
 use crate::error::{CliError, Exit};
+use crate::reports::decode_rate;
 use crate::{evidence, values};
 
 /// Largest certificate that is read.
@@ -22,7 +23,7 @@ const CERTIFICATE_BYTES: u64 = 16 << 20;
 /// Run a known-good load config again and compare.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The certificate: what GET /api/models/ID/known-good answers.
+    /// The certificate: what `preflight ladder --out` wrote, or GET /api/models/ID/known-good answers.
     certificate: PathBuf,
     /// The model, where it is not from the Hub or lies elsewhere than the certificate says.
     #[arg(long, value_name = "PATH")]
@@ -149,7 +150,7 @@ fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Ver
             ("load_ms", json!(report.load_ms)),
             ("ttft_ms", json!(report.ttft_ms)),
             ("prefill_tokens_per_s", json!(report.prefill_tokens_per_s)),
-            ("decode_tokens_per_s", json!(report.decode_tokens_per_s)),
+            ("decode_tokens_per_s", json!(decode_rate(report))),
             ("measured_total_bytes", json!(report.memory.measured.total_bytes)),
         ]
     };
@@ -205,7 +206,11 @@ fn is_read(name: &str) -> bool {
 
 fn page(certificate: &Certificate, verified: &Verified) -> Page {
     let mut page = Page::default();
-    page.line(BOLD, &format!("{}, attempt {}", certificate.name, certificate.attempt));
+    let attempt = match certificate.attempt {
+        Certificate::NO_ATTEMPT => certificate.note.clone(),
+        id => format!("attempt {id}"),
+    };
+    page.line(BOLD, &format!("{}, {attempt}", certificate.name));
     match verified.verified {
         true => page.line(GOOD, "verified: it computes here what it computed there"),
         false => page.line(BAD, "not verified"),
@@ -226,6 +231,7 @@ fn page(certificate: &Certificate, verified: &Verified) -> Page {
     for Measured { name, certified, here } in &verified.measured {
         let show = |value: &Value| match value {
             Value::String(text) => Cell::right(text.clone()),
+            Value::Null => Cell::right("not measured"),
             Value::Number(bytes) if bytes.is_u64() => {
                 Cell::right(format_bytes(bytes.as_u64().unwrap_or_default()))
             }

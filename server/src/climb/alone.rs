@@ -1,25 +1,35 @@
 //! Runs the steps of a ladder without a server, one worker at a time.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use phi3::api::ErrorObject;
 use phi3::api::worker::{Load, Loaded, Message, Request};
+use phi3::api::{Certificate, ErrorObject};
 use phi3::engine::{LoadProgress, Memory};
-use phi3::ladder::{Action, Rung, RungReport};
+use phi3::ladder::{Action, Outcome, Rung, Status};
 use phi3::validate::Report;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::proof::Proof;
 use super::{Failure, inspect, judged, requests};
+use crate::attempts::now_ms;
 use crate::launcher::Local;
 use crate::log_ring::LogRing;
 use crate::worker_client::{Limits, Worker, WorkerError};
 
 /// A model that is climbed with, and the worker of its last load.
 pub struct Climber {
+    /// Name of the ladder.
+    ladder: String,
+    /// The model as somebody said it.
+    asked: String,
     path: String,
     limits: Limits,
     cancel: CancellationToken,
     kept: Option<Kept>,
+    proof: Option<Proof>,
+    certificate: Option<Certificate>,
 }
 
 /// A worker with its model.
@@ -30,13 +40,25 @@ struct Kept {
 }
 
 impl Climber {
-    /// For the model at `path`, which must be on this machine.
+    /// Climbs the ladder of this name with the model that was asked for; `path` is where it lies on this machine.
     #[must_use]
-    pub fn new(path: String, limits: Limits, cancel: CancellationToken) -> Self {
-        Self { path, limits, cancel, kept: None }
+    pub fn new(
+        ladder: String,
+        asked: String,
+        path: String,
+        limits: Limits,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self { ladder, asked, path, limits, cancel, kept: None, proof: None, certificate: None }
     }
 
-    /// Runs a step that was found worth it, and judges it.
+    /// What the last `document` has certified.
+    #[must_use]
+    pub fn into_certificate(self) -> Option<Certificate> {
+        self.certificate
+    }
+
+    /// Runs a step that was found worth it, and judges it: its outcome, and a report of each run.
     ///
     /// # Errors
     /// It was cancelled: the step has no outcome then.
@@ -44,7 +66,7 @@ impl Climber {
         &mut self,
         rung: &Rung,
         on_progress: &mut (dyn FnMut(LoadProgress) + Send),
-    ) -> Result<RungReport, WorkerError> {
+    ) -> Result<(Outcome, Vec<Report>), WorkerError> {
         let mut reports = Vec::new();
         let done = match rung.action {
             Action::Inspect => inspect(&self.path).map(|()| None),
@@ -52,8 +74,7 @@ impl Climber {
                 self.unload().await;
                 Ok(None)
             }
-            // What is good stands in the report; a server keeps it.
-            Action::Document => Ok(None),
+            Action::Document => self.document().map(|()| None),
             Action::Load | Action::Validate | Action::Infer => {
                 self.run(rung, on_progress, &mut reports).await.map_err(ErrorObject::from).map(Some)
             }
@@ -63,7 +84,37 @@ impl Climber {
         }
         let done = done.map_err(|error| Failure::of(&error, rung));
         let outcome = judged(rung, done, &reports);
-        Ok(RungReport { title: rung.title.clone(), action: rung.action, outcome, reports })
+        if rung.action == Action::Validate && outcome.status == Status::Passed {
+            self.proof = self.proved(rung, reports.last());
+        }
+        Ok((outcome, reports))
+    }
+
+    /// What a validation that passed has proved.
+    fn proved(&self, rung: &Rung, report: Option<&Report>) -> Option<Proof> {
+        let mut load_config = rung.load_config.clone();
+        if let Some(device) = &rung.device {
+            load_config.entry("device_map").or_insert_with(|| Value::String(device.to_string()));
+        }
+        Some(Proof {
+            step: rung.step.clone(),
+            load_config,
+            run: requests(rung).pop()?,
+            report: report?.clone(),
+            worker_build: self.kept.as_ref().map(|kept| kept.worker.build().to_owned()),
+            note: format!("ladder {}, step {}: {}", self.ladder, rung.step, rung.title),
+            log: self.kept.as_ref().map(|kept| kept.worker.log()).unwrap_or_default(),
+            finished_ms: now_ms(),
+        })
+    }
+
+    /// Makes the certificate of what was validated last.
+    fn document(&mut self) -> Result<(), ErrorObject> {
+        let proof = self.proof.as_ref();
+        let proof =
+            proof.ok_or_else(|| ErrorObject::new("not_validated", "no step of this ladder was validated"))?;
+        self.certificate = Some(proof.certificate(&self.asked, Path::new(&self.path))?);
+        Ok(())
     }
 
     /// Ends the worker that is kept; its memory is back when this returns.

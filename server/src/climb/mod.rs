@@ -2,6 +2,7 @@
 //! ([`Climber`]), the server with attempts. What is done next is decided in `phi3::ladder`.
 
 mod alone;
+mod proof;
 
 pub use alone::Climber;
 

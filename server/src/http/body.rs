@@ -17,8 +17,7 @@ use super::error::HttpError;
 /// Largest body that is taken: a config of the largest size read, written as JSON inside JSON.
 const BODY_BYTES: usize = 4 << 20;
 
-/// Most that is read of a larger one, and thrown away. A client that still writes when the connection is closed
-/// sees a broken pipe in place of the answer.
+/// Most that is read of a larger one, and thrown away.
 const DRAINED_BYTES: usize = 64 << 20;
 
 /// Longest pause between two pieces of a body.
@@ -41,6 +40,22 @@ pub(super) async fn read(request: Request, next: Next) -> Response {
     }
 }
 
+/// Reads a body whose request is answered already, and throws it away: a client that still writes when the connection is
+/// closed sees a broken pipe in place of the answer.
+fn drain(body: Body) {
+    tokio::spawn(async move {
+        let mut pieces = body.into_data_stream();
+        let mut seen = 0;
+        let end = Instant::now() + TIME;
+        while let Ok(Ok(Some(Ok(piece)))) = timeout_at(end, timeout(PAUSE, pieces.next())).await {
+            seen += piece.len();
+            if seen > DRAINED_BYTES {
+                break;
+            }
+        }
+    });
+}
+
 async fn collect(
     headers: &HeaderMap,
     body: Body,
@@ -51,8 +66,11 @@ async fn collect(
         HttpError::new("body_too_slow", format!("{what} {} s", limit.as_secs()))
     };
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|bytes| bytes > BODY_BYTES as u64) && headers.contains_key(EXPECT) {
-        // It waits to be told before it sends anything.
+    if declared.is_some_and(|bytes| bytes > BODY_BYTES as u64) {
+        // Who waits to be told before it sends anything is told, and sends nothing.
+        if !headers.contains_key(EXPECT) {
+            drain(body);
+        }
         return Err(too_large());
     }
     let mut pieces = body.into_data_stream();

@@ -40,7 +40,8 @@ pub(super) async fn post(
         None | Some(Value::Null) => Map::new(),
         Some(value) => extract::from_value("options.load_config", &value)?,
     };
-    let mut options: Options = extract::from_value("options", &Value::Object(options))?;
+    let options = extract::from_value::<Options>("options", &Value::Object(options));
+    let mut options = options.map_err(with_load_config)?;
     if options.calibration.is_empty() {
         options.calibration = state.attempts.ledger().calibration(&state.host.environment()).await?;
     }
@@ -49,4 +50,13 @@ pub(super) async fn post(
         tokio::task::spawn_blocking(move || reports::estimate(&model, &options, &overrides)).await;
     let estimated = estimated.map_err(HttpError::internal)?;
     estimated.map(Json).map_err(|error| HttpError(state.registry.folders().told(error)))
+}
+
+/// The names that a wrong option is told: `load_config` is one of them, read apart from the others.
+fn with_load_config(HttpError(mut error): HttpError) -> HttpError {
+    let is_name = error.path.as_deref().is_some_and(|path| path.matches('.').count() == 1);
+    if is_name && error.message.contains(" is not known, expected one of ") {
+        error.message.push_str(", `load_config`");
+    }
+    HttpError(error)
 }

@@ -1,7 +1,7 @@
 //! The data folder: where it is, who holds it, what it lies on.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl DataDir {
             path: path.to_owned(),
             reason: reason.to_string(),
         };
-        std::fs::create_dir_all(path).map_err(|error| refuse(&error))?;
+        std::fs::create_dir_all(path).map_err(|error| refuse(&not_made(path, &error)))?;
         if let Some(kind) = network_file_system(path) {
             return Err(refuse(&format!(
                 "it lies on {kind}, where SQLite's write-ahead log is not safe; choose a folder on a local disk"
@@ -47,7 +47,7 @@ impl DataDir {
             .create(true)
             .truncate(false)
             .open(path.join(LOCK_FILE))
-            .map_err(|error| refuse(&error))?;
+            .map_err(|error| refuse(&not_made(path, &error)))?;
         // A server that was killed while it started a worker may hold it through that process for a moment more.
         let mut tries = 0;
         let locked = loop {
@@ -109,6 +109,24 @@ impl DataDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Why a folder, or a file in it, cannot be made, and what to do.
+fn not_made(path: &Path, error: &io::Error) -> String {
+    if path.is_file() {
+        return "is a file, and a folder is needed: name another, or move the file away".to_owned();
+    }
+    if let Some(file) = path.ancestors().find(|above| above.is_file()) {
+        return format!("{} is a file, and no folder can be made below it: name another", file.display());
+    }
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "this user may not write there: name a folder of your own, or change its rights".to_owned()
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "the disk is read-only: name a folder on another".to_owned(),
+        io::ErrorKind::StorageFull => "the disk is full: make room, or name a folder on another".to_owned(),
+        _ => error.to_string(),
     }
 }
 

@@ -69,6 +69,10 @@ impl Store {
     pub async fn read(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join(FILE);
         let fail = |error| StoreError::of(&path, error);
+        if folder.is_file() {
+            let reason = "is a file, and the server's folder is needed".to_owned();
+            return Err(StoreError::Folder { path: folder.to_owned(), reason });
+        }
         if !path.is_file() {
             return Err(StoreError::Absent { path });
         }

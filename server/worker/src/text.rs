@@ -78,7 +78,7 @@ impl Text {
                 self.rendered(tokenizer, &[ChatMessage::user(text)])?
             }
             (None, PromptSource::Default) => self.made_up(DEFAULT_TOKENS),
-            (None, _) => return Err(no_tokenizer()),
+            (None, _) => return Err(no_tokenizer("leave the prompt out to run it on made-up ids")),
         };
         match ids.is_empty() {
             true => Err(empty_prompt()),
@@ -119,7 +119,11 @@ impl Text {
                     |turn: &Turn| ChatMessage { role: turn.role.clone(), content: turn.content.clone() };
                 self.rendered(tokenizer, &turns.iter().map(turn).collect::<Vec<_>>())?
             }
-            (_, None) => return Err(no_tokenizer()),
+            (_, None) => {
+                return Err(no_tokenizer(
+                    "give /v1/completions token ids as the prompt, or put tokenizer.json beside the weights and load it anew",
+                ));
+            }
         };
         match ids.is_empty() {
             true => Err(empty_prompt()),
@@ -149,9 +153,8 @@ impl Text {
     }
 }
 
-fn no_tokenizer() -> ErrorObject {
-    let message =
-        "the model has no tokenizer.json, so a text cannot be encoded; leave the prompt out to run it on ids";
+fn no_tokenizer(instead: &str) -> ErrorObject {
+    let message = format!("the model has no tokenizer.json, so a text cannot be encoded: {instead}");
     ErrorObject::new("no_tokenizer", message)
 }
 

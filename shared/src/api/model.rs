@@ -103,7 +103,8 @@ pub struct Certificate {
     pub model: String,
     /// Its name.
     pub name: String,
-    /// Where its files are from. A path is below the model root of the machine that wrote this.
+    /// Where its files are from. A path is below the model root of the machine that wrote this, or as it was given to
+    /// `preflight ladder` there.
     pub source: super::ModelSource,
     /// Its files.
     pub files: Vec<FileFact>,
@@ -118,18 +119,20 @@ pub struct Certificate {
     pub report: Report,
     /// Where.
     pub environment: super::Environment,
-    /// The attempt that it is made of.
+    /// The attempt that it is made of; 0 where `preflight ladder` wrote it, which keeps no ledger.
     pub attempt: u64,
-    /// What was noted with that attempt.
+    /// What was noted with that attempt, or the step of the ladder.
     pub note: String,
     /// The last lines of that attempt's log.
     #[serde(default)]
     pub log: Vec<String>,
-    /// Milliseconds since 1970 when that attempt ended.
+    /// Milliseconds since 1970 when that attempt, or the step, ended.
     pub finished_ms: u64,
 }
 
 impl Certificate {
     /// The version that this build writes.
     pub const VERSION: u32 = 1;
+    /// Stands for the attempt where there was none: ids begin with 1.
+    pub const NO_ATTEMPT: u64 = 0;
 }

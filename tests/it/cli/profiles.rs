@@ -53,7 +53,7 @@ fn the_examples_of_the_page_are_profiles_and_the_first_is_run() {
     assert_eq!(ran.code, 0, "{ran:?}");
     let rungs = ran.json()["rungs"].as_array().expect("rungs").clone();
     assert_eq!(rungs.len(), 6);
-    assert!(rungs.iter().all(|rung| rung["status"] == "passed"), "{rungs:?}");
+    assert!(rungs.iter().all(|rung| rung["state"] == "passed"), "{rungs:?}");
     // Without a GPU most of the other's steps are skipped; it is a good profile all the same.
     let other = climb(&examples[1]);
     assert!(other.code != 2 && other.json()["rungs"].as_array().map(Vec::len) == Some(5), "{other:?}");
@@ -92,7 +92,7 @@ fn defaults_are_those_of_the_page() {
     let rung = ran.json()["rungs"][0].clone();
     let report = &rung["reports"][0];
     assert_eq!(
-        (&rung["status"], &rung["device"], &rung["branch"]),
+        (&rung["state"], &rung["device"], &rung["branch"]),
         (&json!("passed"), &json!("cpu"), &json!(false))
     );
     // The default prompt, cut to ten ids, and the default number of tokens; no probe.

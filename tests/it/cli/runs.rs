@@ -115,6 +115,20 @@ fn a_text_needs_a_tokenizer() {
     }
 }
 
+/// The first token comes of the prompt: one alone has no rate.
+#[test]
+fn one_token_has_no_rate_of_decoding() {
+    let model = ModelDir::of_case("mha_plain");
+    let rate = |tokens: &str| {
+        let ran = preflight(&["validate", model.arg(), "--max-new-tokens", tokens]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let row = ran.stdout.lines().find(|line| line.starts_with("  decode ")).expect("a row");
+        row.trim_start_matches("  decode ").trim().to_owned()
+    };
+    assert_eq!(rate("1"), "not measured: it takes two tokens");
+    assert!(rate("4").ends_with(" tokens/s"));
+}
+
 #[test]
 fn probes_cross_window_and_original_length() {
     let model = ModelDir::of_case("all_above");

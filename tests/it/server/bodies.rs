@@ -61,6 +61,26 @@ fn a_body_of_unknown_length_is_taken_up_to_its_limit() {
     }
 }
 
+/// What is too large by its own header is not waited for, whether or not it comes.
+#[test]
+fn a_body_that_says_it_is_too_large_is_refused_at_once() {
+    let server = Server::start(&[]);
+    for bytes in [(4 << 20) + 1, 100_000_000_000_u64] {
+        let mut stream = TcpStream::connect(server.address()).expect("the server listens");
+        stream.set_read_timeout(Some(Duration::from_secs(40))).expect("a timeout");
+        let head = format!(
+            "POST /api/inspect HTTP/1.1\r\nhost: localhost\r\n{JSON}\r\ncontent-length: {bytes}\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        let begun = Instant::now();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).expect("an answer without the rest");
+        assert_eq!(&answer, b"HTTP/1.1 413");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+    assert_eq!(server.get("/health").status, 200);
+}
+
 /// Resident bytes of a process.
 fn resident_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
@@ -264,6 +284,13 @@ fn what_is_wrong_is_said_in_our_words() {
             "`options.context` is -1, expected a whole number",
         ),
         ("POST", "/api/estimate", &estimate(r#"{"dtype":"f8"}"#), "`options.dtype`: "),
+        (
+            "POST",
+            "/api/estimate",
+            &estimate(r#"{"bogus":1}"#),
+            "`options.bogus` is not known, expected one of `dtype`, `kv_dtype`, `context`, `batch`, `attn`, `kv_policy`, \
+             `device`, `backend`, `device_memory`, `calibration`, `load_config`",
+        ),
         (
             "POST",
             "/api/estimate",

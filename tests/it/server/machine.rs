@@ -206,7 +206,7 @@ fn a_disk_that_cannot_hold_the_database_is_refused() {
     inject.off("network");
     assert_eq!(Server::spawn(serve(&inject, &["--data-dir", dir]), None).stop(), Some(0));
     inject.on("readonly", dir);
-    refused(run(serve(&inject, &["--data-dir", dir])), "Read-only file system");
+    refused(run(serve(&inject, &["--data-dir", dir])), "the disk is read-only");
     // The database alone: found at the start, not by the first attempt that cannot be kept.
     inject.on("readonly", data.path().join("preflight.db").to_str().expect("UTF-8"));
     refused(run(serve(&inject, &["--data-dir", dir])), "the database cannot be written");

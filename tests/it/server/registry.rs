@@ -85,6 +85,19 @@ fn the_command_line_compares_attempts() {
     assert!(differences.iter().any(|found| found["path"] == "load_config.dtype"), "{told}");
     let same = preflight(&["attempts", "--data-dir", arg(&data), "compare", "1", "1"]);
     assert_eq!((same.code, same.stdout.trim()), (0, "nothing differs"), "{same:?}");
+    // A number alone is the attempt of that id; any other word is told what could stand there.
+    let attempts = |args: &[&str]| preflight(&[&["attempts", "--data-dir", arg(&data)], args].concat());
+    let shown = attempts(&["2"]);
+    assert_eq!((shown.code, &shown.stdout), (0, &attempts(&["show", "2"]).stdout), "{shown:?}");
+    assert_eq!((shown.json()["id"].clone(), attempts(&["--json", "2"]).json()), (json!(2), shown.json()));
+    assert!(attempts(&["7"]).stderr.contains("there is no attempt 7"));
+    let word = attempts(&["second"]);
+    assert!(
+        word.code == 2 && word.stderr.contains("list, show, log, compare, export, or the id"),
+        "{word:?}"
+    );
+    assert_eq!(attempts(&["2", "list"]).code, 2);
+    assert!(attempts(&[]).stdout.contains("tiny"));
 }
 
 /// A model from the Hub is one commit: a load config may name that, and no other.

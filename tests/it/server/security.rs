@@ -193,6 +193,11 @@ fn an_address_of_loopback_answers_to_itself() {
 fn a_server_that_cannot_start_says_which_flag() {
     let running = Server::start(&[]);
     let address = running.address().to_owned();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let place = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    std::fs::write(place("file"), "").expect("written");
+    std::fs::create_dir(place("empty")).expect("made");
+    let below = format!("{}: {} is a file", place("file/below"), place("file"));
     for (args, flag) in [
         (&["--listen", &address][..], "--listen"),
         (&["--listen", "nonsense"], "--listen"),
@@ -200,11 +205,44 @@ fn a_server_that_cannot_start_says_which_flag() {
         (&["--listen", "localhost"], "is no address with a port"),
         (&["--dashboard", "/no/such/dir"], "--dashboard"),
         (&["--model-root", "/no/such/dir"], "/no/such/dir"),
+        (
+            &["--listen", "127.0.0.1:0", "--data-dir", &place("file")],
+            &format!("--data-dir {}: is a file", place("file")),
+        ),
+        (&["--listen", "127.0.0.1:0", "--data-dir", &place("file/below")], &format!("--data-dir {below}")),
+        (&["--default-model", &place("empty")], "empty: holds no model"),
+        (&["--default-model", &place("file")], &format!("--default-model {}: ", place("file"))),
     ] {
         let ran = preflight(&[&["serve"][..], args].concat());
         assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{ran:?}");
-        assert!(ran.stderr.contains(flag), "{ran:?}");
+        assert!(ran.stderr.contains(flag) && !ran.stderr.contains("os error"), "{ran:?}");
     }
+    let ran = preflight(&["attempts", "--data-dir", &place("file")]);
+    assert!(
+        ran.code == 2 && ran.stderr.contains(&format!("--data-dir {}: is a file", place("file"))),
+        "{ran:?}"
+    );
+}
+
+/// It is served all the same, as it was asked for.
+#[test]
+fn a_default_model_that_no_path_reaches_is_told_at_the_start() {
+    let (model, root) = (ModelDir::of_case("mha_plain"), tempfile::tempdir().expect("a temporary directory"));
+    let serve = |root: &std::path::Path| {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let mut command = Command::new(program("preflight"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path());
+        command.arg("--model-root").arg(root).args(["--default-model", model.arg()]);
+        command.env("RUST_LOG", "warn").env("NO_COLOR", "1").stderr(std::process::Stdio::piped());
+        let server = Server::spawn(command, Some(data));
+        assert_eq!(server.get("/api/models").json()[0]["id"], "default");
+        String::from_utf8(server.kill_and_read_log()).expect("UTF-8")
+    };
+    let outside = serve(root.path());
+    let line = format!("--default-model {}: lies under no --model-root", model.arg());
+    assert_eq!(outside.matches(&line).count(), 1, "{outside}");
+    let inside = serve(std::path::Path::new(model.arg()).parent().expect("a folder"));
+    assert!(!inside.contains("--default-model"), "{inside}");
 }
 
 #[test]

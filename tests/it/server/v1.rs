@@ -242,6 +242,26 @@ fn what_is_wrong_is_named_in_the_shape_of_openai() {
     assert_eq!(server.get("/health").status, 200);
 }
 
+/// Ids need no tokenizer; for a text the way out is told.
+#[test]
+fn a_model_without_a_tokenizer_takes_ids() {
+    let model = ModelDir::of_case("mha_plain");
+    let server = loaded(model.arg());
+    let ask = |prompt: Value| {
+        server.post("/v1/completions", &json!({"model": "default", "prompt": prompt, "max_tokens": 2}))
+    };
+    let ids = ask(json!([1, 2]));
+    assert_eq!((ids.status, &ids.json()["usage"]["completion_tokens"]), (200, &json!(2)), "{ids:?}");
+    for refused in [ask(json!("Hello")), chat(&server, &json!({}))] {
+        assert_eq!((refused.status, refused.error_code().as_str()), (400, "no_tokenizer"), "{refused:?}");
+        let message = refused.json()["error"]["message"].as_str().expect("words").to_owned();
+        assert!(
+            message.contains("give /v1/completions token ids") && !message.contains("leave the prompt out"),
+            "{message}"
+        );
+    }
+}
+
 /// A long generation of a model that has no tokenizer: its tokens show in their logarithms.
 pub(super) fn long() -> Value {
     json!({"model": "default", "prompt": [1, 2, 3], "max_tokens": 4000, "stream": true, "logprobs": 0, "temperature": 0})

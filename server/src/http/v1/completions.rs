@@ -112,8 +112,13 @@ impl Shape for Text {
         }
         let chosen = || tokens.iter().map(|token| &token.chosen);
         let top = tokens.iter().map(|token| {
-            let entries = token.top.iter().map(|token| (token.text.clone(), json!(token.logprob)));
-            Value::Object(entries.collect::<Map<_, _>>())
+            // The token that was drawn is always among them, so that there may be one more than asked for.
+            let all = token.top.iter().chain([&token.chosen]);
+            let mut entries = Map::new();
+            for token in all {
+                entries.entry(&token.text).or_insert_with(|| json!(token.logprob));
+            }
+            Value::Object(entries)
         });
         json!({
             "tokens": chosen().map(|token| &token.text).collect::<Vec<_>>(),
@@ -121,5 +126,24 @@ impl Shape for Text {
             "top_logprobs": top.collect::<Vec<_>>(),
             "text_offset": offsets,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phi3::api::TokenLogprob;
+
+    use super::*;
+
+    #[test]
+    fn the_drawn_token_is_among_the_likeliest() {
+        let token = |text: &str, logprob| TokenLogprob { token: 1, text: text.to_owned(), logprob };
+        let top = vec![token("a", -0.5), token("b", -1.5)];
+        let of = |chosen| {
+            let tokens = [TokenLogprobs { chosen, top: top.clone() }];
+            Text::logprobs(&tokens, 0)["top_logprobs"][0].clone()
+        };
+        assert_eq!(of(token("c", -3.0)), json!({ "a": -0.5, "b": -1.5, "c": -3.0 }));
+        assert_eq!(of(token("b", -1.5)), json!({ "a": -0.5, "b": -1.5 }));
     }
 }
