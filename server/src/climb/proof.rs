@@ -49,6 +49,8 @@ impl Proof {
             );
             return Err(ErrorObject::new("not_validated", message));
         }
+        let mut log = json!(self.log);
+        phi3::link::redact(&mut log);
         let files = evidence::hashed(path).map_err(|error| {
             ErrorObject::new("internal", format!("{asked}: the files cannot be hashed: {error}"))
         })?;
@@ -67,7 +69,7 @@ impl Proof {
             environment,
             attempt: Certificate::NO_ATTEMPT,
             note: self.note.clone(),
-            log: self.log.clone(),
+            log: serde_json::from_value(log).unwrap_or_default(),
             finished_ms: self.finished_ms,
         })
     }
