@@ -120,19 +120,20 @@ pub async fn ask(
     host: &Arc<Host>,
     ask: Ask,
 ) -> Result<u64, AskError> {
+    let _as_it_is = registry.as_it_is().await;
     let located = registry.locate(&ask.model).await?;
     check_text("note", &ask.note, NOTE_BYTES)?;
     check_size(&ask.load_config)?;
     let resolved = resolve_layers(registry, &located, &ask)?;
     check_revision(&located, &resolved.config).await?;
-    let (parent, changes) = lineage(attempts, &ask, &resolved.config).await?;
+    let Lineage { parent, changes, context } = lineage(attempts, &ask, &located, &resolved.config).await?;
     let files = {
         let path = located.path.clone();
         let files = tokio::task::spawn_blocking(move || identity(&path)).await;
         files.map_err(|error| ErrorObject::new("internal", error.to_string()))?
     };
     let device = resolved.config.single_device().ok().flatten().unwrap_or_else(|| device_words(&resolved));
-    let loads = fingerprint(&json!([files, resolved.overrides, ask.context]));
+    let loads = fingerprint(&json!([files, resolved.overrides, context]));
     let environment = host.environment();
     let machine = json!([environment.build, environment.gpus, environment.driver, launcher::builds()]);
     let alike = fingerprint(&json!([loads, ask.kind.name(), ask.validate, machine]));
@@ -144,7 +145,7 @@ pub async fn ask(
     let load = Load {
         path: located.path.display().to_string(),
         load_config: resolved.overrides.clone(),
-        context: ask.context,
+        context,
         validate: ask.validate.clone(),
         // What is held for use answers two at once.
         batch: (ask.kind == AttemptKind::Load).then_some(2),
@@ -163,7 +164,7 @@ pub async fn ask(
         branch: ask.branch,
         resolved: resolved.values,
         run: ask.validate.clone(),
-        context: ask.context,
+        context,
         ..Evidence::new(located.source, environment)
     };
     let job = Job {
@@ -231,31 +232,47 @@ async fn check_revision(located: &Located, config: &LoadConfig) -> Result<(), Er
     }
 }
 
-/// The parent of an attempt, and what it changes.
+/// What an attempt goes on from.
+#[derive(Default)]
+struct Lineage {
+    parent: Option<u64>,
+    changes: Vec<Change>,
+    /// Longest sequence to load for: what is asked, else what the parent that was named was loaded for.
+    context: Option<usize>,
+}
+
+/// The parent of an attempt, and what it changes. Attempts of the files that the model had before are no parents.
 async fn lineage(
     attempts: &Attempts,
     ask: &Ask,
+    located: &Located,
     child: &LoadConfig,
-) -> Result<(Option<u64>, Vec<Change>), AskError> {
+) -> Result<Lineage, AskError> {
     let refuse = |message: String| ErrorObject::new("invalid_request", message).at("parent");
     let parsed = |record: &AttemptRecord| LoadConfig::from_map(&record.attempt.load_config);
+    let root = Lineage { context: ask.context, ..Lineage::default() };
     let id = match ask.parent {
         Parent::Of(id) => id,
-        Parent::Root => return Ok((None, Vec::new())),
+        Parent::Root => return Ok(root),
         Parent::Newest => {
             let filter =
                 ledger::Filter { model: Some(ask.model.clone()), limit: Some(NEWEST), ..Default::default() };
             let newest = attempts.ledger().list(&filter).await.map_err(AttemptsError::from)?;
             // What cannot be read is no ground to stand on.
-            let newest = newest
-                .into_iter()
-                .find(|record| record.attempt.kind != AttemptKind::Stage && ledger::is_readable(record));
+            let is_ground = |record: &AttemptRecord| {
+                record.attempt.kind != AttemptKind::Stage
+                    && ledger::is_readable(record)
+                    && record.evidence.source == located.source
+            };
+            let newest = newest.into_iter().find(is_ground);
             // One that is too different was not meant, unless a branch was asked for: this is a new root then.
             let one = |record: AttemptRecord| {
                 let changes = changes(&record, &parsed(&record).ok()?, ask, child);
-                (changes.len() <= 1 || ask.branch).then_some((Some(record.attempt.id), changes))
+                let is_meant = changes.len() <= 1 || ask.branch;
+                is_meant.then_some((Some(record.attempt.id), changes))
             };
-            return Ok(newest.and_then(one).unwrap_or_default());
+            let (parent, changes) = newest.and_then(one).unwrap_or_default();
+            return Ok(Lineage { parent, changes, ..root });
         }
     };
     let record = match attempts.get(id).await {
@@ -268,9 +285,16 @@ async fn lineage(
     if !ledger::is_readable(&record) {
         return Err(refuse(reason(&record)).into());
     }
+    if record.evidence.source != located.source {
+        let message =
+            format!("attempt {id} is of other files than `{}`: {}", ask.model, record.evidence.source);
+        return Err(refuse(message).into());
+    }
     let before = parsed(&record).map_err(|error| ErrorObject::from(&error))?;
+    let are_loads = [record.attempt.kind, ask.kind] == [AttemptKind::Load; 2];
+    let inherited = record.evidence.context.filter(|_| are_loads);
     match one_change(changes(&record, &before, ask, child), ask.branch) {
-        Ok(changes) => Ok((Some(id), changes)),
+        Ok(changes) => Ok(Lineage { parent: Some(id), changes, context: ask.context.or(inherited) }),
         Err(too_many) => {
             let message = too_many.to_string();
             Err(AskError::TooManyChanges { parent: id, changes: too_many.0, message })
@@ -282,7 +306,7 @@ async fn lineage(
 fn changes(parent: &AttemptRecord, before: &LoadConfig, ask: &Ask, child: &LoadConfig) -> Vec<Change> {
     let mut changes = diff(before, child);
     let are_loads = [parent.attempt.kind, ask.kind] == [AttemptKind::Load; 2];
-    // What is left open is the estimator's default, whichever the attempt came to.
+    // What is left open is the parent's, where one was named.
     if let (true, Some(from), Some(to)) = (are_loads, parent.evidence.context, ask.context)
         && from != to
     {

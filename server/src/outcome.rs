@@ -26,16 +26,24 @@ pub(crate) fn advise(record: &mut AttemptRecord, lane: &str, free_bytes: Option<
     let Some(outcome) = record.attempt.outcome else { return };
     let current = LoadConfig::from_map(&record.attempt.load_config).unwrap_or_default();
     let run = record.evidence.run.as_ref();
+    // A run that needs more than there is says by its class alone how much that is.
+    let is_too_long = outcome == OutcomeClass::ContextTooLong && run.is_some();
+    let beyond = model.max_position_embeddings.filter(|_| is_too_long).map(|positions| positions + 1);
     let facts = Facts {
         device: device(record, lane),
         free_bytes,
         dtype: record.evidence.engine.as_ref().map(|engine| engine.dtype).or(current.dtype),
-        context: record.evidence.context.map(|tokens| tokens as u64),
+        context: record.evidence.context.map(|tokens| tokens as u64).or(beyond),
         prompt_tokens: record.attempt.report.as_ref().map(|report| report.prompt_tokens.len() as u64),
         ..model.clone()
     };
     record.evidence.next = next_changes(outcome, &current, &facts);
     record.evidence.advice = advice(outcome).map(str::to_owned);
+    if is_too_long {
+        // A validation takes the context that it needs.
+        record.evidence.next.retain(|proposal| proposal.key != "context");
+        record.evidence.advice = Some("give a shorter prompt, or ask for fewer new tokens".to_owned());
+    }
     // A run that was never begun has no prompt to shorten.
     if run.is_none() {
         record.evidence.next.retain(|proposal| proposal.key != "prompt_tokens");

@@ -29,6 +29,7 @@ pub(crate) async fn stage(
     model: &str,
     revision: Option<String>,
 ) -> Result<Option<u64>, StageError> {
+    let _as_it_is = state.registry.as_it_is().await;
     let Some(hub) = state.registry.repository(model).await? else { return Ok(None) };
     let name = format!("hf:{hub}");
     let attempt = Attempt::queued(model, AttemptKind::Stage, LANE, now_ms());

@@ -1,10 +1,9 @@
 //! A validation in this browser as it is seen from here: pure, so that any order of events can be tested.
 
 use phi3::api::{BrowserEvent, ErrorObject};
+use phi3::engine::Loading;
 use phi3::placement::DeviceId;
 use phi3::validate::{Difference, Report, Validations};
-
-use super::run::Loading;
 
 /// Where a device's turn stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

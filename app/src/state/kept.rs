@@ -5,11 +5,10 @@ use std::time::Duration;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use phi3::api::{BrowserEvent, ErrorObject, Kept, KeptTask};
-use phi3::engine::{LoadProgress, LoadStage};
+use phi3::engine::{LoadProgress, LoadStage, Loading};
 use phi3::platform::Instant;
 
 use super::browser_run::End;
-use super::run::Loading;
 use crate::platform::engine::Engines;
 use crate::platform::files::Picked;
 use crate::platform::storage::{self, Closed, Lock, Space};

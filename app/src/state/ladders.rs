@@ -3,8 +3,9 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use phi3::api::{EventKind, Ladder, LadderRung, ModelEntry, ProfileEntry, RungState};
+use phi3::engine::Loading;
 
-use super::run::{Loading, Run};
+use super::run::Run;
 use super::{Page, Problem, Store};
 use crate::api::{self, ApiError, Climb, Events, Heard};
 use crate::text::{self, ladder as words};

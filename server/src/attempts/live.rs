@@ -63,7 +63,7 @@ impl fmt::Display for EndedBy {
 }
 
 /// An attempt that the runner has taken.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Taken {
     /// Id of the attempt.
     pub id: u64,

@@ -167,7 +167,7 @@ fn shares(needed: &[usize], room: usize) -> Vec<usize> {
     loop {
         let wide = needed.iter().filter(|width| **width > most).count();
         let rest = room.saturating_sub(needed.iter().filter(|width| **width <= most).sum());
-        let share = if wide == 0 { most } else { (rest / wide).max(NARROWEST) };
+        let share = rest.checked_div(wide).map_or(most, |equal: usize| equal.max(NARROWEST));
         if share <= most {
             return needed.iter().map(|width| (*width).min(most.max(NARROWEST))).collect();
         }

@@ -81,6 +81,7 @@ pub(super) async fn start(
             return Err(HttpError::field("toml", "stands beside `profile`: give one of both"));
         }
     };
+    let _as_it_is = state.registry.as_it_is().await;
     state.registry.locate(&model).await?;
     let ladder_id = state.ladders.start(model, profile, note).await?;
     Ok((StatusCode::ACCEPTED, Json(LadderStarted { ladder_id })))
@@ -144,7 +145,11 @@ pub(super) async fn resume(
     State(state): State<AppState>,
     InPath(id): InPath,
 ) -> Result<(StatusCode, Json<Ladder>), HttpError> {
-    Ok((StatusCode::ACCEPTED, Json(state.ladders.resume(parse(&id)?).await?)))
+    let id = parse(&id)?;
+    let _as_it_is = state.registry.as_it_is().await;
+    // What cannot be begun is left as it is, so that it can be resumed when its model is there.
+    state.registry.locate(&state.ladders.get(id).await?.model).await?;
+    Ok((StatusCode::ACCEPTED, Json(state.ladders.resume(id).await?)))
 }
 
 fn parse(id: &str) -> Result<u64, HttpError> {

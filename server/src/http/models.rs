@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use phi3::api::ErrorBody;
-use phi3::api::{Attempt, Certificate, Ladder, ModelDetail, ModelEntry, ModelSource, Registered};
+use phi3::api::{
+    Attempt, Certificate, ErrorBody, ErrorObject, Ladder, ModelDetail, ModelEntry, ModelSource, Registered,
+};
 use phi3::validate::Verdict;
 use preflight_files::Source;
 use serde::Deserialize;
@@ -168,19 +169,21 @@ pub(super) async fn remove(
     State(state): State<AppState>,
     InPath(id): InPath,
 ) -> Result<StatusCode, HttpError> {
-    if state.attempts.loading(&id).is_some() {
-        let message = format!("`{id}` is loaded: POST /api/models/{id}/unload first");
-        return Err(HttpError::new("model_loaded", message));
-    }
-    if let Some(Ladder { id: ladder, .. }) = state.ladders.going_on().iter().find(|one| one.model == id) {
-        let message = format!("ladder {ladder} of `{id}` goes on: DELETE /api/ladders/{ladder} first");
-        return Err(HttpError::new("model_in_use", message));
-    }
-    if let Some(Attempt { id: attempt, .. }) = state.attempts.going_on().iter().find(|one| one.model == id) {
+    let in_use = || {
+        let refuse = |code: &str, message: String| Some(ErrorObject::new(code, message));
+        if state.attempts.loading(&id).is_some() {
+            return refuse("model_loaded", format!("`{id}` is loaded: POST /api/models/{id}/unload first"));
+        }
+        if let Some(Ladder { id: ladder, .. }) = state.ladders.going_on().iter().find(|one| one.model == id) {
+            let message = format!("ladder {ladder} of `{id}` goes on: DELETE /api/ladders/{ladder} first");
+            return refuse("model_in_use", message);
+        }
+        let attempts = state.attempts.going_on();
+        let Attempt { id: attempt, .. } = attempts.iter().find(|one| one.model == id)?;
         let message = format!("attempt {attempt} of `{id}` goes on: DELETE /api/attempts/{attempt} first");
-        return Err(HttpError::new("model_in_use", message));
-    }
-    state.registry.remove(&id).await?;
+        refuse("model_in_use", message)
+    };
+    state.registry.remove(&id, in_use).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -224,7 +227,10 @@ pub(super) async fn commit(
                 let passed = |report: &phi3::validate::Report| report.verdict != Verdict::Fail;
                 record.attempt.state.is_final() && record.attempt.report.as_ref().is_some_and(passed)
             };
-            let newest = records.into_iter().find(is_validated);
+            // What was validated under this id may have been another model.
+            let source = state.registry.source(&id).await?;
+            let mut validated = records.into_iter().filter(is_validated);
+            let newest = validated.find(|record| record.evidence.source == source);
             let newest = newest.ok_or_else(|| {
                 HttpError::new("not_validated", format!("no validation of `{id}` has passed"))
             })?;

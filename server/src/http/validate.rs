@@ -82,6 +82,9 @@ impl ValidateBody {
                 return Err(HttpError::field("chat", "stands beside `prompt`: give one of both"));
             }
         };
+        if prompt == PromptSource::Text(String::new()) {
+            return Err(HttpError::field("prompt", "is empty: there would be nothing to go on from"));
+        }
         if let PromptSource::Text(text) | PromptSource::Chat(text) = &prompt
             && text.len() > PROMPT_BYTES
         {

@@ -1,12 +1,12 @@
 //! The load config that is known to be good, with its evidence.
 
 use phi3::api::worker::Validate;
-use phi3::api::{AttemptRecord, Certificate, ErrorObject};
+use phi3::api::{AttemptRecord, Certificate, ErrorObject, ModelSource};
 use phi3::validate::Verdict;
 use serde_json::Value;
 use sqlx::Row as _;
 
-use super::{Patch, Registry};
+use super::{DEFAULT_ID, Registry, Row};
 use crate::attempts::now_ms;
 use crate::store::{Store, StoreError};
 
@@ -16,13 +16,22 @@ impl Registry {
     /// # Errors
     /// The attempt is of another model or proves nothing, or the registry cannot be written.
     pub async fn commit(&self, model: &str, record: &AttemptRecord) -> Result<Certificate, ErrorObject> {
-        let name = self.row_or_found(model).await?.name;
-        let mut certificate = certificate(model, &name, record)?;
+        let _changing = self.changing.write().await;
+        let mut row = self.row_or_found(model).await?;
+        if record.evidence.source != self.source_of(&row) {
+            let message = format!(
+                "attempt {} is of other files ({}) than `{model}`: validate those that it has now",
+                record.attempt.id, record.evidence.source
+            );
+            return Err(ErrorObject::new("not_validated", message).at("attempt_id"));
+        }
+        let mut certificate = certificate(model, &row.name, record)?;
         certificate.log.iter_mut().for_each(|line| *line = self.folders.told_text(line));
         let json = serde_json::to_string(&certificate);
         let json = json.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
-        self.patch(model, Patch { load_config: Some(certificate.load_config.clone()), ..Patch::default() })
-            .await?;
+        row.load_config.clone_from(&certificate.load_config);
+        row.updated_ms = now_ms();
+        self.write(&row).await?;
         let mut writer = self.store.writer().await?;
         sqlx::query("INSERT INTO known_good (model, attempt, certificate, created_ms) VALUES (?, ?, ?, ?)")
             .bind(model)
@@ -33,6 +42,22 @@ impl Registry {
             .await
             .map_err(|error| self.store.fail(error))?;
         Ok(certificate)
+    }
+
+    /// Where the files of a model are from now.
+    ///
+    /// # Errors
+    /// No such model, or the registry cannot be read.
+    pub async fn source(&self, model: &str) -> Result<ModelSource, ErrorObject> {
+        Ok(self.source_of(&self.row_or_found(model).await?))
+    }
+
+    /// The server may have been started with another default model since its row was written.
+    fn source_of(&self, row: &Row) -> ModelSource {
+        match self.folders.default_model() {
+            Ok(path) if row.id == DEFAULT_ID => ModelSource::Path(self.folders.shown(path)),
+            _ => row.source.clone(),
+        }
     }
 
     /// The certificate that was committed last.

@@ -15,7 +15,7 @@ use phi3::api::{ErrorObject, ModelDetail, ModelEntry, ModelSource};
 use phi3::load_config::LoadConfig;
 use preflight_files::{Model, Source};
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{RwLock, RwLockReadGuard};
 
 use crate::attempts::{NOTE_BYTES, now_ms};
 use crate::store::Store;
@@ -37,8 +37,8 @@ pub struct Registry {
     store: Arc<Store>,
     /// Overrides for every load of every model.
     global: Map<String, Value>,
-    /// Held from the look at what is there to the change of it.
-    changing: Mutex<()>,
+    /// Written from the look at what is there to the change of it; read while something that needs a model begins.
+    changing: RwLock<()>,
 }
 
 /// A model as a load needs it.
@@ -84,7 +84,7 @@ impl Registry {
     /// The registry in a database, with the folders that models may lie in.
     #[must_use]
     pub fn new(folders: Folders, store: Arc<Store>, global: Map<String, Value>) -> Self {
-        Self { folders, store, global, changing: Mutex::default() }
+        Self { folders, store, global, changing: RwLock::default() }
     }
 
     /// The folders that models may lie in.
@@ -97,6 +97,11 @@ impl Registry {
     #[must_use]
     pub fn global(&self) -> &Map<String, Value> {
         &self.global
+    }
+
+    /// While this is held no model changes or goes: from the look at one to the beginning of what needs it.
+    pub async fn as_it_is(&self) -> RwLockReadGuard<'_, ()> {
+        self.changing.read().await
     }
 
     /// Every model: the default first, then those found and those registered, by id.
@@ -208,7 +213,7 @@ impl Registry {
         check_text("notes", &asked.notes, NOTE_BYTES)?;
         let examined = self.examine(source, asked.may_ask_hub).await;
         let (source, name, card) = examined.map_err(|error| self.folders.told(error))?;
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing.write().await;
         let rows = self.rows().await?;
         if let Some(row) = rows.iter().find(|row| row.error.is_none() && row.source == source)
             && asked.id.as_ref().is_none_or(|id| *id == row.id)
@@ -295,7 +300,7 @@ impl Registry {
     /// # Errors
     /// No such model, a value that is refused, or the registry cannot be written.
     pub async fn patch(&self, id: &str, patch: Patch) -> Result<(), ErrorObject> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing.write().await;
         let mut row = self.row_or_found(id).await?;
         if let Some(name) = patch.name {
             check_name(&name)?;
@@ -317,8 +322,16 @@ impl Registry {
     /// still found.
     ///
     /// # Errors
-    /// It has no row, or the registry cannot be written.
-    pub async fn remove(&self, id: &str) -> Result<(), ErrorObject> {
+    /// What `in_use` says, with nothing begun meanwhile; it has no row, or the registry cannot be written.
+    pub async fn remove(
+        &self,
+        id: &str,
+        in_use: impl FnOnce() -> Option<ErrorObject>,
+    ) -> Result<(), ErrorObject> {
+        let _changing = self.changing.write().await;
+        if let Some(error) = in_use() {
+            return Err(error);
+        }
         if self.delete(id).await? { Ok(()) } else { Err(self.unknown(id)) }
     }
 
@@ -372,8 +385,10 @@ impl Registry {
             if let Some(error) = inspected.error {
                 return Err(error);
             }
-            if let Some(none) = model.no_weights().filter(|_| !may_ask_hub) {
-                return Err(ErrorObject::new(none.code, none.why).at("source.path"));
+            if !may_ask_hub && model.checkpoint.is_none() {
+                let alone = || ("no_weights", "a config alone has no weights: name its directory".to_owned());
+                let (code, why) = model.no_weights().map_or_else(alone, |none| (none.code, none.why));
+                return Err(ErrorObject::new(code, why).at("source.path"));
             }
             if path.is_some() {
                 // What no load could read is told now.

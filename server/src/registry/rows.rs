@@ -229,7 +229,7 @@ mod tests {
         let taken = registry.register(source, asked).await.expect_err("its id is still its own");
         assert_eq!(taken.code, "model_exists");
         // It can be forgotten; what lies under a root is found again.
-        registry.remove("found").await.expect("it has a row");
+        registry.remove("found", || None).await.expect("it has a row");
         let again = registry.list().await.expect("read");
         assert!(again.iter().any(|entry| entry.id == "found" && !entry.registered && entry.error.is_none()));
     }

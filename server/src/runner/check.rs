@@ -46,6 +46,19 @@ impl Runner {
         }
         Ok(())
     }
+
+    /// Says anew what is predicted, once it is known for how long sequences a run needs its model.
+    pub(super) async fn predict_for(&self, taken: &Taken, context: usize) {
+        let load = Load { context: Some(context), ..taken.job.load.clone() };
+        let lane = taken.job.lane.clone();
+        let again = tokio::task::spawn_blocking(move || {
+            sized(&Model::open(&Source::resolve(&load.path)?)?, &load, &lane)
+        });
+        // What was predicted for the default stands where the files have changed meanwhile.
+        if let Ok(Ok(Checked { predicted, .. })) = again.await {
+            self.attempts.learn(taken.id, |record| record.evidence.predicted = Some(predicted));
+        }
+    }
 }
 
 /// What a check finds.
@@ -79,6 +92,11 @@ fn check(load: &Load, lane: &str, know: impl FnOnce(Facts)) -> Result<Checked, E
             model.checked_weights(&config.decoder())?;
         }
     }
+    sized(&model, load, lane)
+}
+
+/// What the estimator says of a load.
+fn sized(model: &Model, load: &Load, lane: &str) -> Result<Checked, ErrorObject> {
     let options = Options {
         context: load.context.map(|tokens| tokens as u64),
         batch: load.batch.map(|sequences| sequences as u64),
@@ -86,7 +104,7 @@ fn check(load: &Load, lane: &str, know: impl FnOnce(Facts)) -> Result<Checked, E
         calibration: load.calibration.clone(),
         ..Options::default()
     };
-    let estimated = reports::estimate(&model, &options, &load.load_config)?;
+    let estimated = reports::estimate(model, &options, &load.load_config)?;
     let report = serde_json::to_value(&estimated.report);
     let report = report.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
     let Value::Object(mut predicted) = report else {

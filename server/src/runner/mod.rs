@@ -163,21 +163,31 @@ impl Runner {
         let missing = || ErrorObject::new("internal", "a validation without a run");
         let spec = taken.job.validate.clone().ok_or_else(missing)?;
         let id = taken.id;
+        let mut taken = taken.clone();
         if let Some(model) = self.loaded.get(&taken.job.model)
             && model.loads == taken.job.loads
         {
-            match self.validate_loaded(taken, &model, &spec).await {
-                // It was loaded for shorter sequences, or was unloaded meanwhile.
+            match self.validate_loaded(&taken, &model, &spec).await {
+                // It was loaded for shorter sequences, or was unloaded meanwhile: a worker of its own loads it for as
+                // long ones as the run needs.
                 Err(RunError::Refused(error))
-                    if ["sequence_full", "model_unloaded"].contains(&error.code.as_str()) => {}
+                    if ["sequence_full", "model_unloaded"].contains(&error.code.as_str()) =>
+                {
+                    let mut job = Job::clone(&taken.job);
+                    job.load.context = None;
+                    taken.job = Arc::new(job);
+                    self.attempts.learn(id, |record| record.evidence.context = None);
+                }
                 other => return other,
             }
         }
+        let taken = &taken;
         self.check(taken).await?;
         let hashes = self.hash(taken);
         let before = devices::memory(&taken.job.lane).await;
         let mut worker = self.start(taken, taken.cancel.child_token()).await?;
-        self.load_into(&mut worker, taken).await?;
+        let context = self.load_into(&mut worker, taken).await?.context;
+        self.predict_for(taken, context).await;
         self.attempts.enter(id, AttemptState::Validating, |_| ()).await?;
         let request = Request::Validate(spec);
         let report = worker.call("validating", &request, |message| self.heard(id, message)).await?;

@@ -16,8 +16,7 @@ use crate::dtype::DType;
 use crate::engine::{DeviceInfo, EngineInfo, LoadProgress};
 use crate::estimate::Calibration;
 use crate::placement::DeviceId;
-use crate::units::format_counted;
-use crate::validate::{ProbeSet, Report};
+use crate::validate::{self, ProbeSet, Report};
 
 /// Raised with every change that an older peer would not understand.
 pub const PROTOCOL_VERSION: u32 = 2;
@@ -82,15 +81,9 @@ impl Load {
     /// # Errors
     /// `context_too_long`
     pub fn check_context(&self, config: &ModelConfig) -> Result<(), ErrorObject> {
-        let positions = config.max_position_embeddings;
-        match self.context.filter(|tokens| *tokens > positions) {
-            None => Ok(()),
-            Some(tokens) => {
-                let tokens = format_counted(tokens as u64, "token");
-                let message = format!("{tokens} exceed the model's {positions} positions: give fewer");
-                Err(ErrorObject::new("context_too_long", message))
-            }
-        }
+        let Some(tokens) = self.context else { return Ok(()) };
+        validate::check_context(config, tokens as u64)
+            .map_err(|error| ErrorObject::new("context_too_long", error.to_string()))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::decoder::Decoder;
 use crate::engine::{DeviceInfo, Memory};
 use crate::estimate::{self, Backend, Options, Resolved};
 use crate::load_config::{self, Change, LoadConfig, OutcomeClass, Subject, diff, next_changes};
-use crate::placement::{self, Device, DeviceId, Devices, PlacementError, Rules, Strategy};
+use crate::placement::{self, Device, DeviceId, Devices, Rules, Strategy};
 use crate::units::format_bytes;
 use crate::validate::{self, ProbeSet};
 
@@ -469,12 +469,13 @@ impl Decision<'_> {
             let strategy = load_config.device_map.clone().unwrap_or(Strategy::Auto);
             let placed = Devices::stated(budgets)
                 .and_then(|devices| placement::plan(&workload, &devices, &strategy, Rules::Preflight));
-            let (class, expected) = (OutcomeClass::PlacementFailed, &rung.expectations);
-            return placed.map(|_placement| ()).map_err(|error| match error {
-                PlacementError::OverBudget { .. } | PlacementError::DoesNotFit { .. } => {
-                    Why::misfit(expected, class, &error.to_string())
+            let on_host = info.device == DeviceId::Cpu;
+            return placed.map(|_placement| ()).map_err(|error| {
+                // What does not fit is of the class that its load would end in.
+                match OutcomeClass::of_error(error.code(), None, on_host) {
+                    Some(class) => Why::misfit(&rung.expectations, class, &error.to_string()),
+                    None => Why::certain(OutcomeClass::PlacementFailed, error.to_string()),
                 }
-                other => Why::certain(class, other.to_string()),
             });
         }
         match info.free_bytes {
@@ -511,7 +512,10 @@ impl Decision<'_> {
             };
             Why::certain(OutcomeClass::UnknownArchitecture, reason)
         })?;
-        rung.context = Some(self.context(&config, rung));
+        let context = self.context(&config, rung);
+        validate::check_context(&config, context)
+            .map_err(|error| Why::certain(OutcomeClass::ContextTooLong, error.to_string()))?;
+        rung.context = Some(context);
         let decoder: Decoder = config.decoder();
         let stored = self.facts.subject.stored;
         let options = load_config.options(self.facts.subject.options);

@@ -201,7 +201,7 @@ fn a_budget_that_rules_a_load_out_is_what_was_expected() {
     let first = of(&done, "a");
     assert_eq!(
         (first.status, first.class),
-        (Status::Passed, Some(OutcomeClass::PlacementFailed)),
+        (Status::Passed, Some(OutcomeClass::OomDeviceWeights)),
         "{first:?}"
     );
     assert!(first.reason.starts_with("does not fit, as expected: "), "{}", first.reason);

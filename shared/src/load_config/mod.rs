@@ -384,7 +384,7 @@ fn stretched(scaling: &Map<String, Value>, fields: &Map<String, Value>) -> Optio
     let factor = scaling.get("factor").and_then(Value::as_f64).filter(|_| is_linear)?;
     let trained = ["original_max_position_embeddings", "max_position_embeddings"];
     let trained = trained.iter().find_map(|key| fields.get(*key)?.as_u64())?;
-    Some((trained as f64 * factor) as u64)
+    Some(((trained as f64 * factor) as u64).min(limits::POSITIONS as u64))
 }
 
 /// PyTorch's name of a format that a load computes in.

@@ -8,7 +8,7 @@ pub use difference::Difference;
 pub use report::{
     LayerCheck, PredictedMeasured, Probe, ProbeKind, ProbeSet, Report, TopLogit, Validations, Verdict,
 };
-pub use run::{Run, context, run};
+pub use run::{ContextTooLong, Run, check_context, context, run};
 
 /// The default prompt is the beginning of this.
 pub const DEFAULT_PROMPT: &str =

@@ -3,6 +3,8 @@
 
 use std::ops::{ControlFlow, Range};
 
+use thiserror::Error;
+
 use super::{LayerCheck, PredictedMeasured, Probe, ProbeKind, ProbeSet, Report, TopLogit, Verdict};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::dtype::DType;
@@ -37,6 +39,25 @@ pub struct Run<'a> {
     pub load_ms: f64,
     /// What the estimator says of this load.
     pub predicted: Memory,
+}
+
+/// A context beyond what a model is made for.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{} exceed the model's {positions} positions: give fewer", format_counted(*tokens, "token"))]
+pub struct ContextTooLong {
+    /// What was asked for.
+    pub tokens: u64,
+    /// What there is.
+    pub positions: u64,
+}
+
+/// Holds a context against the positions of a model.
+///
+/// # Errors
+/// It is longer.
+pub fn check_context(config: &ModelConfig, tokens: u64) -> Result<(), ContextTooLong> {
+    let positions = config.max_position_embeddings as u64;
+    if tokens > positions { Err(ContextTooLong { tokens, positions }) } else { Ok(()) }
 }
 
 /// Longest sequence that a run opens or looks into: what the model must be loaded for.

@@ -209,6 +209,33 @@ fn one_climbs_and_the_rest_wait() {
     assert_eq!(server.ask("DELETE", &format!("/api/ladders/{fourth}"), &[], "").json(), ladder);
 }
 
+/// A context that the model does not have is skipped, unrun; a ladder whose model is gone waits for it.
+#[test]
+fn what_cannot_be_begun_is_left_as_it_is() {
+    let model = ModelDir::slow();
+    let root = model.path().parent().expect("a folder").to_owned();
+    let name = model.path().file_name().expect("a name").to_str().expect("UTF-8").to_owned();
+    let server = Server::start(&["--model-root", root.to_str().expect("UTF-8")]);
+    let register = || {
+        let body = json!({ "source": { "path": name }, "id": "there" });
+        assert_eq!(server.post("/api/models", &body).status, 201);
+    };
+    register();
+    let toml = "name = 'far'\ncontext = 100000000\n[[steps]]\nid = 'far'\naction = 'load'\ndevice = 'cpu'\n";
+    let far = ended(&server, start(&server, &json!({ "model": "there", "toml": toml })));
+    let rung = &far["rungs"][0];
+    assert_eq!((&rung["state"], &rung["class"]), (&json!("skipped"), &json!("context_too_long")), "{far}");
+    let id = start(&server, &json!({ "model": "there", "toml": slow_profile(4000) }));
+    until(&server, id, is_running(2));
+    server.ask("DELETE", &format!("/api/ladders/{id}"), &[], "");
+    ended(&server, id);
+    assert_eq!(server.ask("DELETE", "/api/models/there", &[], "").status, 204);
+    let resume = || server.post(&format!("/api/ladders/{id}/resume"), &json!({}));
+    assert_eq!((resume().status, resume().error_code().as_str()), (404, "no_such_model"));
+    register();
+    assert_eq!(resume().status, 202);
+}
+
 /// What failed for certain is not tried again, in this ladder or the next.
 #[test]
 fn a_certain_failure_is_known_to_the_next_ladder() {

@@ -68,6 +68,25 @@ fn a_loaded_model_stays_until_it_is_unloaded() {
     assert_eq!(server.get("/api/models/default").json()["loaded_by"], Value::Null);
 }
 
+/// What was loaded for short sequences is validated all the same: by a worker of its own, for as long ones as it takes.
+#[test]
+fn a_short_context_holds_up_no_validation() {
+    let model = ModelDir::of_case("mha_plain");
+    let server = served(&model);
+    let id = start(&server, "load", &json!({ "context": 16 }));
+    ready(&server, id);
+    let attempt = server.ended(start(&server, "validate", &json!({ "max_new_tokens": 12 })));
+    assert_eq!((&attempt["state"], &attempt["parent"]), (&json!("stopped"), &json!(id)), "{attempt}");
+    assert!(attempt["context"].as_u64().is_some_and(|tokens| tokens > 16), "{attempt}");
+    // What is predicted is of the context that it ran with.
+    let cache = &attempt["report"]["memory"]["predicted"]["kv_cache_bytes"];
+    assert_eq!(&attempt["predicted"]["kv_cache_bytes"], cache, "{attempt}");
+    ready(&server, id);
+    // A child of a load keeps its context, unless that is what it changes.
+    let child = start(&server, "load", &json!({ "parent": id, "load_config": { "torch_dtype": "float16" } }));
+    assert_eq!(ready(&server, child)["context"], 16);
+}
+
 #[test]
 fn another_load_config_takes_the_place_of_the_first() {
     let model = ModelDir::of_case("mha_plain");

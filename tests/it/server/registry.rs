@@ -285,6 +285,65 @@ fn the_known_good_load_config_is_committed_with_its_evidence() {
     assert_eq!((again.status, &again.json()["attempt"]), (201, &json!(id)));
 }
 
+/// What was tried of the files that an id meant before proves nothing of those that it means now.
+#[test]
+fn an_id_that_is_given_again_starts_anew() {
+    let root = root();
+    let other = root.path().join("other");
+    std::fs::create_dir(&other).expect("made");
+    for entry in root.path().join("tiny").read_dir().expect("the tiny model") {
+        let entry = entry.expect("readable");
+        std::fs::copy(entry.path(), other.join(entry.file_name())).expect("copied");
+    }
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let register = |path: &str| {
+        let body = json!({ "source": { "path": path }, "id": "same" });
+        assert_eq!(server.post("/api/models", &body).status, 201, "{path}");
+    };
+    let validate = |body: &Value| {
+        let answer = server.post("/api/models/same/validate", body);
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.json()["attempt_id"].as_u64().expect("an id")
+    };
+    register("tiny");
+    let first = validate(&json!({}));
+    assert_eq!(server.ended(first)["outcome"], "passed");
+    assert_eq!(server.ask("DELETE", "/api/models/same", &[], "").status, 204);
+    register("other");
+    for body in [json!({}), json!({ "attempt_id": first })] {
+        let refused = server.post("/api/models/same/known-good", &body);
+        assert_eq!((refused.status, refused.error_code().as_str()), (409, "not_validated"), "{refused:?}");
+    }
+    let parent = server.post("/api/models/same/validate", &json!({ "parent": first }));
+    assert_eq!((parent.status, &parent.json()["error"]["path"]), (422, &json!("parent")), "{parent:?}");
+    let second = validate(&json!({}));
+    assert_eq!(server.ended(second)["parent"], Value::Null);
+    assert_eq!(server.post("/api/models/same/known-good", &json!({})).json()["attempt"], json!(second));
+}
+
+/// Of a load, or a commit, and a DELETE at the same time one is refused: nothing goes on of a model that is not there.
+#[test]
+fn a_model_does_not_go_while_something_begins() {
+    let root = root();
+    let server = Server::start(&["--model-root", arg(&root)]);
+    for _ in 0..8 {
+        let body = json!({ "source": { "path": "tiny" }, "id": "here" });
+        assert_eq!(server.post("/api/models", &body).status, 201);
+        let (begun, gone) = std::thread::scope(|scope| {
+            let begun = scope.spawn(|| server.post("/api/models/here/load", &json!({})));
+            let gone = scope.spawn(|| server.ask("DELETE", "/api/models/here", &[], "").status);
+            (begun.join().expect("answered"), gone.join().expect("answered"))
+        });
+        assert!([(202, 409), (404, 204)].contains(&(begun.status, gone)), "{begun:?} {gone}");
+        if begun.status == 202 {
+            let id = begun.json()["attempt_id"].as_u64().expect("an id");
+            server.ask("DELETE", &format!("/api/attempts/{id}"), &[], "");
+            server.ended(id);
+            assert_eq!(server.ask("DELETE", "/api/models/here", &[], "").status, 204);
+        }
+    }
+}
+
 /// A model whose files went away is told as such, wherever it is asked for.
 #[test]
 fn files_that_are_gone_are_named() {
@@ -312,6 +371,8 @@ fn weights_are_part_of_what_is_staged() {
     std::fs::write(root.path().join("tiny/pytorch_model.bin"), b"PK").expect("written");
     let pickled = server.post("/api/models/offline", &source);
     assert_eq!((pickled.status, pickled.error_code().as_str()), (422, "pickle_not_read"), "{pickled:?}");
+    let alone = server.post("/api/models/offline", &json!({ "source": { "path": "tiny/config.json" } }));
+    assert_eq!((alone.status, alone.error_code().as_str()), (422, "no_weights"), "{alone:?}");
     // To be looked at and sized it needs none.
     assert_eq!(server.post("/api/models", &source).status, 201);
 }

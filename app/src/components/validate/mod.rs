@@ -14,9 +14,9 @@ pub use server::Progress;
 
 use leptos::prelude::*;
 use phi3::api::ErrorObject;
+use phi3::engine::Loading;
 
 use crate::format::Unit;
-use crate::state::run::Loading;
 use crate::state::{Place, Server, Validation};
 use crate::text::{self, validate as words};
 
