@@ -229,11 +229,12 @@ mod tests {
                 row("report.text", vec![json!(words("first")), json!(words("second"))]),
                 row("report.generated_tokens", vec![json!(ids(7)), json!(ids(8))]),
                 row("load_config.dtype", vec![json!("float32"), Value::Null]),
+                row("report.memory.predicted.activation_bytes", vec![json!(1), json!(2)]),
             ],
         };
         let plain = anstream::adapter::strip_str(&compared_page(&compared).into_text()).to_string();
         assert!(plain.lines().all(|line| line.chars().count() <= 110), "{plain}");
-        for part in ["first", "second", "7]", "8]", "float32", "–"] {
+        for part in ["first", "second", "7]", "8]", "float32", "–", "activation_bytes  1 B"] {
             assert!(plain.contains(part), "{part}: {plain}");
         }
         let count = |word: &str| plain.matches(word).count();

@@ -102,14 +102,16 @@ impl Page {
         }
     }
 
-    /// Rows of cells in full, flush left: columns that are wider than their share of a line are wrapped, also within a
-    /// word.
+    /// Rows of cells in full, flush left: after the first column, which names them, those that are wider than their share
+    /// of a line are wrapped, also within a word.
     pub(super) fn side_by_side(&mut self, rows: &[Vec<Cell>]) {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
         let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
         let widest = |column| cells(column).map(|cell| cell.text.chars().count()).max().unwrap_or(0);
-        let widths =
-            shares(&(0..columns).map(widest).collect::<Vec<_>>(), width().saturating_sub(2 * columns));
+        let room = width().saturating_sub(2 * columns);
+        let names = widest(0).min(room / 2);
+        let values: Vec<usize> = (1..columns).map(widest).collect();
+        let widths: Vec<usize> = std::iter::once(names).chain(shares(&values, room - names)).collect();
         for row in rows {
             let folded: Vec<Vec<String>> =
                 row.iter().zip(&widths).map(|(cell, width)| fold(&cell.text, *width)).collect();
@@ -167,7 +169,7 @@ fn shares(needed: &[usize], room: usize) -> Vec<usize> {
     loop {
         let wide = needed.iter().filter(|width| **width > most).count();
         let rest = room.saturating_sub(needed.iter().filter(|width| **width <= most).sum());
-        let share = rest.checked_div(wide).map_or(most, |equal: usize| equal.max(NARROWEST));
+        let share = rest.checked_div(wide).map_or(most, |share| share.max(NARROWEST));
         if share <= most {
             return needed.iter().map(|width| (*width).min(most.max(NARROWEST))).collect();
         }

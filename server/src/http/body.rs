@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use axum::http::{HeaderMap, HeaderValue};
@@ -42,10 +42,8 @@ pub(super) async fn read(request: Request, next: Next) -> Response {
 
 /// Reads a body whose request is answered already, and throws it away: a client that still writes when the connection is
 /// closed sees a broken pipe in place of the answer.
-fn drain(body: Body) {
+fn drain(mut pieces: BodyDataStream, mut seen: usize) {
     tokio::spawn(async move {
-        let mut pieces = body.into_data_stream();
-        let mut seen = 0;
         let end = Instant::now() + TIME;
         while let Ok(Ok(Some(Ok(piece)))) = timeout_at(end, timeout(PAUSE, pieces.next())).await {
             seen += piece.len();
@@ -69,7 +67,7 @@ async fn collect(
     if declared.is_some_and(|bytes| bytes > BODY_BYTES as u64) {
         // Who waits to be told before it sends anything is told, and sends nothing.
         if !headers.contains_key(EXPECT) {
-            drain(body);
+            drain(body.into_data_stream(), 0);
         }
         return Err(too_large());
     }
@@ -89,24 +87,21 @@ async fn collect(
             HttpError::new("body_broken", "the body broke off before its end: send it again")
         })?;
         seen += piece.len();
-        if seen <= BODY_BYTES {
-            let blocks = seen.div_ceil(BLOCK_BYTES) - held.as_ref().map_or(0, SemaphorePermit::num_permits);
-            if blocks > 0 {
-                let more = BLOCKS.try_acquire_many(blocks as u32).map_err(|_full| {
-                    HttpError::new("queue_full", "too many bodies are being read: send it again later")
-                })?;
-                match &mut held {
-                    Some(held) => held.merge(more),
-                    held => *held = Some(more),
-                }
-            }
-            kept.extend_from_slice(&piece);
-        } else if seen > DRAINED_BYTES {
-            break;
+        if seen > BODY_BYTES {
+            drain(pieces, seen);
+            return Err(too_large());
         }
-    }
-    if seen > BODY_BYTES {
-        return Err(too_large());
+        let blocks = seen.div_ceil(BLOCK_BYTES) - held.as_ref().map_or(0, SemaphorePermit::num_permits);
+        if blocks > 0 {
+            let more = BLOCKS.try_acquire_many(blocks as u32).map_err(|_full| {
+                HttpError::new("queue_full", "too many bodies are being read: send it again later")
+            })?;
+            match &mut held {
+                Some(held) => held.merge(more),
+                held => *held = Some(more),
+            }
+        }
+        kept.extend_from_slice(&piece);
     }
     // Few bytes may become any number: nothing is unpacked here.
     let is_packed = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");

@@ -78,6 +78,19 @@ fn a_body_that_says_it_is_too_large_is_refused_at_once() {
         assert_eq!(&answer, b"HTTP/1.1 413");
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
+    // As soon as a body of unknown length is too large, it is waited for no longer.
+    let mut stream = TcpStream::connect(server.address()).expect("the server listens");
+    stream.set_read_timeout(Some(Duration::from_secs(40))).expect("a timeout");
+    let head = format!(
+        "POST /api/inspect HTTP/1.1\r\nhost: localhost\r\n{JSON}\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    let piece = padded(5 << 20);
+    stream.write_all(format!("{head}{:x}\r\n{piece}", piece.len()).as_bytes()).expect("sent");
+    let begun = Instant::now();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).expect("an answer without the rest");
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(server.get("/health").status, 200);
 }
 
