@@ -3,9 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use phi3::api::{
-    Attempt, Certificate, ErrorBody, ErrorObject, Ladder, ModelDetail, ModelEntry, ModelSource, Registered,
-};
+use phi3::api::{Certificate, ErrorBody, ErrorObject, ModelDetail, ModelEntry, ModelSource, Registered};
 use phi3::validate::Verdict;
 use preflight_files::Source;
 use serde::Deserialize;
@@ -170,18 +168,19 @@ pub(super) async fn remove(
     InPath(id): InPath,
 ) -> Result<StatusCode, HttpError> {
     let in_use = || {
-        let refuse = |code: &str, message: String| Some(ErrorObject::new(code, message));
         if state.attempts.loading(&id).is_some() {
-            return refuse("model_loaded", format!("`{id}` is loaded: POST /api/models/{id}/unload first"));
+            let message = format!("`{id}` is loaded: POST /api/models/{id}/unload first");
+            return Some(ErrorObject::new("model_loaded", message));
         }
-        if let Some(Ladder { id: ladder, .. }) = state.ladders.going_on().iter().find(|one| one.model == id) {
-            let message = format!("ladder {ladder} of `{id}` goes on: DELETE /api/ladders/{ladder} first");
-            return refuse("model_in_use", message);
-        }
-        let attempts = state.attempts.going_on();
-        let Attempt { id: attempt, .. } = attempts.iter().find(|one| one.model == id)?;
-        let message = format!("attempt {attempt} of `{id}` goes on: DELETE /api/attempts/{attempt} first");
-        refuse("model_in_use", message)
+        let ladders = state.ladders.going_on();
+        let ladder = ladders.iter().find(|one| one.model == id).map(|one| ("ladder", one.id));
+        let attempt = || {
+            let attempts = state.attempts.going_on();
+            attempts.iter().find(|one| one.model == id).map(|one| ("attempt", one.id))
+        };
+        let (what, number) = ladder.or_else(attempt)?;
+        let message = format!("{what} {number} of `{id}` goes on: DELETE /api/{what}s/{number} first");
+        Some(ErrorObject::new("model_in_use", message))
     };
     state.registry.remove(&id, in_use).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -8,13 +8,11 @@ mod profile;
 mod check;
 mod decide;
 mod judge;
-mod report;
 
 pub use check::ProfileError;
 pub use decide::{Facts, Next, Past, Rung, next};
 pub use judge::{Outcome, Run, Status, conclude, judge};
 pub use profile::{Action, DeviceChoice, Expectations, Profile, Prompt, Step};
-pub use report::{KnownGood, LadderReport, RungReport};
 
 #[cfg(test)]
 mod tests;

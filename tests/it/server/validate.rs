@@ -95,10 +95,11 @@ fn memory_is_measured_as_on_the_command_line() {
 
 #[test]
 fn a_prompt_that_cannot_be_run_is_told_what_would_do() {
-    let (_model, server) = served();
+    let model = ModelDir::of_case("mha_plain");
+    let server = Server::start(&["--default-model", model.arg()]);
     let empty = server.post("/api/models/default/validate", &json!({ "prompt": "" }));
     assert_eq!((empty.status, &empty.json()["error"]["path"]), (422, &json!("prompt")), "{empty:?}");
-    let long = server.ended(start(&server, &json!({ "prompt": "one two three ".repeat(2000) })));
+    let long = server.ended(start(&server, &json!({ "max_new_tokens": 4096 })));
     assert_eq!(long["outcome"], "context_too_long", "{long}");
     let next = long["next"].as_array().expect("a list");
     assert_eq!(next.iter().map(|next| next["key"].clone()).collect::<Vec<_>>(), ["rope_scaling"], "{long}");
