@@ -302,13 +302,15 @@ fn placement_object(error: &PlacementError) -> ErrorObject {
 fn overridden(model: &Model, overrides: &Map<String, Value>) -> Result<(Decoder, LoadConfig), ErrorObject> {
     let load_config = LoadConfig::from_map(overrides).map_err(|error| ErrorObject::from(&error))?;
     let own = model.fields()?;
-    let decoder = Decoder::from_fields(&load_config.overridden(&own)).map_err(|error| {
-        match place_among(&load_config, &own, &error) {
-            Some(path) => of_overrides(&error).at(path),
-            None => unknown(model, error),
-        }
-    })?;
+    let decoder = Decoder::from_fields(&load_config.overridden(&own))
+        .map_err(|error| of_override(&load_config, &own, &error).unwrap_or_else(|| unknown(model, error)))?;
     Ok((decoder, load_config))
+}
+
+/// A config that is refused for an override, at the override: none where its own keys are at fault.
+#[must_use]
+pub fn of_override(load_config: &LoadConfig, own: &Fields, error: &ConfigError) -> Option<ErrorObject> {
+    place_among(load_config, own, error).map(|path| of_overrides(error).at(path))
 }
 
 /// The override that makes a config what it refuses to be: the one that the error names, or that came to a config which

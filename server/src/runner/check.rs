@@ -76,7 +76,10 @@ fn check(load: &Load, lane: &str, know: impl FnOnce(Facts)) -> Result<Checked, E
     if let Some(error) = overrides.refusals().first() {
         return Err(error.into());
     }
-    let config = overrides.apply(&model.fields()?).map_err(|error| model.refuse(error))?;
+    let own = model.fields()?;
+    let config = overrides.apply(&own).map_err(|error| {
+        reports::of_override(&overrides, &own, &error).unwrap_or_else(|| model.refuse(error).into())
+    })?;
     know(Facts {
         max_position_embeddings: Some(config.max_position_embeddings as u64),
         sliding_window: config.sliding_window.map(|tokens| tokens as u64),

@@ -103,7 +103,9 @@ fn another_load_config_takes_the_place_of_the_first() {
         "load",
         &json!({ "load_config": { "rope_scaling": { "type": "longrope", "short_factor": [1.0], "long_factor": [1.0] } }, "branch": true }),
     );
-    assert_eq!(server.ended(third)["state"], "failed");
+    let third = server.ended(third);
+    let place = &third["error"]["path"];
+    assert_eq!((&third["state"], place), (&json!("failed"), &json!("load_config.rope_scaling.short_factor")));
     ready(&server, second);
 }
 
