@@ -152,12 +152,13 @@ pub fn next(profile: &Profile, facts: &Facts<'_>, done: &[Outcome]) -> Next {
     match decision.fill(&mut rung) {
         Ok(()) => Next::Run(Box::new(rung)),
         Err(Why { status, class, reason }) => {
-            if class == Some(OutcomeClass::DeviceAbsent) {
+            let is_meant = step.action.loads() && decision.is_worth_it().is_ok();
+            if is_meant && class == Some(OutcomeClass::DeviceAbsent) {
                 // What it would take is told all the same: it says what device to look for.
                 decision.size_elsewhere(&mut rung);
             }
             let mut outcome = rung.outcome(status, class, reason);
-            if step.action.loads() && decision.is_worth_it().is_ok() {
+            if is_meant {
                 // A later step may go on from what this one would have been. One that nothing called for is passed
                 // over: what it was to mend is what later ones mend.
                 outcome.load_config = Some(rung.load_config);

@@ -82,6 +82,8 @@ fn the_default_ladder_ends_in_a_committed_config() {
     assert!(third["reason"].as_str().is_some_and(|reason| reason.starts_with("no GPU here")), "{third}");
     assert_eq!(third["attempts"], json!([]));
     assert!(third["predicted"]["total_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{third}");
+    // What nothing called for has no load config that could be sized.
+    assert_eq!(ladder["rungs"][3]["predicted"], Value::Null);
 
     // Its rungs are attempts like all others: in the ledger, each with its parent.
     let attempt = |rung: usize| {
