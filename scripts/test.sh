@@ -1,11 +1,11 @@
 # `./dev test`: every test, phase by phase; stops at the first phase that fails.
 
-# Building is mostly one crate after the other: two lanes side by side use both cores. The page first, which ends in long
-# runs of one thread: what comes after the other lane's end should use both. What is timed runs alone at the end.
+# Building is mostly one crate after the other: two lanes side by side use both cores. The page first, which the end-to-end
+# tests wait for: they leave more than a core to what gives way to them.
 HOST_LANE="fmt licences cuda build model tests doc-tests"
 WEB_LANE="dashboard size wasm-build wasm-tests"
-ALONE="e2e"
-PHASES="$HOST_LANE $WEB_LANE $ALONE"
+LAST="e2e"
+PHASES="$HOST_LANE $WEB_LANE $LAST"
 UI_BUDGET_BYTES=350000
 PASSED=0 FAILED=0 RAN_TESTS=false WEB_PID=""
 
@@ -16,15 +16,30 @@ run_tests() {
     return
   fi
   say "beside these, told when they end: $WEB_LANE"
+  rm -f "$PAGE_MADE"
   # A process group of its own, so that all of it can be ended.
   set -m
   web_lane >"$LOGS/web-lane.log" 2>&1 &
   WEB_PID=$!
   set +m
   run_phases $HOST_LANE
+  await_page
+  give_way 19
+  run_phases $LAST
   join_web_lane
-  run_phases $ALONE
 }
+
+# Until the other lane has the page made and weighed, or has ended.
+PAGE_MADE=$LOGS/page-made
+await_page() {
+  until [ -e "$PAGE_MADE" ]; do
+    kill -0 "${WEB_PID:-$$}" 2>/dev/null || join_web_lane
+    sleep 1
+  done
+}
+
+# give_way NICE: what is timed here goes before the other lane from now on.
+give_way() { [ -z "$WEB_PID" ] || renice -n "$1" -g "$WEB_PID" >/dev/null 2>&1 || true; }
 
 run_phases() {
   local name
@@ -108,7 +123,7 @@ sum_before() {
 
 test_tests() {
   # They have promises of a few seconds to keep: the other lane gives way from here on.
-  [ -z "$WEB_PID" ] || renice -n 10 -g "$WEB_PID" >/dev/null || true
+  give_way 10
   # One more at a time than there are cores: some wait.
   PREFLIGHT_REQUIRE_MODEL=1 PREFLIGHT_REQUIRE_GPU=1 linted counted nextest \
     cargo nextest run $HOST --test-threads $(($(getconf _NPROCESSORS_ONLN) + 1))
@@ -152,6 +167,7 @@ test_size() {
   bytes=$(node tests/e2e/size.mjs dist)
   say "UI shell: $bytes bytes brotli of $UI_BUDGET_BYTES allowed"
   [ "$bytes" -lt "$UI_BUDGET_BYTES" ] || die "the UI shell is too large"
+  touch "$PAGE_MADE"
 }
 
 # Screenshots come to artifacts/.
