@@ -81,13 +81,11 @@ linted() { CLIPPY_ARGS=-Dwarnings RUSTC_WORKSPACE_WRAPPER=clippy-driver "$@"; }
 # One selection of packages from here to the doc tests: another would unify other features and compile candle anew.
 HOST="--locked --workspace --exclude app --exclude engine"
 
-# The CUDA engine, its worker, tests and bench: their Rust side needs no nvcc. Of their tests those run that need no GPU.
+# The CUDA engine, its worker, tests and bench: their Rust side needs no nvcc. What they say of a GPU is told on one; what
+# needs none is tested with the rest.
 test_cuda() {
-  local selection="--locked -p phi3 -p preflight-worker -p tests --features preflight-worker/cuda,tests/cuda"
-  export PREFLIGHT_WITHOUT_NVCC=1
-  linted cargo test $selection --no-run --lib --bin preflight-worker-cuda --test cuda --bench cuda
-  linted counted cuda cargo test --quiet $selection --lib cuda_engine::
-  unset PREFLIGHT_WITHOUT_NVCC
+  PREFLIGHT_WITHOUT_NVCC=1 linted cargo build --locked -p phi3 -p preflight-worker -p tests \
+    --features preflight-worker/cuda,tests/cuda --lib --bin preflight-worker-cuda --test cuda --bench cuda
 }
 
 test_licences() {

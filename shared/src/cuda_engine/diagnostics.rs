@@ -5,8 +5,8 @@ use super::driver::{Buffer, Ptr};
 use super::kernels::{ONE_BLOCK, Row, Rows};
 use super::model::Segment;
 use super::part::Part;
-use super::route::Place;
 use super::sequence::layer_bytes;
+use crate::engine::route::Place;
 use crate::engine::{
     Diagnostics, EngineError, HostPart, Logprobs, Memory, SequenceId, Stretch, count_non_finite,
 };

@@ -18,7 +18,6 @@ mod gemm;
 mod kernels;
 mod load;
 mod model;
-mod route;
 mod part;
 mod sequence;
 mod steps;
@@ -34,10 +33,10 @@ use self::blocks::Pool;
 use self::driver::{Event, Gpu, Pinned};
 use self::kernels::{Format, LONGEST_ROW, WIDEST_HEAD};
 use self::part::{Begun, Part};
-use self::route::{Route, ordinal};
 use self::sequence::Sequence;
 use self::steps::{RING, Step};
 use crate::dtype::DType;
+use crate::engine::route::{Route, ordinal};
 use crate::engine::{
     Attention, DeviceInfo, Engine, EngineError, EngineInfo, HostPart, LoadPlan, LoadProgress, LoadStage,
     NoHost, Prompt, PromptPart, Sampled, Sampling, SequenceId,

@@ -5,7 +5,7 @@ use super::appended::Appended;
 use super::driver::Ptr;
 use super::kernels::{Format, Row, Rows};
 use super::model::Segment;
-use super::route::Place;
+use crate::engine::route::Place;
 use crate::engine::{
     Engine as _, EngineError, HostPart, HostRows, Prompt, Sampled, Sampling, SequenceId, check_room,
 };

@@ -9,6 +9,8 @@ mod error;
 mod facts;
 mod split;
 mod plan;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod route;
 mod host;
 mod loading;
 mod requests;

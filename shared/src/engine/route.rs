@@ -1,11 +1,11 @@
-//! Which device does what of a pass.
+//! Which device does what of a pass over CUDA devices and the host. Here, since it needs no driver to be tested.
 
-use crate::engine::{EngineError, LoadPlan, Stretch};
+use super::{EngineError, LoadPlan, Stretch};
 use crate::placement::DeviceId;
 
 /// Where something is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// On a GPU, by its index in [`Route::gpus`].
     Gpu(usize),
     Host,
@@ -13,12 +13,12 @@ pub(super) enum Place {
 
 /// A pass through a model, device by device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Route {
+pub(crate) struct Route {
     /// The CUDA devices, in the order in which a pass first comes to them.
-    pub(super) gpus: Vec<DeviceId>,
-    pub(super) stretches: Vec<(Place, Stretch)>,
-    pub(super) norm: Place,
-    pub(super) head: Place,
+    pub(crate) gpus: Vec<DeviceId>,
+    pub(crate) stretches: Vec<(Place, Stretch)>,
+    pub(crate) norm: Place,
+    pub(crate) head: Place,
 }
 
 impl Route {
@@ -26,7 +26,7 @@ impl Route {
     ///
     /// # Errors
     /// Devices that this engine does not compute on.
-    pub(super) fn of(plan: &LoadPlan) -> Result<Self, EngineError> {
+    pub(crate) fn of(plan: &LoadPlan) -> Result<Self, EngineError> {
         let split = plan.places();
         let (given, layers) = (split.layers.len(), plan.config.num_hidden_layers);
         if given != layers {
@@ -49,18 +49,18 @@ impl Route {
     }
 
     /// Whether the host computes any of it.
-    pub(super) fn uses_host(&self) -> bool {
+    pub(crate) fn uses_host(&self) -> bool {
         let mut places = self.stretches.iter().map(|(place, _)| place).chain([&self.norm, &self.head]);
         places.any(|place| *place == Place::Host)
     }
 
     /// Where the last layer is.
-    pub(super) fn end(&self) -> Place {
+    pub(crate) fn end(&self) -> Place {
         self.stretches.last().map_or(self.head, |(place, _)| *place)
     }
 
     /// The GPU that has the last layer, the norm and the head: it chooses ids by itself. Elsewhere the host does.
-    pub(super) fn tail(&self) -> Option<usize> {
+    pub(crate) fn tail(&self) -> Option<usize> {
         match (self.end(), self.norm, self.head) {
             (Place::Gpu(end), Place::Gpu(norm), Place::Gpu(head)) if end == norm && norm == head => Some(end),
             _ => None,
@@ -68,13 +68,13 @@ impl Route {
     }
 
     /// Whether one GPU does everything: steps may be queued before their ids are known.
-    pub(super) fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         self.stretches.len() == 1 && self.tail().is_some()
     }
 }
 
 /// The driver's number of a device.
-pub(super) fn ordinal(device: &DeviceId) -> Result<usize, EngineError> {
+pub(crate) fn ordinal(device: &DeviceId) -> Result<usize, EngineError> {
     match device {
         DeviceId::Gpu { backend, index } if backend == "cuda" => Ok(*index as usize),
         other => Err(not_cuda(other)),
