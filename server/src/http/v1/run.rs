@@ -206,6 +206,8 @@ impl<S: Shape> Answer<S> {
             last["usage"] = self.usage.json();
             out.send(event(last)).await.ok();
         }
+        // Over in every count before its client knows: who asks then finds nothing on its way.
+        drop(self);
         out.send(Event::default().data("[DONE]")).await.ok();
     }
 
