@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use phi3::api::ErrorObject;
-use phi3::config::{ConfigError, Fields, GenerationConfig, tokenizer_vocab_size};
+use phi3::config::{ConfigError, GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
 use phi3::dtype::DType;
 use phi3::estimate::{self, Assumption};
@@ -14,21 +14,18 @@ use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
 use phi3::units::{format_bytes, format_count, format_counted};
-use phi3::validate::Report;
 use phi3::weights::{Checkpoint, OtherParts, WeightSource};
 use preflight_files::hub::Endpoint;
-use preflight_files::{Model, WeightFile};
+use preflight_files::{FilesError, Model, Source, WeightFile, of_override};
 use serde::Serialize;
 use serde_json::{Map, Value};
-
-/// Tokens a second of decoding; nothing where fewer than two tokens were made, and so no step was measured.
-pub(crate) fn decode_rate(report: &Report) -> Option<f64> {
-    Some(report.decode_tokens_per_s).filter(|rate| *rate > 0.0)
-}
 
 /// What was found of a model, and what keeps it from being loaded.
 #[derive(Debug, Serialize)]
 pub struct Inspected {
+    /// What it is of, as the user named it.
+    #[serde(skip)]
+    pub name: String,
     /// The report; its findings name every difference between config and weights.
     #[serde(flatten)]
     pub report: InspectReport,
@@ -105,7 +102,7 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     report.findings.extend(card.iter().flat_map(Card::findings));
     report.card = card;
     report.findings.sort_by_key(|finding| finding.severity);
-    Ok(Inspected { report, error: mismatch })
+    Ok(Inspected { name: model.name.clone(), report, error: mismatch })
 }
 
 /// Tensors that a load holds and that are no parameters of the language model.
@@ -133,9 +130,23 @@ fn not_parameters(checkpoint: &Checkpoint<WeightFile>, decoder: &Decoder) -> Vec
     others.into_iter().chain(held).collect()
 }
 
+/// What lies at `source` says: a model, or weights without a config.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_source(source: &Source) -> Result<Inspected, ErrorObject> {
+    match Model::open(source) {
+        Ok(model) => inspect(&model),
+        Err(error @ FilesError::Lacks { .. }) => match Model::weights_alone(source)? {
+            Some(checkpoint) => Ok(inspect_weights(&checkpoint)),
+            None => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What weights say without a config: how much there is, and in which formats.
-#[must_use]
-pub fn inspect_weights<S: WeightSource>(checkpoint: &Checkpoint<S>) -> Inspected {
+fn inspect_weights<S: WeightSource>(checkpoint: &Checkpoint<S>) -> Inspected {
     let mut by_dtype: BTreeMap<DType, u64> = BTreeMap::new();
     for tensor in checkpoint.tensors().values() {
         *by_dtype.entry(tensor.dtype).or_default() += tensor.count();
@@ -166,7 +177,7 @@ pub fn inspect_weights<S: WeightSource>(checkpoint: &Checkpoint<S>) -> Inspected
         rule_of_thumb: None,
         card: None,
     };
-    Inspected { report, error: None }
+    Inspected { name: checkpoint.name().to_owned(), report, error: None }
 }
 
 /// Every tensor that differs, named.
@@ -305,39 +316,6 @@ fn overridden(model: &Model, overrides: &Map<String, Value>) -> Result<(Decoder,
     let decoder = Decoder::from_fields(&load_config.overridden(&own))
         .map_err(|error| of_override(&load_config, &own, &error).unwrap_or_else(|| unknown(model, error)))?;
     Ok((decoder, load_config))
-}
-
-/// A config that is refused for an override, at the override: none where its own keys are at fault.
-#[must_use]
-pub fn of_override(load_config: &LoadConfig, own: &Fields, error: &ConfigError) -> Option<ErrorObject> {
-    place_among(load_config, own, error).map(|path| of_overrides(error).at(path))
-}
-
-/// The override that makes a config what it refuses to be: the one that the error names, or that came to a config which
-/// is good without it.
-fn place_among(load_config: &LoadConfig, own: &Fields, error: &ConfigError) -> Option<String> {
-    let changed = [
-        ("rope_scaling", load_config.rope_scaling.is_some()),
-        ("sliding_window", load_config.sliding_window.is_some()),
-    ];
-    let mut changed = changed.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key);
-    let field = error.field().unwrap_or_default();
-    let named = changed.clone().find(|key| field.split('.').next() == Some(*key));
-    let place = match named {
-        Some(_) => Some(field),
-        None if Decoder::from_fields(own).is_ok() => changed.next(),
-        None => None,
-    };
-    place.map(|place| format!("load_config.{place}"))
-}
-
-/// An error of the config in the words of the load config that leads to it.
-fn of_overrides(error: &ConfigError) -> ErrorObject {
-    let code = match error {
-        ConfigError::Unsupported { .. } => "unsupported_load_config",
-        _ => "load_config_invalid",
-    };
-    ErrorObject::new(code, format!("load config: {error}"))
 }
 
 /// A refusal; of an unknown architecture with what its files still say.

@@ -23,6 +23,11 @@ pub(super) fn fact(name: &'static str, value: String) -> impl IntoView {
     view! { <div><dt>{name}</dt><dd>{copies(value)}</dd></div> }
 }
 
+/// Tokens a second after the first: nothing tells where there was no second.
+pub(super) fn decoding(measured: Option<f64>) -> String {
+    measured.map_or_else(|| "–".to_owned(), rate)
+}
+
 fn probe(probe: Probe) -> impl IntoView {
     let name = text::probe(probe.kind);
     view! { <tr><td>{name}</td><td class="num">{probe.tokens}</td><td>{verdict(probe.verdict)}</td><td>{probe.detail}</td></tr> }
@@ -65,7 +70,7 @@ pub(super) fn report(report: Report) -> impl IntoView {
                 <dl class="facts">
                     {fact(words::TTFT, duration(report.ttft_ms))}
                     {fact(words::PREFILL, rate(report.prefill_tokens_per_s))}
-                    {fact(words::DECODE, rate(report.decode_tokens_per_s))}
+                    {fact(words::DECODE, decoding(report.decode_tokens_per_s))}
                     {fact(words::LOAD, duration(report.load_ms))}
                     {fact(words::NAN_INF, format!("{} / {}", report.nan_count, report.inf_count))}
                     {fact(words::DEVICE, format!("{}, {}", report.device, report.dtype))}

@@ -67,7 +67,7 @@ impl Row {
                 .zip(attempt.finished_ms)
                 .map(|(from, to)| to.saturating_sub(from)),
             device: attempt.device.clone(),
-            decode_tokens_per_s: attempt.report.as_ref().map(|report| report.decode_tokens_per_s),
+            decode_tokens_per_s: attempt.report.as_ref().and_then(|report| report.decode_tokens_per_s),
             ttft_ms: attempt.report.as_ref().map(|report| report.ttft_ms),
             load_ms: attempt.report.as_ref().map(|report| report.load_ms),
             memory_bytes: attempt.report.as_ref().map(|report| report.memory.measured.total_bytes),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use phi3::api::ErrorObject;
 use phi3::config::ConfigError;
+use phi3::decoder::Family;
 use phi3::weights::{WeightsError, WeightsProblem};
 use thiserror::Error;
 
@@ -101,7 +102,7 @@ pub enum FilesError {
         error: ConfigError,
     },
     /// A family whose tensors are known, and which no engine here computes.
-    #[error("{file}: `{model_type}` is inspected and estimated here, not run: this build runs phi3 alone")]
+    #[error("{file}: `{model_type}` {}", Family::NOT_RUN)]
     NotRun {
         /// The config's file, as it was given.
         file: String,

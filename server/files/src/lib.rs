@@ -14,6 +14,7 @@ mod weight_file;
 mod companions;
 mod model;
 mod hub_model;
+mod overrides;
 
 pub use companions::{Companions, ListedFile};
 pub use disk::free_bytes;
@@ -21,6 +22,7 @@ pub use error::FilesError;
 pub use file_source::FileSource;
 pub use memory::{HostMemory, host_memory};
 pub use model::{Model, NoWeights};
+pub use overrides::of_override;
 pub use small_file::read_small;
 pub use source::Source;
 pub use weight_file::WeightFile;

@@ -7,7 +7,7 @@ use phi3::decoder::{Decoder, Family};
 use phi3::weights::Checkpoint;
 use phi3::weights::gguf::part_names;
 use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::hub::{HubRef, HubSettings};
 use crate::{Companions, FileSource, FilesError, Source, WeightFile, hub_model, read_small};
@@ -49,6 +49,16 @@ impl Model {
                     companions: Companions::None,
                 })
             }
+            Source::Pasted(config) => {
+                let name = "config".to_owned();
+                Ok(Self {
+                    config_file: name.clone(),
+                    name,
+                    config_json: Value::Object(config.clone()).to_string().into_bytes(),
+                    checkpoint: None,
+                    companions: Companions::None,
+                })
+            }
             Source::Config(path) => Self::with_weights(path, path, path.parent(), None),
             Source::Directory(path) => {
                 let model = Self::with_weights(path, &path.join(CONFIG), Some(path), open_named(path)?)?;
@@ -76,18 +86,6 @@ impl Model {
     /// As [`Model::open`].
     pub fn open_on_hub(hub: &HubRef, settings: &HubSettings) -> Result<Self, FilesError> {
         hub_model::open(hub, settings)
-    }
-
-    /// A model that is no more than a pasted config.
-    #[must_use]
-    pub fn from_config(config: Map<String, Value>) -> Self {
-        Self {
-            name: "config".to_owned(),
-            config_file: "config".to_owned(),
-            config_json: Value::Object(config).to_string().into_bytes(),
-            checkpoint: None,
-            companions: Companions::None,
-        }
     }
 
     /// A model that is one GGUF file, or the parts of one: its config and tensors are in the headers.

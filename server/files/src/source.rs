@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use phi3::config::{PRESETS, Preset};
+use serde_json::{Map, Value};
 
 use crate::FilesError;
 use crate::hub::{Endpoint, HubError, HubRef, HubSettings};
@@ -22,6 +23,8 @@ pub enum Source {
     Gguf(PathBuf),
     /// A config that is built in.
     Preset(&'static Preset),
+    /// A config that was pasted: no file of this machine.
+    Pasted(Map<String, Value>),
     /// A repository on the Hub.
     Hub(HubRef),
 }

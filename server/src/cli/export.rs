@@ -85,6 +85,7 @@ fn open(source: &Source, load_config: &mut LoadConfig) -> Result<(Place, Option<
             Place::Unplaced(path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
         }
         Source::Gguf(path) => Place::Gguf(path.display().to_string()),
+        Source::Pasted(_) => Place::Unplaced("config".to_owned()),
         Source::Preset(preset) => Place::Unplaced(preset.name.to_owned()),
         // Nothing is asked of the Hub for an export.
         Source::Hub(hub) => {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use phi3::inspect::card::{Card, Origin};
 use phi3::inspect::{InspectReport, Severity, Status, Support};
 use phi3::units::{format_count, format_counted};
-use preflight_files::{FilesError, Model, Source};
+use preflight_files::Source;
 use serde_json::Value;
 
 use super::output;
@@ -26,18 +26,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let source = Source::resolve(&args.path)?;
-    let (name, inspected) = match Model::open(&source) {
-        Ok(model) => (model.name.clone(), reports::inspect(&model)?),
-        Err(error @ FilesError::Lacks { .. }) => match Model::weights_alone(&source)? {
-            Some(checkpoint) => (args.path.clone(), reports::inspect_weights(&checkpoint)),
-            None => return Err(error.into()),
-        },
-        Err(error) => return Err(error.into()),
-    };
+    let inspected = reports::inspect_source(&source)?;
     if args.json {
         output::print_json(&inspected)?;
     } else {
-        output::print_page(page(&name, &inspected.report))?;
+        output::print_page(page(&inspected.name, &inspected.report))?;
     }
     if let Some(error) = inspected.error {
         let error = CliError::from(error);

@@ -9,7 +9,6 @@ use phi3::validate::{ProbeKind, ProbeSet, Report, Verdict};
 use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
 use super::{load, output, run};
 use crate::error::{CliError, Exit};
-use crate::reports::decode_rate;
 
 /// Load a model, let it answer a short prompt, and judge what it computes.
 #[derive(Debug, clap::Args)]
@@ -101,7 +100,8 @@ fn page(path: &str, report: &Report) -> Page {
         row("prefill", format!("{:.1} tokens/s", report.prefill_tokens_per_s)),
         row(
             "decode",
-            decode_rate(report)
+            report
+                .decode_tokens_per_s
                 .map_or("not measured: it takes two tokens".to_owned(), |rate| format!("{rate:.1} tokens/s")),
         ),
         row("NaN, infinite", format!("{}, {}", report.nan_count, report.inf_count)),

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use phi3::api::worker::{Load, Message, Request};
 use phi3::api::{Certificate, ErrorObject, FileFact, ModelSource};
+use phi3::config::{JsonLimits, parse_json};
 use phi3::units::{format_bytes, format_counted};
-use phi3::validate::{Report, Verdict};
+use phi3::validate::{Difference, Report, Verdict};
 use preflight_files::{Source, read_small};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,7 +15,6 @@ use serde_json::{Value, json};
 use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page};
 use super::{output, run};
 use crate::error::{CliError, Exit};
-use crate::reports::decode_rate;
 use crate::{evidence, values};
 
 /// Largest certificate that is read.
@@ -99,8 +99,8 @@ fn read(path: &std::path::Path) -> Result<Certificate, CliError> {
     let refuse =
         |why: String| ErrorObject::new("certificate_invalid", format!("{shown}: {why}")).at(shown.clone());
     let json = read_small(path, CERTIFICATE_BYTES)?;
-    let value: serde_json::Value =
-        serde_json::from_slice(&json).map_err(|error| refuse(format!("is no JSON: {error}")))?;
+    let limits = JsonLimits { depth: 64, values: 1 << 20, string_bytes: usize::MAX };
+    let value = parse_json(&json, limits).map_err(|error| refuse(error.to_string()))?;
     match value["preflight_certificate"].as_u64() {
         Some(version) if version == u64::from(Certificate::VERSION) => {}
         Some(version) => {
@@ -141,6 +141,8 @@ fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Ver
     let detail =
         if same { report.dtype.to_string() } else { format!("{}, here {}", certified.dtype, report.dtype) };
     checks.push(Check { name: "dtype", passed: same, detail });
+    checks.extend(likeliest_are_the_same(certified, &report));
+    checks.extend(probes_are_the_same(certified, &report));
     let passed = report.verdict != Verdict::Fail;
     checks.push(Check { name: "validation", passed, detail: report.reason.clone() });
     let values = |report: &Report| {
@@ -150,7 +152,7 @@ fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Ver
             ("load_ms", json!(report.load_ms)),
             ("ttft_ms", json!(report.ttft_ms)),
             ("prefill_tokens_per_s", json!(report.prefill_tokens_per_s)),
-            ("decode_tokens_per_s", json!(decode_rate(report))),
+            ("decode_tokens_per_s", json!(report.decode_tokens_per_s)),
             ("measured_total_bytes", json!(report.memory.measured.total_bytes)),
         ]
     };
@@ -170,6 +172,38 @@ fn tokens(same: bool, here: &[u32]) -> String {
     } else {
         format!("others here: {here:?}")
     }
+}
+
+/// The likeliest tokens after the prompt: the same best id, and logits of what both name as close as the format lets
+/// another processor come. `None` where the certificate has none.
+fn likeliest_are_the_same(certified: &Report, here: &Report) -> Option<Check> {
+    let best = certified.top_logits.first()?;
+    let same_best = here.top_logits.first().is_some_and(|found| found.token == best.token);
+    let scale = certified.top_logits.iter().map(|top| f64::from(top.logit.abs())).fold(0.0, f64::max);
+    let apart = certified.top_logits.iter().filter_map(|top| {
+        let found = here.top_logits.iter().find(|found| found.token == top.token)?;
+        Some(f64::from(found.logit - top.logit).abs())
+    });
+    let share = apart.fold(0.0, f64::max) / scale.max(f64::MIN_POSITIVE);
+    let bound = Difference::bound(certified.dtype);
+    let best = if same_best { "the same best id" } else { "another best id here" };
+    let detail = format!("{best}, logits at most {share:.1e} of the largest apart (bound {bound:.0e})");
+    Some(Check { name: "likeliest tokens", passed: same_best && share <= bound, detail })
+}
+
+/// What each probe found. `None` where the certificate has none.
+fn probes_are_the_same(certified: &Report, here: &Report) -> Option<Check> {
+    let found = |kind| here.probes.iter().find(|probe| probe.kind == kind).map(|probe| probe.verdict);
+    let mut others = certified.probes.iter().filter(|probe| found(probe.kind) != Some(probe.verdict));
+    let other = others.next();
+    let detail = match other {
+        Some(probe) => {
+            let here = found(probe.kind).map_or(Value::from("not run"), |verdict| json!(verdict));
+            format!("{}: {}, here {here}", json!(probe.kind), json!(probe.verdict)).replace('"', "")
+        }
+        None => format!("{}, the same", format_counted(certified.probes.len() as u64, "verdict")),
+    };
+    (!certified.probes.is_empty()).then_some(Check { name: "probes", passed: other.is_none(), detail })
 }
 
 fn files_are_the_same(certified: &[FileFact], here: &[FileFact]) -> Check {

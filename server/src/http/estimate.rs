@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use phi3::api::ErrorBody;
 use phi3::estimate::Options;
+use preflight_files::{Model, Source};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -45,11 +46,8 @@ pub(super) async fn post(
     if options.calibration.is_empty() {
         options.calibration = state.attempts.ledger().calibration(&state.host.environment()).await?;
     }
-    let model = source.open(&state).await?;
-    let estimated =
-        tokio::task::spawn_blocking(move || reports::estimate(&model, &options, &overrides)).await;
-    let estimated = estimated.map_err(HttpError::internal)?;
-    estimated.map(Json).map_err(|error| HttpError(state.registry.folders().told(error)))
+    let estimate = move |source: &Source| reports::estimate(&Model::open(source)?, &options, &overrides);
+    source.ask(&state, estimate).await.map(Json)
 }
 
 /// The names that a wrong option is told: `load_config` is one of them, read apart from the others.

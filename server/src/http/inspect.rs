@@ -40,11 +40,8 @@ pub(super) async fn post(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<InspectBody>,
 ) -> Result<(StatusCode, Json<Inspected>), HttpError> {
-    let model = body.source.open(&state).await?;
-    let inspected = tokio::task::spawn_blocking(move || reports::inspect(&model)).await;
-    let inspected = inspected.map_err(HttpError::internal)?;
+    let mut inspected = body.source.ask(&state, reports::inspect_source).await?;
     let folders = state.registry.folders();
-    let mut inspected = inspected.map_err(|error| HttpError(folders.told(error)))?;
     for finding in &mut inspected.report.findings {
         finding.message = folders.told_text(&finding.message);
     }

@@ -1,7 +1,7 @@
 //! `{"source": {config|path|preset|hub}}`: where a request's model comes from.
 
 use phi3::api::ErrorObject;
-use preflight_files::{Model, Source};
+use preflight_files::Source;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -24,25 +24,28 @@ pub(super) enum SourceRequest {
 }
 
 impl SourceRequest {
-    /// Opens the model off the async threads: a disk may be slow, and the Hub is.
+    /// What `answer` says of it, off the async threads: a disk may be slow, and the Hub is.
     ///
     /// # Errors
-    /// A path outside the roots, or whatever is wrong with the files.
-    pub(super) async fn open(self, state: &AppState) -> Result<Model, HttpError> {
+    /// A path outside the roots, or whatever is wrong with the files; paths are told as clients may know them.
+    pub(super) async fn ask<T: Send + 'static>(
+        self,
+        state: &AppState,
+        answer: impl FnOnce(&Source) -> Result<T, ErrorObject> + Send + 'static,
+    ) -> Result<T, HttpError> {
         let registry = state.registry.clone();
-        let open = move || -> Result<Model, ErrorObject> {
+        let ask = move || {
             let source = match self {
-                Self::Config(map) => return Ok(Model::from_config(map)),
+                Self::Config(map) => Source::Pasted(map),
                 Self::Path(path) => {
                     Source::resolve(&registry.folders().allowed(&path)?.display().to_string())?
                 }
                 Self::Preset(name) => Source::preset(&name)?,
                 Self::Hub(id) => Source::hub(&id)?,
             };
-            Ok(Model::open(&source)?)
+            answer(&source)
         };
-        let opened = tokio::task::spawn_blocking(open).await;
-        let opened = opened.map_err(HttpError::internal)?;
-        opened.map_err(|error| HttpError(state.registry.folders().told(error)))
+        let asked = tokio::task::spawn_blocking(ask).await.map_err(HttpError::internal)?;
+        asked.map_err(|error| HttpError(state.registry.folders().told(error)))
     }
 }

@@ -4,8 +4,6 @@ use phi3::api::{AttemptRecord, ErrorObject};
 use phi3::units::format_bytes;
 use serde::Deserialize;
 
-use crate::reports::decode_rate;
-
 /// How to write attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -126,7 +124,7 @@ fn cells(record: &AttemptRecord) -> [String; COLUMNS.len()] {
         or_nothing(memory.map(|memory| memory.measured.total_bytes.to_string())),
         ms(report.map(|report| report.load_ms).or(evidence.timings.loading_ms)),
         ms(report.map(|report| report.ttft_ms)),
-        ms(report.and_then(decode_rate)),
+        ms(report.and_then(|report| report.decode_tokens_per_s)),
         or_nothing(verdict.and_then(|verdict| verdict.as_str().map(str::to_owned))),
         or_nothing(attempt.error.as_ref().map(|error| error.to_string())),
         attempt.note.clone(),

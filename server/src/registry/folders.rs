@@ -90,7 +90,7 @@ impl Folders {
         let found = candidates.iter().find_map(|path| path.canonicalize().ok());
         match found {
             Some(found) if self.holds(&found) => match leads_out(&found, |path| self.holds(path)) {
-                true => Err(outside()),
+                true => Err(self.linked_out(&found).at("source.path")),
                 false => Ok(found),
             },
             Some(_) => Err(outside()),
@@ -139,10 +139,14 @@ impl Folders {
             self.holds(found) || (is_default && own.as_ref().is_ok_and(|own| found.starts_with(own)))
         };
         if leads_out(path, holds) {
-            let message = format!("a file of {} is a link that leads out of it", self.shown(path));
-            return Err(ErrorObject::new("path_outside_roots", message));
+            return Err(self.linked_out(path));
         }
         Ok(path.to_owned())
+    }
+
+    fn linked_out(&self, path: &Path) -> ErrorObject {
+        let message = format!("a file of {} is a link that leads out of it", self.shown(path));
+        ErrorObject::new("path_outside_roots", message)
     }
 
     /// The directory of the default model.

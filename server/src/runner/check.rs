@@ -10,7 +10,7 @@ use phi3::estimate::{Backend, Options};
 use phi3::load_config::{Facts, LoadConfig};
 use phi3::placement::{DeviceId, DeviceUse};
 use phi3::units::format_bytes;
-use preflight_files::{FilesError, Model, Source};
+use preflight_files::{FilesError, Model, Source, of_override};
 use serde_json::{Map, Value};
 
 use super::{CANCELLED, RunError, Runner};
@@ -78,7 +78,7 @@ fn check(load: &Load, lane: &str, know: impl FnOnce(Facts)) -> Result<Checked, E
     }
     let own = model.fields()?;
     let config = overrides.apply(&own).map_err(|error| {
-        reports::of_override(&overrides, &own, &error).unwrap_or_else(|| model.refuse(error).into())
+        of_override(&overrides, &own, &error).unwrap_or_else(|| model.refuse(error).into())
     })?;
     know(Facts {
         max_position_embeddings: Some(config.max_position_embeddings as u64),

@@ -124,6 +124,7 @@ fn not_made(path: &Path, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             "this user may not write there: name a folder of your own, or change its rights".to_owned()
         }
+        io::ErrorKind::NotFound => "no folder can be made there: name another".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => "the disk is read-only: name a folder on another".to_owned(),
         io::ErrorKind::StorageFull => "the disk is full: make room, or name a folder on another".to_owned(),
         _ => error.to_string(),

@@ -10,7 +10,7 @@ use phi3::load_config::{Budgets, LoadConfig};
 use phi3::placement::{DeviceId, Placement};
 use phi3::validate::PredictedMeasured;
 use phi3::weights::Checkpoint;
-use preflight_files::{Model, WeightFile};
+use preflight_files::{Model, WeightFile, of_override};
 
 /// From here on the workspace grows with each sequence.
 const LOGIT_ROWS: usize = activations::LOGIT_ROWS as usize;
@@ -36,7 +36,10 @@ pub(crate) fn overrides(model: &Model, load: &Load) -> Result<(LoadConfig, Model
     if let Some(error) = overrides.refusals().first() {
         return Err(error.into());
     }
-    let config = overrides.apply(&model.fields()?).map_err(|error| model.refuse(error))?;
+    let own = model.fields()?;
+    let config = overrides.apply(&own).map_err(|error| {
+        of_override(&overrides, &own, &error).unwrap_or_else(|| model.refuse(error).into())
+    })?;
     Ok((overrides, config))
 }
 

@@ -66,7 +66,7 @@ impl Topic {
             "timings" => Self::Time,
             "report" if path.starts_with("report.memory") => Self::Memory,
             "report" if path.ends_with("_ms") || path.ends_with("_per_s") => Self::Time,
-            "state" | "outcome" | "error" | "report" | "engine" | "next" | "advice" => Self::Outcome,
+            "state" | "outcome" | "error" | "report" | "text" | "engine" | "next" | "advice" => Self::Outcome,
             _ => Self::Around,
         }
     }
@@ -154,6 +154,7 @@ mod tests {
             ("changes", json!([null, []])),
             ("load_config.max_memory.cpu", json!([1, null])),
             ("outcome", json!(["passed", "oom_load"])),
+            ("text", json!(["a", "b"])),
             ("environment.kernel", json!(["a", "b"])),
         ])
         .by_topic();
@@ -163,7 +164,7 @@ mod tests {
             .collect();
         let expected = [
             (Topic::Wanted, vec!["resolved[dtype].value", "load_config.max_memory.cpu"]),
-            (Topic::Outcome, vec!["outcome"]),
+            (Topic::Outcome, vec!["outcome", "text"]),
             (Topic::Memory, vec!["report.memory.measured.total_bytes", "memory.measured.overhead_bytes"]),
             (Topic::Time, vec!["report.ttft_ms"]),
             (Topic::Around, vec!["environment.kernel"]),

@@ -470,6 +470,9 @@ pub(super) fn phi3() -> &'static Family {
 }
 
 impl Family {
+    /// What is said of a family that no engine here computes.
+    pub const NOT_RUN: &str = "is inspected and estimated here, not run: this build runs phi3 alone";
+
     /// The family of a `model_type`.
     #[must_use]
     pub fn of(model_type: &str) -> Option<&'static Self> {

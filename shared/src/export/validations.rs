@@ -28,7 +28,10 @@ pub fn validations(all: &Validations) -> String {
     row("Load", &|report| format!("{:.0} ms", report.load_ms));
     row("Time to first token", &|report| format!("{:.1} ms", report.ttft_ms));
     row("Prefill", &|report| format!("{:.2} tokens/s", report.prefill_tokens_per_s));
-    row("Decode", &|report| format!("{:.2} tokens/s", report.decode_tokens_per_s));
+    row("Decode", &|report| {
+        let told = report.decode_tokens_per_s.map(|rate| format!("{rate:.2} tokens/s"));
+        told.unwrap_or_else(|| "not measured".to_owned())
+    });
     row("NaN, Inf", &|report| format!("{}, {}", report.nan_count, report.inf_count));
     type Term = (&'static str, fn(&Memory) -> u64);
     let terms: [Term; 5] = [
@@ -161,7 +164,7 @@ mod tests {
             load_ms: 12.0,
             ttft_ms: 3.5,
             prefill_tokens_per_s: 100.0,
-            decode_tokens_per_s: 50.25,
+            decode_tokens_per_s: Some(50.25),
             nan_count: 2,
             inf_count: 0,
             layers: vec![

@@ -2,8 +2,8 @@
 
 use super::keys::{self, Key};
 use super::{Finding, Known, Severity, Subject, scaling};
-use crate::config::RopeScaling;
-use crate::decoder::{Attention, Decoder, Oracle};
+use crate::config::{Fields, RopeScaling};
+use crate::decoder::{Attention, Decoder, FAMILIES, Family, Oracle};
 use crate::dtype::DType;
 use crate::estimate;
 use crate::units::{format_bytes, format_count, one_line};
@@ -20,6 +20,7 @@ pub(super) fn findings(subject: Subject<'_>, known: Known<'_>) -> Vec<Finding> {
     spellings(subject, known, &mut found);
     cache(known.decoder, &mut found);
     parts(known.decoder, &mut found);
+    found.extend(contradicting_class(subject.fields, known.decoder));
     found.sort_by_key(|finding| finding.severity);
     found
 }
@@ -229,6 +230,23 @@ fn cache(decoder: &Decoder, found: &mut Vec<Finding>) {
         );
         found.push(Finding::new("shared_cache", Severity::Info, message));
     }
+}
+
+/// A class of another family than `model_type` names. Classes that no family here is called after say nothing.
+fn contradicting_class(fields: &Fields, decoder: &Decoder) -> Option<Finding> {
+    let class = super::architecture(fields)?;
+    let stem = class.split("For").next()?.to_ascii_lowercase();
+    // `gemma3_text` is a class of Gemma3's.
+    let is_of = |family: &Family| {
+        let stems = family.model_types.iter().map(|it| it.trim_end_matches("_text").replace('_', ""));
+        stems.into_iter().any(|it| it == stem)
+    };
+    let contradicts = FAMILIES.iter().any(is_of) && !is_of(decoder.family);
+    let message = format!(
+        "architectures names {class}, model_type {}: this build goes by model_type, as transformers does; vLLM goes by architectures",
+        decoder.family.name()
+    );
+    contradicts.then(|| Finding::new("architectures_contradict", Severity::Warning, message))
 }
 
 fn parts(decoder: &Decoder, found: &mut Vec<Finding>) {

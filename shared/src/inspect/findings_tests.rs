@@ -16,7 +16,7 @@ fn inspected(json: &str, tokenizer_vocab: Option<usize>) -> InspectReport {
     inspect(Subject { tokenizer_vocab, ..Subject::config_only(&fields) }).expect(json)
 }
 
-const CASES: [(&str, Severity, &str); 13] = [
+const CASES: [(&str, Severity, &str); 14] = [
     ("su_revision", Severity::Warning, "`su` is the spelling of April 2024"),
     (
         "tokenizer_larger_than_vocab",
@@ -43,6 +43,11 @@ const CASES: [(&str, Severity, &str); 13] = [
         "picture encoder (`img_processor`): beside the language model, not counted",
     ),
     ("predictors_apart", Severity::Info, "has 11,610,067,968 parameters, is not loaded for generation"),
+    (
+        "architectures_contradict",
+        Severity::Warning,
+        "architectures names LlamaForCausalLM, model_type phi3: this build goes by model_type",
+    ),
     ("computed_family", Severity::Info, "phi3small: counted from the authors' code"),
     ("quantization_unknown", Severity::Warning, "quantised by bitsandbytes, whose layout is not known here"),
     ("quantized_weights", Severity::Warning, "sized here, not run: take the model in bf16, f16 or f32"),
@@ -72,6 +77,7 @@ fn cause(code: &str) -> (String, Option<usize>) {
         }
         "part_apart" => other(r#"{"model_type":"phi3_v","img_processor":{"name":"clip_vision_model"}}"#),
         "predictors_apart" => other(r#"{"model_type":"deepseek_v3","num_nextn_predict_layers":1}"#),
+        "architectures_contradict" => (phi3(r#""architectures":["LlamaForCausalLM"]"#), None),
         "computed_family" => other(r#"{"model_type":"phi3small"}"#),
         "quantization_unknown" => {
             other(r#"{"model_type":"llama","quantization_config":{"quant_method":"bitsandbytes"}}"#)
@@ -99,6 +105,18 @@ fn a_plain_config_causes_none_of_them() {
         inspected(&phi3(r#""eos_token_id":1,"dtype":"bfloat16","torch_dtype":"bfloat16""#), Some(100));
     let caused = |finding: &&Finding| CASES.iter().any(|(code, ..)| finding.code == *code);
     assert_eq!(report.findings.iter().filter(caused).collect::<Vec<_>>(), Vec::<&Finding>::new());
+    for (model_type, class) in [
+        ("phi3", "Phi3ForCausalLM"),
+        ("phi3", "MyOwnPhiForCausalLM"),
+        ("phi3_v", "Phi3VForCausalLM"),
+        ("phi4mm", "Phi4MMForCausalLM"),
+        ("gemma3_text", "Gemma3ForCausalLM"),
+        ("gpt_oss", "GptOssForCausalLM"),
+    ] {
+        let json = format!(r#"{{"model_type":"{model_type}","architectures":["{class}"]}}"#);
+        let agrees = inspected(&json, None);
+        assert!(agrees.findings.iter().all(|finding| finding.code != "architectures_contradict"), "{class}");
+    }
     // phi3 does not read the switch: its layers have the window.
     let on = inspected(&phi3(r#""sliding_window":16,"use_sliding_window":false"#), None);
     let codes: Vec<&str> = on.findings.iter().map(|finding| finding.code.as_str()).collect();

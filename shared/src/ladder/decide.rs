@@ -7,7 +7,7 @@ use super::check::with_all;
 use super::judge::{Outcome, Status};
 use super::profile::{Action, DeviceChoice, Expectations, Profile, Prompt, Step};
 use crate::config::ModelConfig;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Family};
 use crate::engine::{DeviceInfo, Memory};
 use crate::estimate::{self, Backend, Options, Resolved};
 use crate::load_config::{self, Change, LoadConfig, OutcomeClass, Subject, diff, next_changes};
@@ -508,7 +508,7 @@ impl Decision<'_> {
         let fields = load_config.overridden(self.facts.subject.fields);
         let config = ModelConfig::from_fields(&fields).map_err(|error| {
             let reason = match Decoder::from_fields(&fields) {
-                Ok(_) => "it is inspected and estimated here, not run: this build runs phi3 alone".to_owned(),
+                Ok(_) => format!("it {}", Family::NOT_RUN),
                 Err(_) => error.to_string(),
             };
             Why::certain(OutcomeClass::UnknownArchitecture, reason)

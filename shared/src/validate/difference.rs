@@ -49,7 +49,7 @@ impl Difference {
             top1 += usize::from(a.first() == b.first());
             top5 += a.iter().filter(|id| b.contains(id)).count();
         }
-        let bound = bound(dtype);
+        let bound = Self::bound(dtype);
         let passes = is_finite && max <= bound * scale;
         let count = rows.max(1) as f64;
         Self {
@@ -63,16 +63,18 @@ impl Difference {
             verdict: if passes { Verdict::Pass } else { Verdict::Fail },
         }
     }
-}
 
-/// Relative to the largest logit. In f32 engines differ in the order of sums alone; 16 bits round every activation;
-/// quantised weights are other weights, and a layer that is computed wrong is further off than they are.
-fn bound(dtype: DType) -> f64 {
-    match dtype {
-        DType::F32 => 1e-3,
-        DType::Bf16 | DType::F16 => 5e-2,
-        DType::Q8_0 => 1e-1,
-        _ => 5e-1,
+    /// The largest difference that passes, relative to the largest logit. In f32 engines differ in the order of sums
+    /// alone; 16 bits round every activation; quantised weights are other weights, and a layer that is computed wrong is
+    /// further off than they are.
+    #[must_use]
+    pub fn bound(dtype: DType) -> f64 {
+        match dtype {
+            DType::F32 => 1e-3,
+            DType::Bf16 | DType::F16 => 5e-2,
+            DType::Q8_0 => 1e-1,
+            _ => 5e-1,
+        }
     }
 }
 

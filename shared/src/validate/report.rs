@@ -121,8 +121,8 @@ pub struct Report {
     pub ttft_ms: f64,
     /// Prompt tokens a second.
     pub prefill_tokens_per_s: f64,
-    /// Generated tokens a second after the first; 0 where only one was generated.
-    pub decode_tokens_per_s: f64,
+    /// Generated tokens a second after the first; `None` where only one was generated, and so no step was measured.
+    pub decode_tokens_per_s: Option<f64>,
     /// NaN seen in any layer.
     pub nan_count: u64,
     /// Infinite values seen in any layer.

@@ -170,7 +170,7 @@ pub async fn run<E: Engine + Diagnostics>(
         load_ms: run.load_ms,
         ttft_ms: ttft_ms.unwrap_or(0.0),
         prefill_tokens_per_s: prefill_tokens_per_s.unwrap_or(0.0),
-        decode_tokens_per_s: decode_tokens_per_s.unwrap_or(0.0),
+        decode_tokens_per_s,
         nan_count,
         inf_count,
         layers: layers.iter().map(|(nan, inf)| LayerCheck { nan: *nan, inf: *inf }).collect(),

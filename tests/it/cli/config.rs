@@ -189,6 +189,7 @@ fn overrides_are_checked_alike_with_a_model_and_without() {
     let row = row.to_str().expect("UTF-8");
     let check = || preflight(&["config", "check", row, "--json"]);
     let estimate = |of: &str| preflight(&["estimate", of, "--load-config", row, "--json"]);
+    let load = || preflight(&["load", model.arg(), "--load-config", row, "--json"]);
     for (json, path) in [
         (r#"{"sliding_window": 1e9}"#, "sliding_window"),
         (r#"{"sliding_window": 9223372036854775808}"#, "sliding_window"),
@@ -228,6 +229,11 @@ fn overrides_are_checked_alike_with_a_model_and_without() {
         assert_eq!((ran.code, ran.error_code().as_str()), (2, code), "{json}: {ran:?}");
         let error = &ran.json()["error"];
         assert_eq!(error["path"], json!(path), "{error}");
+        // A load says the same; what no load of ours takes, it refuses before it looks at the model.
+        let loaded = load();
+        assert_eq!((loaded.code, loaded.error_code().as_str()), (2, code), "{json}: {loaded:?}");
+        let is_of_model = code == "load_config_invalid";
+        assert!(!is_of_model || loaded.json()["error"]["path"] == error["path"], "{json}: {loaded:?}");
         assert!(
             error["message"].as_str().is_some_and(|told| told.starts_with(&format!("{row}: load config: "))),
             "{error}"

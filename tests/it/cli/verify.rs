@@ -10,7 +10,7 @@ use crate::support::program::{Ran, preflight};
 fn certified() -> (ModelDir, Value) {
     let model = ModelDir::of_case("gqa_plain");
     let server = Server::start(&["--default-model", model.arg()]);
-    let answer = server.post("/api/models/default/validate", &json!({ "max_new_tokens": 8 }));
+    let answer = server.post("/api/models/default/validate", &json!({ "max_new_tokens": 8, "probe": "all" }));
     let attempt = server.ended(answer.json()["attempt_id"].as_u64().expect("an id"));
     assert_eq!(attempt["outcome"], "passed", "{attempt}");
     let committed = server.post("/api/models/default/known-good", &json!({}));
@@ -28,7 +28,7 @@ fn verify(model: &ModelDir, certificate: &str) -> Ran {
 fn failed(ran: &Ran) -> Vec<(String, String)> {
     let word = |value: &Value| value.as_str().expect("a word").to_owned();
     let checks = ran.json()["checks"].as_array().expect("checks").clone();
-    assert_eq!(checks.len(), 6, "{checks:?}");
+    assert_eq!(checks.len(), 8, "{checks:?}");
     let failed = checks.iter().filter(|check| check["passed"] == false);
     failed.map(|check| (word(&check["name"]), word(&check["detail"]))).collect()
 }
@@ -49,10 +49,13 @@ fn a_certificate_holds_until_something_differs() {
     let names: Vec<String> = failed(&differs).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["generated tokens"]);
 
-    // A text, a number format or a list of files that are not what was run.
+    // A text, a number format, logits, a probe or a list of files that are not what was run.
     for (name, at, lie) in [
         ("text", "/report/text", json!("lies")),
         ("dtype", "/report/dtype", json!("f16")),
+        ("likeliest tokens", "/report/top_logits/0/token", json!(332)),
+        ("likeliest tokens", "/report/top_logits/1/logit", json!(-7.5)),
+        ("probes", "/report/probes/0/verdict", json!("pass")),
         ("files", "/files", json!([certificate["files"][0]])),
     ] {
         let mut other = certificate.clone();
@@ -106,7 +109,8 @@ fn what_is_no_certificate_is_refused() {
     let mut empty = certificate.clone();
     empty["files"] = json!([]);
     for (text, says) in [
-        ("{", "is no JSON"),
+        ("{", "not valid JSON"),
+        (&certificate.to_string().replacen("{", r#"{"model":"x","#, 1), "`model` stands twice"),
         ("[]", "is no certificate"),
         ("{}", "is no certificate"),
         (&newer.to_string(), "is of version 99, this build reads version 1"),

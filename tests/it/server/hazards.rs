@@ -78,7 +78,7 @@ fn what_does_not_fit_is_refused_with_numbers_unless_forced() {
         json!({ "max_position_embeddings": 134_217_728, "original_max_position_embeddings": 134_217_728 });
     model.set_config(&config);
     let server = Server::start(&["--default-model", model.arg()]);
-    let id = start(&server, "load", &json!({ "context": 134_000_000 }));
+    let id = start(&server, "load", &json!({ "context": 134_000_000, "device": "cpu" }));
     let attempt = server.ended(id);
     assert_eq!(
         (&attempt["state"], &attempt["error"]["code"]),
@@ -93,7 +93,7 @@ fn what_does_not_fit_is_refused_with_numbers_unless_forced() {
         "{attempt}"
     );
     // Forced, it is tried. A system may grant more than it has; whatever comes of it, the server goes on.
-    let forced = start(&server, "load", &json!({ "context": 134_000_000, "force": true }));
+    let forced = start(&server, "load", &json!({ "context": 134_000_000, "device": "cpu", "force": true }));
     let attempt =
         server.until(forced, |attempt| attempt["state"] == "ready" || attempt["finished_ms"].is_u64());
     assert_ne!(attempt["error"]["code"], "does_not_fit");

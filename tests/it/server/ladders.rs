@@ -55,6 +55,31 @@ fn slow_profile(tokens: u32) -> String {
     )
 }
 
+/// Of a ladder and a DELETE of its model at the same time one is refused.
+#[test]
+fn a_model_does_not_go_while_a_ladder_begins() {
+    let folder = ModelDir::of_case("gqa_plain");
+    let root = folder.path().parent().expect("a folder").to_owned();
+    let name = folder.path().file_name().expect("a name").to_str().expect("UTF-8").to_owned();
+    let server = Server::start(&["--model-root", root.to_str().expect("UTF-8")]);
+    for _ in 0..8 {
+        let registered = server.post("/api/models", &json!({ "source": { "path": name }, "id": "here" }));
+        assert_eq!(registered.status, 201, "{registered:?}");
+        let body = json!({ "model": "here", "toml": slow_profile(4) });
+        let (begun, gone) = std::thread::scope(|scope| {
+            let begun = scope.spawn(|| server.post("/api/ladders", &body));
+            let gone = scope.spawn(|| server.ask("DELETE", "/api/models/here", &[], "").status);
+            (begun.join().expect("answered"), gone.join().expect("answered"))
+        });
+        assert!([(202, 409), (404, 204)].contains(&(begun.status, gone)), "{begun:?} {gone}");
+        if begun.status == 202 {
+            let ladder = ended(&server, begun.json()["ladder_id"].as_u64().expect("an id"));
+            assert_eq!(ladder["state"], "passed", "{ladder}");
+            assert_eq!(server.ask("DELETE", "/api/models/here", &[], "").status, 204);
+        }
+    }
+}
+
 fn is_running(step: usize) -> impl Fn(&Value) -> bool {
     move |ladder| ladder["rungs"][step]["state"] == "running"
 }

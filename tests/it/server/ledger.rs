@@ -260,7 +260,7 @@ fn a_measured_load_calibrates_the_overhead_that_is_estimated() {
     };
     let assumed = estimate();
     assert_eq!(overhead(&assumed)["badge"], "formula");
-    let loaded = tried(&server, &json!({}));
+    let loaded = tried(&server, &json!({ "device": "cpu" }));
     let [measured, predicted] = ["measured", "predicted"]
         .map(|side| loaded["memory"][side]["overhead_bytes"].as_i64().expect("bytes"));
     let calibrated = estimate();

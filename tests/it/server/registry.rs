@@ -344,6 +344,40 @@ fn a_model_does_not_go_while_something_begins() {
     }
 }
 
+/// A commit and a DELETE at the same time leave no known-good of a model that is not there.
+#[test]
+fn no_known_good_outlives_its_model() {
+    let root = root();
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let register = || {
+        let body = json!({ "source": { "path": "tiny" }, "id": "here" });
+        assert_eq!(server.post("/api/models", &body).status, 201);
+    };
+    register();
+    let validated = server.post("/api/models/here/validate", &json!({ "max_new_tokens": 1 }));
+    let attempt = server.ended(validated.json()["attempt_id"].as_u64().expect("an id"));
+    assert_eq!(attempt["outcome"], "passed", "{attempt}");
+    for _ in 0..8 {
+        let (committed, gone) = std::thread::scope(|scope| {
+            // Without a body, as curl sends it where it is told a type and nothing else.
+            let committed = scope.spawn(|| {
+                let json = ["content-type: application/json"];
+                server.ask("POST", "/api/models/here/known-good", &json, "").status
+            });
+            let gone = scope.spawn(|| server.ask("DELETE", "/api/models/here", &[], "").status);
+            (committed.join().expect("answered"), gone.join().expect("answered"))
+        });
+        assert!([201, 404].contains(&committed) && gone == 204, "{committed} {gone}");
+        register();
+        let none = server.get("/api/models/here/known-good");
+        assert_eq!(
+            (none.status, none.error_code().as_str()),
+            (404, "no_known_good"),
+            "{committed}: {none:?}"
+        );
+    }
+}
+
 /// A model whose files went away is told as such, wherever it is asked for.
 #[test]
 fn files_that_are_gone_are_named() {
@@ -357,6 +391,26 @@ fn files_that_are_gone_are_named() {
     let message = error["message"].as_str().expect("a message");
     assert!(message.starts_with("the files of `tiny` are gone: tiny is under no --model-root"), "{message}");
     assert!(error.get("path").is_none_or(Value::is_null), "the request names no path: {error}");
+}
+
+/// Weights without a config are counted, as `preflight inspect` counts them.
+#[test]
+fn weights_alone_are_inspected() {
+    let root = root();
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let inspect = |path: &str| server.post("/api/inspect", &json!({ "source": { "path": path } }));
+    let whole = inspect("tiny").json();
+    std::fs::remove_file(root.path().join("tiny/config.json")).expect("removed");
+    for path in ["tiny", "tiny/model.safetensors"] {
+        let alone = inspect(path);
+        assert_eq!((alone.status, &alone.json()["support"]), (200, &json!("unknown")), "{alone:?}");
+        assert_eq!(alone.json()["params"]["total"], whole["params"]["total"]);
+        let file = root.path().join(path);
+        let told = preflight(&["inspect", file.to_str().expect("UTF-8"), "--json"]);
+        assert_eq!(alone.json(), told.json());
+        let sized = server.post("/api/estimate", &json!({ "source": { "path": path } }));
+        assert_eq!((sized.status, sized.error_code().as_str()), (422, "incomplete_model"), "{sized:?}");
+    }
 }
 
 /// What has no weights that are read is not staged: nothing could load it.
@@ -419,6 +473,10 @@ fn links_out_of_the_root_are_not_followed() {
     let server = Server::start(&["--model-root", arg(&root)]);
     let refused = server.post("/api/models/tiny/load", &json!({}));
     assert_eq!((refused.status, refused.error_code().as_str()), (403, "path_outside_roots"));
+    let asked = server.post("/api/inspect", &json!({ "source": { "path": "tiny" } }));
+    let error = &asked.json()["error"];
+    let says = "a file of tiny is a link that leads out of it";
+    assert_eq!((asked.status, &error["message"], &error["path"]), (403, &json!(says), &json!("source.path")));
     assert!(!server.get("/api/models/tiny").body.contains("generation_config"));
     assert!(!server.get("/api/attempts").body.contains("canary"));
 }

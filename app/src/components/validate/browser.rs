@@ -9,7 +9,7 @@ use phi3::validate::Report;
 use super::{Exports, bytes_words, notice};
 use crate::components::bits::arrows;
 use crate::components::proof::apart;
-use crate::components::report::{fact, report, verdict};
+use crate::components::report::{decoding, fact, report, verdict};
 use crate::format::{duration, rate};
 use crate::state::Validation;
 use crate::state::browser_run::{BrowserRuns, End, Side, Step};
@@ -131,7 +131,7 @@ fn speeds(report: &Report) -> impl IntoView + use<> {
         <dl class="facts">
             {fact(validate::TTFT, duration(report.ttft_ms))}
             {fact(validate::PREFILL, rate(report.prefill_tokens_per_s))}
-            {fact(validate::DECODE, rate(report.decode_tokens_per_s))}
+            {fact(validate::DECODE, decoding(report.decode_tokens_per_s))}
             {fact(validate::MEMORY, format_bytes(total))}
         </dl>
     }
