@@ -97,7 +97,7 @@ pub(super) fn on_runtime<T, E: From<io::Error>>(
     work: impl AsyncFnOnce(CancellationToken) -> Result<T, E>,
 ) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         let cancel = CancellationToken::new();
         let on_signal = cancel.clone();
         tokio::spawn(async move {
@@ -105,7 +105,10 @@ pub(super) fn on_runtime<T, E: From<io::Error>>(
             on_signal.cancel();
         });
         work(cancel).await
-    })
+    });
+    // What was cancelled while it read files is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// A line on stderr that is written over, where stderr is a terminal.

@@ -1,6 +1,6 @@
 //! Runs the steps of a ladder without a server, one worker at a time.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use phi3::api::worker::{Load, Loaded, Message, Request};
@@ -74,7 +74,7 @@ impl Climber {
                 self.unload().await;
                 Ok(None)
             }
-            Action::Document => self.document().map(|()| None),
+            Action::Document => self.document().await.map(|()| None),
             Action::Load | Action::Validate | Action::Infer => {
                 self.run(rung, on_progress, &mut reports).await.map_err(ErrorObject::from).map(Some)
             }
@@ -109,11 +109,15 @@ impl Climber {
     }
 
     /// Makes the certificate of what was validated last.
-    fn document(&mut self) -> Result<(), ErrorObject> {
-        let proof = self.proof.as_ref();
+    async fn document(&mut self) -> Result<(), ErrorObject> {
+        let proof = self.proof.clone();
         let proof =
             proof.ok_or_else(|| ErrorObject::new("not_validated", "no step of this ladder was validated"))?;
-        self.certificate = Some(proof.certificate(&self.asked, Path::new(&self.path))?);
+        let (asked, path) = (self.asked.clone(), PathBuf::from(&self.path));
+        // Every file is read, which may take minutes.
+        let made = tokio::task::spawn_blocking(move || proof.certificate(&asked, &path));
+        let made = self.cancel.run_until_cancelled(made).await.ok_or(WorkerError::Cancelled)?;
+        self.certificate = Some(made.map_err(|error| ErrorObject::new("internal", error.to_string()))??);
         Ok(())
     }
 
