@@ -14,9 +14,9 @@ use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
 use phi3::units::{format_bytes, format_count, format_counted};
-use phi3::weights::{Checkpoint, OtherParts, WeightSource};
+use phi3::weights::{Checkpoint, WeightSource};
 use preflight_files::hub::Endpoint;
-use preflight_files::{FilesError, Model, Source, WeightFile, of_override};
+use preflight_files::{FilesError, Model, Source, of_override};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -63,7 +63,6 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
         stored = Some(match Decoder::from_fields(&fields) {
             Ok(decoder) => {
                 beside.extend(checkpoint.findings_of(&decoder).iter().map(Finding::from));
-                beside.extend(not_parameters(checkpoint, &decoder));
                 if decoder.runs() {
                     match model.checked_weights(&decoder) {
                         Ok(_) => beside.extend(unread_head(model, &decoder)),
@@ -103,31 +102,6 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     report.card = card;
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(Inspected { name: model.name.clone(), report, error: mismatch })
-}
-
-/// Tensors that a load holds and that are no parameters of the language model.
-fn not_parameters(checkpoint: &Checkpoint<WeightFile>, decoder: &Decoder) -> Vec<Finding> {
-    let note = |code: &str, parts: OtherParts, what: &str| {
-        let count = format_counted(parts.tensors as u64, "tensor");
-        Finding::new(code, Severity::Info, format!("{count} ({}) {what}", format_bytes(parts.bytes)))
-    };
-    let mut names: Vec<&str> = decoder.apart.iter().map(|part| part.name).collect();
-    names.dedup();
-    let others = checkpoint.other_parts(decoder).map(|parts| {
-        let what = format!(
-            "beside the language model, of {}: a term of the need, `other_parts`, not among its parameters",
-            names.join(", ")
-        );
-        note("other_parts", parts, &what)
-    });
-    let held = checkpoint.held_buffers().map(|buffers| {
-        note(
-            "held_buffers",
-            buffers,
-            "correct a router's scores: held, counted in bytes and not as parameters",
-        )
-    });
-    others.into_iter().chain(held).collect()
 }
 
 /// What lies at `source` says: a model, or weights without a config.

@@ -44,7 +44,8 @@ pub fn Terms() -> impl IntoView {
     let row = |term: &Term, unit: Unit| {
         let (name, colour, testid) = match place(&term.name) {
             Some((i, testid)) => (text::capitalised(words::NAMES[i]), TERM_COLOURS[i], testid),
-            None => (text::capitalised(&term.name.replace('_', " ")), "var(--line)", ""),
+            // What is loaded beside the weights lies with them in the bars.
+            None => (text::capitalised(&term.name.replace('_', " ")), TERM_COLOURS[0], ""),
         };
         view! {
             <tr>

@@ -9,7 +9,8 @@ use phi3::tensors;
 /// Points of a curve; with 8 to an octave nothing that bends is missed.
 const POINTS: u64 = 64;
 
-/// Bytes of weights, KV cache, activations and overhead, in this order everywhere on the page.
+/// Bytes of weights with what is loaded beside them, KV cache, activations and overhead, in this order everywhere on the
+/// page.
 pub type Terms = [u64; 4];
 
 /// Memory against context.
@@ -64,7 +65,7 @@ pub fn weights_by_dtype(decoder: &Decoder, stored: Option<&StoredTensors>) -> Ve
 fn terms(decoder: &Decoder, weights_bytes: u64, r: &Resolved) -> Terms {
     let kv = estimate::cache_bytes(decoder, r.kv_dtype, r.kv_policy, r.cache_tokens(), r.batch);
     let activations = Workspace::on(r.backend, decoder, r).bytes();
-    [weights_bytes, kv, activations, r.overhead_bytes()]
+    [weights_bytes + r.other_bytes(), kv, activations, r.overhead_bytes()]
 }
 
 /// Memory from one token to `end`.
@@ -112,6 +113,7 @@ pub fn rows(
 mod tests {
     use super::*;
     use phi3::dtype::DType;
+    use phi3::weights::OtherParts;
     use wasm_bindgen_test::wasm_bindgen_test;
 
     /// The curve and the bars must say what the estimate says.
@@ -121,7 +123,9 @@ mod tests {
         let config = config.expect("a phi3 config");
         let weights = weights_by_dtype(&config, None);
         for policy in ["full", "window", "paged"] {
-            let options = Options { kv_policy: crate::state::link::policy(policy), ..Options::default() };
+            let other_parts = (policy == "paged").then_some(OtherParts { tensors: 2, bytes: 1 << 20 });
+            let kv_policy = crate::state::link::policy(policy);
+            let options = Options { kv_policy, other_parts, ..Options::default() };
             let resolved = Resolved::new(&config, None, &options).expect("defaults");
             let bf16 = weights.iter().find(|w| w.0 == DType::Bf16.into()).expect("listed").1;
             let curve = curve(&config, bf16, &resolved, 4096);

@@ -150,24 +150,20 @@ async fn read_weights(picked: &[Picked], places: &Places, config: &str) -> Resul
 
 /// What the headers say, held against the config where that is understood.
 fn headers(checkpoint: &Checkpoint<Picked>, config: &str) -> Weights {
-    let mut findings: Vec<Finding> = checkpoint.findings().iter().map(Finding::from).collect();
-    let mut contradiction = None;
-    let stored = match Decoder::parse(config.as_bytes()) {
-        Ok(decoder) => {
-            let lines = checkpoint.named_differences(&decoder);
-            if !lines.is_empty() {
-                findings.push(Finding::new("tensors_differ", Severity::Error, lines.join("; ")));
-            }
-            findings.extend(checkpoint.tied_head(&decoder).as_ref().map(Finding::from));
-            contradiction = checkpoint.contradiction(&decoder);
-            checkpoint.language_model(&decoder)
-        }
-        Err(_) => checkpoint.tensors().clone(),
-    };
     let (files, bytes) = (checkpoint.file_names().count(), checkpoint.stored_bytes());
-    let mut weights = Weights::new(&stored, files, bytes);
-    weights.findings = findings;
-    weights.contradiction = contradiction;
+    let Ok(decoder) = Decoder::parse(config.as_bytes()) else {
+        let mut weights = Weights::new(checkpoint.tensors(), files, bytes);
+        weights.findings = checkpoint.findings().iter().map(Finding::from).collect();
+        return weights;
+    };
+    let mut weights = Weights::new(&checkpoint.language_model(&decoder), files, bytes);
+    weights.findings = checkpoint.findings_of(&decoder).iter().map(Finding::from).collect();
+    let lines = checkpoint.named_differences(&decoder);
+    if !lines.is_empty() {
+        weights.findings.push(Finding::new("tensors_differ", Severity::Error, lines.join("; ")));
+    }
+    weights.contradiction = checkpoint.contradiction(&decoder);
+    weights.other_parts = checkpoint.other_parts(&decoder);
     weights
 }
 

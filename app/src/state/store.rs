@@ -99,7 +99,8 @@ impl Store {
         let chosen = Memo::new(move |_| {
             // A row of the table brings its runtime along.
             let row = device.get().filter(|name| name != devices::BROWSER);
-            Options { device: row, device_memory: memory.get().map(Size), ..options.get() }
+            let other_parts = model.with(|m| m.weights.as_ref().and_then(|weights| weights.other_parts));
+            Options { device: row, device_memory: memory.get().map(Size), other_parts, ..options.get() }
         });
         let asked = Memo::new(move |_| {
             // What the load config says stands below what was chosen here.
@@ -116,7 +117,11 @@ impl Store {
         });
         let report = Memo::new(move |_| {
             let asked = asked.get();
-            let only_memory = || Options { device_memory: asked.device_memory, ..Options::default() };
+            let only_memory = || Options {
+                device_memory: asked.device_memory,
+                other_parts: asked.other_parts,
+                ..Options::default()
+            };
             model.with(|m| {
                 let mut report = estimate::estimate(&m.decoder, m.stored(), &asked)
                     .or_else(|_| estimate::estimate(&m.decoder, m.stored(), &only_memory()))

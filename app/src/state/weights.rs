@@ -3,7 +3,7 @@
 use phi3::dtype::DType;
 use phi3::estimate::StoredTensors;
 use phi3::inspect::Finding;
-use phi3::weights::StoredTensor;
+use phi3::weights::{OtherParts, StoredTensor};
 use serde::{Deserialize, Serialize};
 
 /// What the headers of a model's weights say.
@@ -20,6 +20,9 @@ pub struct Weights {
     /// What they say against the config, if anything.
     #[serde(default)]
     pub contradiction: Option<String>,
+    /// What is loaded beside the language model.
+    #[serde(default)]
+    pub other_parts: Option<OtherParts>,
     /// A line for each tensor: name, format, shape, bytes.
     lines: String,
 }
@@ -33,7 +36,8 @@ impl Weights {
             format!("{name} {} {shape} {}\n", tensor.dtype.name(), tensor.len)
         };
         let lines = stored.iter().map(line).collect();
-        Self { files, tensors: stored.len(), bytes, findings: Vec::new(), contradiction: None, lines }
+        let (findings, contradiction, other_parts) = (Vec::new(), None, None);
+        Self { files, tensors: stored.len(), bytes, findings, contradiction, other_parts, lines }
     }
 
     /// The tensors; where they lie in their files is not kept.

@@ -97,7 +97,7 @@ impl Report {
     /// Says which of a checkpoint's tensors the weights' bytes are without; other findings are none of an estimate's.
     pub fn leave_out(&mut self, finding: &WeightsFinding) {
         use WeightsFinding::{IgnoredBuffers, NotLoaded, TiedHead};
-        if matches!(finding, IgnoredBuffers(_) | NotLoaded { .. } | TiedHead(_)) {
+        if matches!(finding, IgnoredBuffers(_) | NotLoaded(_) | TiedHead(_)) {
             let value = finding.to_string();
             self.assumptions.push(Assumption { name: "not_counted".to_owned(), value, is_default: true });
         }

@@ -1,7 +1,9 @@
 //! A checkpoint: one or more checked files, and where each tensor lies in them.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::{fmt, io};
+
+use serde::{Deserialize, Serialize};
 
 use super::differences::Differences;
 use super::safetensors::{ShardIndex, TensorEntry, read_header};
@@ -10,6 +12,7 @@ use super::{
 };
 use crate::decoder::Decoder;
 use crate::dtype::DType;
+use crate::units::{format_bytes, format_counted};
 
 /// Bytes read at a time where a tensor is converted while it is read.
 pub(crate) const PIECE_BYTES: u64 = 1 << 20;
@@ -38,12 +41,19 @@ impl StoredTensor {
 }
 
 /// Stored tensors that are loaded beside those of the language model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherParts {
     /// How many.
     pub tensors: usize,
     /// Bytes of all of them.
     pub bytes: u64,
+}
+
+impl fmt::Display for OtherParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = format_counted(self.tensors as u64, "tensor");
+        write!(f, "{count} ({})", format_bytes(self.bytes))
+    }
 }
 
 /// Checked files and the tensors in them, by name.
@@ -189,39 +199,46 @@ impl<S: WeightSource> Checkpoint<S> {
     /// Tensors that the class of the model leaves where they are ([`crate::tensors::is_not_loaded`]).
     #[must_use]
     pub fn not_loaded(&self, decoder: &Decoder) -> Option<WeightsFinding> {
-        let OtherParts { tensors, bytes } = self.sum(|name| crate::tensors::is_not_loaded(decoder, name));
-        (tensors > 0).then_some(WeightsFinding::NotLoaded { tensors, bytes })
+        self.sum(|name| crate::tensors::is_not_loaded(decoder, name)).map(WeightsFinding::NotLoaded)
     }
 
     /// Tensors that the class of the model loads beside the language model: encoders, adapters.
     #[must_use]
     pub fn other_parts(&self, decoder: &Decoder) -> Option<OtherParts> {
-        let parts = self.sum(|name| {
+        self.sum(|name| {
             crate::tensors::is_beside(decoder, name) && !crate::tensors::is_not_loaded(decoder, name)
-        });
-        (parts.tensors > 0).then_some(parts)
+        })
     }
 
     /// Buffers that are loaded as they are stored and are no parameters: corrections of a router's scores.
-    #[must_use]
-    pub fn held_buffers(&self) -> Option<OtherParts> {
-        let buffers = self.sum(is_correction);
-        (buffers.tensors > 0).then_some(buffers)
+    fn held_buffers(&self) -> Option<OtherParts> {
+        self.sum(is_correction)
     }
 
-    /// What is odd about the files, and what of them a model of this config does not hold.
+    /// What is odd about the files, what of them a model of this config does not hold, and what it holds that is no
+    /// parameter of its language model.
     #[must_use]
     pub fn findings_of(&self, decoder: &Decoder) -> Vec<WeightsFinding> {
-        let left = [self.tied_head(decoder), self.not_loaded(decoder)];
-        self.findings.iter().cloned().chain(left.into_iter().flatten()).collect()
+        let mut names: Vec<&str> = decoder.apart.iter().map(|part| part.name).collect();
+        names.dedup();
+        let others = self.other_parts(decoder);
+        let of_config = [
+            self.tied_head(decoder),
+            self.not_loaded(decoder),
+            others.map(|parts| WeightsFinding::OtherParts { parts, names: names.join(", ") }),
+            self.held_buffers().map(WeightsFinding::HeldBuffers),
+        ];
+        self.findings.iter().cloned().chain(of_config.into_iter().flatten()).collect()
     }
 
-    fn sum(&self, is_it: impl Fn(&str) -> bool) -> OtherParts {
+    /// The tensors of these names; none where there are none.
+    fn sum(&self, is_it: impl Fn(&str) -> bool) -> Option<OtherParts> {
         let found = self.tensors.iter().filter(|(name, _)| is_it(name));
-        found.fold(OtherParts::default(), |sum, (_, tensor)| OtherParts {
+        let sum = found.fold(OtherParts::default(), |sum, (_, tensor)| OtherParts {
             tensors: sum.tensors + 1,
             bytes: sum.bytes.saturating_add(tensor.len),
-        })
+        });
+        (sum.tensors > 0).then_some(sum)
     }
 
     /// Number of parameters.

@@ -243,7 +243,10 @@ fn what_the_class_does_not_load_is_named_and_not_counted() {
         assert_eq!(estimate::stored_count(&whole.language_model(&decoder)), count);
         tensors.push((left.to_owned(), vec![4, 8]));
         let more = open(&tensors);
-        assert_eq!(more.not_loaded(&decoder), Some(WeightsFinding::NotLoaded { tensors: 1, bytes: 128 }));
+        assert_eq!(
+            more.not_loaded(&decoder),
+            Some(WeightsFinding::NotLoaded(OtherParts { tensors: 1, bytes: 128 }))
+        );
         assert_eq!(estimate::stored_count(&more.language_model(&decoder)), count);
         assert_eq!(more.named_differences(&decoder), Vec::<String>::new());
         // Another name is a difference as everywhere: too few where it should be, too many where it should not.
@@ -276,7 +279,9 @@ fn parts_beside_the_language_model_are_a_term_of_the_need() {
     let (stored, parts) = (checkpoint.language_model(&decoder), checkpoint.other_parts(&decoder));
     assert_eq!(parts, Some(OtherParts { tensors: 2, bytes: 400_016 }));
     assert_eq!(checkpoint.named_differences(&decoder), Vec::<String>::new());
-    assert_eq!(checkpoint.findings_of(&decoder), []);
+    let told = checkpoint.findings_of(&decoder).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let beside = "2 tensors (390.6 KiB) beside the language model, of picture encoder: a term of the need, `other_parts`, not among its parameters";
+    assert_eq!(told, [beside]);
 
     let alone = Options::default();
     let alone = estimate::estimate(&decoder, Some(&stored), &alone).expect("defaults");
@@ -327,7 +332,7 @@ fn corrections_of_scores_count_in_bytes_and_not_as_parameters() {
     let half = Options { dtype: Some(DType::Bf16.into()), ..Options::default() };
     let half = estimate::estimate(&decoder, Some(&stored), &half).expect("defaults");
     assert_eq!(half.weights_bytes, 2 * params + 2 * 4 * 4);
-    let left = WeightsFinding::NotLoaded { tensors: 1, bytes: 4 * 8 * 16 };
-    assert_eq!(checkpoint.findings_of(&decoder), [left]);
-    assert_eq!(checkpoint.held_buffers(), Some(OtherParts { tensors: 2, bytes: 2 * 4 * 4 }));
+    let left = WeightsFinding::NotLoaded(OtherParts { tensors: 1, bytes: 4 * 8 * 16 });
+    let held = WeightsFinding::HeldBuffers(OtherParts { tensors: 2, bytes: 2 * 4 * 4 });
+    assert_eq!(checkpoint.findings_of(&decoder), [left, held]);
 }

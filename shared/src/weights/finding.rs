@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::StoredTensor;
 use super::checkpoint::is_recomputed;
-use crate::units::{format_bytes, format_count, format_counted};
+use super::{OtherParts, StoredTensor};
+use crate::units::{format_count, format_counted};
 
 /// An oddity; its text is for people, its code for programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +21,17 @@ pub enum WeightsFinding {
     IgnoredBuffers(Vec<String>),
     /// The name of a head that is the embedding again.
     TiedHead(String),
-    /// Tensors that the model's class does not load, and their bytes.
-    NotLoaded {
-        /// How many.
-        tensors: usize,
-        /// Bytes of all of them.
-        bytes: u64,
+    /// Tensors that the model's class does not load.
+    NotLoaded(OtherParts),
+    /// Tensors that are loaded beside the language model, and what they are of.
+    OtherParts {
+        /// How many, and their bytes.
+        parts: OtherParts,
+        /// As the config calls them.
+        names: String,
     },
+    /// Buffers that are held as they are stored and are no parameters.
+    HeldBuffers(OtherParts),
     /// Parts of a split model that are not there; which are, and how many there should be.
     MissingParts(String),
 }
@@ -40,7 +44,9 @@ impl WeightsFinding {
             Self::TotalSize { .. } => "index_total_size",
             Self::IgnoredBuffers(_) => "ignored_buffers",
             Self::TiedHead(_) => "tied_head_stored",
-            Self::NotLoaded { .. } => "tensors_not_loaded",
+            Self::NotLoaded(_) => "tensors_not_loaded",
+            Self::OtherParts { .. } => "other_parts",
+            Self::HeldBuffers(_) => "held_buffers",
             Self::MissingParts(_) => "gguf_parts_missing",
         }
     }
@@ -64,13 +70,17 @@ impl fmt::Display for WeightsFinding {
             Self::TiedHead(name) => {
                 write!(f, "`{name}` is stored beside the embedding it is tied to: counted and held once")
             }
-            Self::NotLoaded { tensors, bytes } => {
+            Self::NotLoaded(parts) => {
+                write!(f, "{parts} stored and not loaded by the model's class: not counted")
+            }
+            Self::OtherParts { parts, names } => {
                 write!(
                     f,
-                    "{} tensors ({}) are stored and not loaded by the model's class: not counted",
-                    format_count(*tensors as u64),
-                    format_bytes(*bytes)
+                    "{parts} beside the language model, of {names}: a term of the need, `other_parts`, not among its parameters"
                 )
+            }
+            Self::HeldBuffers(buffers) => {
+                write!(f, "{buffers} correct a router's scores: held, counted in bytes and not as parameters")
             }
             Self::MissingParts(held) => {
                 write!(
