@@ -280,7 +280,7 @@ fn parts_beside_the_language_model_are_a_term_of_the_need() {
     assert_eq!(parts, Some(OtherParts { tensors: 2, bytes: 400_016 }));
     assert_eq!(checkpoint.named_differences(&decoder), Vec::<String>::new());
     let told = checkpoint.findings_of(&decoder).iter().map(ToString::to_string).collect::<Vec<_>>();
-    let beside = "2 tensors (390.6 KiB) beside the language model, of picture encoder: a term of the need, `other_parts`, not among its parameters";
+    let beside = "2 tensors (390.64 KiB) beside the language model, of picture encoder: a term of the need, `other_parts`, not among its parameters";
     assert_eq!(told, [beside]);
 
     let alone = Options::default();
