@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use phi3::api::ErrorObject;
-use phi3::config::{ConfigError, GenerationConfig, tokenizer_vocab_size};
+use phi3::config::{ConfigError, Fields, GenerationConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
 use phi3::dtype::DType;
 use phi3::estimate::{self, Assumption};
@@ -14,7 +14,7 @@ use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
 use phi3::units::{format_bytes, format_count, format_counted};
-use phi3::weights::{Checkpoint, WeightSource};
+use phi3::weights::{Checkpoint, WeightSource, WeightsFinding};
 use preflight_files::hub::Endpoint;
 use preflight_files::{FilesError, Model, Source, of_override};
 use serde::Serialize;
@@ -64,7 +64,7 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
             Ok(decoder) => {
                 beside.extend(checkpoint.findings_of(&decoder).iter().map(Finding::from));
                 if decoder.runs() {
-                    match model.checked_weights(&decoder) {
+                    match model.described_weights(&decoder) {
                         Ok(_) => beside.extend(unread_head(model, &decoder)),
                         Err(error) => {
                             let lines = error.differences().map(<[String]>::to_vec);
@@ -244,7 +244,7 @@ pub fn estimate(
 ) -> Result<Estimated, ErrorObject> {
     let (decoder, load_config) = overridden(model, overrides)?;
     let stored = match &model.checkpoint {
-        Some(_) if decoder.runs() => Some(model.checked_weights(&decoder)?.language_model(&decoder)),
+        Some(_) if decoder.runs() => Some(model.described_weights(&decoder)?.language_model(&decoder)),
         Some(checkpoint) => Some(checkpoint.language_model(&decoder)),
         None => None,
     };
@@ -264,10 +264,14 @@ pub fn estimate(
     }
     for finding in model.checkpoint.iter().flat_map(|checkpoint| checkpoint.findings_of(&decoder)) {
         report.leave_out(&finding);
+        if matches!(finding, WeightsFinding::NotRead(_)) {
+            report.fit.warnings.push(finding.to_string());
+        }
     }
     if let Some(contradiction) = model.checkpoint.as_ref().and_then(|it| it.contradiction(&decoder)) {
         report.doubt(&contradiction);
     }
+    report.fit.warnings.extend(without_effect(&model.fields()?, &decoder, &load_config));
     if let Some(which) = model.unused_weights() {
         let name = "checkpoint".to_owned();
         report.assumptions.push(Assumption { name, value: which, is_default: true });
@@ -277,6 +281,18 @@ pub fn estimate(
     }
     let placement_error = placement_error.map(|error| placement_object(&error).at("max_memory"));
     Ok(Estimated { report, placement, placement_error })
+}
+
+/// Overrides that the family of a model that is not run here has no use for.
+fn without_effect(own: &Fields, overridden: &Decoder, load_config: &LoadConfig) -> Option<String> {
+    let said = load_config.to_map();
+    let keys =
+        ["sliding_window", "rope_scaling", "use_cache"].into_iter().filter(|key| said.contains_key(*key));
+    let keys: Vec<_> = keys.map(|key| format!("`{key}`")).collect();
+    let is_same = Decoder::from_fields(own).is_ok_and(|own| own == *overridden);
+    (!keys.is_empty() && is_same && !overridden.runs()).then(|| {
+        format!("{} of the load config: without effect on what is counted of this model", keys.join(", "))
+    })
 }
 
 fn placement_object(error: &PlacementError) -> ErrorObject {

@@ -114,6 +114,16 @@ impl Model {
     /// # Errors
     /// There are none, or they differ from the config; every difference is named.
     pub fn checked_weights(&self, decoder: &Decoder) -> Result<&Checkpoint<WeightFile>, FilesError> {
+        let checkpoint = self.described_weights(decoder)?;
+        checkpoint.check(decoder)?;
+        Ok(checkpoint)
+    }
+
+    /// The same, also in formats that can be sized and not loaded.
+    ///
+    /// # Errors
+    /// As [`Model::checked_weights`].
+    pub fn described_weights(&self, decoder: &Decoder) -> Result<&Checkpoint<WeightFile>, FilesError> {
         let lacks = || {
             let named = || PathBuf::from(&self.name);
             let (path, what) = if self.name.starts_with("preset:") {
@@ -136,7 +146,7 @@ impl Model {
             FilesError::Lacks { path, what }
         };
         let checkpoint = self.checkpoint.as_ref().ok_or_else(lacks)?;
-        checkpoint.check(decoder)?;
+        checkpoint.check_described(decoder)?;
         if self.companions.remote().is_none() {
             pollster::block_on(checkpoint.check_tied_head(decoder))?;
         }

@@ -56,6 +56,10 @@ impl Source {
             Err(error) => match text.split_once(':') {
                 Some(("preset", name)) => Self::preset(name),
                 Some(("hf" | "http" | "https", _)) => Self::hub(text),
+                // As a browser shows them.
+                _ if text.starts_with("huggingface.co/") || text.starts_with("hf.co/") => {
+                    Self::hub(&format!("https://{text}"))
+                }
                 _ => Err(match FilesError::io(path, error) {
                     FilesError::NotFound { path, .. } => FilesError::NotFound { hint: hint(text), path },
                     error => error,

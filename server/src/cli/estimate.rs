@@ -31,7 +31,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<Format>,
     /// Format of the KV cache: f32, bf16, f16, fp8, q8_0 or q4_0 [default: the dtype if it is a float, else bf16].
-    #[arg(long, value_name = "DTYPE")]
+    #[arg(long, value_name = "DTYPE", value_parser = parse_kv_dtype)]
     kv_dtype: Option<DType>,
     /// Tokens of each sequence [default: 4096, or the model's positions if fewer].
     #[arg(long, value_name = "TOKENS")]
@@ -296,6 +296,14 @@ fn placed(page: &mut Page, placement: &Placement) {
     for note in &placement.notes {
         page.sentences(2, DIM, note);
     }
+}
+
+/// Names what a cache can be kept in where a text is no format at all; which of the others it can is said with the options.
+fn parse_kv_dtype(text: &str) -> Result<DType, String> {
+    text.parse().map_err(|_error| {
+        let known: Vec<_> = DType::KV_CACHE.iter().map(|dtype| dtype.name()).collect();
+        format!("unknown dtype `{text}`: a KV cache is kept in one of {}", known.join(", "))
+    })
 }
 
 fn parse_attention(text: &str) -> Result<Attention, String> {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use phi3::api::ErrorBody;
+use phi3::api::{ErrorBody, ErrorObject};
 use phi3::estimate::Options;
 use preflight_files::{Model, Source};
 use serde::Deserialize;
@@ -46,8 +46,21 @@ pub(super) async fn post(
     if options.calibration.is_empty() {
         options.calibration = state.attempts.ledger().calibration(&state.host.environment()).await?;
     }
-    let estimate = move |source: &Source| reports::estimate(&Model::open(source)?, &options, &overrides);
+    let estimate = move |source: &Source| {
+        reports::estimate(&Model::open(source)?, &options, &overrides).map_err(in_body)
+    };
     source.ask(&state, estimate).await.map(Json)
+}
+
+/// Where in the body an option or an override stands, which the command line names by itself.
+fn in_body(error: ErrorObject) -> ErrorObject {
+    let place = match error.code.as_str() {
+        "invalid_option" => "options",
+        "load_config_invalid" => "options.load_config",
+        _ => return error,
+    };
+    let path = error.path.map(|path| format!("{place}.{}", path.replace('-', "_")));
+    ErrorObject { path, ..error }
 }
 
 /// The names that a wrong option is told: `load_config` is one of them, read apart from the others.

@@ -23,7 +23,16 @@ pub(super) fn read(path: &Path, table: Option<&str>) -> Result<Imported, ErrorOb
         let fail =
             |error: sqlx::Error| unreadable(path, format_args!("cannot be read as a database: {error}"));
         let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
+        // Beside a database whose log is empty or gone, reading makes no files of its own.
+        let log = std::fs::metadata(format!("{}-wal", path.display()));
+        let options = options.immutable(log.map_or(true, |log| log.len() == 0));
         let mut connection = options.connect().await.map_err(fail)?;
+        // SQLite reads what is left of a file that was cut off, as if its last rows were empty.
+        let sound: String =
+            (sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection)).await.map_err(fail)?;
+        if sound != "ok" {
+            return Err(unreadable(path, format_args!("is damaged: {}", sound.replace('\n', " "))));
+        }
         let table = choose(path, &mut connection, table).await?;
         let query = format!("SELECT * FROM {}", identifier(&table));
         let mut imported = Imported::default();

@@ -89,7 +89,9 @@ impl Workspace {
     #[must_use]
     pub fn on(backend: Backend, decoder: &Decoder, resolved: &Resolved) -> Self {
         let Resolved { format, attn, context, batch, .. } = *resolved;
-        Self::new(backend, decoder, format.held_dtype(), attn, context, batch)
+        // A mixture is multiplied as its blocks are.
+        let dtype = format.plain().unwrap_or(DType::Q4_0);
+        Self::new(backend, decoder, dtype, attn, context, batch)
     }
 
     /// Bytes of the buffers of each [`Stage`], in the order of [`Stage::ALL`].

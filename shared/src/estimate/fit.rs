@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::levers::Levers;
+use super::Format;
+use super::levers::{self, Levers};
 use crate::decoder::Decoder;
 use crate::estimate::{self, Resolved, StoredTensors};
 use crate::units::{format_bytes, format_count};
@@ -271,7 +272,24 @@ fn warnings(decoder: &Decoder, resolved: &Resolved) -> Vec<String> {
         let (dtype, block) = (resolved.kv_dtype, resolved.kv_dtype.block_len());
         format!("rows of {width} are no blocks of {block}: no known tool keeps them in {dtype}, llama.cpp refuses it")
     });
-    beyond.into_iter().chain(beside).chain(broken).collect()
+    let not_run = (decoder.family.runs() && !levers::computes(resolved)).then(|| not_run(decoder, resolved));
+    beyond.into_iter().chain(beside).chain(broken).chain(not_run).collect()
+}
+
+/// What of a plan the engines of this build do not do, and what they would do with weights that are stored so.
+fn not_run(decoder: &Decoder, resolved: &Resolved) -> String {
+    let Resolved { format, kv_dtype, kv_policy, .. } = *resolved;
+    let planned = match () {
+        () if !format.runs() => format!("weights in {format}"),
+        () if !kv_dtype.is_float() => format!("a KV cache in {kv_dtype}"),
+        () => format!("the KV policy {kv_policy}"),
+    };
+    let widened = Format::Plain(format.widened());
+    let load = (resolved.convert_to.is_none() && widened != format).then(|| {
+        let bytes = format_bytes(estimate::weights_bytes(decoder, widened));
+        format!("; a load widens them to {widened} ({bytes})")
+    });
+    format!("{planned}: not run by every engine here{}", load.unwrap_or_default())
 }
 
 fn reason(verdict: Verdict, total: u64, available: u64) -> String {

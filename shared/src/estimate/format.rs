@@ -47,15 +47,17 @@ impl Format {
     ];
 
     /// The formats that are tried as changes and drawn side by side, the widest first.
-    pub const LEVERS: [Self; 8] = [
+    pub const LEVERS: [Self; 10] = [
         Self::Plain(DType::F32),
         Self::Plain(DType::Bf16),
         Self::Plain(DType::F16),
-        Self::Plain(DType::Fp8),
         Self::Plain(DType::Q8_0),
+        Self::Plain(DType::Fp8),
+        Self::Plain(DType::Q6K),
         Self::Q4KM,
         Self::Plain(DType::Q4K),
         Self::Plain(DType::Q4_0),
+        Self::Quantized(Quantization::Awq { group: GROUP }),
     ];
 
     /// The name in the CLI and in JSON.
@@ -93,6 +95,14 @@ impl Format {
     #[must_use]
     pub fn held_dtype(self) -> DType {
         self.plain().unwrap_or_else(|| self.compute_dtype())
+    }
+
+    /// The format that an engine holds weights in which are stored so, where nobody names one: what no engine multiplies
+    /// is widened to what is computed in.
+    #[must_use]
+    pub fn widened(self) -> DType {
+        let is_held = |dtype: &DType| dtype.is_float() || *dtype == DType::Fp8 || self.runs();
+        self.plain().filter(is_held).unwrap_or_else(|| self.compute_dtype())
     }
 
     /// Whether numbers share scales.

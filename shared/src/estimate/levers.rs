@@ -9,7 +9,7 @@ use super::{
 use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::tensors::{self, Role};
-use crate::units::{format_bytes, format_count};
+use crate::units::{format_bytes, format_count, format_counted};
 
 /// A context of fewer tokens is no help to anyone.
 const SHORTEST_CONTEXT: u64 = 128;
@@ -78,7 +78,11 @@ impl Levers<'_> {
     /// A change of options.
     fn changed(&self, change: String, label: String, resolved: &Resolved) -> Suggestion {
         let (total_bytes, verdict) = (self.need)(resolved);
-        Suggestion::new(self.decoder, change, label, total_bytes, verdict, computes(resolved))
+        let is_run = computes(resolved);
+        // What is not run as it is, whatever is changed, is said of it once and not of every change.
+        let told = is_run || !computes(self.resolved);
+        let told = Suggestion::new(self.decoder, change, label, total_bytes, verdict, told);
+        Suggestion { runs: told.runs && is_run, ..told }
     }
 
     /// Whether layers may lie on other devices too: NVIDIA's GPUs and the CPU beside them share a model.
@@ -93,7 +97,8 @@ impl Levers<'_> {
     fn batch(&self) -> Option<Suggestion> {
         let with = |batch| Resolved { batch, ..self.resolved.clone() };
         let batch = largest(self.resolved.batch - 1, |batch| self.helps(&with(batch)));
-        let label = format!("run {batch} sequences at once instead of {}", self.resolved.batch);
+        let sequences = format_counted(batch, "sequence");
+        let label = format!("run {sequences} at once instead of {}", self.resolved.batch);
         (batch > 0).then(|| self.changed(format!("batch={batch}"), label, &with(batch)))
     }
 
@@ -105,7 +110,9 @@ impl Levers<'_> {
 
     fn context(&self) -> Option<Suggestion> {
         let with = |context| Resolved { context, ..self.resolved.clone() };
-        let context = largest(self.resolved.context - 1, |context| self.helps(&with(context)));
+        // More than the model's positions would be no shorter context to anyone.
+        let most = (self.resolved.context - 1).min(self.decoder.max_position_embeddings as u64);
+        let context = largest(most, |context| self.helps(&with(context)));
         let label = format!("shorten the context to {} tokens", format_count(context));
         (context >= SHORTEST_CONTEXT)
             .then(|| self.changed(format!("context={context}"), label, &with(context)))
@@ -115,7 +122,7 @@ impl Levers<'_> {
         let hides = self.decoder.effective_window(self.resolved.context).is_some();
         let label = "keep only the sliding window in the KV cache".to_owned();
         let window = Resolved { kv_policy: KvPolicy::Window, ..self.resolved.clone() };
-        (self.resolved.kv_policy == KvPolicy::Full && hides)
+        (self.resolved.kv_policy != KvPolicy::Window && hides)
             .then(|| self.changed("kv_policy=window".to_owned(), label, &window))
     }
 
@@ -219,8 +226,13 @@ impl Levers<'_> {
     }
 }
 
-/// Whether every engine computes with weights and cache held so: plain and common quantised weights, float caches of the
-/// whole context.
-fn computes(resolved: &Resolved) -> bool {
-    resolved.kv_dtype.is_float() && resolved.kv_policy == KvPolicy::Full && resolved.format.runs()
+/// Whether every engine of a backend computes with weights and cache held so: plain and common quantised weights, float
+/// caches of the whole context, on CUDA also in blocks.
+pub(super) fn computes(resolved: &Resolved) -> bool {
+    let is_kept = match resolved.kv_policy {
+        KvPolicy::Full => true,
+        KvPolicy::Paged(_) => resolved.backend == Backend::Cuda,
+        KvPolicy::Window => false,
+    };
+    resolved.kv_dtype.is_float() && is_kept && resolved.format.runs()
 }

@@ -11,16 +11,17 @@ use crate::dtype::DType;
 use crate::tensors;
 use crate::weights::PIECE_BYTES;
 
-/// The highest memory while weights are loaded; cache and activations come after.
+/// The highest memory while weights are loaded, with the runtime; cache and activations come after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadPeak {
     /// True: one tensor at a time; false: the whole checkpoint first.
     pub low_cpu_mem_usage: bool,
     /// Host memory where the model stays on the CPU.
     pub host_bytes: u64,
-    /// Host memory where it goes to a GPU; the backend's own way there, where that is no CPU, else CUDA's.
+    /// Host memory where it goes to a GPU, with what a placement leaves on the host; the backend's own way there, where
+    /// that is no CPU, else CUDA's.
     pub host_bytes_beside_gpu: u64,
-    /// Memory of that GPU.
+    /// Memory of that GPU; of several the fullest one's.
     pub gpu_bytes: u64,
     /// How these come about.
     pub formula: String,
@@ -75,6 +76,8 @@ pub fn load_peaks(
     largest.in_blocks = (found.filter(|tensor| tensor.dtype.is_quantized()))
         .fold(0, |most, tensor| most.max(tensor.count().saturating_mul(4)));
     let [staged, on_gpu] = largest.on_the_way(resolved.backend);
+    let gpu = if resolved.backend == Backend::Cpu { Backend::Cuda } else { resolved.backend };
+    let [runtime, gpu_runtime] = [Backend::Cpu, gpu].map(|backend| resolved.overhead_of(backend));
     [true, false]
         .into_iter()
         .map(|low_cpu_mem_usage| {
@@ -84,16 +87,21 @@ pub fn load_peaks(
             };
             LoadPeak {
                 low_cpu_mem_usage,
-                host_bytes: weights_bytes.saturating_add(read).saturating_add(conversion),
-                host_bytes_beside_gpu: staged.saturating_add(read),
-                gpu_bytes: weights_bytes.saturating_add(on_gpu),
+                host_bytes: sum(&[runtime, weights_bytes, read, conversion]),
+                host_bytes_beside_gpu: sum(&[runtime, staged, read]),
+                gpu_bytes: sum(&[gpu_runtime, weights_bytes, on_gpu]),
                 formula: format!(
-                    "{said}: weights {weights_bytes} + read {read} + conversion {conversion}; \
-                     beside a GPU read {read} + staged {staged}, on it weights + staged {on_gpu}"
+                    "{said}: runtime {runtime} + weights {weights_bytes} + read {read} + conversion {conversion}; \
+                     beside a GPU runtime + read {read} + staged {staged}, on it runtime {gpu_runtime} + weights + \
+                     staged {on_gpu}"
                 ),
             }
         })
         .collect()
+}
+
+fn sum(terms: &[u64]) -> u64 {
+    terms.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes))
 }
 
 /// The largest tensors: numbers of one, and bytes as f32 of one that is converted, and of one in blocks.
@@ -145,7 +153,14 @@ mod tests {
         let options = Options { dtype: dtype.map(Into::into), backend: Some(backend), ..Options::default() };
         let resolved = Resolved::new(&decoder, Some(&stored), &options).expect("in range");
         let weights = resolved_weights_bytes(&decoder, Some(&stored), &resolved);
-        let peaks = load_peaks(&decoder, Some(&stored), weights, &resolved);
+        let mut peaks = load_peaks(&decoder, Some(&stored), weights, &resolved);
+        // Without the runtimes, which are there before.
+        let gpu = if backend == Backend::Cpu { Backend::Cuda } else { backend };
+        for peak in &mut peaks {
+            peak.host_bytes -= resolved.overhead_of(Backend::Cpu);
+            peak.host_bytes_beside_gpu -= resolved.overhead_of(Backend::Cpu);
+            peak.gpu_bytes -= resolved.overhead_of(gpu);
+        }
         (weights, peaks.try_into().expect("both ways"))
     }
 

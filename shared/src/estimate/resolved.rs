@@ -159,12 +159,11 @@ impl Resolved {
         options: &Options,
     ) -> Result<Self, OptionsError> {
         let resolved = Self::new(decoder, stored, options)?;
-        Ok(Self {
-            format: resolved.format.held_dtype().into(),
-            convert_to: None,
-            as_stored: None,
-            ..resolved
-        })
+        let held = match options.dtype {
+            Some(asked) => asked.held_dtype(),
+            None => resolved.format.widened(),
+        };
+        Ok(Self { format: held.into(), convert_to: None, as_stored: None, ..resolved })
     }
 
     /// Tokens that the cache of a sequence has room for: the context, but for what the WGSL engine rounds it up to.

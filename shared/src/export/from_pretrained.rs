@@ -30,6 +30,7 @@ pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated, version: Version
     let dtype_key = if version == Version::Four { "torch_dtype" } else { "dtype" };
     let dtype = stated.take_text("dtype");
     model.push((dtype_key, dtype.as_ref().map_or("\"auto\"".to_owned(), |name| format!("torch.{name}"))));
+    let uses_cpu = uses_cpu(stated);
     device_map(stated, &mut model);
     max_memory(stated, &mut model);
     let fused = stated.take_text("attn_implementation").as_deref() == Some("fused");
@@ -45,7 +46,7 @@ pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated, version: Version
     if let Some(folder) = stated.take_text("offload_folder") {
         model.push(("offload_folder", python_text(&folder)));
     }
-    let quantized = quantization(stated, &mut model);
+    let quantized = quantization(stated, uses_cpu, &mut model);
     let config = config_lines(stated, version);
     if !config.is_empty() {
         model.push(("config", "config".to_owned()));
@@ -197,8 +198,15 @@ fn size(bytes: &Value) -> String {
     count.to_string()
 }
 
+/// Whether a part of the model may come to lie on the CPU beside a GPU.
+fn uses_cpu(stated: &Stated) -> bool {
+    let in_map = |map: &Value| map.as_object().is_some_and(|map| map.values().any(|device| device == "cpu"));
+    let in_budgets = |map: &Value| map.as_object().is_some_and(|map| map.contains_key("cpu"));
+    stated.get("device_map").is_some_and(in_map) || stated.get("max_memory").is_some_and(in_budgets)
+}
+
 /// Writes the quantization; whether there is one.
-fn quantization(stated: &mut Stated, model: &mut Arguments) -> bool {
+fn quantization(stated: &mut Stated, uses_cpu: bool, model: &mut Arguments) -> bool {
     let (flag, bits) = match stated.take_text("quantization").as_deref() {
         Some("q8_0") => ("load_in_8bit", 8),
         Some("q4_0") => ("load_in_4bit", 4),
@@ -208,6 +216,10 @@ fn quantization(stated: &mut Stated, model: &mut Arguments) -> bool {
     let reason = format!("bitsandbytes' {bits} bit: about the same memory, other rounding than our blocks");
     stated.approximated("quantization", format!("q{bits}_0").into(), reason);
     let mut arguments = vec![format!("{flag}=True")];
+    // Without it transformers refuses quantized weights some of which lie on the CPU.
+    if uses_cpu {
+        arguments.push("llm_int8_enable_fp32_cpu_offload=True".to_owned());
+    }
     if let Some(Value::Object(details)) = stated.take("quantization_config") {
         arguments.extend(details.iter().map(|(key, value)| format!("{key}={}", python(value))));
     }

@@ -24,6 +24,11 @@ impl Stated {
         }
     }
 
+    /// A value that is still to be written or reported.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.overrides.get(key)
+    }
+
     /// Takes a value that will be written or reported.
     pub(super) fn take(&mut self, key: &str) -> Option<Value> {
         self.overrides.shift_remove(key)

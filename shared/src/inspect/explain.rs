@@ -83,7 +83,7 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
         }
         "auto_map" => "Ignored: repository code is never run".to_owned(),
         "hidden_size" => format!("Every matrix has it as one side; embedding {}", params(rows)),
-        "intermediate_size" | "ff_intermediate_size" | "moe_intermediate_size" => mlp(decoder),
+        "intermediate_size" | "ff_intermediate_size" | "moe_intermediate_size" => mlp(decoder, name),
         "num_hidden_layers" => {
             let each = tensors::parts(decoder).filter(|part| part.layer == Some(layers - 1));
             format!("{} in the last one; {}", params(each.map(|part| part.count()).sum()), kv())
@@ -252,13 +252,21 @@ fn is_of_mlp(role: Role) -> bool {
     dense || role.group() == tensors::Group::Experts
 }
 
-fn mlp(decoder: &Decoder) -> String {
-    let group = |layer: usize| {
-        let parts = tensors::parts(decoder).filter(move |part| part.layer == Some(layer));
-        parts.filter(|part| is_of_mlp(part.role)).map(|part| part.count()).sum::<u64>()
+/// Parameters of one layer's MLP, of the layers that have a width from a key.
+fn mlp(decoder: &Decoder, key: &str) -> String {
+    let of_experts = decoder.family.experts.as_ref().is_some_and(|experts| experts.width.0 == key);
+    let has_it = |layer: &Layer| matches!(layer.mlp, Mlp::Experts { .. }) == of_experts;
+    let of_kind = || decoder.layers.iter().enumerate().filter(|(_, layer)| has_it(layer));
+    let Some((last, _)) = of_kind().next_back() else {
+        return "No layer has an MLP of this width".to_owned();
     };
-    let layers = decoder.layers.len();
-    format!("MLP {} in the last of {layers} layers", params(group(layers - 1)))
+    let parts = tensors::parts(decoder).filter(|part| part.layer == Some(last) && is_of_mlp(part.role));
+    let count = params(parts.map(|part| part.count()).fold(0, u64::saturating_add));
+    match (of_kind().count(), decoder.layers.len()) {
+        (_, 1) => format!("MLP {count} in the one layer"),
+        (some, all) if some < all => format!("MLP {count} in the last of the {some} layers that have it"),
+        (_, all) => format!("MLP {count} in the last of {all} layers"),
+    }
 }
 
 fn experts(decoder: &Decoder) -> String {
@@ -293,7 +301,11 @@ fn window(decoder: &Decoder) -> String {
         return "None: every query sees all keys".to_owned();
     };
     if decoder.effective_window(positions).is_none() {
-        return format!("{} reaches over all {positions} positions: no effect", format_count(window as u64));
+        return format!(
+            "{} reaches over all {} positions: no effect",
+            format_count(window as u64),
+            format_count(positions)
+        );
     }
     let cache = |policy| format_bytes(estimate::cache_bytes(decoder, DType::Bf16, policy, positions, 1));
     let layers = match windowed == decoder.layers.len() {

@@ -93,6 +93,7 @@ impl From<&WeightsFinding> for Finding {
     fn from(finding: &WeightsFinding) -> Self {
         let severity = match finding {
             WeightsFinding::MissingParts(_) => Severity::Error,
+            WeightsFinding::NotRead(_) => Severity::Warning,
             _ => Severity::Info,
         };
         Self::new(finding.code(), severity, finding.to_string())

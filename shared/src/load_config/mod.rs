@@ -28,7 +28,7 @@ pub use knobs::{Effect, KNOBS, Kind, Knob};
 pub use layers::{Layer, LayerError, Leaf, Origin, Resolved, leaves, resolve};
 pub use next::{Facts, Proposal, Scope, advice, next_changes};
 pub use outcome::OutcomeClass;
-pub use preview::{Preview, PreviewError, Subject, TermChange, preview, preview_candidates};
+pub use preview::{Preview, PreviewError, Subject, TermChange, preview, preview_candidates, term_changes};
 pub use quantization::Quantization;
 
 use serde_json::{Map, Value};

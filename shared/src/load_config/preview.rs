@@ -111,6 +111,24 @@ pub fn preview_candidates(subject: &Subject<'_>, current: &LoadConfig) -> Result
         .collect())
 }
 
+/// What going from one load config to another does to memory, by the estimates of both.
+#[must_use]
+pub fn term_changes(
+    current: &LoadConfig,
+    now: &Report,
+    changed: &LoadConfig,
+    then: &Report,
+) -> Vec<TermChange> {
+    let pairs = numbers(current, now).into_iter().zip(numbers(changed, then));
+    pairs
+        .map(|((name, now_bytes), (_, then_bytes))| TermChange {
+            name: name.to_owned(),
+            now_bytes,
+            then_bytes,
+        })
+        .collect()
+}
+
 fn against(
     subject: &Subject<'_>,
     now: &Report,
@@ -120,13 +138,7 @@ fn against(
 ) -> Result<Preview, PreviewError> {
     let changed = current.with(key, value).map_err(PreviewError::LoadConfig)?;
     let then = subject.report(&changed)?;
-    let terms = (numbers(current, now).into_iter().zip(numbers(&changed, &then)))
-        .map(|((name, now_bytes), (_, then_bytes))| TermChange {
-            name: name.to_owned(),
-            now_bytes,
-            then_bytes,
-        })
-        .collect();
+    let terms = term_changes(current, now, &changed, &then);
     let refused = changed.refusals().first().map(ToString::to_string);
     Ok(Preview { key: key.to_owned(), value: value.clone(), terms, refused })
 }

@@ -18,7 +18,18 @@ impl<S: WeightSource> Checkpoint<S> {
     /// # Errors
     /// [`WeightsProblem::Mismatch`] with all missing, misshapen and unexpected tensors.
     pub fn check(&self, decoder: &Decoder) -> Result<(), WeightsError> {
-        let lines = self.differences(decoder, true);
+        self.refuse(self.differences(decoder, true))
+    }
+
+    /// The same but for formats: what no engine here reads is described all the same, and can be sized.
+    ///
+    /// # Errors
+    /// [`WeightsProblem::Mismatch`].
+    pub fn check_described(&self, decoder: &Decoder) -> Result<(), WeightsError> {
+        self.refuse(self.named_differences(decoder))
+    }
+
+    fn refuse(&self, lines: Vec<String>) -> Result<(), WeightsError> {
         if lines.is_empty() {
             return Ok(());
         }

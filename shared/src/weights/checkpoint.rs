@@ -1,6 +1,6 @@
 //! A checkpoint: one or more checked files, and where each tensor lies in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
@@ -222,11 +222,15 @@ impl<S: WeightSource> Checkpoint<S> {
         let mut names: Vec<&str> = decoder.apart.iter().map(|part| part.name).collect();
         names.dedup();
         let others = self.other_parts(decoder);
+        let unread: BTreeSet<DType> = (self.tensors.values().map(|tensor| tensor.dtype))
+            .filter(|dtype| self.is_gguf && decoder.family.runs() && !floats::is_convertible(*dtype))
+            .collect();
         let of_config = [
             self.tied_head(decoder),
             self.not_loaded(decoder),
             others.map(|parts| WeightsFinding::OtherParts { parts, names: names.join(", ") }),
             self.held_buffers().map(WeightsFinding::HeldBuffers),
+            (!unread.is_empty()).then(|| WeightsFinding::NotRead(unread.into_iter().collect())),
         ];
         self.findings.iter().cloned().chain(of_config.into_iter().flatten()).collect()
     }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::checkpoint::is_recomputed;
 use super::{OtherParts, StoredTensor};
+use crate::dtype::DType;
 use crate::units::{format_count, format_counted};
 
 /// An oddity; its text is for people, its code for programs.
@@ -32,6 +33,8 @@ pub enum WeightsFinding {
     },
     /// Buffers that are held as they are stored and are no parameters.
     HeldBuffers(OtherParts),
+    /// Formats of GGUF that are sized here and that no engine of this build reads.
+    NotRead(Vec<DType>),
     /// Parts of a split model that are not there; which are, and how many there should be.
     MissingParts(String),
 }
@@ -47,6 +50,7 @@ impl WeightsFinding {
             Self::NotLoaded(_) => "tensors_not_loaded",
             Self::OtherParts { .. } => "other_parts",
             Self::HeldBuffers(_) => "held_buffers",
+            Self::NotRead(_) => "formats_not_read",
             Self::MissingParts(_) => "gguf_parts_missing",
         }
     }
@@ -81,6 +85,10 @@ impl fmt::Display for WeightsFinding {
             }
             Self::HeldBuffers(buffers) => {
                 write!(f, "{buffers} correct a router's scores: held, counted in bytes and not as parameters")
+            }
+            Self::NotRead(formats) => {
+                let formats: Vec<_> = formats.iter().map(ToString::to_string).collect();
+                write!(f, "weights in {}: sized here, not read by this build's engines", formats.join(", "))
             }
             Self::MissingParts(held) => {
                 write!(

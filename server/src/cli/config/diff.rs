@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use phi3::load_config::{Change, diff};
-use phi3::units::format_counted;
+use phi3::estimate::Options;
+use phi3::load_config::{Change, LoadConfig, TermChange, diff, term_changes};
+use phi3::units::{format_bytes, format_counted};
+use preflight_files::{Model, Source};
 use serde::Serialize;
 
-use crate::cli::page::{BOLD, Cell, GOOD, Page, WARN};
+use crate::cli::page::{BOLD, Cell, DIM, GOOD, Page, WARN};
 use crate::cli::{load_config, output};
 use crate::error::CliError;
+use crate::reports;
 
 /// Compare two load configs: values that differ, not spellings.
 #[derive(Debug, clap::Args)]
@@ -18,6 +21,9 @@ pub(super) struct Args {
     a: PathBuf,
     /// JSON file of the child.
     b: PathBuf,
+    /// The model whose memory is told with either: what `preflight estimate` takes as PATH.
+    #[arg(long, value_name = "PATH")]
+    model: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -28,19 +34,32 @@ struct Report {
     changes: Vec<Change>,
     /// Whether an attempt may make this step without a branch.
     one_change: bool,
+    /// Bytes with the parent and with the child, where a model is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effect: Option<Vec<TermChange>>,
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let (_, a) = load_config::parse(Some(&args.a))?;
     let (_, b) = load_config::parse(Some(&args.b))?;
     let changes = diff(&a, &b);
-    let report = Report { one_change: changes.len() <= 1, changes };
+    let effect = args.model.map(|path| effect(&path, &a, &b)).transpose()?;
+    let report = Report { one_change: changes.len() <= 1, changes, effect };
     if args.json {
         output::print_json(&report)?;
     } else {
         output::print_page(page(&report))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn effect(path: &str, a: &LoadConfig, b: &LoadConfig) -> Result<Vec<TermChange>, CliError> {
+    let model = Model::open(&Source::resolve(path)?)?;
+    let sized = |load_config: &LoadConfig| {
+        reports::estimate(&model, &Options::default(), &load_config.to_map())
+            .map(|estimated| estimated.report)
+    };
+    Ok(term_changes(a, &sized(a)?, b, &sized(b)?))
 }
 
 fn page(report: &Report) -> Page {
@@ -59,5 +78,16 @@ fn page(report: &Report) -> Page {
         vec![Cell::left(path).styled(BOLD), Cell::left(values.replace(char::is_control, " "))]
     };
     page.table(&report.changes.iter().map(row).collect::<Vec<_>>());
+    if let Some(effect) = &report.effect {
+        page.heading("Memory");
+        let head = ["", "with the parent", "with the child"].map(|text| Cell::right(text).styled(DIM));
+        let row = |term: &TermChange| {
+            let style = if term.now_bytes == term.then_bytes { DIM } else { BOLD };
+            let bytes =
+                [term.now_bytes, term.then_bytes].map(|bytes| Cell::right(format_bytes(bytes)).styled(style));
+            std::iter::once(Cell::left(term.name.replace('_', " "))).chain(bytes).collect()
+        };
+        page.table(&std::iter::once(head.into()).chain(effect.iter().map(row)).collect::<Vec<_>>());
+    }
     page
 }

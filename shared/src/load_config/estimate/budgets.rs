@@ -4,7 +4,7 @@ use super::{EstimateError, Estimated};
 use crate::decoder::Decoder;
 use crate::estimate::activations::Workspace;
 use crate::estimate::fit::{self, Fit, Suggestion, Verdict};
-use crate::estimate::{self, Assumption, Backend, Options, Report, Resolved, StoredTensors, Term};
+use crate::estimate::{self, Assumption, Backend, LoadPeak, Options, Report, Resolved, StoredTensors, Term};
 use crate::load_config::{LoadConfig, budget_key, device_map};
 use crate::placement::{
     self, Device, DeviceId, DeviceUse, Devices, Placement, PlacementError, Rules, Strategy, Workload,
@@ -56,7 +56,7 @@ pub(super) fn estimate(
     // Where it does not fit, what it would take if it did.
     let shown = match &placed {
         Ok(placed) => placed.clone(),
-        Err(_) => search.plan(&search.workload(&resolved), |_| u64::MAX)?,
+        Err(_) => search.beyond(&search.workload(&resolved))?,
     };
     let report = estimate::sized(decoder, stored, options, &resolved);
     let mut report = search.terms(report, &shown, options, &resolved);
@@ -148,6 +148,13 @@ impl Search<'_> {
         placement::plan(workload, &devices, &self.strategy, Rules::Preflight)
     }
 
+    /// Where modules would go if the last device took what the budgets leave over: what it would take.
+    fn beyond(&self, workload: &Workload) -> Result<Placement, PlacementError> {
+        let last = self.devices.last().map(|device| &device.id);
+        let roomy = |device: &Device| if Some(&device.id) == last { u64::MAX } else { device.budget_bytes };
+        self.plan(workload, roomy).or_else(|_| self.plan(workload, |_| u64::MAX))
+    }
+
     /// The need under some options, and whether it can be placed, also with a sixth of each budget kept free.
     fn need(&self, resolved: &Resolved) -> (u64, Verdict) {
         let workload = self.workload(resolved);
@@ -158,10 +165,7 @@ impl Search<'_> {
                 let roomy = self.plan(&workload, five_sixths).is_ok();
                 (total(&placed), if roomy { Verdict::Fits } else { Verdict::Tight })
             }
-            Err(_) => {
-                let unbounded = self.plan(&workload, |_| u64::MAX);
-                (unbounded.map_or(u64::MAX, |placed| total(&placed)), Verdict::DoesNotFit)
-            }
+            Err(_) => (self.beyond(&workload).map_or(u64::MAX, |placed| total(&placed)), Verdict::DoesNotFit),
         }
     }
 
@@ -209,6 +213,7 @@ impl Search<'_> {
         let sum = |bytes: fn(&DeviceUse) -> u64| {
             used.iter().fold(0u64, |sum, used| sum.saturating_add(bytes(used)))
         };
+        let load_peaks = peaks(&report, &used, resolved);
         Report {
             weights_bytes: sum(|used| used.weights_bytes).saturating_sub(resolved.other_bytes()),
             kv_cache_bytes: sum(|used| used.kv_cache_bytes),
@@ -216,6 +221,7 @@ impl Search<'_> {
             overhead_bytes: sum(|used| used.overhead_bytes),
             total_bytes: sum(|used| used.total_bytes),
             terms,
+            load_peaks,
             ..report
         }
     }
@@ -321,6 +327,27 @@ impl Search<'_> {
         found.extend(least.map(|(_, device, bytes)| suggest(&device.id, "give", bytes)));
         found
     }
+}
+
+/// The peaks of a load whose weights are spread: of the fullest GPU, and of the host with the layers that stay there.
+fn peaks(report: &Report, used: &[&DeviceUse], resolved: &Resolved) -> Vec<LoadPeak> {
+    let (on_host, on_gpus): (Vec<&DeviceUse>, Vec<_>) =
+        used.iter().copied().partition(|used| used.device.backend() == Backend::Cpu);
+    let Some(fullest) = on_gpus.iter().map(|used| used.weights_bytes).max() else {
+        return report.load_peaks.clone();
+    };
+    let whole = report.weights_bytes.saturating_add(resolved.other_bytes());
+    let stay = on_host.iter().fold(0u64, |sum, used| sum.saturating_add(used.weights_bytes));
+    let spread = |peak: &LoadPeak| LoadPeak {
+        host_bytes_beside_gpu: peak.host_bytes_beside_gpu.saturating_add(stay),
+        gpu_bytes: peak.gpu_bytes.saturating_sub(whole).saturating_add(fullest),
+        formula: format!(
+            "{}; of the weights {fullest} on the fullest GPU, {stay} stay on the host",
+            peak.formula
+        ),
+        ..peak.clone()
+    };
+    report.load_peaks.iter().map(spread).collect()
 }
 
 /// Whether one engine computes on all of them: shares of the CPU, or CUDA devices with the CPU beside them.

@@ -7,7 +7,9 @@ use thiserror::Error;
 use super::{LoadConfig, device_map};
 use crate::decoder::Decoder;
 use crate::devices;
-use crate::estimate::{self, Backend, Options, OptionsError, Report, Resolved, StoredTensors, fit};
+use crate::estimate::{
+    self, Assumption, Backend, Options, OptionsError, Report, Resolved, StoredTensors, fit,
+};
 use crate::placement::{self, Device, DeviceId, Devices, Placement, PlacementError, Rules, Strategy};
 use crate::units::format_bytes;
 
@@ -50,6 +52,14 @@ pub fn estimate(
     let mut estimated = answer(decoder, stored, options, load_config, true)?;
     // What fits and is not loaded all the same.
     estimated.report.fit.warnings.extend(load_config.refusals().iter().map(ToString::to_string));
+    // They changed the config before it came here.
+    let said = load_config.to_map();
+    for key in ["sliding_window", "rope_scaling", "use_cache"] {
+        if let Some(value) = said.get(key) {
+            let (name, value) = (key.to_owned(), value.to_string());
+            estimated.report.assumptions.push(Assumption { name, value, is_default: false });
+        }
+    }
     Ok(estimated)
 }
 
