@@ -119,7 +119,7 @@ impl DType {
     pub const WEIGHTS: [Self; 7] =
         [Self::F32, Self::Bf16, Self::F16, Self::Fp8, Self::Q8_0, Self::Q4K, Self::Q4_0];
     /// Every format that a KV cache can be planned in, widest first.
-    pub const KV_CACHE: [Self; 6] = [Self::F32, Self::Bf16, Self::F16, Self::Fp8, Self::Q8_0, Self::Q4_0];
+    pub const KV_CACHE: [Self; 6] = [Self::F32, Self::Bf16, Self::F16, Self::Q8_0, Self::Fp8, Self::Q4_0];
 
     fn row(self) -> &'static (Self, &'static str, u64, u64) {
         TABLE.iter().find(|row| row.0 == self).unwrap_or(&TABLE[0])

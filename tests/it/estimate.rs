@@ -202,13 +202,13 @@ fn each_suggestion_is_what_its_change_gives() {
             &mini,
             None,
             asked(19, |o| (o.backend, o.attn) = (Some(Backend::Cuda), Some(Attention::Fused))),
-            Some("dtype=fp8"),
+            Some("dtype=q8_0"),
         ),
         // With its weights a cache that nobody asked for is narrowed too.
         (&wide, None, asked(30, |_| {}), Some("dtype=bf16")),
-        (&wide, None, asked(30, |o| o.kv_dtype = Some(DType::F32)), Some("dtype=fp8")),
+        (&wide, None, asked(30, |o| o.kv_dtype = Some(DType::F32)), Some("dtype=q8_0")),
         (&mini, Some(&stored), asked(13, |_| {}), None),
-        (&mini, Some(&stored), asked(19, |o| o.dtype = Some(DType::F16.into())), Some("dtype=fp8")),
+        (&mini, Some(&stored), asked(19, |o| o.dtype = Some(DType::F16.into())), Some("dtype=q8_0")),
     ] {
         let report = estimate::estimate(decoder, stored, &asked).expect("in range");
         assert_eq!(report.fit.verdict, Some(Verdict::DoesNotFit), "{asked:?}");
@@ -231,7 +231,7 @@ fn each_suggestion_is_what_its_change_gives() {
             assert_eq!(changed.total_bytes, suggestion.total_bytes, "{} of {asked:?}", suggestion.change);
             assert_eq!(changed.fit.verdict, Some(suggestion.verdict), "{} of {asked:?}", suggestion.change);
         }
-        // Least change first, and of formats the widest.
+        // Least change first, also among formats.
         assert!(seen.is_sorted(), "{:?}", report.fit.suggestions);
         let first = |key| report.fit.suggestions.iter().find(|s| s.change.starts_with(key));
         assert_eq!(first("dtype=").map(|s| s.change.as_str()), first_format, "{asked:?}");

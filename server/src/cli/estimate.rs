@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// q4_0, awq or gptq [default: as stored, else the config's, else bf16].
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<Format>,
-    /// Format of the KV cache: f32, bf16, f16, fp8, q8_0 or q4_0 [default: the dtype if it is a float, else bf16].
+    /// Format of the KV cache: f32, bf16, f16, q8_0, fp8 or q4_0 [default: the dtype if it is a float, else bf16].
     #[arg(long, value_name = "DTYPE", value_parser = parse_kv_dtype)]
     kv_dtype: Option<DType>,
     /// Tokens of each sequence [default: 4096, or the model's positions if fewer].

@@ -46,7 +46,7 @@ impl Format {
         Self::Plain(DType::Q4_0),
     ];
 
-    /// The formats that are tried as changes and drawn side by side, the widest first.
+    /// The formats that are tried as changes and drawn side by side, those that change a model least first.
     pub const LEVERS: [Self; 10] = [
         Self::Plain(DType::F32),
         Self::Plain(DType::Bf16),
@@ -55,9 +55,9 @@ impl Format {
         Self::Plain(DType::Fp8),
         Self::Plain(DType::Q6K),
         Self::Q4KM,
+        Self::Quantized(Quantization::Awq { group: GROUP }),
         Self::Plain(DType::Q4K),
         Self::Plain(DType::Q4_0),
-        Self::Quantized(Quantization::Awq { group: GROUP }),
     ];
 
     /// The name in the CLI and in JSON.

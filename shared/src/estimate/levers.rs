@@ -65,7 +65,8 @@ impl Levers<'_> {
                 );
             }
         }
-        let format = narrower().last().unwrap_or(self.resolved.format);
+        let need = |format: &Format| (self.need)(&with(*format, 1)).0;
+        let format = narrower().rev().min_by_key(need).unwrap_or(self.resolved.format);
         let context = SHORTEST_CONTEXT.min(self.resolved.context);
         format!(
             "no change is enough: even weights in {format} with a context of {} tokens{batch} need {}; take more \

@@ -200,9 +200,11 @@ fn size(bytes: &Value) -> String {
 
 /// Whether a part of the model may come to lie on the CPU beside a GPU.
 fn uses_cpu(stated: &Stated) -> bool {
-    let in_map = |map: &Value| map.as_object().is_some_and(|map| map.values().any(|device| device == "cpu"));
-    let in_budgets = |map: &Value| map.as_object().is_some_and(|map| map.contains_key("cpu"));
-    stated.get("device_map").is_some_and(in_map) || stated.get("max_memory").is_some_and(in_budgets)
+    match stated.get("device_map") {
+        Some(Value::Object(map)) => map.values().any(|device| device == "cpu"),
+        Some(Value::String(name)) if !["auto", "balanced", "sequential"].contains(&name.as_str()) => false,
+        _ => stated.get("max_memory").is_some_and(|budgets| budgets.get("cpu").is_some()),
+    }
 }
 
 /// Writes the quantization; whether there is one.

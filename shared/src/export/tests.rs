@@ -105,6 +105,24 @@ fn nothing_is_dropped_in_silence() {
     }
 }
 
+/// transformers refuses quantized weights on the CPU unless it is told to keep those in f32.
+#[test]
+fn from_pretrained_leaves_quantized_modules_on_the_cpu() {
+    let offload = "llm_int8_enable_fp32_cpu_offload=True";
+    for (row, is_there) in [
+        (r#"{"load_in_4bit": true, "device_map": {"": 0, "lm_head": "cpu"}}"#, true),
+        (r#"{"load_in_8bit": true, "max_memory": {"0": "4GiB", "cpu": "8GiB"}}"#, true),
+        (
+            r#"{"load_in_8bit": true, "device_map": "cuda:0", "max_memory": {"0": "4GiB", "cpu": "8GiB"}}"#,
+            false,
+        ),
+        (r#"{"load_in_8bit": true, "max_memory": {"0": "4GiB"}}"#, false),
+    ] {
+        let text = written(&hub(), row, Target::FromPretrained).text;
+        assert_eq!(text.contains(offload), is_there, "{row}\n{text}");
+    }
+}
+
 #[test]
 fn from_pretrained_speaks_both_versions() {
     let row = r#"{"torch_dtype": "float16", "device_map": {"": "cuda:0"}, "max_memory": {"0": "12GiB", "cpu": 1000},
