@@ -143,6 +143,31 @@ fn a_table_is_read_with_all_its_types() {
     assert!(import(&path, Some("other")).expect_err("no column").message.contains("odd"));
 }
 
+/// SQLite itself reads what is left of such a file without a word.
+#[test]
+fn a_database_that_was_cut_off_is_refused_and_none_grows_files() {
+    let row = |id: u32| {
+        format!(
+            r#"INSERT INTO models VALUES ({id}, '{{"torch_dtype": "float16", "revision": "{id:0100}"}}')"#
+        )
+    };
+    let rows: Vec<String> = (0..200).map(row).collect();
+    let mut statements =
+        vec!["PRAGMA journal_mode = WAL", "CREATE TABLE models (id INTEGER, load_config_json TEXT)"];
+    statements.extend(rows.iter().map(String::as_str));
+    let folder = database(&statements);
+    let path = folder.path().join("models.db");
+    assert_eq!(import(&path, None).expect("whole").rows.len(), 200);
+    let names: Vec<_> =
+        folder.path().read_dir().expect("there").flatten().map(|file| file.file_name()).collect();
+    assert_eq!(names, ["models.db"]);
+    let whole = std::fs::read(&path).expect("read");
+    for length in [whole.len() - 2000, whole.len() - 4096, whole.len() / 2 + 100] {
+        let error = imported("cut.db", &whole[..length]).expect_err("cut");
+        assert_eq!(error.code, "import_unreadable", "{length}: {error:?}");
+    }
+}
+
 #[test]
 fn a_table_is_chosen_never_guessed() {
     let two = database(&["CREATE TABLE a (load_config_json)", "CREATE TABLE b (load_config_json)"]);

@@ -263,7 +263,7 @@ fn mlp(decoder: &Decoder, key: &str) -> String {
     let parts = tensors::parts(decoder).filter(|part| part.layer == Some(last) && is_of_mlp(part.role));
     let count = params(parts.map(|part| part.count()).fold(0, u64::saturating_add));
     match (of_kind().count(), decoder.layers.len()) {
-        (_, 1) => format!("MLP {count} in the one layer"),
+        (1, _) => format!("MLP {count} in the one layer that has it"),
         (some, all) if some < all => format!("MLP {count} in the last of the {some} layers that have it"),
         (_, all) => format!("MLP {count} in the last of {all} layers"),
     }

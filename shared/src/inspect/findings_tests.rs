@@ -16,6 +16,25 @@ fn inspected(json: &str, tokenizer_vocab: Option<usize>) -> InspectReport {
     inspect(Subject { tokenizer_vocab, ..Subject::config_only(&fields) }).expect(json)
 }
 
+/// A width of dense layers is not that of experts.
+#[test]
+fn widths_are_told_of_the_layers_that_have_them() {
+    let told = |json: &str, key: &str| {
+        let fields = inspected(json, None).fields;
+        fields.into_iter().find(|field| field.key == key).map(|field| field.implication).expect("a key")
+    };
+    let qwen = r#"{"model_type":"qwen3_moe","hidden_size":64,"intermediate_size":96,"moe_intermediate_size":32,
+        "num_hidden_layers":4,"num_experts":8,"num_experts_per_tok":2,"num_attention_heads":4,"mlp_only_layers":[1]}"#;
+    assert_eq!(told(qwen, "intermediate_size"), "MLP 18,432 parameters in the one layer that has it");
+    assert_eq!(
+        told(qwen, "moe_intermediate_size"),
+        "MLP 49,152 parameters in the last of the 3 layers that have it"
+    );
+    let none = qwen.replace("[1]", "[]");
+    assert_eq!(told(&none, "intermediate_size"), "No layer has an MLP of this width");
+    assert_eq!(told(&none, "moe_intermediate_size"), "MLP 49,152 parameters in the last of 4 layers");
+}
+
 const CASES: [(&str, Severity, &str); 14] = [
     ("su_revision", Severity::Warning, "`su` is the spelling of April 2024"),
     (

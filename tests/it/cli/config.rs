@@ -327,6 +327,16 @@ fn diff_explain_and_import_answer() {
     let change = json!({"path": "low_cpu_mem_usage", "from": true, "to": false});
     assert_eq!(diff, json!({"changes": [change], "one_change": true}));
 
+    let narrow = file("narrow.json", r#"{"dtype": "fp16", "device_map": 0, "quantization": "q8_0"}"#);
+    let effect = preflight(&["config", "diff", &a, &narrow, "--model", "preset:phi-4", "--json"]).json();
+    let bytes = |load_config: &str| {
+        preflight(&["estimate", "preset:phi-4", "--load-config", load_config, "--json"]).json()["weights_bytes"].clone()
+    };
+    let expected = json!({"name": "weights", "now_bytes": bytes(&a), "then_bytes": bytes(&narrow)});
+    assert_eq!(effect["effect"][0], expected, "{effect}");
+    let told = preflight(&["config", "diff", &a, &narrow, "--model", "preset:phi-4"]).stdout;
+    assert!(told.contains("with the parent") && told.contains("host load peak"), "{told}");
+
     let knob = preflight(&["config", "explain", "torch_dtype", "--json"]).json();
     assert_eq!((&knob["key"], &knob["default"]), (&json!("dtype"), &json!("auto")));
     let unknown = preflight(&["config", "explain", "slidingwindow", "--json"]);

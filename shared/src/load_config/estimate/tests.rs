@@ -87,6 +87,44 @@ fn budgets_and_what_is_free_bound_each_other() {
     assert!(assumed.value.contains("no more is free of the 80.00 GiB allowed"), "{}", assumed.value);
 }
 
+/// No device is said to hold more at the worst moment of a load than lies on it and is on its way there.
+#[test]
+fn peaks_of_a_load_are_those_of_its_placement() {
+    let [streamed, whole] = plain().report.load_peaks.try_into().expect("both ways");
+    let weights = plain().report.weights_bytes;
+    let budgets = json!({ "max_memory": { "0": "4GiB", "1": "4GiB", "cpu": "10GiB" } });
+    let estimated = sized(budgets, &Options { backend: Some(Backend::Cuda), ..Options::default() });
+    let placement = estimated.placement.as_ref().expect("it fits");
+    let on = |index: usize| placement.devices[index].weights_bytes;
+    assert!(on(0) > 0 && on(1) > 0 && on(2) > 0, "{placement:?}");
+    let [there, there_whole] = estimated.report.load_peaks.clone().try_into().expect("both ways");
+    assert_eq!(there.gpu_bytes, streamed.gpu_bytes - weights + on(0).max(on(1)));
+    assert!(there.gpu_bytes < 4 << 30, "{there:?}");
+    assert_eq!(there.host_bytes_beside_gpu, streamed.host_bytes_beside_gpu + on(2));
+    assert_eq!(there_whole.host_bytes_beside_gpu, whole.host_bytes_beside_gpu + on(2));
+}
+
+/// What a model would take that has no place is more than there is, whatever the devices' runtimes take.
+#[test]
+fn what_does_not_fit_needs_more_than_there_is() {
+    for budgets in
+        [json!({ "0": "3GiB", "cpu": "5GiB" }), json!({ "0": "2GiB", "1": "2GiB", "2": "2GiB", "3": "3GiB" })]
+    {
+        let estimated = sized(json!({ "max_memory": budgets }), &Options::default());
+        consistent(&estimated);
+        let fit = &estimated.report.fit;
+        assert_eq!(fit.verdict, Some(Verdict::DoesNotFit), "{fit:?}");
+        assert!(Some(fit.required_bytes) > fit.available_bytes, "{}", fit.reason);
+    }
+}
+
+#[test]
+fn overrides_of_the_config_are_named_among_what_is_assumed() {
+    let report = sized(json!({ "sliding_window": 1000, "use_cache": false }), &Options::default()).report;
+    let said = |name: &str| report.assumptions.iter().find(|it| it.name == name).map(|it| it.value.as_str());
+    assert_eq!((said("sliding_window"), said("use_cache")), (Some("1000"), Some("false")));
+}
+
 #[test]
 fn two_devices_have_their_own_terms_and_runtimes() {
     let estimated = sized(json!({ "max_memory": { "0": "6GiB", "cpu": "32GiB" } }), &Options::default());

@@ -13,6 +13,8 @@ use crate::weights::{BytesSource, Checkpoint, WeightsError, WeightsFinding};
 const F32: u32 = 0;
 const F16: u32 = 1;
 const Q8_0: u32 = 8;
+const Q4_K: u32 = 12;
+const IQ4_XS: u32 = 23;
 
 /// Sizes of a small model.
 #[derive(Clone, Copy)]
@@ -34,6 +36,8 @@ fn add(file: File, name: &str, dims: &[u64], kind: u32) -> File {
     let bytes = match kind {
         F32 => count * 4,
         Q8_0 => count / 32 * 34,
+        Q4_K => count / 256 * 144,
+        IQ4_XS => count / 256 * 136,
         _ => count * 2,
     };
     file.tensor_of(name, dims, kind, vec![0; bytes as usize])
@@ -207,6 +211,23 @@ fn gpt_oss() -> File {
     untied(file, SIZES)
 }
 
+/// Matrices of the layers in a format.
+fn phi3(kind: u32) -> File {
+    (0..4).fold(head("phi3", SIZES), |file, layer| {
+        let name = format!("blk.{layer}");
+        let mut file = two_norms(file, &name, 256);
+        for (tensor, dims) in [
+            ("attn_qkv", [256, 384]),
+            ("attn_output", [256, 256]),
+            ("ffn_up", [256, 1024]),
+            ("ffn_down", [512, 256]),
+        ] {
+            file = add(file, &format!("{name}.{tensor}.weight"), &dims, kind);
+        }
+        file
+    })
+}
+
 /// Each architecture with its file and the numbers of the cache that a token takes in all layers.
 fn architectures() -> Vec<(&'static str, File, u64)> {
     let wide = Sizes { hidden: 512, head_dim: 64, ..SIZES };
@@ -266,19 +287,6 @@ fn architectures() -> Vec<(&'static str, File, u64)> {
             ],
         )
     });
-    let phi3 = (0..4).fold(head("phi3", SIZES), |file, layer| {
-        let name = format!("blk.{layer}");
-        let mut file = two_norms(file, &name, 256);
-        for (tensor, dims) in [
-            ("attn_qkv", [256, 384]),
-            ("attn_output", [256, 256]),
-            ("ffn_up", [256, 1024]),
-            ("ffn_down", [512, 256]),
-        ] {
-            file = add(file, &format!("{name}.{tensor}.weight"), &dims, Q8_0);
-        }
-        file
-    });
     let biased = plain("llama", SIZES, F16, &|file, layer| {
         let biases =
             [("attn_q.bias", 256), ("attn_k.bias", 64), ("attn_v.bias", 64), ("attn_output.bias", 256)];
@@ -297,7 +305,7 @@ fn architectures() -> Vec<(&'static str, File, u64)> {
         ("gemma3", gemma("gemma3", true), heads(wide)),
         ("olmo2", olmo2, heads(SIZES)),
         ("smollm3", plain("smollm3", SIZES, F16, &|file, layer| two_norms(file, layer, 256)), heads(SIZES)),
-        ("phi3", phi3, heads(SIZES)),
+        ("phi3", phi3(Q8_0), heads(SIZES)),
         ("gpt-oss", gpt_oss(), heads(SIZES)),
         ("deepseek2", deepseek2(), 3 * 80),
     ]
@@ -336,6 +344,30 @@ fn every_architecture_is_counted_cached_and_placed_as_its_tensors_say() {
             let layers = workload.modules.iter().filter(|module| module.is_layer);
             assert!(layers.clone().all(|layer| layer.weight_bytes > 0), "{name} {dtype:?}");
         }
+    }
+}
+
+/// What llama.cpp writes is sized as it is stored, also of the family that runs; a load widens it, or cannot read it.
+#[test]
+fn formats_that_no_engine_holds_are_sized_and_said() {
+    for (kind, name, bytes, is_read) in [(Q4_K, "q4_k", 144, true), (IQ4_XS, "iq4_xs", 136, false)] {
+        let (decoder, checkpoint) = open(&phi3(kind)).expect(name);
+        assert_eq!(checkpoint.check_described(&decoder).map_err(|error| error.to_string()), Ok(()));
+        assert_eq!(checkpoint.check(&decoder).is_ok(), is_read, "{name}");
+        let told: Vec<_> = checkpoint.findings_of(&decoder).iter().map(ToString::to_string).collect();
+        let unread = format!("weights in {name}: sized here, not read by this build's engines");
+        assert_eq!(told.contains(&unread), !is_read, "{told:?}");
+
+        let stored = checkpoint.language_model(&decoder);
+        let report = estimate::estimate(&decoder, Some(&stored), &Options::default()).expect("sized");
+        let matrices = 4 * 256 * (384 + 256 + 1024 + 512);
+        assert_eq!(report.weights_bytes, matrices / 256 * bytes + 500 * 256 * 2 + 9 * 256 * 4, "{name}");
+        let warned = report.fit.warnings.concat();
+        assert!(warned.contains(&format!("weights in {name}: not run by every engine here")), "{warned}");
+        assert!(warned.contains("a load widens them to bf16"), "{warned}");
+
+        let load = Resolved::of_load(&decoder, Some(&stored), &Options::default()).expect("sized");
+        assert_eq!(load.format, DType::Bf16.into(), "{name}");
     }
 }
 
