@@ -1,12 +1,12 @@
 //! AMD: Instinct and Radeon.
 
-use super::Arch::{Cdna2, Cdna3, Cdna4, Rdna3, Rdna4};
+use super::Arch::{Cdna2, Cdna3, Cdna4, Rdna2, Rdna3, Rdna4};
 use super::Class::{DataCentre, Desktop, Workstation};
 use super::Usable::{ByRule, Measured};
 use super::{Device, LLAMA, RULE, TORCH, gpu};
 
 /// Every card, by class, then by age.
-pub(super) const TABLE: [Device; 21] = [
+pub(super) const TABLE: [Device; 30] = [
     // Instinct: an MI250 is two devices to a program
     gpu("MI210", Cdna2, DataCentre, 64, ByRule, 1_640, RULE),
     gpu("MI250 GCD", Cdna2, DataCentre, 64, Measured(65_510), 1_640, TORCH),
@@ -31,6 +31,15 @@ pub(super) const TABLE: [Device; 21] = [
     gpu("MI350X", Cdna4, DataCentre, 288, ByRule, 8_190, RULE),
     gpu("MI355X", Cdna4, DataCentre, 288, Measured(294_886), 8_190, TORCH),
     // Radeon
+    gpu("RX 6600", Rdna2, Desktop, 8, ByRule, 224, RULE),
+    gpu("RX 6600 XT", Rdna2, Desktop, 8, ByRule, 256, RULE),
+    gpu("RX 6650 XT", Rdna2, Desktop, 8, ByRule, 280, RULE),
+    gpu("RX 6700 XT", Rdna2, Desktop, 12, ByRule, 384, RULE),
+    gpu("RX 6750 XT", Rdna2, Desktop, 12, ByRule, 432, RULE),
+    gpu("RX 6800", Rdna2, Desktop, 16, ByRule, 512, RULE),
+    gpu("RX 6800 XT", Rdna2, Desktop, 16, ByRule, 512, RULE),
+    gpu("RX 6900 XT", Rdna2, Desktop, 16, ByRule, 512, RULE),
+    gpu("RX 6950 XT", Rdna2, Desktop, 16, ByRule, 576, RULE),
     gpu("RX 7600", Rdna3, Desktop, 8, ByRule, 288, RULE),
     gpu("RX 7600 XT", Rdna3, Desktop, 16, ByRule, 288, RULE),
     gpu("RX 7700 XT", Rdna3, Desktop, 12, ByRule, 432, RULE),

@@ -101,6 +101,7 @@ enum Arch {
     Cdna2,
     Cdna3,
     Cdna4,
+    Rdna2,
     Rdna3,
     Rdna4,
     Alchemist,
@@ -158,12 +159,12 @@ impl Device {
     #[must_use]
     pub fn vendor(&self) -> Vendor {
         use Arch::{
-            Ada, Alchemist, Ampere, AppleSilicon, Battlemage, Blackwell, Cdna2, Cdna3, Cdna4, Hopper, Rdna3,
-            Rdna4, Turing, Volta,
+            Ada, Alchemist, Ampere, AppleSilicon, Battlemage, Blackwell, Cdna2, Cdna3, Cdna4, Hopper, Rdna2,
+            Rdna3, Rdna4, Turing, Volta,
         };
         match self.arch {
             Volta | Turing | Ampere | Ada | Hopper | Blackwell => Vendor::Nvidia,
-            Cdna2 | Cdna3 | Cdna4 | Rdna3 | Rdna4 => Vendor::Amd,
+            Cdna2 | Cdna3 | Cdna4 | Rdna2 | Rdna3 | Rdna4 => Vendor::Amd,
             Alchemist | Battlemage => Vendor::Intel,
             AppleSilicon => Vendor::Apple,
         }
@@ -196,7 +197,7 @@ impl Device {
     /// Whether it multiplies bf16.
     #[must_use]
     pub fn has_bf16(&self) -> bool {
-        !matches!(self.arch, Arch::Volta | Arch::Turing)
+        !matches!(self.arch, Arch::Volta | Arch::Turing | Arch::Rdna2)
     }
 
     /// Whether it multiplies 8-bit floats.

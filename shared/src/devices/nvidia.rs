@@ -6,7 +6,7 @@ use super::Usable::{ByRule, Measured};
 use super::{Device, LLAMA, RULE, TORCH, gpu};
 
 /// Every card, by class, then by age.
-pub(super) const TABLE: [Device; 88] = [
+pub(super) const TABLE: [Device; 89] = [
     // GeForce
     gpu("RTX 2060", Turing, Desktop, 6, ByRule, 336, RULE),
     gpu("RTX 2060 12 GB", Turing, Desktop, 12, Measured(11_833), 336, LLAMA),
@@ -121,6 +121,7 @@ pub(super) const TABLE: [Device; 88] = [
         "our own: cuMemGetInfo, driver 580.159; nvidia-smi 81559 MiB less 480 reserved; a context takes 527",
     ),
     gpu("H100 NVL", Hopper, DataCentre, 94, ByRule, 3_940, RULE),
+    gpu("H20", Hopper, DataCentre, 96, ByRule, 4_000, RULE),
     gpu(
         "H200",
         Hopper,
