@@ -123,6 +123,8 @@ impl Entry {
         if let Some(state) = self.ending {
             record.attempt.state = state;
             record.attempt.finished_ms = None;
+            record.attempt.outcome = None;
+            record.attempt.error = None;
         }
         record
     }
