@@ -35,6 +35,14 @@ impl Format {
         }
     }
 
+    /// Format of norms beside weights in this one; `Weight` in row.cuh.
+    pub(super) fn norms(self) -> Self {
+        match self {
+            Self::F32 | Self::Bf16 | Self::F16 => self,
+            _ => Self::F32,
+        }
+    }
+
     /// Bytes of `count` values; of blocks without their scales.
     pub(super) fn bytes(self, count: usize) -> usize {
         match self {

@@ -144,7 +144,6 @@ struct GemvArgs {
     heads: Heads,
     rows: i32,
     columns: i32,
-    norm_format: Format,
     layer: i32,
     eps: f32,
 }
@@ -183,7 +182,6 @@ impl Product<'_> {
             heads: *self.heads,
             rows: weight.rows,
             columns: weight.columns,
-            norm_format: norm.map_or(Format::F32, |norm| norm.format),
             layer: self.layer as i32,
             eps: norm.map_or(0.0, |norm| norm.eps),
         }

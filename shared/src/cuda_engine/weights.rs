@@ -51,14 +51,13 @@ impl Weights {
         let split = plan.places();
         let is_here = |spec: &TensorSpec| split.device_of(spec.role, spec.layer) == Some(device);
         let config = &plan.config;
-        let norm_format = if plan.dtype.is_float() { format } else { Format::F32 };
         let mut end = 0;
         let mut bytes = 0;
         let mut tensors: Vec<(TensorSpec, Matrix)> = Vec::new();
         for spec in tensors::list(&config.decoder()).filter(is_here) {
             let (rows, columns, format) = match *spec.shape.as_slice() {
                 [rows, columns] => (rows, columns, format),
-                _ => (1, spec.count() as usize, norm_format),
+                _ => (1, spec.count() as usize, format.norms()),
             };
             if !columns.is_multiple_of(format.block()) {
                 return Err(EngineError::Unavailable {

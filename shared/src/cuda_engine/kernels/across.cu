@@ -25,18 +25,9 @@ template <int N> __device__ __forceinline__ void to_integers(const float* v, flo
     }
 }
 
-// All lanes of a warp come here; one that is not `there` takes zeros.
-template <int FORMAT>
-__device__ __forceinline__ void take_inputs(Inputs<FORMAT>& in, const GemvArgs& a, const void* x, int chunk, bool there,
-                                            float& squares) {
+// `v` as the products want it; all lanes of a warp come here.
+template <int FORMAT> __device__ __forceinline__ void take_inputs(Inputs<FORMAT>& in, const float* v) {
     constexpr int LEN = Weight<FORMAT>::LEN;
-    float v[LEN];
-#pragma unroll
-    for (int i = 0; i < LEN / 4; i++) {
-        float4 f = make_float4(0, 0, 0, 0);
-        if (there) f = four_inputs<FORMAT>(a, x, chunk * (LEN / 4) + i, squares);
-        v[4 * i] = f.x, v[4 * i + 1] = f.y, v[4 * i + 2] = f.z, v[4 * i + 3] = f.w;
-    }
     if constexpr (FORMAT == Q8_0 || FORMAT == Q4_0) {
         float most = 0, sum = 0;
 #pragma unroll
@@ -128,7 +119,11 @@ template <int FORMAT> __device__ __forceinline__ End end_of(const GemvArgs& a, s
 }
 
 template <int FORMAT, int USE, int TILE, int C, int G> __device__ __forceinline__ void across(const GemvArgs& a) {
+    // Nothing is added to what comes of a norm.
+    constexpr bool NORMED = USE != ADD;
     typedef typename Weight<FORMAT>::Act Act;
+    typedef Some<typename Input<FORMAT, NORMED>::Type, Weight<FORMAT>::LEN> In;
+    typedef Some<typename Weight<FORMAT>::Norm, Weight<FORMAT>::LEN> Norms;
     constexpr int LEN = Weight<FORMAT>::LEN, HALF = TILE / 2;
     constexpr bool BLOCKS = FORMAT == Q8_0 || FORMAT == Q4_0;
     __shared__ float partial[TILE][MOST_WARPS + 1], squares_of[MOST_WARPS];
@@ -164,19 +159,37 @@ template <int FORMAT, int USE, int TILE, int C, int G> __device__ __forceinline_
         }
     };
     fetch(0);
+    Norms norms[C] = {};
+    if (NORMED) {
+#pragma unroll
+        for (int c = 0; c < C; c++) {
+            const int chunk = c * blockDim.x + thread;
+            if (chunk < chunks) norms[c] = ((const Norms*)a.norm)[chunk];
+        }
+    }
     wait_for_earlier();
     float* const out = (float*)a.out + batch * a.rows;
     float before = 0;
     if (USE == ADD && my_row >= 0) before = out[my_row];
-    const char* x = (const char*)a.x + batch * columns * (a.norm ? 4 : sizeof(Act));
+    In x[C] = {};
+#pragma unroll
+    for (int c = 0; c < C; c++) {
+        const int chunk = c * blockDim.x + thread;
+        if (chunk < chunks) x[c] = ((const In*)a.x + batch * chunks)[chunk];
+    }
     Inputs<FORMAT> in[C];
     float squares = 0;
 #pragma unroll
     for (int c = 0; c < C; c++) {
-        const int chunk = c * blockDim.x + thread;
-        take_inputs<FORMAT>(in[c], a, x, chunk, chunk < chunks, squares);
+        float v[LEN];
+#pragma unroll
+        for (int i = 0; i < LEN; i++) {
+            v[i] = to_f32(x[c].v[i]);
+            if (NORMED) squares += v[i] * v[i], v[i] *= to_f32(norms[c].v[i]);
+        }
+        take_inputs<FORMAT>(in[c], v);
     }
-    if (a.norm) {
+    if (NORMED) {
         squares = warp_sum(squares);
         if (lane == 0) squares_of[warp] = squares;
     }
@@ -202,16 +215,19 @@ template <int FORMAT, int USE, int TILE, int C, int G> __device__ __forceinline_
     }
     __syncthreads();
     if (warp != 0) return;
-    float scale = 1;
-    if (a.norm) {
-        squares = 0;
-        for (int w = 0; w < warps; w++) squares += squares_of[w];
-        scale = rsqrtf(squares / columns + a.eps);
-    }
+    // The sums of the warps, by as many lanes of this one as there are for each row.
+    constexpr int LANES = 32 / TILE;
     float sum = 0;
-    if (lane < TILE)
-        for (int w = 0; w < warps; w++) sum += partial[lane][w];
-    sum *= scale;
+#pragma unroll
+    for (int w = 0; w < MOST_WARPS; w += LANES)
+        if (w + lane % LANES < warps) sum += partial[lane / LANES][w + lane % LANES];
+#pragma unroll
+    for (int o = LANES / 2; o; o >>= 1) sum += __shfl_xor_sync(~0u, sum, o);
+    sum = __shfl_sync(~0u, sum, lane * LANES % 32);
+    if (NORMED) {
+        squares = warp_sum(lane < warps ? squares_of[lane] : 0);
+        sum *= rsqrtf(squares / columns + a.eps);
+    }
     if (USE == GATED) {
         const float up = __shfl_down_sync(~0u, sum, HALF);
         if (lane < HALF) finish_gated<Act, TILE>(a, batch, tile, lane, sum, up);

@@ -30,6 +30,13 @@ template <class KV> __device__ __forceinline__ void load8(const KV* p, float* v)
     for (int i = 0; i < 8; i++) v[i] = one_of(e, i);
 }
 
+// The head of keys and values that a head of queries looks at.
+__device__ __forceinline__ int kv_head_of(const Heads& h, int head) { return head * h.key_value / h.query; }
+// Keys that each block of a cluster takes of those that are visible. (Divided by shifting: 1, 2, 4 or 8 share them.)
+__device__ __forceinline__ int share_of(int visible) {
+    return (visible + (int)gridDim.x - 1) >> (31 - __clz((int)gridDim.x));
+}
+
 // What a warp, then a block, then a cluster has seen of the keys so far.
 struct Partial {
     float most, sum;
@@ -86,21 +93,45 @@ __device__ __forceinline__ void join(const Partial* partial, const float* values
     }
 }
 
-// What a lane has of the query of the block's head and row: CHUNKS times eight of its values.
+// What a lane has of the query of the block's head and row, CHUNKS times eight of its values, as they lie in memory: keys
+// are asked for before they are looked at. Of 16 bits a value the first half of each is there.
+template <int CHUNKS> struct Query { Eight<float> raw[CHUNKS]; };
 template <int CHUNKS>
-__device__ __forceinline__ void load_query(const void* qkv, int format, const Heads& h, int head, int part, float scale,
-                                           float* q) {
+__device__ __forceinline__ Query<CHUNKS> load_query(const void* qkv, int format, const Heads& h, int head, int part) {
     constexpr int DIM = CHUNKS * 32;
-    const size_t q_at = (size_t)blockIdx.z * (h.query + 2 * h.key_value) * DIM + (size_t)head * DIM;
+    const size_t at = ((size_t)blockIdx.z * (h.query + 2 * h.key_value) + head) * DIM + part * 8;
+    Query<CHUNKS> q = {};
+    if (format == F32) {
 #pragma unroll
-    for (int c = 0; c < CHUNKS; c++) {
-        const size_t from = q_at + c * 32 + part * 8;
-        if (format == F32) load8((const float*)qkv + from, q + c * 8);
-        else if (format == BF16) load8((const bf16*)qkv + from, q + c * 8);
-        else load8((const f16*)qkv + from, q + c * 8);
+        for (int c = 0; c < CHUNKS; c++) q.raw[c] = load_eight((const float*)qkv + at + c * 32);
+    } else {
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) {
+            const Eight<bf16> e = load_eight((const bf16*)qkv + at + c * 32);
+#pragma unroll
+            for (int i = 0; i < 4; i++) q.raw[c].words[i] = e.words[i];
+        }
     }
+    return q;
+}
+template <int CHUNKS> __device__ __forceinline__ void scale_query(const Query<CHUNKS>& q, int format, float scale, float* out) {
+    auto each = [&](auto value) {
 #pragma unroll
-    for (int i = 0; i < CHUNKS * 8; i++) q[i] *= scale;
+        for (int i = 0; i < CHUNKS * 8; i++) out[i] = value(q.raw[i / 8].words, i % 8) * scale;
+    };
+    if (format == F32) each([](const uint32_t* words, int i) { return __uint_as_float(words[i]); });
+    else if (format == BF16) each([](const uint32_t* words, int i) { return to_f32(((const bf16*)words)[i]); });
+    else each([](const uint32_t* words, int i) { return to_f32(((const f16*)words)[i]); });
+}
+
+// Adds up what a lane and the one `apart` from it have of 2 N values; the lower gets the first half of them, the upper the other.
+template <int N> __device__ __forceinline__ void add_half(float* v, int lane, int apart) {
+    const bool upper = lane & apart;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const float mine = upper ? v[i + N] : v[i], theirs = upper ? v[i] : v[i + N];
+        v[i] = mine + __shfl_xor_sync(~0u, theirs, apart);
+    }
 }
 
 // Blocks of a cache whose addresses a block of threads has at hand.
@@ -121,10 +152,9 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
     arrive_in_cluster();
     // No kernel between a row's upload and `choose`, the last of a step, writes to it.
     const Row row = rows[blockIdx.z];
-    const int first = first_visible(row, h), visible = row.position + 1 - first;
-    const int each = (visible + (int)gridDim.x - 1) / (int)gridDim.x;
+    const int first = first_visible(row, h), visible = row.position + 1 - first, each = share_of(visible);
     const int start = first + share * each, end = min(start + each, first + visible);
-    const int kv_head = head / (h.query / h.key_value);
+    const int kv_head = kv_head_of(h, head);
     const size_t keys = in_block(row, h, layer, 0, kv_head), from_key_to_value = in_block(row, h, layer, 1, kv_head) - keys;
     const char* const whole = (const char*)row.blocks + keys;
     int from = start, to = end;
@@ -139,10 +169,8 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
     if (PAGED) list();
     wait_for_earlier();
 
-    float q[CHUNKS * 8], acc[CHUNKS * 8];
-    load_query<CHUNKS>(qkv, format, h, head, part, LOG2E * rsqrtf((float)DIM), q);
-#pragma unroll
-    for (int i = 0; i < CHUNKS * 8; i++) acc[i] = 0;
+    const Query<CHUNKS> query = load_query<CHUNKS>(qkv, format, h, head, part);
+    float q[CHUNKS * 8], acc[CHUNKS * 8] = {};
     float most = -INFINITY, sum = 0;
     struct Pair {
         Eight<KV> key[CHUNKS], value[CHUNKS];
@@ -159,14 +187,15 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
         for (int c = 0; c < CHUNKS; c++) pair.value[c] = load_eight(at + c * 32);
         return pair;
     };
+    Pair next;
+    int key = from + warp * 8 + group;
+    if (key - group < to) next = fetch(key);
+    scale_query<CHUNKS>(query, format, LOG2E * rsqrtf((float)DIM), q);
     while (true) {
-        Pair next;
-        int key = from + warp * 8 + group;
-        if (AHEAD && key - group < to) next = fetch(key);
         for (; key - group < to; key += WARPS * 8) {
-            const bool there = key < to;
-            const Pair now = AHEAD ? next : fetch(key);
-            if (AHEAD && key - group + WARPS * 8 < to) next = fetch(key + WARPS * 8);
+            const bool there = key < to, goes_on = key - group + WARPS * 8 < to;
+            const Pair now = next;
+            if (AHEAD && goes_on) next = fetch(key + WARPS * 8);
             float score = 0;
 #pragma unroll
             for (int i = 0; i < CHUNKS * 8; i++) score = fmaf(q[i], one_of(now.key[i / 8], i % 8), score);
@@ -179,11 +208,14 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
                 for (int i = 0; i < CHUNKS * 8; i++) acc[i] = fmaf(p, one_of(now.value[i / 8], i % 8), acc[i] * keep);
                 most = largest;
             }
+            if (!AHEAD && goes_on) next = fetch(key + WARPS * 8);
         }
         if (!PAGED || to >= end) break;
         __syncthreads();
         from = to;
         list();
+        key = from + warp * 8 + group;
+        if (key - group < to) next = fetch(key);
     }
     // The eight groups of a warp.
     const float all = fmaxf(most, __shfl_xor_sync(~0u, most, 4));
@@ -194,14 +226,16 @@ __device__ __forceinline__ void attend(const void* qkv, int format, void* out, c
 #pragma unroll
     for (int o = 4; o <= 16; o <<= 1) sum += __shfl_xor_sync(~0u, sum, o);
 #pragma unroll
-    for (int i = 0; i < CHUNKS * 8; i++) {
-        acc[i] *= keep;
+    for (int i = 0; i < CHUNKS * 8; i++) acc[i] *= keep;
+    // Each group gets the sums of an eighth of the values.
+    add_half<CHUNKS * 4>(acc, lane, 16);
+    add_half<CHUNKS * 2>(acc, lane, 8);
+    add_half<CHUNKS>(acc, lane, 4);
 #pragma unroll
-        for (int o = 4; o <= 16; o <<= 1) acc[i] += __shfl_xor_sync(~0u, acc[i], o);
+    for (int j = 0; j < CHUNKS; j++) {
+        const int i = group * CHUNKS + j;
+        values[warp * DIM + i / 8 * 32 + part * 8 + i % 8] = acc[j];
     }
-    if (group == 0)
-#pragma unroll
-        for (int i = 0; i < CHUNKS * 8; i++) values[warp * DIM + i / 8 * 32 + part * 8 + i % 8] = acc[i];
     // A share without keys has no largest score: a finite one keeps the join free of infinity minus infinity.
     if (lane == 0) partial[warp] = {fmaxf(top, -1e30f), sum};
     join(partial, values, DIM, out, format, ((size_t)blockIdx.z * h.query + head) * DIM);
@@ -241,10 +275,9 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
     arrive_in_cluster();
     // No kernel between a row's upload and `choose`, the last of a step, writes to it.
     const Row row = rows[blockIdx.z];
-    const int first = first_visible(row, h), visible = row.position + 1 - first;
-    const int each = (visible + (int)gridDim.x - 1) / (int)gridDim.x;
+    const int first = first_visible(row, h), visible = row.position + 1 - first, each = share_of(visible);
     const int start = first + share * each, end = min(start + each, first + visible);
-    const int kv_head = head / (h.query / h.key_value);
+    const int kv_head = kv_head_of(h, head);
     const size_t keys = in_block(row, h, layer, 0, kv_head), vals = in_block(row, h, layer, 1, kv_head);
     wait_for_earlier();
     const size_t width = (size_t)(h.query + 2 * h.key_value) * h.dim;
@@ -287,10 +320,10 @@ __device__ __forceinline__ Eager eager_share(const Row* rows, int layer, const H
     Eager e;
     e.row = rows[blockIdx.z];
     e.first = first_visible(e.row, h);
-    const int visible = e.row.position + 1 - e.first, each = (visible + (int)gridDim.x - 1) / (int)gridDim.x;
+    const int visible = e.row.position + 1 - e.first, each = share_of(visible);
     e.start = e.first + (int)blockIdx.x * each;
     e.end = min(e.start + each, e.first + visible);
-    const int head = blockIdx.y, kv_head = head / (h.query / h.key_value);
+    const int head = blockIdx.y, kv_head = kv_head_of(h, head);
     e.keys = in_block(e.row, h, layer, 0, kv_head);
     e.vals = in_block(e.row, h, layer, 1, kv_head);
     e.scores = scores + ((size_t)blockIdx.z * h.query + head) * context - e.first;
@@ -325,7 +358,7 @@ __device__ __forceinline__ void eager(const void* qkv, int format, void* out, co
     const Eager e = eager_share(rows, layer, h, scores, context);
     wait_for_earlier();
     float q[CHUNKS * 8], acc[CHUNKS * 8];
-    load_query<CHUNKS>(qkv, format, h, blockIdx.y, part, rsqrtf((float)DIM), q);
+    scale_query<CHUNKS>(load_query<CHUNKS>(qkv, format, h, blockIdx.y, part), format, rsqrtf((float)DIM), q);
     for (int key = e.start + warp * 8 + group; key - group < e.end; key += WARPS * 8) {
         const int there = min(key, e.end - 1);
         const KV* keys = (const KV*)(block_of(e.row, there) + e.keys) + (size_t)slot_of(e.row, there) * DIM + part * 8;

@@ -124,14 +124,17 @@ __device__ __forceinline__ int first_visible(const Row& row, const Heads& h) {
     return h.window && first > 0 ? first : 0;
 }
 
-// Weights are read once: past L1, and not as if they would be needed again.
+// Weights are read once: past L1, and not as if they would be needed again. Not as constants (`nc`) either: the compiler
+// would put such a load off until after `wait_for_earlier`.
 __device__ __forceinline__ uint4 load_stream(const void* p) {
     uint4 r;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];"
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];"
                  : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
                  : "l"(p));
     return r;
 }
+// A line of 128 bytes into L2, to be there when it is needed.
+__device__ __forceinline__ void ask_for(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 __device__ __forceinline__ float exp2_fast(float x) {
     float y;

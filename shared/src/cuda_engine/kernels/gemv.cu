@@ -9,7 +9,11 @@ constexpr int MOST_TILES = 32;
 
 template <int FORMAT, int USE, int WARPS> __device__ __forceinline__ void gemv(const GemvArgs& a) {
     constexpr int THREADS = WARPS * 32, TILE = WARPS;
+    // Nothing is added to what comes of a norm.
+    constexpr bool NORMED = USE != ADD;
     typedef typename Weight<FORMAT>::Act Act;
+    typedef typename Weight<FORMAT>::Norm Norm;
+    typedef typename Input<FORMAT, NORMED>::Type In;
     constexpr int LEN = Weight<FORMAT>::LEN;
     constexpr bool BLOCKS = FORMAT == Q8_0 || FORMAT == Q4_0;
     // Whether a block has more than one tile, and chunks of a lane on their way.
@@ -41,6 +45,10 @@ template <int FORMAT, int USE, int WARPS> __device__ __forceinline__ void gemv(c
         }
     };
     if (whole) fetch();
+    if (NORMED) {
+        constexpr int LINE = 128 / sizeof(Norm);
+        for (int i = threadIdx.x * LINE; i < columns; i += THREADS * LINE) ask_for((const Norm*)a.norm + i);
+    }
     wait_for_earlier();
 
     // What the end of the first tile needs is read while its product is under way.
@@ -49,7 +57,7 @@ template <int FORMAT, int USE, int WARPS> __device__ __forceinline__ void gemv(c
     if (USE == ADD && row >= 0 && lane == 0) before = out[row];
     Rotation turn;
     if (USE == QKV && threadIdx.x < TILE / 2) turn = rotation<TILE>(a, batch, blockIdx.x, threadIdx.x);
-    const char* x = (const char*)a.x + batch * columns * (a.norm ? 4 : sizeof(Act));
+    const In* x = (const In*)a.x + batch * columns;
     Quantized q;
     if (BLOCKS) {
         q.high = (int*)shared;
@@ -63,14 +71,24 @@ template <int FORMAT, int USE, int WARPS> __device__ __forceinline__ void gemv(c
         // `quantize` exchanges between lanes.
         const int quads = columns / 4;
         for (int first = threadIdx.x; first < (quads + 31) / 32 * 32; first += 4 * THREADS) {
-            float4 four[4];
+            Some<In, 4> in[4] = {};
+            Some<Norm, 4> norms[4] = {};
 #pragma unroll
             for (int u = 0; u < 4; u++) {
                 const int quad = first + u * THREADS;
-                four[u] = make_float4(0, 0, 0, 0);
-                if (quad < quads) {
-                    four[u] = four_inputs<FORMAT>(a, x, quad, squares);
+                if (quad < quads) in[u] = ((const Some<In, 4>*)x)[quad];
+                if (NORMED && quad < quads) norms[u] = ((const Some<Norm, 4>*)a.norm)[quad];
+            }
+            float4 four[4];
+#pragma unroll
+            for (int u = 0; u < 4; u++) {
+                float v[4];
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    v[i] = to_f32(in[u].v[i]);
+                    if (NORMED) squares += v[i] * v[i], v[i] *= to_f32(norms[u].v[i]);
                 }
+                four[u] = make_float4(v[0], v[1], v[2], v[3]);
             }
 #pragma unroll
             for (int u = 0; u < 4; u++) {
@@ -84,18 +102,18 @@ template <int FORMAT, int USE, int WARPS> __device__ __forceinline__ void gemv(c
         }
     } else {
         for (int i = threadIdx.x; i < columns; i += THREADS) {
-            float v = a.norm ? ((const float*)x)[i] : to_f32(((const Act*)x)[i]);
+            const float v = to_f32(x[i]);
             squares += v * v;
-            ((float*)shared)[i] = a.norm ? v * load_as(a.norm, a.norm_format, i) : v;
+            ((float*)shared)[i] = NORMED ? v * to_f32(((const Norm*)a.norm)[i]) : v;
         }
     }
-    if (a.norm) {
+    if (NORMED) {
         squares = warp_sum(squares);
         if (lane == 0) partial[warp] = squares;
     }
     __syncthreads();
     float scale = 1;
-    if (a.norm) {
+    if (NORMED) {
         squares = 0;
 #pragma unroll
         for (int i = 0; i < WARPS; i++) squares += partial[i];

@@ -11,11 +11,11 @@ struct GemvArgs {
     const void* weight;   // [rows, columns]
     const void* scales;   // of quantised weights
     const void* x;        // [batch, columns]: f32 where `norm` is there, else activations
-    const void* norm;     // weight of the RMSNorm before, or null
+    const void* norm;     // weight of the RMSNorm before, if there is one
     void* out;            // QKV: queries of [batch, q + 2 kv]; ADD: residual; GATED: activations; LOGITS: f32
     const Row* batch;
     Heads heads;
-    int32_t rows, columns, norm_format, layer;
+    int32_t rows, columns, layer;
     float eps;
 };
 

@@ -2,13 +2,20 @@
 #pragma once
 #include "product.cuh"
 
+// What is beside a weight: the format of activations and of the norms before it. LEN: values of sixteen bytes.
 template <int FORMAT> struct Weight;
-template <> struct Weight<F32> { typedef float Act; static constexpr int LEN = 4; };
-template <> struct Weight<BF16> { typedef bf16 Act; static constexpr int LEN = 8; };
-template <> struct Weight<F16> { typedef f16 Act; static constexpr int LEN = 8; };
-template <> struct Weight<FP8> { typedef bf16 Act; static constexpr int LEN = 16; };
-template <> struct Weight<Q8_0> { typedef bf16 Act; static constexpr int LEN = 16; };
-template <> struct Weight<Q4_0> { typedef bf16 Act; static constexpr int LEN = 32; };
+template <> struct Weight<F32> { typedef float Act, Norm; static constexpr int LEN = 4; };
+template <> struct Weight<BF16> { typedef bf16 Act, Norm; static constexpr int LEN = 8; };
+template <> struct Weight<F16> { typedef f16 Act, Norm; static constexpr int LEN = 8; };
+template <> struct Weight<FP8> { typedef bf16 Act; typedef float Norm; static constexpr int LEN = 16; };
+template <> struct Weight<Q8_0> { typedef bf16 Act; typedef float Norm; static constexpr int LEN = 16; };
+template <> struct Weight<Q4_0> { typedef bf16 Act; typedef float Norm; static constexpr int LEN = 32; };
+
+// N neighbouring values as they lie in memory: loads of several are on their way before the first is looked at.
+template <class T, int N> struct alignas(N * sizeof(T) < 16 ? N * sizeof(T) : 16) Some { T v[N]; };
+// What a product reads: the residual stream in f32 where it norms it, else activations.
+template <int FORMAT, bool NORMED> struct Input { typedef typename Weight<FORMAT>::Act Type; };
+template <int FORMAT> struct Input<FORMAT, true> { typedef float Type; };
 
 // Where element i of x lies in shared memory: planes of four, so that lanes that read neighbouring chunks of LEN
 // elements read neighbouring addresses.
@@ -50,31 +57,6 @@ template <int FORMAT> __device__ __forceinline__ float dot(uint4 w, const float4
         sum = fma4(a.x, a.y, b.x, b.y, x[i * chunks + chunk], sum);
     }
     return sum;
-}
-
-// x · weight for the activations of a kernel, before the scale of the norm.
-__device__ __forceinline__ float4 four_norms(const GemvArgs& a, int quad) {
-    if (a.norm_format == F32) return ((const float4*)a.norm)[quad];
-    const uint2 two = ((const uint2*)a.norm)[quad];
-    const float2 l = a.norm_format == BF16 ? two_bf16(two.x) : two_f16(two.x);
-    const float2 r = a.norm_format == BF16 ? two_bf16(two.y) : two_f16(two.y);
-    return make_float4(l.x, l.y, r.x, r.y);
-}
-
-template <int FORMAT>
-__device__ __forceinline__ float4 four_inputs(const GemvArgs& a, const void* x, int quad, float& squares) {
-    typedef typename Weight<FORMAT>::Act Act;
-    float4 v;
-    if (a.norm) {
-        v = ((const float4*)x)[quad];
-        squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-        const float4 g = four_norms(a, quad);
-        v = make_float4(v.x * g.x, v.y * g.y, v.z * g.z, v.w * g.w);
-    } else {
-        struct alignas(sizeof(Act) * 4) Four { Act v[4]; } four = ((const Four*)x)[quad];
-        v = make_float4(to_f32(four.v[0]), to_f32(four.v[1]), to_f32(four.v[2]), to_f32(four.v[3]));
-    }
-    return v;
 }
 
 // x in two bytes a value: x ≈ scale · (high + low / 254), block by block of 32. Leaves integers to the products
