@@ -279,6 +279,10 @@ fn unknown_keys_and_architectures_are_said_to_be_unknown() {
     let report = inspect_value(&json!({ "model_type": "mamba2", "hidden_size": 64 }));
     assert_eq!((report.support, report.params.total), (Support::Unknown, None));
     assert_eq!(report.model_type, "mamba2");
+    let statuses =
+        report.fields.iter().map(|field| (field.key.as_str(), field.status, !field.meaning.is_empty()));
+    let known = [("model_type", Status::Unsupported, true), ("hidden_size", Status::Unsupported, true)];
+    assert_eq!(statuses.collect::<Vec<_>>(), known);
     let report = inspect_value(&json!({ "model_type": "" }));
     assert!(report.findings[0].message.starts_with("no architecture is named"), "{:?}", report.findings);
 }

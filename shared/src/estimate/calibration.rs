@@ -65,9 +65,9 @@ impl Calibration {
     #[must_use]
     pub fn words(&self) -> String {
         match self.samples {
-            1 => "as one measured load has it".to_owned(),
+            1 => "assumed, corrected by one measured load".to_owned(),
             n => format!(
-                "the median of {n} measured loads, none further off than {}",
+                "assumed, corrected by the median of {n} measured loads, none further off than {}",
                 format_bytes(self.residual_bytes)
             ),
         }

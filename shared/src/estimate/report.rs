@@ -111,8 +111,9 @@ impl Report {
         }
         self.assumptions.push(Assumption {
             name: "checkpoint".to_owned(),
-            value: format!("differs from its config, which is believed: {contradiction}"),
+            value: format!("differs from its config: {contradiction}"),
             is_default: true,
         });
+        self.fit.warnings.push(format!("the weights are not those of the config: {contradiction}"));
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::keys::{self, Key};
 use super::{Field, Known, Status, scaling};
 use crate::config::{Fields, RopeScaling};
-use crate::decoder::{Attention, Decoder, Layer, Mlp, Role};
+use crate::decoder::{Attention, Decoder, FAMILIES, Layer, Mlp, Role};
 use crate::dtype::DType;
 use crate::estimate::{self, KvPolicy, LayerKv};
 use crate::rope::attention_factor;
@@ -21,9 +21,19 @@ pub(super) fn fields(fields: &Fields, known: Known<'_>) -> Vec<Field> {
     every.into_iter().map(|(path, name, value)| explain(&path, name, value, known)).collect()
 }
 
-/// Every key of a config that nothing here understands.
+/// Every key of a config whose architecture is not known: what the key means in others, and nothing of what follows.
 pub(super) fn unexplained(fields: &Fields) -> Vec<Field> {
-    fields.map().iter().map(|(key, value)| field(key, value, Status::UnknownKey)).collect()
+    let one = |(key, value): (&String, &Value)| {
+        let Some(known) = FAMILIES.iter().find_map(|family| Key::find(family, key)) else {
+            return field(key, value, Status::UnknownKey);
+        };
+        Field {
+            meaning: known.meaning().to_owned(),
+            implication: "As other architectures have it: what follows is not known of this one".to_owned(),
+            ..field(key, value, Status::Unsupported)
+        }
+    };
+    fields.map().iter().map(one).collect()
 }
 
 fn field(path: &str, value: &Value, status: Status) -> Field {

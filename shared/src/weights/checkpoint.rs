@@ -211,8 +211,8 @@ impl<S: WeightSource> Checkpoint<S> {
     }
 
     /// Buffers that are loaded as they are stored and are no parameters: corrections of a router's scores.
-    fn held_buffers(&self) -> Option<OtherParts> {
-        self.sum(is_correction)
+    fn held_buffers(&self, decoder: &Decoder) -> Option<OtherParts> {
+        self.sum(|name| is_correction(name) && !crate::tensors::is_apart(decoder, name))
     }
 
     /// What is odd about the files, what of them a model of this config does not hold, and what it holds that is no
@@ -229,7 +229,7 @@ impl<S: WeightSource> Checkpoint<S> {
             self.tied_head(decoder),
             self.not_loaded(decoder),
             others.map(|parts| WeightsFinding::OtherParts { parts, names: names.join(", ") }),
-            self.held_buffers().map(WeightsFinding::HeldBuffers),
+            self.held_buffers(decoder).map(WeightsFinding::HeldBuffers),
             (!unread.is_empty()).then(|| WeightsFinding::NotRead(unread.into_iter().collect())),
         ];
         self.findings.iter().cloned().chain(of_config.into_iter().flatten()).collect()

@@ -267,7 +267,7 @@ fn a_measured_load_calibrates_the_overhead_that_is_estimated() {
     let term = overhead(&calibrated);
     assert_eq!(
         (&term["badge"], &term["formula"]),
-        (&json!("calibrated"), &json!("as one measured load has it"))
+        (&json!("calibrated"), &json!("assumed, corrected by one measured load"))
     );
     // Another vocabulary: what was assumed too much or too little is corrected, not the whole replaced.
     let bytes = |report: &Value| report["overhead_bytes"].as_i64().expect("bytes");
@@ -279,7 +279,7 @@ fn a_measured_load_calibrates_the_overhead_that_is_estimated() {
     assert_eq!(again["memory"]["predicted"]["overhead_bytes"].as_i64(), Some(measured), "{again}");
     let formula = overhead(&estimate())["formula"].clone();
     assert!(
-        formula.as_str().is_some_and(|text| text.starts_with("the median of 2 measured loads")),
+        formula.as_str().is_some_and(|text| text.starts_with("assumed, corrected by the median of 2 measured loads")),
         "{formula}"
     );
     let path = format!("preset:{preset}");
