@@ -279,7 +279,9 @@ fn a_measured_load_calibrates_the_overhead_that_is_estimated() {
     assert_eq!(again["memory"]["predicted"]["overhead_bytes"].as_i64(), Some(measured), "{again}");
     let formula = overhead(&estimate())["formula"].clone();
     assert!(
-        formula.as_str().is_some_and(|text| text.starts_with("assumed, corrected by the median of 2 measured loads")),
+        formula
+            .as_str()
+            .is_some_and(|text| text.starts_with("assumed, corrected by the median of 2 measured loads")),
         "{formula}"
     );
     let path = format!("preset:{preset}");

@@ -143,16 +143,34 @@ impl Search<'_> {
         workload: &Workload,
         budget: impl Fn(&Device) -> u64,
     ) -> Result<Placement, PlacementError> {
+        self.plan_by(&self.strategy, workload, budget)
+    }
+
+    fn plan_by(
+        &self,
+        strategy: &Strategy,
+        workload: &Workload,
+        budget: impl Fn(&Device) -> u64,
+    ) -> Result<Placement, PlacementError> {
         let with = |device: &Device| Device { budget_bytes: budget(device), ..device.clone() };
         let devices = Devices::stated(self.devices.iter().map(with).collect())?;
-        placement::plan(workload, &devices, &self.strategy, Rules::Preflight)
+        placement::plan(workload, &devices, strategy, Rules::Preflight)
+    }
+
+    /// The strategy, or where it leaves the choice one device after the other: whatever can be placed can be placed so,
+    /// and that asks least of the last.
+    fn in_turn(&self) -> Strategy {
+        match &self.strategy {
+            Strategy::Explicit(_) | Strategy::Single(_) => self.strategy.clone(),
+            _ => Strategy::Sequential,
+        }
     }
 
     /// Where modules would go if the last device took what the budgets leave over: what it would take.
     fn beyond(&self, workload: &Workload) -> Result<Placement, PlacementError> {
         let last = self.devices.last().map(|device| &device.id);
         let roomy = |device: &Device| if Some(&device.id) == last { u64::MAX } else { device.budget_bytes };
-        self.plan(workload, roomy).or_else(|_| self.plan(workload, |_| u64::MAX))
+        self.plan_by(&self.in_turn(), workload, roomy).or_else(|_| self.plan(workload, |_| u64::MAX))
     }
 
     /// The need under some options, and whether it can be placed, also with a sixth of each budget kept free.
@@ -281,11 +299,7 @@ impl Search<'_> {
     /// One budget more, or one raised: the least that is enough.
     fn other_budgets(&self, resolved: &Resolved) -> Vec<Suggestion> {
         let workload = self.workload(resolved);
-        // Whatever can be placed can be placed one device after the other, and that asks least of the last.
-        let strategy = match &self.strategy {
-            Strategy::Explicit(_) | Strategy::Single(_) => self.strategy.clone(),
-            _ => Strategy::Sequential,
-        };
+        let strategy = self.in_turn();
         let with = |devices: Vec<Device>, which: &DeviceId| -> Option<(u64, u64)> {
             let placed = Devices::stated(devices)
                 .and_then(|devices| placement::plan(&workload, &devices, &strategy, Rules::Preflight));

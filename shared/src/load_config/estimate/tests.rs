@@ -107,9 +107,11 @@ fn peaks_of_a_load_are_those_of_its_placement() {
 /// What a model would take that has no place is more than there is, whatever the devices' runtimes take.
 #[test]
 fn what_does_not_fit_needs_more_than_there_is() {
-    for budgets in
-        [json!({ "0": "3GiB", "cpu": "5GiB" }), json!({ "0": "2GiB", "1": "2GiB", "2": "2GiB", "3": "3GiB" })]
-    {
+    for budgets in [
+        json!({ "0": "3GiB", "cpu": "5GiB" }),
+        json!({ "0": "2GiB", "1": "2GiB", "2": "2GiB", "3": "3GiB" }),
+        json!({ "0": "4600MiB", "1": "4600MiB" }),
+    ] {
         let estimated = sized(json!({ "max_memory": budgets }), &Options::default());
         consistent(&estimated);
         let fit = &estimated.report.fit;
