@@ -133,7 +133,10 @@ impl LoadedModel {
         // One that asks for more streams than there are places may run when it is alone.
         let places = asked.len().clamp(1, self.places) as u32;
         let permit = Arc::clone(&self.room).try_acquire_many_owned(places).map_err(|_full| {
-            let message = format!("as many requests run and wait for `{}` as may", self.model);
+            let message = format!(
+                "`{}` has as many requests running and waiting as it takes: try again later",
+                self.model
+            );
             ErrorObject::new("queue_full", message)
         })?;
         let first_id = self.next_stream.fetch_add(asked.len() as u64, Ordering::Relaxed);

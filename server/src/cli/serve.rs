@@ -119,12 +119,16 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         limits: Limits::default(),
         settings: told,
     };
+    let open = config.insecure_no_auth && config.token.is_none() && !config.listen.ip().is_loopback();
     let internal = |error: std::io::Error| CliError::internal(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(internal)?;
     runtime.block_on(async {
         // Heard before the address is told, so that whoever reads it can end us.
         let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
         let server = Server::bind(config).await?;
+        if open {
+            eprintln!("warning: no token is asked for: whoever reaches this address can load models and read what is kept");
+        }
         output::print(&format!("listening on {}\n", server.url().map_err(internal)?))?;
         let shutdown = async move {
             tokio::select! {

@@ -24,6 +24,9 @@ use crate::{evidence, reports};
 /// Longest id of a model.
 const ID_BYTES: usize = 96;
 
+/// No id of a model: `/api/models/offline` is an address of its own.
+const RESERVED: &str = "offline";
+
 /// Longest name of a model.
 const NAME_BYTES: usize = 256;
 
@@ -507,6 +510,10 @@ fn check_name(name: &str) -> Result<(), ErrorObject> {
 }
 
 fn check_id(id: &str) -> Result<(), ErrorObject> {
+    if id == RESERVED {
+        let message = format!("`{RESERVED}` is the address that stages models: choose another id");
+        return Err(ErrorObject::new("invalid_request", message).at("id"));
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if id.is_empty() || id.len() > ID_BYTES || !id.chars().all(plain) || id.starts_with('.') {
         let message =
@@ -521,7 +528,7 @@ fn slug(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     let slug: String = name.chars().take(ID_BYTES - 8).map(plain).collect();
     let slug = slug.trim_matches(['.', '-']);
-    if slug.is_empty() { "model".to_owned() } else { slug.to_owned() }
+    if slug.is_empty() || slug == RESERVED { "model".to_owned() } else { slug.to_owned() }
 }
 
 /// Runs what reads files or the Hub off the async threads.

@@ -230,7 +230,7 @@ fn what_cannot_be_a_model_is_refused() {
             assert_eq!(answer.error_code(), code, "{source}");
         }
     }
-    for id in ["../x", "a/b", "", ".hidden", "default", &"x".repeat(200)] {
+    for id in ["../x", "a/b", "", ".hidden", "default", "offline", &"x".repeat(200)] {
         let answer = stage(json!({ "source": { "path": "tiny" }, "id": id }));
         assert!([409, 422].contains(&answer.status), "{id}: {answer:?}");
     }

@@ -208,6 +208,12 @@ fn what_is_wrong_is_named_in_the_shape_of_openai() {
             json!("temprature"),
             "Unrecognized request argument supplied: temprature",
         ),
+        (
+            json!({"foo": 1, "temprature": 1}),
+            400,
+            json!("foo"),
+            "Unrecognized request arguments supplied: foo, temprature",
+        ),
         (json!({"temperature": -1}), 400, json!("temperature"), "0 to 2"),
         (json!({"top_p": 0}), 400, json!("top_p"), "above 0"),
         (json!({"n": 16384}), 400, json!("n"), "1 to 16"),

@@ -95,12 +95,11 @@ impl Fields {
 
     /// What is left is nothing that is known.
     pub(super) fn end(self) -> Result<(), ApiError> {
-        match self.0.keys().next() {
-            Some(key) => {
-                Err(ApiError::param(key.clone(), format!("Unrecognized request argument supplied: {key}")))
-            }
-            None => Ok(()),
-        }
+        let unknown: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        let Some(first) = unknown.first() else { return Ok(()) };
+        let plural = if unknown.len() > 1 { "s" } else { "" };
+        let message = format!("Unrecognized request argument{plural} supplied: {}", unknown.join(", "));
+        Err(ApiError::param(*first, message))
     }
 }
 
