@@ -95,7 +95,8 @@ impl Fields {
 
     /// What is left is nothing that is known.
     pub(super) fn end(self) -> Result<(), ApiError> {
-        let unknown: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        let mut unknown: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        unknown.sort_unstable();
         let Some(first) = unknown.first() else { return Ok(()) };
         let plural = if unknown.len() > 1 { "s" } else { "" };
         let message = format!("Unrecognized request argument{plural} supplied: {}", unknown.join(", "));
