@@ -165,6 +165,7 @@ pub async fn ask(
         resolved: resolved.values,
         run: ask.validate.clone(),
         context,
+        asked_context: context,
         ..Evidence::new(located.source, environment)
     };
     let job = Job {
@@ -237,7 +238,7 @@ async fn check_revision(located: &Located, config: &LoadConfig) -> Result<(), Er
 struct Lineage {
     parent: Option<u64>,
     changes: Vec<Change>,
-    /// Longest sequence to load for: what is asked, else what the parent that was named was loaded for.
+    /// Longest sequence to load for: what is asked, else what was asked of the parent that was named.
     context: Option<usize>,
 }
 
@@ -292,7 +293,8 @@ async fn lineage(
     }
     let before = parsed(&record).map_err(|error| ErrorObject::from(&error))?;
     let are_loads = [record.attempt.kind, ask.kind] == [AttemptKind::Load; 2];
-    let inherited = record.evidence.context.filter(|_| are_loads);
+    // As it was asked for: what was left open is left open again, so that the same load is known as the same.
+    let inherited = record.evidence.asked_context.filter(|_| are_loads);
     match one_change(changes(&record, &before, ask, child), ask.branch) {
         Ok(changes) => Ok(Lineage { parent: Some(id), changes, context: ask.context.or(inherited) }),
         Err(too_many) => {

@@ -28,7 +28,10 @@ pub struct Streams {
     events: mpsc::UnboundedReceiver<(usize, StreamEvent)>,
     running: Vec<u64>,
     calls: mpsc::UnboundedSender<StreamCall>,
-    _permit: OwnedSemaphorePermit,
+    /// Streams that have not ended.
+    left: usize,
+    /// Their places, no more than the model has.
+    places: OwnedSemaphorePermit,
 }
 
 impl Streams {
@@ -37,7 +40,7 @@ impl Streams {
         first_id: u64,
         asked: Vec<Generate>,
         calls: mpsc::UnboundedSender<StreamCall>,
-        permit: OwnedSemaphorePermit,
+        places: OwnedSemaphorePermit,
     ) -> Result<Self, ErrorObject> {
         let (sender, events) = mpsc::unbounded_channel();
         let mut running = Vec::new();
@@ -47,12 +50,18 @@ impl Streams {
             calls.send(begin).map_err(|_closed| unloaded(model))?;
             running.push(id);
         }
-        Ok(Self { events, running, calls, _permit: permit })
+        Ok(Self { events, left: running.len(), running, calls, places })
     }
 
     /// The next event of any of them; `None` where the model was unloaded.
     pub async fn next(&mut self) -> Option<(usize, StreamEvent)> {
-        self.events.recv().await
+        let event = self.events.recv().await?;
+        if event.1.is_last() {
+            self.left = self.left.saturating_sub(1);
+            // Others need not wait for the slowest: each stream that ends leaves its place.
+            drop(self.places.split(self.places.num_permits().saturating_sub(self.left)));
+        }
+        Some(event)
     }
 }
 

@@ -183,6 +183,11 @@ impl Attempts {
         Ok(self.get(id).await?.attempt)
     }
 
+    /// Who asked for the end of an attempt that is not over.
+    pub(crate) fn ended_by(&self, id: u64) -> Option<EndedBy> {
+        self.lock().open.get(&id)?.ended_by
+    }
+
     /// Ends everything and takes no more.
     pub async fn close(&self) {
         let open: Vec<u64> = {

@@ -114,9 +114,9 @@ async fn add(
 ) -> Result<(StatusCode, Json<Registered>), HttpError> {
     let RegisterBody { source, id, name, notes, load_config } = body;
     let asked = Registration { id, name, notes, load_config, may_ask_hub };
-    let (model_id, is_new) = state.registry.register(source, asked).await?;
+    let (registered, is_new) = state.registry.register(source, asked).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(Registered { model_id, attempt_id: None })))
+    Ok((status, Json(registered)))
 }
 
 /// `GET /api/models/{id}`: with card and files.

@@ -11,7 +11,7 @@ pub use rows::{Row, rows};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use phi3::api::{ErrorObject, ModelDetail, ModelEntry, ModelSource};
+use phi3::api::{ErrorObject, ModelDetail, ModelEntry, ModelSource, Registered};
 use phi3::load_config::LoadConfig;
 use preflight_files::{Model, Source};
 use serde_json::{Map, Value};
@@ -211,7 +211,7 @@ impl Registry {
         &self,
         source: ModelSource,
         asked: Registration,
-    ) -> Result<(String, bool), ErrorObject> {
+    ) -> Result<(Registered, bool), ErrorObject> {
         check_load_config(&asked.load_config)?;
         check_text("notes", &asked.notes, NOTE_BYTES)?;
         let examined = self.examine(source, asked.may_ask_hub).await;
@@ -221,7 +221,7 @@ impl Registry {
         if let Some(row) = rows.iter().find(|row| row.error.is_none() && row.source == source)
             && asked.id.as_ref().is_none_or(|id| *id == row.id)
         {
-            return Ok((row.id.clone(), false));
+            return Ok((registered(row), false));
         }
         let name = asked.name.unwrap_or(name);
         check_name(&name)?;
@@ -251,7 +251,7 @@ impl Registry {
         };
         let now = now_ms();
         let row = Row {
-            id: id.clone(),
+            id,
             name,
             source,
             notes: asked.notes,
@@ -262,7 +262,7 @@ impl Registry {
             error: None,
         };
         self.write(&row).await?;
-        Ok((id, true))
+        Ok((registered(&row), true))
     }
 
     /// Whether all that a model needs lies on this machine: of a repository, its snapshot in the cache.
@@ -425,6 +425,14 @@ impl Registry {
             }
         }
     }
+}
+
+fn registered(row: &Row) -> Registered {
+    let hub = match &row.source {
+        ModelSource::Hub(hub) => Some(hub.clone()),
+        ModelSource::Path(_) => None,
+    };
+    Registered { model_id: row.id.clone(), attempt_id: None, hub }
 }
 
 fn entry(row: Row) -> ModelEntry {

@@ -149,11 +149,14 @@ impl Runner {
             self.loaded.remove(&taken.job.model, id);
             return Err(error.into());
         }
-        let served = ready::serve(worker, calls, &taken.cancel).await;
+        let served = ready::serve(worker, calls, &taken.cancel, || self.attempts.ended_by(id)).await;
         self.loaded.remove(&taken.job.model, id);
         hashes.abort();
         match served {
-            Ok(worker) => self.stop(id, worker, before, &taken.job.lane).await,
+            Ok(worker) => {
+                self.stop(id, worker, before, &taken.job.lane).await;
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -196,7 +199,8 @@ impl Runner {
             () = taken.cancel.cancelled() => {}
             _ = hashes => {}
         }
-        self.stop(id, worker, before, &taken.job.lane).await
+        self.stop(id, worker, before, &taken.job.lane).await;
+        Ok(())
     }
 
     async fn validate_loaded(
@@ -313,11 +317,14 @@ impl Runner {
         worker: Worker,
         before_load: devices::MemoryNow,
         lane: &str,
-    ) -> Result<(), RunError> {
+    ) {
         let worker_resident_bytes = worker.pid().and_then(processes::resident_bytes);
         let before = devices::memory(lane).await;
-        // Whether it can be written or not: the worker ends.
-        let written = self.attempts.enter(id, AttemptState::Stopping, |_| ()).await;
+        // Whether it can be written or not, the worker ends, and what it did was as good: the attempt's end is kept as
+        // soon as it can be.
+        if let Err(error) = self.attempts.enter(id, AttemptState::Stopping, |_| ()).await {
+            tracing::warn!(attempt = id, %error, "that it is being unloaded cannot be written");
+        }
         worker.shutdown().await;
         let after = devices::memory(lane).await;
         let unload = Unload {
@@ -330,7 +337,6 @@ impl Runner {
             gpu_used_after_bytes: after.gpu_used_bytes,
         };
         self.attempts.learn(id, |record| record.evidence.unload = Some(unload));
-        Ok(written?)
     }
 
     /// Hashes the model's files beside all else.

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
+use crate::attempts::EndedBy;
 use crate::loaded::{Call, Calls};
 use crate::streams::StreamCall;
 use crate::worker_client::{Worker, WorkerError};
@@ -15,17 +16,21 @@ use crate::worker_client::{Worker, WorkerError};
 /// A worker at rest has nothing to get on with: its heartbeats are enough.
 const AT_REST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Answers calls until `end` fires; gives the worker back to be ended.
+/// Answers calls until `end` fires; gives the worker back to be ended. `by` says then who asked for that.
 pub(super) async fn serve(
     worker: Worker,
     calls: Calls,
     end: &CancellationToken,
+    by: impl Fn() -> Option<EndedBy>,
 ) -> Result<Worker, WorkerError> {
     let mut keeper = Keeper { worker, streams: BTreeMap::new() };
     let served = keeper.serve(calls, end).await;
     // Nobody is left without a last word.
     let why = match &served {
-        Ok(()) => ErrorObject::new("model_unloaded", "the model was unloaded while it answered"),
+        Ok(()) => {
+            let by = by().map(|by| format!(" {by}")).unwrap_or_default();
+            ErrorObject::new("model_unloaded", format!("the model was unloaded{by} while it answered"))
+        }
         Err(error) => ErrorObject::new(error.code(), error.to_string()),
     };
     for (index, events) in keeper.streams.into_values() {

@@ -85,14 +85,22 @@ const SQLITE_FULL: u32 = 13;
 const SQLITE_CANTOPEN: u32 = 14;
 const SQLITE_NOTADB: u32 = 26;
 
+/// SQLite's primary result code: the upper bits say more than anybody can use.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    Some(error.as_database_error()?.code()?.parse::<u32>().ok()? & 0xff)
+}
+
+/// Whether a database cannot be opened because its disk or folder cannot be written.
+pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(SQLITE_READONLY | SQLITE_CANTOPEN))
+}
+
 impl StoreError {
     /// What SQLite, or the way to it, says of the database at `path`; its own words go to the
     /// log where nobody can mend it.
     pub(super) fn of(path: &Path, error: sqlx::Error) -> Self {
         let log = || tracing::warn!(path = %path.display(), %error, "the database");
-        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-        // The upper bits say more than anybody can use.
-        let reason = match code.map(|code| code & 0xff) {
+        let reason = match code(&error) {
             Some(SQLITE_FULL) => return Self::Full { path: path.to_owned() },
             Some(SQLITE_BUSY | SQLITE_LOCKED) => {
                 "another program keeps the database locked: end it, then try again".to_owned()

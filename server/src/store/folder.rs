@@ -21,8 +21,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    // Held as long as this value lives.
-    _lock: File,
+    // Held as long as this value lives: the lock file, and the folder itself where the system lets a folder be locked.
+    // Who takes the file away by hand lets nobody in.
+    _locks: (File, Option<File>),
 }
 
 impl DataDir {
@@ -48,18 +49,8 @@ impl DataDir {
             .truncate(false)
             .open(path.join(LOCK_FILE))
             .map_err(|error| refuse(&not_made(path, &error)))?;
-        // A server that was killed while it started a worker may hold it through that process for a moment more.
-        let mut tries = 0;
-        let locked = loop {
-            match file.try_lock() {
-                Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => {
-                    tries += 1;
-                    std::thread::sleep(LOCK_PAUSE);
-                }
-                locked => break locked,
-            }
-        };
-        match locked {
+        let folder = if cfg!(unix) { Some(File::open(path).map_err(|error| refuse(&error))?) } else { None };
+        match lock(&file).and_then(|()| folder.as_ref().map_or(Ok(()), lock)) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -76,7 +67,7 @@ impl DataDir {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         noted.map_err(|error| refuse(&error))?;
-        Ok(Self { path: path.to_owned(), _lock: file })
+        Ok(Self { path: path.to_owned(), _locks: (file, folder) })
     }
 
     /// Takes the user's own folder; where another server holds it, one beside it, so that no attempt is lost.
@@ -110,6 +101,17 @@ impl DataDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// A server that was killed while it started a worker may hold a lock through that process for a moment more.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    for _try in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            locked => return locked,
+        }
+    }
+    file.try_lock()
 }
 
 /// Why a folder, or a file in it, cannot be made, and what to do.

@@ -49,12 +49,14 @@ pub(super) async fn rewrite_version(connection: &mut SqliteConnection) -> Result
     Ok(())
 }
 
+/// The version of a database.
+pub(super) async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("PRAGMA user_version").fetch_one(connection).await
+}
+
 /// The version of a database, which must be known here.
 pub(super) async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<i64, StoreError> {
-    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(connection)
-        .await
-        .map_err(|error| StoreError::of(path, error))?;
+    let found = version(connection).await.map_err(|error| StoreError::of(path, error))?;
     if found > KNOWN {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: KNOWN });
     }

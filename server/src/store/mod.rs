@@ -76,9 +76,19 @@ impl Store {
         if !path.is_file() {
             return Err(StoreError::Absent { path });
         }
-        let options = options(&path).read_only(true);
+        let mut options = options(&path).read_only(true);
         let mut writer = options.clone().connect().await.map_err(fail)?;
         check_version(&mut writer).await.map_err(fail)?;
+        // Readers of a write-ahead log share memory through a file beside it, which nobody can make on a disk that is
+        // read-only. Where the log is empty the database alone is all there is.
+        let log_is_empty = || path.with_extension("db-wal").metadata().map_or(true, |log| log.len() == 0);
+        if let Err(error) = migrate::version(&mut writer).await
+            && error::is_read_only(&error)
+            && log_is_empty()
+        {
+            options = options.immutable(true);
+            writer = options.clone().connect().await.map_err(fail)?;
+        }
         migrate::check(&mut writer, &path).await?;
         let readers = readers(options).await.map_err(fail)?;
         Ok(Self { shown: path.clone(), path, writer: Mutex::new(writer), readers })

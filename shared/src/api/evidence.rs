@@ -50,6 +50,9 @@ pub struct Evidence {
     pub engine: Option<EngineInfo>,
     /// Longest sequence that it was loaded for.
     pub context: Option<usize>,
+    /// The longest sequence that was asked for; null where that was left to the model.
+    #[serde(default)]
+    pub asked_context: Option<usize>,
     /// Bytes by term after the load, predicted and measured.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub memory: Option<PredictedMeasured>,
@@ -79,6 +82,7 @@ impl Evidence {
             predicted: None,
             engine: None,
             context: None,
+            asked_context: None,
             memory: None,
             timings: Timings::default(),
             unload: None,

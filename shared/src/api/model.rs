@@ -90,6 +90,9 @@ pub struct Registered {
     /// The attempt that brings its files, where they are not all on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt_id: Option<u64>,
+    /// Of a repository: its name and the commit that the model is kept at. Where the Hub was not asked, that of the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
 }
 
 /// The load config that is known to be good, with its evidence: what another machine runs again and compares.

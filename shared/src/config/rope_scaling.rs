@@ -44,9 +44,16 @@ impl RopeScaling {
             }
             "longrope" | "su" | "yarn" => {
                 let list = |key: &str| -> Result<Vec<f64>, ConfigError> {
-                    let found = fields
-                        .positive_numbers(key)?
-                        .ok_or_else(|| ConfigError::Missing { field: fields.path(key) })?;
+                    let missing = || match kind {
+                        "yarn" => ConfigError::Contradiction {
+                            field: fields.path(key),
+                            rule: "is missing: in phi3, yarn means longrope, which takes one factor a \
+                                   frequency; linear takes a single `factor`"
+                                .to_owned(),
+                        },
+                        _ => ConfigError::Missing { field: fields.path(key) },
+                    };
+                    let found = fields.positive_numbers(key)?.ok_or_else(missing)?;
                     if found.len() == rotary_dim / 2 {
                         return Ok(found);
                     }

@@ -301,8 +301,8 @@ impl Decision<'_> {
                 Err(Why::new(last.class, format!("step {} loaded: there is nothing to mend", last.step)))
             }
             Some(class) => {
-                let reason =
-                    format!("step {} ended in {}, which this does not mend", last.step, class.name());
+                let how = if last.status == Status::Skipped { "was skipped for" } else { "ended in" };
+                let reason = format!("step {} {how} {}, which this does not mend", last.step, class.name());
                 Err(Why::new(last.class, reason))
             }
             None => Err(Why::plain(format!("step {} was skipped: {}", last.step, last.reason))),

@@ -48,11 +48,13 @@ pub enum OutcomeClass {
     Stall,
     /// The worker's process ended without a word.
     WorkerLost,
+    /// The machine failed, not the load: a disk that is full or cannot be read, a worker that cannot be started.
+    SystemError,
 }
 
 impl OutcomeClass {
     /// Every class.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Passed,
         Self::Cancelled,
         Self::ConfigInvalid,
@@ -74,6 +76,7 @@ impl OutcomeClass {
         Self::Timeout,
         Self::Stall,
         Self::WorkerLost,
+        Self::SystemError,
     ];
 
     /// The name in JSON.
@@ -101,6 +104,7 @@ impl OutcomeClass {
             Self::Timeout => "timeout",
             Self::Stall => "stall",
             Self::WorkerLost => "worker_lost",
+            Self::SystemError => "system_error",
         }
     }
 
@@ -115,6 +119,7 @@ impl OutcomeClass {
                 | Self::Timeout
                 | Self::Stall
                 | Self::WorkerLost
+                | Self::SystemError
         )
     }
 
@@ -140,6 +145,7 @@ impl OutcomeClass {
             "tokenizer_invalid" | "tokenizer_failed" | "template_error" => Self::WrongTokens,
             "worker_stalled" => Self::Stall,
             "worker_killed" | "protocol_error" => Self::WorkerLost,
+            "io_error" | "storage_full" | "database" | "data_dir" | "worker_not_started" => Self::SystemError,
             _ => return None,
         })
     }
@@ -189,6 +195,9 @@ mod tests {
             assert_eq!(class(code), Some(OutcomeClass::DownloadCorrupt), "{code}");
         }
         assert_eq!(class("protocol_error"), Some(OutcomeClass::WorkerLost));
-        assert_eq!(class("io_error"), None);
+        for code in ["io_error", "storage_full", "worker_not_started"] {
+            assert_eq!(class(code), Some(OutcomeClass::SystemError), "{code}");
+        }
+        assert_eq!(class("internal"), None);
     }
 }

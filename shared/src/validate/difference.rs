@@ -46,7 +46,7 @@ impl Difference {
         let (mut top1, mut top5) = (0, 0);
         for (a, b) in reference.chunks_exact(vocab.max(1)).zip(found.chunks_exact(vocab.max(1))) {
             let (a, b) = (best(a), best(b));
-            top1 += usize::from(a.first() == b.first());
+            top1 += usize::from(!a.is_empty() && a.first() == b.first());
             top5 += a.iter().filter(|id| b.contains(id)).count();
         }
         let bound = Self::bound(dtype);
@@ -78,10 +78,10 @@ impl Difference {
     }
 }
 
-/// The five best ids, the best first.
+/// The five best ids of those whose logits are numbers, the best first.
 fn best(row: &[f32]) -> Vec<usize> {
     let mut best: Vec<usize> = Vec::with_capacity(6);
-    for (id, value) in row.iter().enumerate() {
+    for (id, value) in row.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
         let at = best.iter().position(|other| *value > row[*other]).unwrap_or(best.len());
         if at < 5 {
             best.insert(at, id);
@@ -95,13 +95,17 @@ impl Report {
     /// Takes the difference into the report; one that fails is its verdict.
     pub fn hold_against(&mut self, difference: Difference) {
         let share = difference.max / difference.scale.max(f64::MIN_POSITIVE);
-        let words = format!(
-            "logits differ from the CPU in f32 by {:.1e} of the largest at most (bound {:.0e}), same best id in {:.0} % of {} rows",
-            share,
-            difference.bound,
-            difference.top1_agreement * 100.0,
-            difference.rows
-        );
+        let words = if difference.scale == 0.0 && difference.verdict == Verdict::Fail {
+            "no logit is a number that could be held against the CPU in f32".to_owned()
+        } else {
+            format!(
+                "logits differ from the CPU in f32 by {:.1e} of the largest at most (bound {:.0e}), same best id in {:.0} % of {} rows",
+                share,
+                difference.bound,
+                difference.top1_agreement * 100.0,
+                difference.rows
+            )
+        };
         if difference.verdict == Verdict::Fail && self.verdict == Verdict::Pass {
             self.verdict = Verdict::Fail;
             self.reason = words;
@@ -144,5 +148,8 @@ mod tests {
             assert_eq!(Difference::of(&[1.0, 0.0], found, 2, DType::F32).verdict, Verdict::Fail);
         }
         assert_eq!(Difference::of(&[], &[], 2, DType::F32).verdict, Verdict::Fail);
+        // Two rows without a number agree on nothing.
+        let none = Difference::of(&[f32::NAN; 4], &[f32::NAN; 4], 2, DType::F32);
+        assert_eq!((none.top1_agreement, none.top5_overlap, none.verdict), (0.0, 0.0, Verdict::Fail));
     }
 }

@@ -1,6 +1,5 @@
 //! Streams of a request, as one answer or as events.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +66,7 @@ pub(super) async fn run<S: Shape>(model: LoadedModel, asked: Asked) -> Result<Re
     let mut answer = Answer::<S> {
         head: Head::new::<S>(&common.model, random),
         streams: model.generate(asked)?,
-        early: VecDeque::new(),
+        first: None,
         count,
         ended: 0,
         usage: Usage { choices: common.choices, ..Usage::default() },
@@ -75,7 +74,7 @@ pub(super) async fn run<S: Shape>(model: LoadedModel, asked: Asked) -> Result<Re
         logprobs: logprobs.is_some(),
         shape: PhantomData,
     };
-    answer.begin(if common.stream { 1 } else { count }).await?;
+    answer.begin().await?;
     if common.stream { Ok(answer.events(common.include_usage)) } else { answer.whole().await }
 }
 
@@ -83,8 +82,8 @@ pub(super) async fn run<S: Shape>(model: LoadedModel, asked: Asked) -> Result<Re
 struct Answer<S> {
     head: Head,
     streams: Streams,
-    /// Events that came before the answer began.
-    early: VecDeque<(usize, StreamEvent)>,
+    /// The event that the answer began with.
+    first: Option<(usize, StreamEvent)>,
     count: usize,
     ended: usize,
     usage: Usage,
@@ -94,19 +93,12 @@ struct Answer<S> {
 }
 
 impl<S: Shape> Answer<S> {
-    /// Waits until so many choices run: what is refused by then is refused before anything is answered.
-    async fn begin(&mut self, wanted: usize) -> Result<(), ApiError> {
-        let mut started = 0;
-        while started < wanted {
-            match self.streams.next().await {
-                Some((index, StreamEvent::Started { prompt_tokens })) => {
-                    started += 1;
-                    self.started(index, prompt_tokens);
-                }
-                Some((_, StreamEvent::Failed { error })) => return Err(error.into()),
-                Some(event) => self.early.push_back(event),
-                None => return Err(unloaded()),
-            }
+    /// Waits until a choice runs: what is refused by then is refused before anything is answered.
+    async fn begin(&mut self) -> Result<(), ApiError> {
+        match self.streams.next().await {
+            Some((_, StreamEvent::Failed { error })) => return Err(error.into()),
+            Some(event) => self.first = Some(event),
+            None => return Err(unloaded()),
         }
         self.watch.running();
         Ok(())
@@ -123,7 +115,7 @@ impl<S: Shape> Answer<S> {
         if self.ended == self.count {
             return None;
         }
-        let event = match self.early.pop_front() {
+        let event = match self.first.take() {
             Some(event) => event,
             None => match self.streams.next().await {
                 Some(event) => event,
