@@ -155,6 +155,30 @@ impl Chooser<'_> {
     }
 }
 
+/// Variables that begin as ours do and mean nothing to this program: most likely one is misspelt.
+#[must_use]
+pub fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
+    let ours = names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("PREFLIGHT_"));
+    let mut unknown: Vec<String> = ours.filter(|name| !VARIABLES.contains(&name.as_str())).collect();
+    unknown.sort_unstable();
+    unknown
+}
+
+/// Every variable that a server reads.
+const VARIABLES: [&str; 11] = [
+    "PREFLIGHT_ALLOWED_HOST",
+    "PREFLIGHT_CONFIG",
+    "PREFLIGHT_DASHBOARD",
+    "PREFLIGHT_DATA_DIR",
+    "PREFLIGHT_DEFAULT_MODEL",
+    "PREFLIGHT_INSECURE_NO_AUTH",
+    "PREFLIGHT_LISTEN",
+    "PREFLIGHT_MODEL_ROOT",
+    "PREFLIGHT_TOKEN",
+    "PREFLIGHT_TOKEN_FILE",
+    "PREFLIGHT_WORKER",
+];
+
 /// `PREFLIGHT_LISTEN` and its like: each flag has one.
 fn environment(var: &impl Fn(&str) -> Option<OsString>) -> Result<Layer, ErrorObject> {
     let text = |name: &str| -> Result<Option<String>, ErrorObject> {

@@ -48,7 +48,16 @@ impl WeightSource for FileSource {
 
 impl ConcurrentRead for FileSource {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+        self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                let end = offset + buffer.len() as u64;
+                io::Error::new(
+                    error.kind(),
+                    format!("it ends before byte {end}: it was cut, or is still being written"),
+                )
+            }
+            _ => error,
+        })
     }
 }
 

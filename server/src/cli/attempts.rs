@@ -8,8 +8,8 @@ use phi3::units::format_bytes;
 use serde_json::Value;
 
 use super::ledger::DataArgs;
-use super::output;
-use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
+use super::page::{BOLD, Cell, DIM, Page};
+use super::{attempt_page, output};
 use crate::error::CliError;
 use crate::ledger::{Filter, Format, Ledger, compare, export};
 
@@ -18,7 +18,7 @@ use crate::ledger::{Filter, Format, Ledger, compare, export};
 pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Show all that is kept of this one, as `show ID` does.
+    /// Show what is kept of this one, as `show ID` does.
     #[arg(value_parser = parse_id)]
     id: Option<u64>,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub(super) struct Args {
 enum Command {
     /// List attempts, newest first.
     List(ListArgs),
-    /// All that is kept of one attempt.
+    /// What is kept of one attempt; all of it with --json.
     Show {
         /// Its id.
         id: u64,
@@ -103,8 +103,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         }
         Command::Show { id } => {
             let record = one(&data, id)?;
-            // There is no shorter way to tell everything.
-            output::print_json(&record)?;
+            if json {
+                output::print_json(&record)?;
+            } else {
+                output::print_page(attempt_page::page(&record))?;
+            }
         }
         Command::Log { id } => {
             let log = data.ask(async |store| Ledger::new(store).log(id).await)?.ok_or_else(|| absent(id))?;
@@ -183,16 +186,7 @@ fn compared_page(compared: &Comparison) -> Page {
 
 fn row(record: &AttemptRecord) -> Vec<Cell> {
     let attempt = &record.attempt;
-    let style = match attempt.state {
-        AttemptState::Stopped => GOOD,
-        AttemptState::Failed | AttemptState::Lost => BAD,
-        AttemptState::Cancelled => DIM,
-        _ => WARN,
-    };
-    let ended = match attempt.outcome {
-        Some(outcome) if attempt.state == AttemptState::Failed => outcome.name(),
-        _ => attempt.state.name(),
-    };
+    let (style, ended) = attempt_page::standing(record);
     let changes: Vec<String> = attempt.changes.iter().map(ToString::to_string).collect();
     let memory = attempt.report.as_ref().map(|report| report.memory).or(record.evidence.memory);
     let memory = memory.map_or_else(String::new, |memory| format_bytes(memory.measured.total_bytes));

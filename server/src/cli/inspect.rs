@@ -139,7 +139,7 @@ fn page(name: &str, report: &InspectReport) -> Page {
 }
 
 /// Where the files come from and how their authors mean them; what is missing stands among the findings.
-fn card_rows(card: &Card) -> Vec<Vec<Cell>> {
+pub(super) fn card_rows(card: &Card) -> Vec<Vec<Cell>> {
     let row = |name: &str, text: String| vec![Cell::left(name), Cell::left(text)];
     let mut rows = Vec::new();
     let mut text =

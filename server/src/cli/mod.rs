@@ -13,6 +13,7 @@ mod config;
 mod export;
 mod serve;
 mod models;
+mod attempt_page;
 mod attempts;
 mod verify;
 mod doctor;

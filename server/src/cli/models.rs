@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use phi3::api::Certificate;
+
 use super::ledger::DataArgs;
-use super::output;
 use super::page::{BAD, BOLD, Cell, DIM, Page};
+use super::{inspect, output};
 use crate::error::CliError;
 use crate::registry::{self, Row};
 
@@ -33,11 +35,49 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let found = args.data.ask(async |store| {
         let row = registry::rows(&store).await?.into_iter().find(|row| row.id == id);
         let certificate = registry::newest_certificate(&store, &id).await?;
-        Ok(row.map(|row| serde_json::json!({ "model": row, "known_good": certificate })))
+        Ok(row.map(|row| (row, certificate)))
     })?;
     let unknown = || phi3::api::ErrorObject::new("no_such_model", format!("there is no model `{id}`"));
-    output::print_json(&found.ok_or_else(unknown)?)?;
+    let (row, certificate) = found.ok_or_else(unknown)?;
+    if args.json {
+        output::print_json(&serde_json::json!({ "model": row, "known_good": certificate }))?;
+    } else {
+        output::print_page(one(&row, certificate.as_ref()))?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn one(row: &Row, certificate: Option<&Certificate>) -> Page {
+    let mut page = Page::default();
+    page.line(BOLD, &format!("{}: {}", row.id, row.name));
+    if let Some(error) = &row.error {
+        page.sentences(0, BAD, &error.message);
+    }
+    let cells = |name: &str, value: String| vec![Cell::left(name), Cell::left(value)];
+    let values = |map: &serde_json::Map<String, serde_json::Value>| -> Vec<Vec<Cell>> {
+        map.iter().map(|(key, value)| cells(key, value.to_string())).collect()
+    };
+    page.table(&[cells("files", row.source.to_string())]);
+    for line in row.notes.lines() {
+        page.sentences(2, DIM, line);
+    }
+    if !row.load_config.is_empty() {
+        page.heading("Load config");
+        page.table(&values(&row.load_config));
+    }
+    if let Some(card) = &row.card {
+        page.heading("Card");
+        page.table(&inspect::card_rows(card));
+    }
+    match certificate {
+        Some(certificate) => {
+            page.heading(&format!("Known good, by attempt {}", certificate.attempt));
+            page.table(&values(&certificate.load_config));
+            page.sentences(2, DIM, &certificate.report.reason);
+        }
+        None => page.heading("No load config is known to be good yet"),
+    }
+    page
 }
 
 fn list(rows: &[Row]) -> Page {

@@ -13,7 +13,7 @@ use super::output;
 use crate::error::CliError;
 use crate::http::Token;
 use crate::serve::{Config, Server};
-use crate::settings::{Layer, Settings};
+use crate::settings::{Layer, Settings, unknown_variables};
 use crate::worker_client::Limits;
 
 /// Serve the dashboard and the API.
@@ -126,6 +126,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         // Heard before the address is told, so that whoever reads it can end us.
         let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
         let server = Server::bind(config).await?;
+        for name in unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
+            eprintln!("warning: the environment has {name}, which means nothing to a server: `preflight config show --origin` has those that do");
+        }
         if open {
             eprintln!("warning: no token is asked for: whoever reaches this address can load models and read what is kept");
         }

@@ -74,7 +74,12 @@ fn page(path: &str, report: &Report) -> Page {
     page.line(BOLD, path);
     let (style, word) = judged(report.verdict);
     page.line(style, &format!("{word}: {}", report.reason));
+    sections(&mut page, report);
+    page
+}
 
+/// What a run did, under headings of its own.
+pub(super) fn sections(page: &mut Page, report: &Report) {
     if !report.text.is_empty() {
         page.heading("Text");
         for line in report.text.trim().lines() {
@@ -106,7 +111,7 @@ fn page(path: &str, report: &Report) -> Page {
         ),
         row("NaN, infinite", format!("{}, {}", report.nan_count, report.inf_count)),
     ]);
-    load::memory(&mut page, &report.memory);
+    load::memory(page, &report.memory);
 
     if let Some(difference) = &report.difference {
         page.heading("Against f32 on the CPU");
@@ -159,7 +164,6 @@ fn page(path: &str, report: &Report) -> Page {
             .collect();
         page.table(&rows);
     }
-    page
 }
 
 fn judged(verdict: Verdict) -> (anstyle::Style, &'static str) {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
+use axum::http::header::{AUTHORIZATION, COOKIE, SET_COOKIE, WWW_AUTHENTICATE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use phi3::api::ErrorBody;
@@ -76,7 +76,8 @@ pub(super) async fn check(State(state): State<AppState>, request: Request, next:
         && !token.lets_in(request.headers())
     {
         let message = "the server wants its token: `authorization: Bearer TOKEN`, or POST it to /api/session";
-        return HttpError::new("unauthorized", message).into_response();
+        let challenge = [(WWW_AUTHENTICATE, "Bearer")];
+        return (challenge, HttpError::new("unauthorized", message)).into_response();
     }
     next.run(request).await
 }

@@ -311,13 +311,7 @@ impl Runner {
     }
 
     /// Ends a worker, and measures what comes back.
-    async fn stop(
-        &self,
-        id: u64,
-        worker: Worker,
-        before_load: devices::MemoryNow,
-        lane: &str,
-    ) {
+    async fn stop(&self, id: u64, worker: Worker, before_load: devices::MemoryNow, lane: &str) {
         let worker_resident_bytes = worker.pid().and_then(processes::resident_bytes);
         let before = devices::memory(lane).await;
         // Whether it can be written or not, the worker ends, and what it did was as good: the attempt's end is kept as

@@ -86,7 +86,9 @@ impl Batch {
                 "{}{wanted} exceed the context of {context} that the model was loaded for",
                 format_counted(prompt.len() as u64, "prompt token")
             );
-            return Err(ErrorObject::new("context_too_long", message).at("max_tokens"));
+            let error = ErrorObject::new("context_too_long", message);
+            // A prompt that is too long by itself is not mended by fewer new tokens.
+            return Err(if room == 0 { error } else { error.at("max_tokens") });
         }
         let max_new_tokens = asked.max_new_tokens.unwrap_or(room);
         if max_new_tokens == 0 {

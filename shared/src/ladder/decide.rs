@@ -181,7 +181,8 @@ impl Decision<'_> {
         let step = self.step;
         Rung {
             step: step.id.clone(),
-            title: step.title.clone(),
+            // What it does, where nobody gave it a name.
+            title: if step.title.is_empty() { step.action.name().to_owned() } else { step.title.clone() },
             action: step.action,
             load_config: self.profile.overrides.clone(),
             device: None,

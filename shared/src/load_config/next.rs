@@ -319,7 +319,9 @@ pub fn advice(outcome: OutcomeClass) -> Option<&'static str> {
         OutcomeClass::Timeout | OutcomeClass::Stall | OutcomeClass::WorkerLost => {
             "try once more as it is: this can be the machine's fault"
         }
-        OutcomeClass::SystemError => "no load config mends the machine: do what the error says, then try again",
+        OutcomeClass::SystemError => {
+            "no load config mends the machine: do what the error says, then try again"
+        }
         _ => return None,
     })
 }

@@ -126,7 +126,10 @@ fn new_work_is_refused_while_the_server_ends() {
     while let Some(event) = data(&mut answer).filter(|event| event != "[DONE]") {
         last = event;
     }
-    assert!(last.contains("\"model_unloaded\""), "{last}");
+    assert!(
+        last.contains("\"model_unloaded\"") && last.contains("with the server, which was shut down"),
+        "{last}"
+    );
     assert_eq!(server.stop(), Some(0));
 }
 

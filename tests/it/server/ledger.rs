@@ -140,11 +140,19 @@ fn the_same_failure_is_not_tried_twice() {
     // Another load config is another attempt, and so are other files.
     assert_eq!(load(&server, &json!({})).status, 202);
     server.ended(failed["id"].as_u64().expect("an id") + 1);
-    std::fs::write(model.file("config.json"), good).expect("written");
+    std::fs::write(model.file("config.json"), &good).expect("written");
     let mended = tried(&server, &body);
     assert_eq!(mended["state"], "stopped", "{mended}");
     // What worked may be tried again.
     assert_eq!(tried(&server, &body)["state"], "stopped");
+    // Which attempt it goes on from makes it no other.
+    model.set_config(&json!({ "num_key_value_heads": 2 }));
+    let failed = tried(&server, &body);
+    let named = json!({ "load_config": { "torch_dtype": "float32" }, "parent": mended["id"] });
+    let refused = load(&server, &named);
+    assert_eq!((refused.status, refused.error_code().as_str()), (409, "identical_retry"), "{refused:?}");
+    assert_eq!(refused.json()["attempt_id"], failed["id"]);
+    std::fs::write(model.file("config.json"), &good).expect("written");
     // A device that this machine lacks it still lacks; whoever knows better says so.
     let absent = json!({ "device": "cuda:77" });
     let failed = tried(&server, &absent);

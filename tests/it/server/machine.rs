@@ -1,6 +1,7 @@
 //! Faults of the machine under a running server: a disk without room, a disk of another machine, a clock that jumps.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -106,50 +107,82 @@ fn serve_doctor(args: &[&str]) -> Command {
     command
 }
 
-/// What the disk does says nothing of a rung: the ladder waits for room, and then for whoever resumes it.
+/// What the disk does says nothing of a rung: what was computed counts as soon as it can be kept.
+#[test]
+fn a_full_disk_holds_up_a_ladder() {
+    let (inject, model) = (injected!(), ModelDir::slow());
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let args = ["--default-model", model.arg(), "--data-dir", data.path().to_str().expect("UTF-8")];
+    let server = Server::spawn(serve(&inject, &args), None);
+    let started = server.post("/api/ladders", &json!({ "model": "default", "toml": ONE_STEP }));
+    assert_eq!(started.status, 202, "{started:?}");
+    server.until(1, |attempt| attempt["state"] == "validating");
+    inject.on("full", "");
+    let begun = Instant::now();
+    while server.get("/api/attempts/1").json()["state"] != "stopping" {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", server.get("/api/attempts/1").body);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    // Its attempt is over when its end cannot be written.
+    let refused = server.post("/api/ladders/1/resume", &json!({}));
+    assert_eq!(refused.error_code(), "ladder_going_on", "{refused:?}");
+    inject.off("full");
+    assert_eq!(ladder(&server, "passed")["rungs"][0]["attempts"], json!([1]));
+    let attempt = server.get("/api/attempts/1").json();
+    assert_eq!((&attempt["state"], &attempt["outcome"]), (&json!("stopped"), &json!("passed")), "{attempt}");
+}
+
+/// A state that cannot be written is not entered: the ladder waits for whoever resumes it.
 #[test]
 fn a_full_disk_interrupts_a_ladder() {
     let (inject, model) = (injected!(), ModelDir::slow());
     let data = tempfile::tempdir().expect("a temporary directory");
     let args = ["--default-model", model.arg(), "--data-dir", data.path().to_str().expect("UTF-8")];
-    let server = Server::spawn(serve(&inject, &args), None);
-    let toml = "name = \"slow\"\n[[steps]]\nid = \"a\"\naction = \"infer\"\nmax_new_tokens = 300\n";
-    let started = server.post("/api/ladders", &json!({ "model": "default", "toml": toml }));
+    let late = data.path().join("late-worker");
+    let script = format!("#!/bin/sh\nsleep 1\nexec '{}' \"$@\"\n", program("preflight-worker").display());
+    std::fs::write(&late, script).expect("written");
+    std::fs::set_permissions(&late, std::fs::Permissions::from_mode(0o755)).expect("made runnable");
+    let mut command = serve(&inject, &args);
+    command.env("PREFLIGHT_WORKER", &late);
+    let server = Server::spawn(command, None);
+    let started = server.post("/api/ladders", &json!({ "model": "default", "toml": ONE_STEP }));
     assert_eq!(started.status, 202, "{started:?}");
-    server.until(1, |attempt| attempt["state"] == "validating");
+    server.until(1, |attempt| attempt["state"] == "starting");
     inject.on("full", "");
-    // Its attempt is over when its end cannot be written.
-    let refused = server.post("/api/ladders/1/resume", &json!({}));
-    assert_eq!(refused.error_code(), "ladder_going_on", "{refused:?}");
-    let begun = Instant::now();
-    while !["stopping", "failed"].iter().any(|state| server.get("/api/attempts/1").json()["state"] == *state)
-    {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{}", server.get("/api/attempts/1").body);
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(1500));
     inject.off("full");
-    let ladder = |wanted: &str| {
-        let begun = Instant::now();
-        loop {
-            let ladder = server.get("/api/ladders/1").json();
-            if ladder["state"] == wanted {
-                return ladder;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(60), "not {wanted}: {ladder}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    let interrupted = ladder("interrupted");
+    let interrupted = ladder(&server, "interrupted");
     let reason = interrupted["reason"].as_str().expect("words").to_owned();
     assert!(
         reason.starts_with("preflight.db: the disk is full") && reason.ends_with("it can be resumed"),
         "{reason}"
     );
     assert!(!interrupted.to_string().contains(args[3]), "no path of this machine: {interrupted}");
+    let attempt = server.get("/api/attempts/1").json();
+    assert_eq!(
+        (&attempt["state"], &attempt["outcome"]),
+        (&json!("failed"), &json!("system_error")),
+        "{attempt}"
+    );
     assert_eq!(server.post("/api/ladders/1/resume", &json!({})).status, 202);
-    // What had been computed is not computed again.
-    assert_eq!(ladder("passed")["rungs"][0]["attempts"], json!([1]));
+    assert_eq!(ladder(&server, "passed")["rungs"][0]["attempts"], json!([1, 2]));
+}
+
+/// A ladder of one step that takes a while.
+const ONE_STEP: &str = "name = \"slow\"\n[[steps]]\nid = \"a\"\naction = \"infer\"\nmax_new_tokens = 300\n";
+
+/// The first ladder, once it is in that state.
+fn ladder(server: &Server, wanted: &str) -> Value {
+    let begun = Instant::now();
+    loop {
+        let ladder = server.get("/api/ladders/1").json();
+        if ladder["state"] == wanted {
+            return ladder;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "not {wanted}: {ladder}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A day on and two days back while something runs: how long it took is told right, and events keep their order.

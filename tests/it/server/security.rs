@@ -253,6 +253,10 @@ fn a_data_folder_has_one_server() {
     let second = preflight(&["serve", "--listen", "127.0.0.1:0", "--data-dir", dir]);
     assert_eq!(second.code, 2, "{second:?}");
     assert!(second.stderr.contains("another preflight serve"), "{second:?}");
+    // The lock is on the folder too: who tidies up by hand lets nobody in.
+    std::fs::remove_file(std::path::Path::new(dir).join("preflight.lock")).expect("removed");
+    let second = preflight(&["serve", "--listen", "127.0.0.1:0", "--data-dir", dir]);
+    assert!(second.code == 2 && second.stderr.contains("another preflight serve"), "{second:?}");
     assert_eq!(first.stop(), Some(0));
     Server::start(&["--data-dir", dir]);
 }

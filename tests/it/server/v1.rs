@@ -244,6 +244,13 @@ fn what_is_wrong_is_named_in_the_shape_of_openai() {
     assert_eq!(empty.status, 400, "{empty:?}");
     let ids = server.post("/v1/completions", &json!({"model": "default", "prompt": [1, 4_000_000]}));
     assert_eq!((ids.status, ids.error_code().as_str()), (400, "token_out_of_range"));
+    let long = server.post("/v1/completions", &json!({"model": "default", "prompt": "word ".repeat(5000)}));
+    for answer in [&empty, &ids, &long] {
+        assert_eq!(answer.json()["error"]["param"], "prompt", "{answer:?}");
+    }
+    let two = chat(&server, &json!({"max_tokens": 3, "max_completion_tokens": 4}));
+    assert_eq!((two.status, &two.json()["error"]["param"]), (400, &json!("max_tokens")), "{two:?}");
+    assert_eq!(chat(&server, &json!({"max_tokens": 3, "max_completion_tokens": 3})).status, 200);
     assert_eq!(server.get("/v1/nothing").error_code(), "unknown_url");
     assert_eq!(server.get("/health").status, 200);
 }
@@ -320,6 +327,48 @@ fn requests_are_batched_and_end_with_their_clients() {
     }
 }
 
+/// Of many choices some wait for others: the request runs from the first on, and gives back the places of those that have ended.
+#[test]
+fn choices_that_end_leave_room_for_other_requests() {
+    let model = ModelDir::slow();
+    let server = loaded(model.arg());
+    // More choices than places, two at a time: the last of them begins long after the first has ended.
+    let prompts: Vec<Value> = (0..16).map(|id| json!([id + 1])).collect();
+    let many = json!({"model": "default", "prompt": prompts, "n": 16, "max_tokens": 12, "temperature": 0, "stream": true, "logprobs": 0});
+    let whole =
+        json!({"model": "default", "prompt": [[1], [2], [3], [4]], "max_tokens": 400, "temperature": 0});
+    let running = |wanted: &str| {
+        let begun = Instant::now();
+        while !server.get("/metrics").body.lines().any(|line| line == wanted) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{wanted}: {}", server.get("/metrics").body);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let stream = open(&server, "/v1/completions", &whole);
+    running("preflight_num_requests_running 1");
+    assert!(server.get("/metrics").body.lines().any(|line| line == "preflight_num_requests_waiting 0"));
+    drop(stream);
+    running("preflight_num_requests_running 0");
+
+    let mut stream = open(&server, "/v1/completions", &many);
+    data(&mut stream).expect("a token");
+    let short = json!({"model": "default", "prompt": [4], "max_tokens": 1, "temperature": 0});
+    assert_eq!(server.post("/v1/completions", &short).status, 429, "all places are taken");
+    let mut ended = 0;
+    while let Some(event) = data(&mut stream) {
+        ended += usize::from(event.contains("\"finish_reason\":\"length\""));
+        if ended == 240 {
+            break;
+        }
+    }
+    let answer = server.post("/v1/completions", &short);
+    assert_eq!(answer.status, 200, "240 of 256 have ended: {answer:?}");
+    while let Some(event) = data(&mut stream) {
+        ended += usize::from(event.contains("\"finish_reason\":\"length\""));
+    }
+    assert_eq!(ended, 256);
+}
+
 /// A token comes every tenth of a second: for whoever has left, one more is generated at most, whether the answer came in
 /// pieces or would have come whole.
 #[test]
@@ -385,6 +434,7 @@ fn an_unload_ends_streams_with_a_word() {
     }
     let error: Value = serde_json::from_str(&last).expect("JSON");
     assert_eq!(error["error"]["code"], "model_unloaded", "{last}");
+    assert_eq!(error["error"]["message"], "the model was unloaded on request while it answered");
 }
 
 /// `PREFLIGHT_OPENAI_PYTHON`: a Python that has the official client.

@@ -47,7 +47,12 @@ fn read(body: &Bytes) -> Result<Asked, ApiError> {
         None => return Err(ApiError::param("messages", "Missing required parameter: 'messages'")),
     };
     let old = fields.count("max_tokens", 1..=u64::from(u32::MAX))?;
-    let max_new_tokens = fields.count("max_completion_tokens", 1..=u64::from(u32::MAX))?.or(old);
+    let new = fields.count("max_completion_tokens", 1..=u64::from(u32::MAX))?;
+    if old.zip(new).is_some_and(|(old, new)| old != new) {
+        let message = "'max_tokens' and 'max_completion_tokens' say two things: the first is the old name of the second";
+        return Err(ApiError::param("max_tokens", message));
+    }
+    let max_new_tokens = new.or(old);
     let with_logprobs = fields.flag("logprobs")?;
     let top = fields.count("top_logprobs", 0..=MOST_LOGPROBS)?;
     if top.is_some() && !with_logprobs {
@@ -130,6 +135,7 @@ impl Shape for Chat {
     const OBJECT: &'static str = "chat.completion";
     const CHUNK: &'static str = "chat.completion.chunk";
     const PREFIX: &'static str = "chatcmpl-";
+    const PROMPT: &'static str = "messages";
 
     fn choice(index: usize, text: &str, reason: &str, logprobs: Value) -> Value {
         json!({

@@ -86,6 +86,7 @@ impl Shape for Text {
     const OBJECT: &'static str = "text_completion";
     const CHUNK: &'static str = "text_completion";
     const PREFIX: &'static str = "cmpl-";
+    const PROMPT: &'static str = "prompt";
 
     fn choice(index: usize, text: &str, reason: &str, logprobs: Value) -> Value {
         json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": reason })

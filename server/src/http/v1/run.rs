@@ -26,6 +26,8 @@ pub(super) trait Shape: Send + 'static {
     const CHUNK: &'static str;
     /// Before its ids.
     const PREFIX: &'static str;
+    /// The field that a prompt stands in.
+    const PROMPT: &'static str;
     /// A whole choice.
     fn choice(index: usize, text: &str, reason: &str, logprobs: Value) -> Value;
     /// A piece of one.
@@ -50,7 +52,7 @@ pub(super) struct Asked {
 /// Generates what is asked.
 pub(super) async fn run<S: Shape>(model: LoadedModel, asked: Asked) -> Result<Response, ApiError> {
     let Asked { common, prompts, max_new_tokens, logprobs } = asked;
-    prompts.iter().try_for_each(|prompt| model.takes(prompt))?;
+    prompts.iter().try_for_each(|prompt| model.takes(prompt)).map_err(refused::<S>)?;
     let random = entropy();
     let choices = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, common.choices));
     let asked = choices.enumerate().map(|(index, prompt)| Generate {
@@ -96,7 +98,7 @@ impl<S: Shape> Answer<S> {
     /// Waits until a choice runs: what is refused by then is refused before anything is answered.
     async fn begin(&mut self) -> Result<(), ApiError> {
         match self.streams.next().await {
-            Some((_, StreamEvent::Failed { error })) => return Err(error.into()),
+            Some((_, StreamEvent::Failed { error })) => return Err(refused::<S>(error)),
             Some(event) => self.first = Some(event),
             None => return Err(unloaded()),
         }
@@ -151,7 +153,7 @@ impl<S: Shape> Answer<S> {
                     texts[index] += &text;
                     reasons[index] = word(reason);
                 }
-                StreamEvent::Failed { error } => return Err(error.into()),
+                StreamEvent::Failed { error } => return Err(refused::<S>(error)),
             }
         }
         let choices = (0..self.count).map(|index| {
@@ -226,7 +228,7 @@ impl<S: Shape> Answer<S> {
                 let rest = (!text.is_empty()).then(|| chunk(S::piece(index, &text, Value::Null)));
                 rest.into_iter().chain([chunk(S::closing(index, word(reason)))]).collect()
             }
-            StreamEvent::Failed { error } => vec![ApiError::from(error).json()],
+            StreamEvent::Failed { error } => vec![refused::<S>(error).json()],
         }
     }
 }
@@ -238,6 +240,16 @@ const GONE: &str = "the model was unloaded while it answered";
 
 fn unloaded() -> ApiError {
     ErrorObject::new("model_unloaded", GONE).into()
+}
+
+/// An error as this API tells it: what is wrong with a prompt is said of the field that it stands in.
+fn refused<S: Shape>(mut error: ErrorObject) -> ApiError {
+    let about_prompt =
+        ["context_too_long", "empty_prompt", "token_out_of_range", "no_chat_template", "template_error"];
+    if about_prompt.contains(&error.code.as_str()) {
+        error.path.get_or_insert_with(|| S::PROMPT.to_owned());
+    }
+    error.into()
 }
 
 /// The fields that every answer of a request begins with.
