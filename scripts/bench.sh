@@ -45,6 +45,18 @@ pack_cuda() {
   cp public/presets/phi-3-mini-4k-instruct.json "$1/config.json"
   cp tests/bench/cuda_peers.py "$1/peers.py"
   cp scripts/bench-cuda.sh "$1/"
+  candle_peer "$1"
+}
+
+# Stock candle links cuBLAS, cuRAND and NVRTC, which our engine does without: where they are not, it is left out.
+candle_peer() {
+  local target=$CARGO_TARGET_DIR/candle-peer
+  if PATH=${CUDA_HOME:+$CUDA_HOME/bin:}$PATH CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90} cargo build --locked --release \
+    --features cuda --manifest-path tests/bench/candle_peer/Cargo.toml --target-dir "$target" 2>"$LOGS/candle-peer.log"; then
+    install -m 755 "$target/release/candle-peer" "$1/"
+  else
+    say "no candle peer: see $LOGS/candle-peer.log"
+  fi
 }
 
 # Our CPU engine in Chromium beside wllama, the same weights in each format that ours quantises to.

@@ -108,7 +108,7 @@ fn upward_edges(order: &[String], files: &[File]) -> Vec<String> {
 }
 
 /// Which of our packages a package may name.
-const PACKAGES: [(&str, &[&str]); 9] = [
+const PACKAGES: [(&str, &[&str]); 10] = [
     ("shared/kernels/Cargo.toml", &[]),
     ("shared/Cargo.toml", &["kernels"]),
     ("app/Cargo.toml", &["phi3"]),
@@ -117,6 +117,7 @@ const PACKAGES: [(&str, &[&str]); 9] = [
     ("server/Cargo.toml", &["phi3", "preflight-files"]),
     ("server/worker/Cargo.toml", &["phi3", "preflight-files"]),
     ("tests/Cargo.toml", &["phi3", "preflight"]),
+    ("tests/bench/candle_peer/Cargo.toml", &[]),
     ("fuzz/Cargo.toml", &["phi3"]),
 ];
 const OURS: [&str; 8] =
