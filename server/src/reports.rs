@@ -299,6 +299,22 @@ fn placement_object(error: &PlacementError) -> ErrorObject {
     ErrorObject::new(error.code(), error.to_string())
 }
 
+/// Holds a load config against the config that a model has, where that is one that is known here.
+///
+/// # Errors
+/// What an estimate with it would be refused for: factors of the wrong number, modules that the model does not have.
+pub fn goes_with(model: &Model, load_config: &LoadConfig) -> Result<(), ErrorObject> {
+    let is_known = model.fields().is_ok_and(|own| Decoder::from_fields(&own).is_ok());
+    if !is_known {
+        return Ok(());
+    }
+    let (decoder, load_config) = overridden(model, &load_config.to_map())?;
+    match load_config::estimate(&decoder, None, &estimate::Options::default(), &load_config) {
+        Err(EstimateError::Placement(error)) => Err(placement_object(&error).at("device_map")),
+        _ => Ok(()),
+    }
+}
+
 /// The config as a load sees it, and the overrides.
 fn overridden(model: &Model, overrides: &Map<String, Value>) -> Result<(Decoder, LoadConfig), ErrorObject> {
     let load_config = LoadConfig::from_map(overrides).map_err(|error| ErrorObject::from(&error))?;

@@ -41,6 +41,27 @@ impl Group {
             Self::LmHead => "lm_head",
         }
     }
+
+    /// The group that a tensor's name speaks of, where no list has it; an MLP's where it speaks of none. As transformers and
+    /// as llama.cpp name them.
+    #[must_use]
+    pub fn named(tensor: &str) -> Self {
+        let words = [
+            ("norm", Self::Norm),
+            ("embed", Self::Embedding),
+            ("token_embd", Self::Embedding),
+            ("lm_head", Self::LmHead),
+            ("attn", Self::Attention),
+            ("attention", Self::Attention),
+            ("router", Self::Router),
+            ("gate_inp", Self::Router),
+            ("exps", Self::Experts),
+            ("experts", Self::Experts),
+        ];
+        let found = words.into_iter().find(|(word, _)| tensor.contains(word));
+        let head = (tensor == "output.weight").then_some(Self::LmHead);
+        head.or(found.map(|(_, group)| group)).unwrap_or(Self::Mlp)
+    }
 }
 
 impl Role {

@@ -13,6 +13,7 @@ use preflight_files::{Model, Source};
 
 use super::{load_config, output};
 use crate::error::CliError;
+use crate::reports;
 
 /// Write a load config for transformers, vLLM, llama.cpp, Ollama, or as JSON, TOML, Markdown.
 #[derive(Debug, clap::Args)]
@@ -105,6 +106,8 @@ fn open(source: &Source, load_config: &mut LoadConfig) -> Result<(Place, Option<
         Place::Directory(name) if model.checkpoint.is_none() => Place::Unplaced(name),
         place => place,
     };
+    // What does not go with the model is refused, as an estimate refuses it: a command that fails helps nobody.
+    reports::goes_with(&model, load_config)?;
     let fields = model.fields().ok();
     Ok((place, fields.and_then(|fields| ModelConfig::from_fields(&fields).ok())))
 }

@@ -65,6 +65,22 @@ fn python_is_told_from_broken_json() {
     }
 }
 
+/// A key that stands twice says two things, wherever in a row: that row is refused, and no other.
+#[test]
+fn rows_that_say_a_thing_twice_are_refused() {
+    let rows = r#"[{"load_config_json": {"dtype": "bf16", "dtype": "f16"}}, {"load_config_json": {"dtype": "f16"}},
+        {"load_config_json": {"max_memory": {"0": "1GiB", "0": "2GiB"}}},
+        {"load_config_json": {}, "load_config_json": {"dtype": "f16"}}]"#;
+    let lines = "{\"dtype\": \"bf16\", \"dtype\": \"f16\"}\n{\"dtype\": \"f16\"}\n";
+    let one = r#"{"dtype": "bf16", "dtype": "f16"}"#;
+    for (text, refused, taken) in [(rows, vec![1, 3, 4], 1), (lines, vec![1], 1), (one, vec![1], 0)] {
+        let imported = good("rows.json", text);
+        let told: Vec<_> = imported.errors.iter().map(|error| error.row).collect();
+        assert_eq!((told, imported.rows.len()), (refused, taken), "{imported:?}");
+        assert!(imported.errors.iter().all(|error| error.errors[0].message.contains("stands twice")));
+    }
+}
+
 #[test]
 fn csv_keeps_every_column() {
     let csv = "id,name,notes,load_config_json\r\n\

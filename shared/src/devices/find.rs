@@ -19,8 +19,10 @@ impl UnknownGpu {
     /// What is meant, most likely: `did you mean RTX 4090, RTX 4080 or RTX 4070?`.
     pub(crate) fn hint(&self) -> String {
         match &self.nearest[..] {
-            [] => "names are like RTX 4090, H100 SXM, RX 7900 XTX or M3 Max, or give the memory itself."
-                .to_owned(),
+            [] => {
+                "names are like RTX 4090, H100 SXM, RX 7900 XTX or M3 Max 64 GB, or give the memory itself."
+                    .to_owned()
+            }
             [one] => format!("did you mean {one}?"),
             [most @ .., last] => format!("did you mean {} or {last}?", most.join(", ")),
         }

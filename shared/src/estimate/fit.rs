@@ -7,6 +7,7 @@ use super::levers::{self, Levers};
 use crate::decoder::Decoder;
 use crate::estimate::{self, Resolved, StoredTensors};
 use crate::units::{format_bytes, format_count};
+use crate::weights;
 
 /// Whether a load fits into the memory that is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -272,8 +273,19 @@ fn warnings(decoder: &Decoder, resolved: &Resolved) -> Vec<String> {
         let (dtype, block) = (resolved.kv_dtype, resolved.kv_dtype.block_len());
         format!("rows of {width} are no blocks of {block}: no known tool keeps them in {dtype}, llama.cpp refuses it")
     });
+    let refused = (decoder.family.runs() && decoder.is_packed()).then(|| refused(decoder));
     let not_run = (decoder.family.runs() && !levers::computes(resolved)).then(|| not_run(decoder, resolved));
+    let not_run = refused.or(not_run);
     beyond.into_iter().chain(beside).chain(broken).chain(not_run).collect()
+}
+
+/// Weights that somebody quantised: what is sized is not loaded.
+fn refused(decoder: &Decoder) -> String {
+    let format = decoder.quantization.map(|known| Format::Quantized(known).to_string());
+    let format = format.or(decoder.unknown_quantization.clone()).unwrap_or_default();
+    format!(
+        "weights in {format}: sized here, and a load refuses them, whatever its dtype: take the model in bf16, f16 or f32"
+    )
 }
 
 /// What of a plan the engines of this build do not do, and what they would do with weights that are stored so.
@@ -285,7 +297,8 @@ fn not_run(decoder: &Decoder, resolved: &Resolved) -> String {
         () => format!("the KV policy {kv_policy}"),
     };
     let widened = Format::Plain(format.widened());
-    let load = (resolved.convert_to.is_none() && widened != format).then(|| {
+    let is_read = format.plain().is_none_or(weights::is_convertible);
+    let load = (resolved.convert_to.is_none() && widened != format && is_read).then(|| {
         let bytes = format_bytes(estimate::weights_bytes(decoder, widened));
         format!("; a load widens them to {widened} ({bytes})")
     });

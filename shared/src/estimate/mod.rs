@@ -37,7 +37,7 @@ pub use kv_cache::{
 pub use kv_policy::{KvPolicy, PAGE_TOKENS, UnknownKvPolicy};
 pub use load_peak::{LoadPeak, load_peaks};
 pub use options::{Options, Size};
-pub use params::{GroupCount, Params, active_params, params, predictor_params, rule_of_thumb};
+pub use params::{GroupCount, Params, active_params, params, params_stored, predictor_params, rule_of_thumb};
 pub use report::{Assumption, Badge, Report, Term};
 pub use resolved::{OptionsError, Resolved};
 pub use weights::{

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::StoredTensors;
 use crate::decoder::{Decoder, Mlp};
 use crate::tensors::{self, Group};
+use crate::weights::is_correction;
 
 /// Parameters of one group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,11 +35,30 @@ pub fn params(decoder: &Decoder) -> Params {
         let count = counts.entry(part.role.group()).or_default();
         *count = count.saturating_add(part.count());
     }
+    in_order(&counts)
+}
+
+fn in_order(counts: &BTreeMap<Group, u64>) -> Params {
     let count = |name| GroupCount { name, count: counts.get(&name).copied().unwrap_or(0) };
     Params {
         total: counts.values().fold(0, |sum, count| sum.saturating_add(*count)),
         groups: Group::ALL.into_iter().map(count).collect(),
     }
+}
+
+/// Counts the parameters that a checkpoint has of a model, which may be others than its config says. A tensor that the
+/// config does not have is of the group that its name speaks of, an MLP's where it speaks of none.
+#[must_use]
+pub fn params_stored(decoder: &Decoder, stored: &StoredTensors) -> Params {
+    let known: BTreeMap<String, Group> =
+        tensors::list(decoder).map(|spec| (spec.name, spec.role.group())).collect();
+    let mut counts: BTreeMap<Group, u64> = BTreeMap::new();
+    for (name, tensor) in stored.iter().filter(|(name, _)| !is_correction(name)) {
+        let group = known.get(name).copied().unwrap_or_else(|| Group::named(name));
+        let count = counts.entry(group).or_default();
+        *count = count.saturating_add(tensor.count());
+    }
+    in_order(&counts)
 }
 
 /// Parameters that one token goes through: all but the experts it is not sent to.

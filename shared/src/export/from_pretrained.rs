@@ -22,9 +22,10 @@ type Arguments = Vec<(&'static str, String)>;
 pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated, version: Version) -> String {
     let mut model: Arguments = Vec::new();
     let mut tokenizer: Arguments = Vec::new();
-    let hub = hub_arguments(stated);
-    let from = place(subject, stated, &mut model);
-
+    let mut hub = hub_arguments(stated);
+    let (from, file) = place(subject, stated);
+    // Of a GGUF each class reads its own part.
+    hub.splice(0..0, file);
     model.extend(hub.clone());
     tokenizer.extend(hub.clone());
     let dtype_key = if version == Version::Four { "torch_dtype" } else { "dtype" };
@@ -118,16 +119,15 @@ fn hub_arguments(stated: &mut Stated) -> Arguments {
     arguments
 }
 
-/// The literal that names the model.
-fn place(subject: &Subject<'_>, stated: &mut Stated, model: &mut Arguments) -> String {
+/// The literal that names the model, and the argument that names its file.
+fn place(subject: &Subject<'_>, stated: &mut Stated) -> (String, Option<(&'static str, String)>) {
     match subject.model {
         Model::Gguf(path) => {
             let (folder, file) = path.rsplit_once('/').unwrap_or((".", path));
             let folder = if folder.is_empty() { "/" } else { folder };
-            model.push(("gguf_file", python_text(file)));
             let reason = "transformers widens a GGUF's blocks to the dtype: the memory is that of the dtype";
             stated.approximated("model", path.as_str().into(), reason);
-            python_text(folder)
+            (python_text(folder), Some(("gguf_file", python_text(file))))
         }
         Model::Unplaced(name) => {
             stated.dropped(
@@ -135,9 +135,9 @@ fn place(subject: &Subject<'_>, stated: &mut Stated, model: &mut Arguments) -> S
                 name.as_str().into(),
                 "there are no weights to it; put a path or a Hub id there",
             );
-            python_text(name)
+            (python_text(name), None)
         }
-        Model::Hub(name) | Model::Directory(name) => python_text(name),
+        Model::Hub(name) | Model::Directory(name) => (python_text(name), None),
     }
 }
 

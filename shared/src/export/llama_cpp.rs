@@ -183,10 +183,12 @@ fn placed_layers(
         |module: &str| module.rsplit_once("layers.").is_some_and(|(_, number)| number.parse::<u32>().is_ok());
     let mut counts: Vec<u32> = Vec::new();
     let mut on_gpu = 0;
+    let mut head = None;
     for (module, device) in map {
         let path = format!("device_map.{module}");
         let gpu = device.as_str().and_then(|device| device.strip_prefix("cuda:")?.parse::<usize>().ok());
         match gpu.filter(|gpu| *gpu < 64) {
+            Some(gpu) if module == "lm_head" => head = Some(gpu),
             _ if !layer(module) => {
                 stated.dropped(path, device.clone(), "llama.cpp places whole layers, by number");
             }
@@ -212,6 +214,12 @@ fn placed_layers(
     }
     if counts.is_empty() && !map.keys().any(|module| layer(module)) {
         return;
+    }
+    // The head counts as the last layer, and lies where that one does.
+    if let Some(gpu) = head.or(counts.len().checked_sub(1)) {
+        on_gpu += 1;
+        counts.resize(counts.len().max(gpu + 1), 0);
+        counts[gpu] += 1;
     }
     option("--n-gpu-layers", &on_gpu.to_string());
     if counts.len() > 1 {

@@ -59,8 +59,11 @@ pub fn inspect(subject: Subject<'_>) -> Result<InspectReport, ConfigError> {
 
 fn known(subject: Subject<'_>, known: Known<'_>) -> InspectReport {
     let decoder = known.decoder;
-    let counted = estimate::params(decoder);
     let total = estimate::params_total(decoder, subject.stored);
+    let mut counted = estimate::params(decoder);
+    if let Some(stored) = subject.stored.filter(|_| total != counted.total) {
+        counted = estimate::params_stored(decoder, stored);
+    }
     let value = estimate::rule_of_thumb(decoder);
     InspectReport {
         model_type: subject.fields.text("model_type").ok().flatten().unwrap_or_default().to_owned(),

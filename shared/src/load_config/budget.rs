@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::LoadConfigError;
 use crate::placement::DeviceId;
-use crate::units::parse_size;
+use crate::units::{nearest, one_line, parse_size};
 
 /// Bytes allowed on each device that is named.
 pub type Budgets = BTreeMap<DeviceId, u64>;
@@ -27,8 +27,11 @@ pub(super) fn parse(key: &str, value: &Value, errors: &mut Vec<LoadConfigError>)
                 continue;
             }
             Err(_) => {
-                let known = ["0", "cpu", "wgpu:0"].into_iter();
-                errors.push(LoadConfigError::unknown_among(&path, name, known));
+                let known = vec!["0", "cpu", "wgpu:0"];
+                let nearest = nearest(name, known.iter().copied());
+                // The first GPU is meant, and its key is a number.
+                let nearest = if name == "gpu" || name == "cuda" { Some("0") } else { nearest };
+                errors.push(LoadConfigError::UnknownKey { key: one_line(&path), nearest, known });
                 continue;
             }
         };

@@ -27,7 +27,7 @@ pub(super) fn parse(key: &str, value: &Value, errors: &mut Vec<LoadConfigError>)
         match DeviceId::from_value(module, value) {
             Ok(device) => modules.push((module.clone(), device)),
             Err(_) => {
-                let path = format!("{key}.{module}");
+                let path = if module.is_empty() { key.to_owned() } else { format!("{key}.{module}") };
                 errors.push(not_a_device(&path, value, "cpu, the index of a GPU, or a name such as cuda:0"));
             }
         }

@@ -8,7 +8,7 @@ use super::gguf;
 use crate::dtype::DType;
 
 /// Whether [`convert`] knows the format.
-pub(super) fn is_convertible(dtype: DType) -> bool {
+pub(crate) fn is_convertible(dtype: DType) -> bool {
     dtype.is_float() || gguf::can_dequantize(dtype)
 }
 

@@ -26,6 +26,7 @@ pub use checkpoint::{Checkpoint, OtherParts, StoredTensor};
 pub(crate) use checkpoint::{PIECE_BYTES, is_correction};
 pub use error::{WeightsError, WeightsProblem};
 pub use finding::WeightsFinding;
+pub(crate) use floats::is_convertible;
 pub use sink::{WeightSink, Written, WrittenFile};
 pub use source::{BytesSource, ConcurrentRead, WeightSource};
 

@@ -360,6 +360,15 @@ fn exports_go_to_stdout_and_losses_to_stderr() {
     let ran = preflight(&["export", model.arg(), "--to", "ollama", "--context", "2048"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stdout.ends_with("PARAMETER num_ctx 2048\n") && ran.stderr.is_empty(), "{ran:?}");
+    // What an estimate is refused for makes no command either.
+    let rope = r#"{"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [2.0]}}"#;
+    for (load_config, says) in [(rope, "factors"), (r#"{"device_map": {"nonsense": "cpu"}}"#, "nonsense")] {
+        let file = model.file("odd.json");
+        std::fs::write(&file, load_config).expect("written");
+        let file = file.to_str().expect("UTF-8");
+        let refused = preflight(&["export", model.arg(), "--to", "from_pretrained", "--load-config", file]);
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{refused:?}");
+    }
     let hub = preflight(&["export", "hf:microsoft/phi-4@main", "--to", "vllm", "--json"]).json();
     assert_eq!(hub["text"], "vllm serve microsoft/phi-4 --revision main --tokenizer-revision main\n");
     let preset = preflight(&["export", "preset:phi-4", "--to", "from_pretrained"]);

@@ -260,7 +260,14 @@ impl Search<'_> {
         let need = format_bytes(report.total_bytes);
         let reason = match (placed, fit.verdict) {
             (Err(error), _) => {
-                format!("needs {need}, max_memory allows {}: {error}", format_bytes(available))
+                let allowed = format_bytes(available);
+                // Modules are not cut: what is left over in several places is room for none.
+                let apart = if report.total_bytes <= available {
+                    " in all, in pieces that it does not fill"
+                } else {
+                    ""
+                };
+                format!("needs {need}, max_memory allows {allowed}{apart}: {error}")
             }
             (Ok(placed), verdict) => {
                 let is_roomy =

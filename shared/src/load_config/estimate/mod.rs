@@ -50,14 +50,32 @@ pub fn estimate(
     load_config: &LoadConfig,
 ) -> Result<Estimated, EstimateError> {
     let mut estimated = answer(decoder, stored, options, load_config, true)?;
+    let resolved = Resolved::new(decoder, stored, &load_config.options(options))?;
+    if let Some((differs, value)) = in_one_format(decoder, stored, &resolved) {
+        match differs {
+            true => estimated.report.fit.warnings.push(value),
+            // Norms in f32 beside matrices in f16.
+            false => {
+                let name = "weights of a load".to_owned();
+                estimated.report.assumptions.push(Assumption { name, value, is_default: true });
+            }
+        }
+    }
     // What fits and is not loaded all the same.
     estimated.report.fit.warnings.extend(load_config.refusals().iter().map(ToString::to_string));
     // They changed the config before it came here.
     let said = load_config.to_map();
     for key in ["sliding_window", "rope_scaling", "use_cache"] {
         if let Some(value) = said.get(key) {
-            let (name, value) = (key.to_owned(), value.to_string());
-            estimated.report.assumptions.push(Assumption { name, value, is_default: false });
+            let assumptions = &mut estimated.report.assumptions;
+            match assumptions.iter_mut().find(|assumed| assumed.name == key) {
+                // It is there with all that it means.
+                Some(assumed) => assumed.is_default = false,
+                None => {
+                    let (name, value) = (key.to_owned(), value.to_string());
+                    assumptions.push(Assumption { name, value, is_default: false });
+                }
+            }
         }
     }
     Ok(estimated)
@@ -124,6 +142,26 @@ fn answer(
         }
         _ => budgets::without(decoder, stored, &options, load_config, &targets),
     }
+}
+
+/// What a load makes of weights that are stored in several formats, each of which its engines could hold, and whether
+/// that is another size by more than a hundredth.
+fn in_one_format(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    resolved: &Resolved,
+) -> Option<(bool, String)> {
+    let is_mixed = decoder.runs() && resolved.convert_to.is_none() && resolved.format.runs();
+    let stored = estimate::stored_bytes(stored.filter(|_| is_mixed)?, None);
+    let held = estimate::weights_bytes(decoder, resolved.format);
+    (held != stored).then(|| {
+        let format = resolved.format;
+        let said = format!(
+            "stored in several formats, most of them in {format}: a load holds all of them in {format}, {} in all",
+            format_bytes(held),
+        );
+        (held.abs_diff(stored) > stored / 100, said)
+    })
 }
 
 fn alone(report: Report) -> Estimated {

@@ -264,3 +264,24 @@ fn what_this_build_does_not_load_is_said_beside_a_verdict() {
     assert_eq!(refused.report.fit.verdict, Some(Verdict::Fits));
     assert!(refused.report.fit.warnings[0].contains("legacy"), "{:?}", refused.report.fit.warnings);
 }
+
+/// Packed numbers are sized, and no dtype makes weights of them here.
+#[test]
+fn weights_that_a_load_refuses_are_said_to_be() {
+    for (quantization, name) in [
+        (json!({ "quant_method": "awq", "bits": 4, "group_size": 128 }), "awq"),
+        (json!({ "quant_method": "bitsandbytes", "load_in_4bit": true }), "bitsandbytes"),
+    ] {
+        let mut config: Value = serde_json::from_slice(MINI).expect("JSON");
+        config["quantization_config"] = quantization;
+        let decoder = Decoder::parse(config.to_string().as_bytes()).expect("known");
+        let none = LoadConfig::default();
+        let report = estimate(&decoder, None, &Options::default(), &none).expect("sized").report;
+        let warned = report.fit.warnings.concat();
+        assert!(
+            warned.contains(&format!("weights in {name}")) && warned.contains("a load refuses them"),
+            "{warned}"
+        );
+        assert!(!warned.contains("widens"), "{warned}");
+    }
+}

@@ -7,7 +7,9 @@ use super::test_file::File;
 use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::estimate::{self, Badge, Options, Resolved};
+use crate::load_config::{self, LoadConfig};
 use crate::placement;
+use crate::units::format_bytes;
 use crate::weights::{BytesSource, Checkpoint, WeightsError, WeightsFinding};
 
 const F32: u32 = 0;
@@ -364,7 +366,7 @@ fn formats_that_no_engine_holds_are_sized_and_said() {
         assert_eq!(report.weights_bytes, matrices / 256 * bytes + 500 * 256 * 2 + 9 * 256 * 4, "{name}");
         let warned = report.fit.warnings.concat();
         assert!(warned.contains(&format!("weights in {name}: not run by every engine here")), "{warned}");
-        assert!(warned.contains("a load widens them to bf16"), "{warned}");
+        assert_eq!(warned.contains("a load widens them to bf16"), is_read, "{warned}");
 
         let load = Resolved::of_load(&decoder, Some(&stored), &Options::default()).expect("sized");
         assert_eq!(load.format, DType::Bf16.into(), "{name}");
@@ -382,6 +384,33 @@ fn tensors_of_no_module_are_placed_all_the_same() {
     let modules = placement::workload(&decoder, Some(&stored), &resolved).modules;
     let placed: u64 = modules.iter().map(|module| module.weight_bytes).sum();
     assert_eq!(placed, estimate::stored_bytes(&stored, None));
+    // And counted under what their names speak of.
+    let (counted, plain) = (estimate::params_stored(&decoder, &stored), estimate::params(&decoder));
+    assert_eq!(counted.total, estimate::stored_count(&stored));
+    assert_eq!(counted.groups.iter().map(|group| group.count).sum::<u64>(), counted.total);
+    let pairs = counted.groups.iter().zip(&plain.groups);
+    let more: Vec<i64> = pairs.map(|(a, b)| a.count as i64 - b.count as i64).collect();
+    assert_eq!(more, [0, 256, 100, 0, 0, 256, 0]);
+}
+
+/// A load holds all weights in one format: where a file has several, the estimate says which, and what that takes.
+#[test]
+fn what_a_load_makes_of_a_mixture_is_said() {
+    let of = |file: &File, dtype: Option<DType>| {
+        let (decoder, checkpoint) = open(file).expect("opens");
+        let stored = checkpoint.language_model(&decoder);
+        let options = Options { dtype: dtype.map(Into::into), ..Options::default() };
+        let sized = load_config::estimate(&decoder, Some(&stored), &options, &LoadConfig::default());
+        let load = Resolved::of_load(&decoder, Some(&stored), &options).expect("sized");
+        (sized.expect("sized").report.fit.warnings.concat(), estimate::weights_bytes(&decoder, load.format))
+    };
+    let mixture = phi3(Q8_0);
+    for asked in [None, Some(DType::Q8_0)] {
+        let (warned, bytes) = of(&mixture, asked);
+        let says = format!("a load holds all of them in q8_0, {} in all", format_bytes(bytes));
+        assert!(warned.contains(&says), "{warned}");
+    }
+    assert_eq!(of(&mixture, Some(DType::Bf16)).0, "", "that is asked of all of them");
 }
 
 #[test]
