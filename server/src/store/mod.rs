@@ -77,18 +77,16 @@ impl Store {
             return Err(StoreError::Absent { path });
         }
         let mut options = options(&path).read_only(true);
-        let mut writer = options.clone().connect().await.map_err(fail)?;
-        check_version(&mut writer).await.map_err(fail)?;
         // Readers of a write-ahead log share memory through a file beside it, which nobody can make on a disk that is
         // read-only. Where the log is empty the database alone is all there is.
         let log_is_empty = || path.with_extension("db-wal").metadata().map_or(true, |log| log.len() == 0);
-        if let Err(error) = migrate::version(&mut writer).await
-            && error::is_read_only(&error)
-            && log_is_empty()
-        {
+        let mut opened = connect(&options).await;
+        if opened.as_ref().is_err_and(error::is_read_only) && log_is_empty() {
             options = options.immutable(true);
-            writer = options.clone().connect().await.map_err(fail)?;
+            opened = connect(&options).await;
         }
+        let mut writer = opened.map_err(fail)?;
+        check_version(&mut writer).await.map_err(fail)?;
         migrate::check(&mut writer, &path).await?;
         let readers = readers(options).await.map_err(fail)?;
         Ok(Self { shown: path.clone(), path, writer: Mutex::new(writer), readers })
@@ -169,6 +167,13 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("recursive_triggers", "ON")
         .busy_timeout(BUSY)
         .disable_statement_logging()
+}
+
+/// A connection that has read something: opening one does not look into the file yet.
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let mut connection = options.connect().await?;
+    migrate::version(&mut connection).await?;
+    Ok(connection)
 }
 
 async fn readers(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {

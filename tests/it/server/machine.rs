@@ -107,6 +107,33 @@ fn serve_doctor(args: &[&str]) -> Command {
     command
 }
 
+/// A ledger on a disk that is read-only, a copy or a backup, is read all the same, and no file is made beside it.
+#[test]
+fn a_ledger_on_a_read_only_disk_is_read() {
+    let (inject, model) = (injected!(), ModelDir::of_case("mha_plain"));
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let folder = data.path().to_str().expect("UTF-8");
+    let server = Server::spawn(serve(&inject, &["--default-model", model.arg(), "--data-dir", folder]), None);
+    server.ended(start(&server, "validate", &json!({ "max_new_tokens": 1 })));
+    assert_eq!(server.stop(), Some(0));
+    let read = || {
+        let mut command = Command::new(program("preflight"));
+        command.args(["attempts", "--json", "--data-dir", folder]);
+        inject.put_before(&mut command);
+        run(command)
+    };
+    inject.on("readonly", folder);
+    let read_only = read();
+    assert_eq!(read_only.code, 0, "{read_only:?}");
+    assert_eq!(read_only.json()["attempts"][0]["state"], "stopped");
+    let files = |end: &str| data.path().join(format!("preflight.db-{end}")).exists();
+    assert!(!files("wal") && !files("shm"));
+    // What stands in a log that was not written back would be missing.
+    std::fs::write(data.path().join("preflight.db-wal"), "a log").expect("written");
+    let torn = read();
+    assert!(torn.code == 2 && torn.stdout.contains("read-only"), "{torn:?}");
+}
+
 /// What the disk does says nothing of a rung: what was computed counts as soon as it can be kept.
 #[test]
 fn a_full_disk_holds_up_a_ladder() {
