@@ -32,6 +32,8 @@ const LOOKS: usize = 2000;
 const PATIENCE_MS: f64 = 60_000.0;
 /// Shares of rows are multiples of it: whole steps of the kernels.
 const STEP: usize = 32;
+/// Bytes that wasm's memory grows by.
+const PAGE: u64 = 64 << 10;
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
 
 /// What a hand answers instead of the number of a command.
@@ -110,6 +112,8 @@ enum Ask {
     Multiply { id: u32, rows: u32, precision: u32, panel: u32 },
     /// One of them in f32.
     Widen { hand: u32, id: u32, row: u32 },
+    /// To hold them no more.
+    Free { id: u32 },
     /// No more.
     Stop,
 }
@@ -124,6 +128,7 @@ impl Ask {
             Self::Fill { hand, id, at, len } => [2, hand, id, at, len, 0, 0, 0],
             Self::Multiply { id, rows, precision, panel } => [3, id, rows, precision, panel, 0, 0, 0],
             Self::Widen { hand, id, row } => [4, hand, id, row, 0, 0, 0, 0],
+            Self::Free { id } => [5, id, 0, 0, 0, 0, 0, 0],
         }
     }
 
@@ -135,6 +140,7 @@ impl Ask {
             [2, hand, id, at, len, ..] => Self::Fill { hand, id, at, len },
             [3, id, rows, precision, panel, ..] => Self::Multiply { id, rows, precision, panel },
             [4, hand, id, row, ..] => Self::Widen { hand, id, row },
+            [5, id, ..] => Self::Free { id },
             _ => Self::Stop,
         }
     }
@@ -153,6 +159,8 @@ pub struct Team {
 struct Talk {
     turn: i32,
     matrices: u32,
+    /// A hand did not answer: nobody waits for it again.
+    is_lost: bool,
 }
 
 /// A matrix `[rows, columns]` whose rows are shared out.
@@ -181,6 +189,25 @@ impl Team {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// Bytes of its board.
+    #[must_use]
+    pub fn board_size(&self) -> usize {
+        self.board.size()
+    }
+
+    /// Whether a hand stopped or did not answer: nothing more can be computed.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.talk().is_lost
+    }
+
+    /// Bytes that the hands' programs hold, by what they told last.
+    #[must_use]
+    pub fn hand_bytes(&self) -> u64 {
+        let pages = (1..self.threads).map(|hand| self.board.load(word_of(hand) + 1));
+        pages.map(|pages| u64::from(pages.unsigned_abs()) * PAGE).sum()
     }
 
     /// Gives the hands their rows of a matrix; the first stay here.
@@ -256,19 +283,30 @@ impl Team {
     }
 
     /// Waits until all of them are done.
-    fn finish(&self, talk: &Talk) -> Result<(), TeamError> {
+    fn finish(&self, talk: &mut Talk) -> Result<(), TeamError> {
+        let mut done = Ok(());
         for hand in 1..self.threads {
+            if talk.is_lost {
+                return Err(TeamError::Lost);
+            }
             let mut answer = self.board.load(word_of(hand));
             if answer >= 0 && answer != talk.turn {
                 answer = changed(&*self.board, word_of(hand), answer, self.patience_ms);
             }
             match answer {
                 answer if answer == talk.turn => {}
-                NO_MEMORY => return Err(TeamError::OutOfMemory(0)),
-                _ => return Err(TeamError::Lost),
+                NO_MEMORY => {
+                    // It goes on with the next command: its word must tell that answer from this one.
+                    self.board.store(word_of(hand), talk.turn);
+                    done = Err(TeamError::OutOfMemory(0));
+                }
+                _ => {
+                    talk.is_lost = true;
+                    done = Err(TeamError::Lost);
+                }
             }
         }
-        Ok(())
+        done
     }
 }
 
@@ -325,8 +363,10 @@ impl Shared {
         // As large a panel as here: how many rows are taken together decides in which order some sums are made.
         let (code, room) = (precision as u32, panel.len() as u32);
         team.begin(&mut talk, Ask::Multiply { id: *id, rows: count as u32, precision: code, panel: room });
-        multiply(out.columns(team.rows(*rows, 0)), x, own, precision, panel)?;
-        team.finish(&talk)?;
+        let own = multiply(out.columns(team.rows(*rows, 0)), x, own, precision, panel);
+        // Whatever came of it: the hands must be done before they are asked for anything else.
+        team.finish(&mut talk)?;
+        own?;
         let mut at = DATA + size_of_val(x);
         for hand in 1..team.threads {
             let mut out = out.columns(team.rows(*rows, hand));
@@ -340,31 +380,33 @@ impl Shared {
     }
 }
 
-/// What a hand told last that it holds, in pages of 64 KiB.
-pub fn pages_of(board: &dyn Board, hand: usize) -> i32 {
-    board.load(word_of(hand) + 1)
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let Self { team, id, .. } = self;
+        // Hands that are lost hold what they hold until they end.
+        team.ask(&mut team.talk(), Ask::Free { id: *id }).ok();
+    }
 }
 
-/// Tells that a hand can do no more.
-pub fn give_up(board: &dyn Board, hand: usize) {
-    board.store(word_of(hand), FAILED);
+/// How a hand that can do no more is told to be lost, by whoever sees it end: the index of a word of the board, and what
+/// is to stand there.
+#[must_use]
+pub const fn lost(hand: usize) -> (usize, i32) {
+    (word_of(hand), FAILED)
 }
 
 /// Does as a hand, from 1 on, what the thread of a [`Team`] asks for; returns when the team is dropped.
-pub fn serve(board: &dyn Board, hand: usize) {
-    let [x, out, panel] = [const { Vec::new() }; 3];
-    let mut own = Hand { board, number: hand, matrices: Vec::new(), x, out, panel };
+pub fn serve(board: &dyn Board, number: usize) {
+    let mut hand = Hand::new(number);
     let mut turn = 0;
     loop {
-        turn = changed(board, TURN, turn, f64::INFINITY);
-        let mut words = [0; 8];
-        board.read(COMMAND, bytemuck::cast_slice_mut(&mut words));
-        let ask = Ask::of(words);
-        if ask == Ask::Stop {
-            return;
+        let next = changed(board, TURN, turn, f64::INFINITY);
+        if next != turn {
+            turn = next;
+            if !hand.obey(board) {
+                return;
+            }
         }
-        let done = own.obey(ask);
-        board.store(word_of(hand), done.map_or_else(|failed| failed, |()| turn));
     }
 }
 
@@ -387,8 +429,7 @@ fn changed(board: &dyn Board, word: usize, before: i32, most_ms: f64) -> i32 {
 }
 
 /// What a hand holds, and the memory that it computes in.
-struct Hand<'a> {
-    board: &'a dyn Board,
+pub struct Hand {
     number: usize,
     matrices: Vec<Held>,
     x: Vec<f32>,
@@ -403,16 +444,36 @@ struct Held {
     before: usize,
 }
 
-impl Hand<'_> {
+impl Hand {
+    /// One that holds nothing yet; `number` is from 1 on.
+    #[must_use]
+    pub fn new(number: usize) -> Self {
+        let [x, out, panel] = [const { Vec::new() }; 3];
+        Self { number, matrices: Vec::new(), x, out, panel }
+    }
+
+    /// Does what the board asks for now and answers; `false` where nothing more will be asked.
+    pub fn obey(&mut self, board: &dyn Board) -> bool {
+        let turn = board.load(TURN);
+        let mut words = [0; 8];
+        board.read(COMMAND, bytemuck::cast_slice_mut(&mut words));
+        let ask = Ask::of(words);
+        if ask == Ask::Stop {
+            return false;
+        }
+        let done = self.work(board, ask);
+        board.store(word_of(self.number), done.map_or_else(|failed| failed, |()| turn));
+        true
+    }
+
     /// Does what is asked for; else what to answer.
-    fn obey(&mut self, ask: Ask) -> Result<(), i32> {
-        let board = self.board;
+    fn work(&mut self, board: &dyn Board, ask: Ask) -> Result<(), i32> {
         match ask {
             Ask::Hold { hand, id, form, rows, columns, before } if self.is(hand) => {
                 let form = Form::ALL[form as usize];
                 let weight = Weight::zeros(form, rows as usize, columns as usize).ok_or(NO_MEMORY)?;
                 self.matrices.push(Held { id, weight, before: before as usize });
-                self.tell_pages();
+                self.tell_pages(board);
             }
             Ask::Fill { hand, id, at, len } if self.is(hand) => {
                 let range = at as usize..(at + len) as usize;
@@ -425,6 +486,7 @@ impl Hand<'_> {
                 held.weight.widen_row(row as usize, out).map_err(failed)?;
                 board.write(DATA, bytemuck::cast_slice(out));
             }
+            Ask::Free { id } => self.matrices.retain(|held| held.id != id),
             Ask::Multiply { id, rows, precision, panel } => {
                 let Held { weight, before, .. } = held(&mut self.matrices, id)?;
                 let (columns, inner) = weight.dims().map_err(failed)?;
@@ -432,6 +494,7 @@ impl Hand<'_> {
                     return Ok(());
                 }
                 let (rows, before) = (rows as usize, *before);
+                let most = self.x.len().max(self.out.len()).max(self.panel.len());
                 let x = room(&mut self.x, rows * inner)?;
                 let out = room(&mut self.out, rows * columns)?;
                 let panel = room(&mut self.panel, panel as usize)?;
@@ -440,6 +503,9 @@ impl Hand<'_> {
                 multiply(product, x, weight, PRECISIONS[precision as usize], panel).map_err(failed)?;
                 let at = DATA + size_of_val(x) + rows * before * size_of::<f32>();
                 board.write(at, bytemuck::cast_slice(out));
+                if self.x.len().max(self.out.len()).max(self.panel.len()) > most {
+                    self.tell_pages(board);
+                }
             }
             _ => {}
         }
@@ -450,8 +516,8 @@ impl Hand<'_> {
         hand as usize == self.number
     }
 
-    fn tell_pages(&self) {
-        self.board.store(word_of(self.number) + 1, self.board.pages());
+    fn tell_pages(&self, board: &dyn Board) {
+        board.store(word_of(self.number) + 1, board.pages());
     }
 }
 

@@ -127,7 +127,7 @@ fn a_team_finds_what_one_thread_finds_to_the_bit() {
                     }
                 }
             }
-            assert!((1..threads).all(|hand| pages_of(&board, hand) == 7));
+            assert_eq!(team.hand_bytes(), 7 * PAGE * (threads as u64 - 1));
         });
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -138,8 +138,78 @@ fn a_hand_that_is_lost_is_told() {
     // Nobody serves.
     let mut team = Team::new(Box::new(Here::new(64, 64)), 2);
     team.patience_ms = 1.0;
+    let team = Arc::new(team);
+    let share = || team.share(matrix(Form::Plain(Precision::F32), 16, 32)).map(|_| ());
+    let lost = share();
+    assert!(matches!(lost, Err(TeamError::Lost)), "{lost:?}");
+    // Told at once from then on, though it would serve again: what it held may be gone.
+    let board = team.board.load(word_of(1));
+    team.board.store(word_of(1), board + 2);
+    let lost = share();
+    assert!(matches!(lost, Err(TeamError::Lost)), "{lost:?}");
+}
+
+#[test]
+fn a_hand_that_ends_is_told_at_once() {
+    let board = Here::new(64, 64);
+    let mut team = Team::new(Box::new(board.clone()), 2);
+    // Whoever waits for it would wait for good.
+    team.patience_ms = f64::INFINITY;
+    let (word, value) = lost(1);
+    board.store(word, value);
     let lost = Arc::new(team).share(matrix(Form::Plain(Precision::F32), 16, 32)).map(|_| ());
     assert!(matches!(lost, Err(TeamError::Lost)), "{lost:?}");
+}
+
+/// Hands that work while whoever asks writes the number of a command: a team on one thread.
+#[derive(Clone)]
+struct Inline {
+    here: Here,
+    hands: Arc<Mutex<Vec<Hand>>>,
+}
+
+impl Board for Inline {
+    fn size(&self) -> usize {
+        self.here.size()
+    }
+    fn load(&self, word: usize) -> i32 {
+        self.here.load(word)
+    }
+    fn store(&self, word: usize, value: i32) {
+        self.here.store(word, value);
+        if word == TURN {
+            self.hands.lock().expect("one thread").iter_mut().for_each(|hand| {
+                hand.obey(&self.here);
+            });
+        }
+    }
+    fn wait(&self, _: usize, _: i32, _: f64) {}
+    fn read(&self, at: usize, into: &mut [u8]) {
+        self.here.read(at, into);
+    }
+    fn write(&self, at: usize, from: &[u8]) {
+        self.here.write(at, from);
+    }
+    fn pages(&self) -> i32 {
+        self.here.pages()
+    }
+}
+
+#[test]
+fn what_is_dropped_is_held_no_more() {
+    let board = Inline { here: Here::new(64, 64), hands: Arc::new(Mutex::new(vec![Hand::new(1)])) };
+    let held = || board.hands.lock().expect("one thread")[0].matrices.len();
+    let team = Arc::new(Team::new(Box::new(board.clone()), 2));
+    let weight = team.share(matrix(Form::Plain(Precision::F32), 64, 32)).expect("memory");
+    let other = team.share(matrix(Form::Plain(Precision::F32), 64, 32)).expect("memory");
+    let copy = weight.clone();
+    assert_eq!(held(), 2);
+    drop(weight);
+    assert_eq!(held(), 2);
+    drop(copy);
+    assert_eq!(held(), 1);
+    drop(other);
+    assert_eq!(held(), 0);
 }
 
 #[test]
@@ -148,5 +218,7 @@ fn a_hand_without_memory_says_so() {
         let hold = Ask::Hold { hand: 1, id: 9, form: 0, rows: 1 << 30, columns: 1 << 30, before: 0 };
         let refused = team.ask(&mut team.talk(), hold);
         assert!(matches!(refused, Err(TeamError::OutOfMemory(_))), "{refused:?}");
+        // It goes on.
+        team.share(matrix(Form::Plain(Precision::F32), 64, 32)).expect("memory");
     });
 }
