@@ -273,7 +273,7 @@ mod inline {
             }
         }
 
-        fn wait(&self, word: usize, _: i32, _: f64) {
+        fn wait(&self, word: usize, _: i32, _: f64) -> bool {
             panic!("nobody changes word {word} meanwhile");
         }
 

@@ -106,7 +106,7 @@ export function threadTests({ browser, chromiumPath, server, host, scratch }) {
       }
     })],
 
-    ["whoever ends a worker ends its threads, whatever they are doing", inItsOwn("profile-threads", async (page, profile) => {
+    ["whoever ends a worker ends its threads, whatever they are doing", inItsOwn("profile-ended", async (page, profile) => {
       const start = (run) => page.evaluate((run) => {
         window.worker = new Worker("engine-start.js", { type: "module" });
         window.said = [];

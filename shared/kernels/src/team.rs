@@ -49,8 +49,8 @@ pub trait Board: Send + Sync {
     fn load(&self, word: usize) -> i32;
     /// Writes a word and wakes who waits for it.
     fn store(&self, word: usize, value: i32);
-    /// Sleeps while a word has a value, for `most_ms` milliseconds at most.
-    fn wait(&self, word: usize, value: i32, most_ms: f64);
+    /// Sleeps while a word has a value, for `most_ms` milliseconds at most; `false` where they are over. It may wake early.
+    fn wait(&self, word: usize, value: i32, most_ms: f64) -> bool;
     /// Copies bytes out, from offset `at` on.
     fn read(&self, at: usize, into: &mut [u8]);
     /// Copies bytes in, to offset `at`.
@@ -400,12 +400,9 @@ pub fn serve(board: &dyn Board, number: usize) {
     let mut hand = Hand::new(number);
     let mut turn = 0;
     loop {
-        let next = changed(board, TURN, turn, f64::INFINITY);
-        if next != turn {
-            turn = next;
-            if !hand.obey(board) {
-                return;
-            }
+        turn = changed(board, TURN, turn, f64::INFINITY);
+        if !hand.obey(board) {
+            return;
         }
     }
 }
@@ -424,7 +421,8 @@ fn changed(board: &dyn Board, word: usize, before: i32, most_ms: f64) -> i32 {
         }
         std::hint::spin_loop();
     }
-    board.wait(word, before, most_ms);
+    // What woke it may have been meant for the value before: whoever wrote that may get to wake others only now.
+    while board.wait(word, before, most_ms) && board.load(word) == before {}
     board.load(word)
 }
 

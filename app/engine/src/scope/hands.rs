@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use js_sys::{Int32Array, Object, Promise, Reflect, SharedArrayBuffer, Uint8Array};
+use js_sys::{Int32Array, JsString, Object, Promise, Reflect, SharedArrayBuffer, Uint8Array};
 use phi3::candle_engine::team::{Board, lost};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast as _, JsValue};
@@ -21,7 +21,7 @@ extern "C" {
     #[wasm_bindgen(js_namespace = Atomics)]
     fn notify(words: &Int32Array, index: u32);
     #[wasm_bindgen(js_namespace = Atomics)]
-    fn wait(words: &Int32Array, index: u32, value: i32, most_ms: f64);
+    fn wait(words: &Int32Array, index: u32, value: i32, most_ms: f64) -> JsString;
 }
 
 thread_local! {
@@ -133,8 +133,8 @@ impl Board for SharedBoard {
         });
     }
 
-    fn wait(&self, word: usize, value: i32, most_ms: f64) {
-        self.with(|views| wait(&views.words, word as u32, value, most_ms));
+    fn wait(&self, word: usize, value: i32, most_ms: f64) -> bool {
+        self.with(|views| wait(&views.words, word as u32, value, most_ms) != "timed-out")
     }
 
     fn read(&self, at: usize, into: &mut [u8]) {

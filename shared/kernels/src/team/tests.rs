@@ -38,10 +38,14 @@ impl Board for Here {
         self.0.1.notify_all();
     }
 
-    fn wait(&self, index: usize, value: i32, most_ms: f64) {
-        let most = Duration::from_secs_f64(most_ms.min(1e6) / 1e3);
-        let waited = self.0.1.wait_timeout_while(self.bytes(), most, |bytes| word(bytes, index) == value);
-        drop(waited.expect("nobody panics with it"));
+    fn wait(&self, index: usize, value: i32, most_ms: f64) -> bool {
+        let bytes = self.bytes();
+        if word(&bytes, index) != value {
+            return true;
+        }
+        // Woken by whatever is written.
+        let waited = self.0.1.wait_timeout(bytes, Duration::from_secs_f64(most_ms.min(1e6) / 1e3));
+        !waited.expect("nobody panics with it").1.timed_out()
     }
 
     fn read(&self, at: usize, into: &mut [u8]) {
@@ -183,7 +187,9 @@ impl Board for Inline {
             });
         }
     }
-    fn wait(&self, _: usize, _: i32, _: f64) {}
+    fn wait(&self, _: usize, _: i32, _: f64) -> bool {
+        false
+    }
     fn read(&self, at: usize, into: &mut [u8]) {
         self.here.read(at, into);
     }
