@@ -9,9 +9,18 @@ if (self.GPUAdapter) {
   };
 }
 
+// One that is a thread of another: whoever waits for it hears no messages meanwhile, but looks at a word of what they share.
+let lost = () => {};
+addEventListener("message", ({ data: { board, lost: told } }) => {
+  if (!told) return;
+  const words = new Int32Array(board);
+  lost = () => (Atomics.store(words, ...told), Atomics.notify(words, told[0]));
+});
+
 // What ends the program or cannot be fetched must reach the page, which would wait for ever.
-const failed = (error) => postMessage(JSON.stringify({ type: "failed", error: { code: "engine_stopped", message: String(error?.message ?? error), path: null } }));
+const failed = (error) => (lost(), postMessage(JSON.stringify({ type: "failed", error: { code: "engine_stopped", message: String(error?.message ?? error), path: null } })));
 addEventListener("unhandledrejection", (event) => failed(event.reason));
+addEventListener("error", () => lost());
 
 try {
   const { default: start } = await import("./engine.js");

@@ -59,7 +59,7 @@ candle_peer() {
   fi
 }
 
-# Our CPU engine in Chromium beside wllama, the same weights in each format that ours quantises to.
+# Our CPU engine in Chromium beside wllama, the same weights in each format that ours quantises to, at equal threads.
 bench_browser() {
   setup_test
   # The tests' own build converts the model: a release build takes many times as long as it saves.

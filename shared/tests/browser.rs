@@ -201,16 +201,108 @@ async fn products_in_integers_are_those_of_f32_on_the_same_weights() {
     }
 }
 
+/// Matrices whose rows are shared out: a browser's threads are several instances of one program, and what they find
+/// together is what one of them finds alone, to the bit. Here the hands work on the thread that asks them; that real ones
+/// do the same, the end-to-end tests see.
+#[cfg(feature = "candle")]
+#[wasm_bindgen_test]
+async fn several_hands_compute_what_one_thread_does() {
+    use std::sync::Arc;
+
+    use phi3::candle_engine::team::Team;
+    use phi3::dtype::DType;
+
+    let weights = tiny::weights(|_| {});
+    // One row, few, and so many that products go in blocks, in two chunks of keys.
+    let tokens: Vec<u32> = (0..150).map(|i| 1 + i * 7 % 1500).collect();
+    for dtype in [DType::F32, DType::Bf16, DType::F16, DType::Q8_0, DType::Q4_0] {
+        for count in [1, 5, tokens.len()] {
+            let expected = tiny::logits(&weights, dtype, &tokens[..count]).await;
+            for threads in [2, 3] {
+                let board = inline::Board::new(threads - 1);
+                let team = Arc::new(Team::new(Box::new(board.clone()), threads));
+                let found = tiny::logits_with(&weights, dtype, &tokens[..count], Some(&team)).await;
+                let same = expected.iter().zip(&found).filter(|(a, b)| a.to_bits() == b.to_bits()).count();
+                assert_eq!((same, found.len()), (expected.len(), expected.len()), "{dtype}, {threads} threads");
+                assert!(board.turns() > 25, "{} commands: the matrices were not shared out", board.turns());
+            }
+        }
+    }
+}
+
+/// A board whose hands work while whoever asks writes the number of a command.
+#[cfg(feature = "candle")]
+mod inline {
+    use std::sync::{Arc, Mutex};
+
+    use phi3::candle_engine::team::{self, Hand};
+
+    const BYTES: usize = 8 << 20;
+
+    #[derive(Clone)]
+    pub(super) struct Board(Arc<(Mutex<Vec<u8>>, Mutex<Vec<Hand>>, Mutex<usize>)>);
+
+    impl Board {
+        pub(super) fn new(hands: usize) -> Self {
+            let hands = (1..=hands).map(Hand::new).collect();
+            Self(Arc::new((Mutex::new(vec![0; BYTES]), Mutex::new(hands), Mutex::new(0))))
+        }
+
+        pub(super) fn turns(&self) -> usize {
+            *self.0.2.lock().expect("one thread")
+        }
+    }
+
+    impl team::Board for Board {
+        fn size(&self) -> usize {
+            BYTES
+        }
+
+        fn load(&self, word: usize) -> i32 {
+            let mut bytes = [0; 4];
+            self.read(word * 4, &mut bytes);
+            i32::from_le_bytes(bytes)
+        }
+
+        fn store(&self, word: usize, value: i32) {
+            self.write(word * 4, &value.to_le_bytes());
+            // Hands wait for the first word, and write others.
+            if word == 0 {
+                *self.0.2.lock().expect("one thread") += 1;
+                self.0.1.lock().expect("one thread").retain_mut(|hand| hand.obey(self));
+            }
+        }
+
+        fn wait(&self, word: usize, _: i32, _: f64) -> bool {
+            panic!("nobody changes word {word} meanwhile");
+        }
+
+        fn read(&self, at: usize, into: &mut [u8]) {
+            into.copy_from_slice(&self.0.0.lock().expect("one thread")[at..at + into.len()]);
+        }
+
+        fn write(&self, at: usize, from: &[u8]) {
+            self.0.0.lock().expect("one thread")[at..at + from.len()].copy_from_slice(from);
+        }
+
+        fn pages(&self) -> i32 {
+            0
+        }
+    }
+}
+
 /// The model in `public/tiny`, with weights changed on their way.
 #[cfg(feature = "candle")]
 mod tiny {
     use std::ops::ControlFlow;
+    use std::sync::Arc;
 
     use half::{bf16, f16};
     use phi3::candle_engine::CandleEngine;
+    use phi3::candle_engine::team::Team;
     use phi3::config::ModelConfig;
     use phi3::dtype::DType;
-    use phi3::engine::{Diagnostics as _, Engine as _, LoadPlan};
+    use phi3::engine::{Diagnostics as _, LoadPlan};
     use phi3::weights::{BytesSource, Checkpoint};
     use serde_json::{Value, json};
 
@@ -260,12 +352,23 @@ mod tiny {
 
     /// Logits of every position, row by row.
     pub(super) async fn logits(file: &[u8], dtype: DType, tokens: &[u32]) -> Vec<f32> {
+        logits_with(file, dtype, tokens, None).await
+    }
+
+    /// The same by a team.
+    pub(super) async fn logits_with(
+        file: &[u8],
+        dtype: DType,
+        tokens: &[u32],
+        team: Option<&Arc<Team>>,
+    ) -> Vec<f32> {
         let config = ModelConfig::parse(CONFIG).expect("a phi3 config");
         let plan = LoadPlan { kv_dtype: DType::F32, ..LoadPlan::new(config, dtype, tokens.len()) };
         let file = ("model.safetensors".to_owned(), BytesSource(file));
         let checkpoint = Checkpoint::from_safetensors(vec![file]).await.expect("a checkpoint");
-        let mut engine =
-            CandleEngine::load(&checkpoint, &plan, &mut |_| ControlFlow::Continue(())).await.expect("loads");
+        let mut quiet = |_| ControlFlow::Continue(());
+        let engine = CandleEngine::load_with(&checkpoint, &plan, team, &mut quiet).await;
+        let mut engine = engine.expect("loads");
         let mut logits = Vec::new();
         engine.logits(tokens, &mut |_, row| logits.extend_from_slice(row)).await.expect("logits");
         logits

@@ -13,6 +13,7 @@ import { engineTests } from "./engine.mjs";
 import { keptTests } from "./kept.mjs";
 import { serverTests } from "./server.mjs";
 import { speedTests } from "./speed.mjs";
+import { threadTests } from "./threads.mjs";
 import { useTests } from "./use.mjs";
 import { workerTests } from "./worker.mjs";
 
@@ -237,7 +238,7 @@ const tests = [
 
 const parts = { onPage, browser, chromiumPath, gpuBrowser, host, withoutServer, server, serverArgs, preflight, scratch, screenshots };
 const wanted = process.env.E2E_ONLY;
-const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...careTests(parts), ...workerTests(parts), ...engineTests(parts), ...keptTests(parts), ...speedTests(parts)];
+const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...careTests(parts), ...workerTests(parts), ...threadTests(parts), ...engineTests(parts), ...keptTests(parts), ...speedTests(parts)];
 const failed = await runAll(wanted ? all.filter(([name]) => new RegExp(wanted).test(name)) : all);
 await browser.close();
 await (await withGpu)?.close();

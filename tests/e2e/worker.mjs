@@ -7,7 +7,7 @@ import { GOLDEN, ask, before, sameIds } from "./engines.mjs";
 import { alone, assert, free, launchBrowser, poll } from "./harness.mjs";
 
 const TINY = "public/tiny";
-const CYCLES = Number(process.env.E2E_CYCLES ?? 50);
+export const CYCLES = Number(process.env.E2E_CYCLES ?? 50);
 const EMBEDDED = { type: "fetched", base: "tiny" };
 
 async function reports(page, run, files, rehearsal_ms) {
@@ -30,8 +30,8 @@ const files = (changed = {}) =>
     .filter((name) => changed[name] !== null)
     .map((name) => ({ name, base64: (changed[name] ?? readFileSync(join(TINY, name))).toString("base64") }));
 
-/// Resident bytes of the renderers of the browser that has its profile in a folder.
-export function residentBytes(profile) {
+/// Renderers of the browser that has its profile in a folder: their ids, or what `what` makes of each row.
+export function processes(profile, what = ([, pid]) => pid) {
   const lines = execFileSync("ps", ["-eo", "pid=,ppid=,rss=,args="], { encoding: "utf8" }).trim().split("\n");
   const rows = lines.map((line) => line.trim().match(/^(\d+)\s+(\d+)\s+(\d+)\s+(.*)$/)).filter(Boolean);
   const of = new Map(rows.map(([, pid, parent, , args]) => [pid, { parent, args }]));
@@ -41,7 +41,28 @@ export function residentBytes(profile) {
   };
   const ours = rows.filter(([, pid, , , args]) => /--type=renderer/.test(args) && isOurs(pid));
   assert(ours.length > 0, `no renderer of ${profile}`);
-  return ours.reduce((sum, [, , , rss]) => sum + Number(rss) * 1024, 0);
+  return ours.map(what);
+}
+
+/// Their resident bytes.
+export const residentBytes = (profile) => processes(profile, ([, , , rss]) => Number(rss) * 1024).reduce((sum, bytes) => sum + bytes, 0);
+
+/// Loads and unloads a model, again and again, in a tab of a browser of its own, and fails where memory grows.
+export async function inTurns(page, profile, cycle) {
+  if (!existsSync("/proc/self/status")) return console.log("     LEFT OUT: resident memory is read from Linux");
+  const early = 10;
+  let before = 0;
+  for (let i = 0; i < CYCLES; i += 1) {
+    await cycle();
+    if (i === early) (await page.waitForTimeout(1000), (before = residentBytes(profile)));
+  }
+  await page.waitForTimeout(1000);
+  const after = residentBytes(profile);
+  const mib = (bytes) => (bytes / 2 ** 20).toFixed(0);
+  console.log(`     renderers hold ${mib(before)} MiB after ${early} cycles, ${mib(after)} MiB after ${CYCLES}`);
+  // A model that stays costs more than ten MiB a cycle.
+  assert(after - before < 64 * 2 ** 20, `${mib(after - before)} MiB more`);
+  assert(page.workers().length === 0, `${page.workers().length} workers`);
 }
 
 export function workerTests({ browser, chromiumPath, host, gpuBrowser, scratch }) {
@@ -152,20 +173,7 @@ export function workerTests({ browser, chromiumPath, host, gpuBrowser, scratch }
     })],
 
     [`${CYCLES} loads and unloads in a tab leave no memory behind`, inItsOwn(cycled, async (page) => {
-      if (!existsSync("/proc/self/status")) return console.log("     LEFT OUT: resident memory is read from Linux");
-      const early = 10;
-      let before = 0;
-      for (let i = 0; i < CYCLES; i += 1) {
-        await reports(page, { ...run, max_new_tokens: 1, skip_reference: true });
-        if (i === early) (await page.waitForTimeout(1000), (before = residentBytes(cycled)));
-      }
-      await page.waitForTimeout(1000);
-      const after = residentBytes(cycled);
-      const mib = (bytes) => (bytes / 2 ** 20).toFixed(0);
-      console.log(`     renderers hold ${mib(before)} MiB after ${early} cycles, ${mib(after)} MiB after ${CYCLES}`);
-      // A model that stays costs more than ten MiB a cycle.
-      assert(after - before < 64 * 2 ** 20, `${mib(after - before)} MiB more`);
-      assert(page.workers().length === 0, `${page.workers().length} workers`);
+      await inTurns(page, cycled, () => reports(page, { ...run, max_new_tokens: 1, skip_reference: true }));
     })],
 
     ["in a worker a device that binds too little is told", on(async (page) => {

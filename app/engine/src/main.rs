@@ -2,7 +2,7 @@
 //!
 //! The page posts `{run, files}`: a [`BrowserRun`] as JSON, and the files that a person chose. Back come
 //! [`BrowserEvent`]s, each as JSON. The page ends a run by ending this worker: all memory is back at once, whatever it
-//! was doing. Before it may post `{rehearse}`, the run that it expects: nothing comes back of that. `{kept, files}` is a
+//! was doing. Workers that this one started as its threads end with it. Before it may post `{rehearse}`, the run that it expects: nothing comes back of that. `{kept, files}` is a
 //! [`KeptTask`], in a worker of its own.
 
 mod scope;
@@ -12,6 +12,7 @@ mod model;
 mod session;
 
 use phi3::api::{BrowserEvent, BrowserRun, ErrorObject, KeptTask};
+use phi3::candle_engine::team;
 
 /// Tells the page how a run goes.
 fn tell(event: &BrowserEvent) {
@@ -33,6 +34,7 @@ fn main() {
                 Ok(task) => kept::run(&task, files).await,
                 Err(error) => Err(unread(&task, &error)),
             },
+            scope::Asked::Hand(number, board) => return team::serve(&board, number),
             scope::Asked::Rehearsal(run) => {
                 // What goes wrong there is told by the run itself.
                 if let Ok(run) = serde_json::from_str(&run) {

@@ -1,6 +1,7 @@
 //! The worker's own scope: the only place that touches the browser's objects.
 
 pub(super) mod disk;
+pub(super) mod hands;
 
 use std::future::Future;
 
@@ -37,6 +38,8 @@ pub(super) enum Asked {
     Rehearsal(String),
     /// `{kept: text, files: [File]}`: something about models that are kept.
     Kept(String, Vec<File>),
+    /// `{hand: number, board: SharedArrayBuffer}`: what a worker of the same program asks for, to be one of its threads.
+    Hand(usize, hands::SharedBoard),
 }
 
 /// Hears what the page posts.
@@ -45,6 +48,9 @@ pub(super) fn on_message<F: Future<Output = ()> + 'static>(heard: impl Fn(Asked)
         let part = |name: &str| Reflect::get(&event.data(), &JsValue::from_str(name)).unwrap_or_default();
         if let Some(run) = part("rehearse").as_string() {
             return spawn_local(heard(Asked::Rehearsal(run)));
+        }
+        if let (Some(number), Ok(board)) = (part("hand").as_f64(), part("board").dyn_into()) {
+            return spawn_local(heard(Asked::Hand(number as usize, hands::SharedBoard::new(&board))));
         }
         let files = part("files").dyn_into::<Array>().unwrap_or_default();
         let files = files.iter().filter_map(|file| file.dyn_into().ok()).collect();

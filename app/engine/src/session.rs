@@ -2,9 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use phi3::api::{BrowserEvent, BrowserRun, BrowserSource, ErrorObject};
 use phi3::candle_engine::CandleEngine;
+use phi3::candle_engine::team::{MOST_THREADS, Team};
 use phi3::dtype::DType;
 use phi3::engine::{
     Attention, DeviceFacts, Diagnostics, Engine, EngineError, LimitFact, LoadPlan, LoadProgress, Memory,
@@ -20,6 +22,7 @@ use phi3::wgpu_engine::WgpuEngine;
 use web_sys::File;
 
 use crate::model::Model;
+use crate::scope::hands::SharedBoard;
 use crate::{scope, tell};
 
 /// What one tab can address.
@@ -42,6 +45,48 @@ struct Session<'a> {
     model: Model,
     /// Of the first device, for the second to be held against; only where there are two.
     first: Option<Logits>,
+    threads: Threads,
+}
+
+/// The threads of the CPU engine.
+enum Threads {
+    /// Nobody asked for more yet.
+    One,
+    /// This one and its hands.
+    Team(Arc<Team>),
+    /// Why there is one, though more were asked for.
+    Refused(String),
+}
+
+/// An engine of this session.
+trait Loads: Engine + Diagnostics {
+    /// [`Engine::load`], by as many threads as the run asks for where the engine knows what to do with them.
+    async fn load_by(
+        session: &mut Session<'_>,
+        plan: &LoadPlan,
+        progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
+    ) -> Result<Self, EngineError>;
+}
+
+impl Loads for CandleEngine {
+    async fn load_by(
+        session: &mut Session<'_>,
+        plan: &LoadPlan,
+        progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
+    ) -> Result<Self, EngineError> {
+        let team = session.team(plan).await;
+        Self::load_with(&session.model.checkpoint, plan, team.as_ref(), progress).await
+    }
+}
+
+impl Loads for WgpuEngine {
+    async fn load_by(
+        session: &mut Session<'_>,
+        plan: &LoadPlan,
+        progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
+    ) -> Result<Self, EngineError> {
+        Self::load(&session.model.checkpoint, plan, progress).await
+    }
 }
 
 thread_local! {
@@ -55,7 +100,7 @@ thread_local! {
 /// which compiles what it runs when it first runs it, runs two tokens.
 pub(super) async fn rehearse(run: &BrowserRun) -> Result<(), ErrorObject> {
     let model = Model::open(run, Vec::new()).await?;
-    let session = Session { run, model, first: None };
+    let session = Session { run, model, first: None, threads: Threads::One };
     // As the run holds its weights, and as the reference does.
     for dtype in [run.dtype, Some(DType::F32)] {
         if HAS_BEGUN.get() {
@@ -90,19 +135,46 @@ async fn opened(run: &BrowserRun, chosen: Vec<File>) -> Result<Model, ErrorObjec
 pub(super) async fn run(run: &BrowserRun, chosen: Vec<File>) -> Result<(), ErrorObject> {
     HAS_BEGUN.set(true);
     let model = opened(run, chosen).await?;
-    let mut session = Session { run, model, first: None };
+    let mut session = Session { run, model, first: None, threads: Threads::One };
     for device in &run.devices {
         tell(&BrowserEvent::Started { device: device.clone() });
-        match device {
-            DeviceId::Cpu => session.on::<CandleEngine>(device).await?,
-            DeviceId::Gpu { .. } => session.on::<WgpuEngine>(device).await?,
-        }
+        let done = match device {
+            DeviceId::Cpu => session.on::<CandleEngine>(device).await,
+            DeviceId::Gpu { .. } => session.on::<WgpuEngine>(device).await,
+        };
+        done.map_err(|error| if session.is_lost() { lost(&error) } else { error })?;
     }
     Ok(())
 }
 
 impl Session<'_> {
-    async fn on<E: Engine + Diagnostics>(&mut self, device: &DeviceId) -> Result<(), ErrorObject> {
+    /// As many threads as the run asks for, with room for the products of a plan; none where this one is alone.
+    async fn team(&mut self, plan: &LoadPlan) -> Option<Arc<Team>> {
+        let threads = self.run.threads.min(MOST_THREADS);
+        let needed = CandleEngine::board_bytes(plan);
+        match &self.threads {
+            Threads::Team(team) if team.board_size() >= needed => return Some(Arc::clone(team)),
+            Threads::Refused(_) => return None,
+            _ if threads < 2 => return None,
+            // A board that is too small: its hands end before others start.
+            _ => self.threads = Threads::One,
+        }
+        self.threads = match SharedBoard::start(needed, threads - 1).await {
+            Ok(board) => Threads::Team(Arc::new(Team::new(Box::new(board), threads))),
+            Err(why) => Threads::Refused(why),
+        };
+        self.current_team()
+    }
+
+    fn current_team(&self) -> Option<Arc<Team>> {
+        if let Threads::Team(team) = &self.threads { Some(Arc::clone(team)) } else { None }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.current_team().is_some_and(|team| team.is_lost())
+    }
+
+    async fn on<E: Loads>(&mut self, device: &DeviceId) -> Result<(), ErrorObject> {
         let (run, model) = (self.run, &self.model);
         let context = validate::context(&model.config, model.prompt.len(), run.max_new_tokens, run.probe);
         let (plan, predicted) = self.plan(device, run.dtype, context)?;
@@ -121,7 +193,8 @@ impl Session<'_> {
             }
             ControlFlow::Continue(())
         };
-        let engine = E::load(&model.checkpoint, &plan, &mut progress).await;
+        let engine = E::load_by(self, &plan, &mut progress).await;
+        let (model, team) = (&self.model, self.current_team());
         let mut engine = engine.map_err(|error| ErrorObject::from(&error))?;
         let load_ms = start.elapsed_ms();
         tell(&BrowserEvent::Validating);
@@ -140,7 +213,8 @@ impl Session<'_> {
             tell(&BrowserEvent::Token { token, text: text.push(token) });
             ControlFlow::Continue(())
         };
-        let mut measure = |memory: Memory| measured(memory, device);
+        let hand_bytes = || team.as_ref().map_or(0, |team| team.hand_bytes());
+        let mut measure = |memory: Memory| measured(memory, device, hand_bytes());
         let mut found = Vec::new();
         let mut on_logits = |position, row: &[f32]| {
             if position < MOST_COMPARED && !run.skip_reference {
@@ -152,7 +226,7 @@ impl Session<'_> {
         let mut report = report.await.map_err(|error| ErrorObject::from(&error))?;
         report.text = text.finish()?;
         report.top_logits.iter_mut().for_each(|top| top.text = model.of_token(top.token));
-        report.facts = Some(facts(report.facts.take(), &predicted).await);
+        report.facts = Some(facts(report.facts.take(), &predicted, &self.threads).await);
         tell(&BrowserEvent::Comparing);
         self.compare(&mut engine, &plan, &mut report, found).await?;
         Ok(())
@@ -160,7 +234,7 @@ impl Session<'_> {
 
     /// Holds the logits against the CPU in f32 and against the first device's, and tells the report. `found` are those of
     /// the run itself, as many rows as are compared.
-    async fn compare<E: Engine + Diagnostics>(
+    async fn compare<E: Loads>(
         &mut self,
         engine: &mut E,
         plan: &LoadPlan,
@@ -214,7 +288,7 @@ impl Session<'_> {
     }
 
     /// The same logits from the CPU in f32, or why they cannot be had.
-    async fn reference(&self, tokens: &[u32]) -> Result<Vec<f32>, String> {
+    async fn reference(&mut self, tokens: &[u32]) -> Result<Vec<f32>, String> {
         // Of two devices the first may have been the reference itself.
         if let Some(first) = self.first.as_ref().filter(|first| first.dtype == DType::F32)
             && self.run.devices.first() == Some(&DeviceId::Cpu)
@@ -229,7 +303,7 @@ impl Session<'_> {
             return Err(format!("it would take {needed}, a tab has {most}"));
         }
         let mut quiet = |_: LoadProgress| ControlFlow::Continue(());
-        let engine = CandleEngine::load(&self.model.checkpoint, &plan, &mut quiet).await;
+        let engine = CandleEngine::load_by(self, &plan, &mut quiet).await;
         let mut engine = engine.map_err(|error| error.to_string())?;
         logits(&mut engine, tokens).await.map_err(|error| error.to_string())
     }
@@ -286,6 +360,10 @@ fn check_address_space(device: &DeviceId, plan: &LoadPlan, predicted: &Memory) -
     Err(ErrorObject::new("oom", message).at("weights"))
 }
 
+fn lost(error: &ErrorObject) -> ErrorObject {
+    ErrorObject::new("engine_stopped", format!("{}; start the validation again", error.message))
+}
+
 async fn logits<E: Diagnostics>(engine: &mut E, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
     let mut rows = Vec::new();
     engine.logits(tokens, &mut |_, row| rows.extend_from_slice(row)).await?;
@@ -300,7 +378,7 @@ fn unverified(report: &mut Report, why: &str) {
 }
 
 /// What the engine tells of its device, with what only the browser knows.
-async fn facts(told: Option<DeviceFacts>, predicted: &Memory) -> DeviceFacts {
+async fn facts(told: Option<DeviceFacts>, predicted: &Memory, threads: &Threads) -> DeviceFacts {
     if let Some(mut facts) = told {
         let words = scope::gpu_words().await;
         facts.is_software |= words.iter().any(|word| word.to_lowercase().contains("swiftshader"));
@@ -309,23 +387,25 @@ async fn facts(told: Option<DeviceFacts>, predicted: &Memory) -> DeviceFacts {
         }
         return facts;
     }
-    let threads = if scope::is_isolated() {
-        "one thread, though the page is isolated: this build of the engine has one"
-    } else {
-        "one thread: the page is not cross-origin isolated"
+    let threads = match threads {
+        Threads::Team(team) => format!("{} threads", team.threads()),
+        Threads::Refused(why) => format!("one thread: {why}"),
+        Threads::One if scope::is_isolated() => "one thread: no more were asked for".to_owned(),
+        Threads::One => "one thread: the page is not cross-origin isolated".to_owned(),
     };
     DeviceFacts {
         name: "WebAssembly on this computer's processor".to_owned(),
-        features: vec!["vectors of 128 bits".to_owned(), threads.to_owned()],
+        features: vec!["vectors of 128 bits".to_owned(), threads],
         limits: vec![LimitFact::new("memory of a tab", WASM_BYTES, Some(predicted.total_bytes))],
         ..DeviceFacts::default()
     }
 }
 
-/// The engine's own counters, and what this module's memory holds beside them: on a CPU they lie within it.
-fn measured(memory: Memory, device: &DeviceId) -> Memory {
+/// The engine's own counters, and what the memory of this module and of its hands holds beside them: on a CPU they lie
+/// within it.
+fn measured(memory: Memory, device: &DeviceId, hand_bytes: u64) -> Memory {
     let explained = memory.weights_bytes + memory.kv_cache_bytes + memory.activation_bytes;
     let within = if *device == DeviceId::Cpu { explained } else { 0 };
-    let overhead_bytes = scope::memory_bytes().saturating_sub(within);
+    let overhead_bytes = (scope::memory_bytes() + hand_bytes).saturating_sub(within);
     Memory { overhead_bytes, total_bytes: explained + overhead_bytes, ..memory }
 }

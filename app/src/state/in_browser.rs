@@ -14,6 +14,7 @@ use super::browser_run::BrowserRuns;
 use super::{Keeping, Store, given};
 use crate::platform::engine::Engines;
 use crate::platform::files::Picked;
+use crate::platform::page;
 use crate::text::in_browser as words;
 
 /// Folder of the model that comes with the page.
@@ -24,6 +25,8 @@ const MADE_UP: &str = "made_up";
 const KEPT: &str = "kept:";
 /// What that continues where nothing else is asked: it knows stories.
 pub const TINY_PROMPT: &str = "Once upon a time there was a little bird who could not fly.";
+/// Most threads that a run here asks for.
+const MOST_THREADS: u32 = 4;
 /// Most ids that a run here generates.
 pub const MAX_NEW_TOKENS: usize = 512;
 
@@ -108,6 +111,16 @@ impl Subject {
             MADE_UP => Self::MadeUp,
             _ => key.strip_prefix(KEPT).map_or(Self::Tiny, |id| Self::Kept(id.to_owned())),
         }
+    }
+
+    /// Threads that the CPU computes it with here, at least one.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let limits = page::limits();
+        // Starting them takes longer than all that the smallest model computes.
+        let is_shared = limits.is_isolated && *self != Self::Tiny;
+        let most = if is_shared { MOST_THREADS } else { 1 };
+        limits.threads.unwrap_or(1).clamp(1, most) as usize
     }
 }
 
@@ -304,6 +317,7 @@ impl InBrowser {
             max_new_tokens: asked.max_new_tokens,
             probe: asked.probe,
             skip_reference: !asked.reference,
+            threads: asked.subject.threads(),
         })
     }
 

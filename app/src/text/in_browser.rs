@@ -11,7 +11,6 @@ use crate::state::browser_run::Step;
 use crate::state::in_browser::Subject;
 
 pub const PLACES: &str = "Where it runs";
-pub const WASM: &str = "WebAssembly, one thread";
 pub const ASKING_GPU: &str = "asking for the GPU…";
 pub const NO_GPU: &str = "this browser offers no GPU";
 pub const UNNAMED_GPU: &str = "a GPU without a name";
@@ -67,6 +66,11 @@ pub fn place(place: Place) -> &'static str {
         Place::Both => "Both, side by side",
         Place::Server => "Server",
     }
+}
+
+/// What the CPU runs it with.
+pub fn wasm(threads: usize) -> String {
+    if threads == 1 { "WebAssembly, one thread".to_owned() } else { format!("WebAssembly, {threads} threads") }
 }
 
 /// A device of this browser, as a heading.

@@ -6,10 +6,11 @@
 pub mod ops;
 pub mod parallel;
 mod slices;
+pub mod team;
 mod weight;
 
 pub use slices::{BLOCK, Float, quantize, round};
-pub use weight::{BlockMatrix, Weight, tensor_bytes};
+pub use weight::{BlockMatrix, Form, Weight, tensor_bytes};
 
 /// The format that a model computes in: what results are rounded to where Hugging Face casts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,6 +29,9 @@ pub struct BrowserRun {
     /// Leaves the comparison with the CPU in f32 out: who measures speed does not wait for it.
     #[serde(default)]
     pub skip_reference: bool,
+    /// Threads of the CPU engine, this many at most: more than one only where the page is cross-origin isolated.
+    #[serde(default)]
+    pub threads: usize,
 }
 
 /// Where a browser finds a model.

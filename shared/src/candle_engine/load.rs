@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
+use kernels::team::{Team, TeamError};
 use kernels::{BlockFormat, BlockMatrix, Float, Weight, quantize};
 
 use super::arena::{Arena, Places};
@@ -20,6 +21,8 @@ use crate::tensors::{self, Role, TensorSpec};
 use crate::weights::{Checkpoint, WeightSource};
 
 const WEIGHTS: &str = "weights";
+/// Values of a matrix that a team shares: a product with fewer takes no longer than asking the others to help.
+const SHARED_FROM: u64 = 1 << 15;
 
 /// The blocks that a matrix is held in, where it is not held in floats: of the formats that the engine takes.
 pub(super) fn block_format(dtype: DType) -> Option<BlockFormat> {
@@ -38,6 +41,8 @@ pub(super) struct Loader<'a, S> {
     pub(super) arenas: &'a mut [Arena],
     pub(super) progress: &'a mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
     pub(super) done_bytes: u64,
+    /// Whose threads hold the matrices.
+    pub(super) team: Option<&'a Arc<Team>>,
 }
 
 impl<S: WeightSource> Loader<'_, S> {
@@ -94,6 +99,10 @@ impl<S: WeightSource> Loader<'_, S> {
         let weight = match block_format(dtype) {
             Some(format) => Weight::Blocks(Arc::new(self.blocks(&spec, dtype, format).await?)),
             None => Weight::Plain(self.tensor(&spec, dtype).await?),
+        };
+        let weight = match self.team {
+            Some(team) if spec.count() >= SHARED_FROM => team.share(weight).map_err(of_team)?,
+            _ => weight,
         };
         self.end(&spec, dtype)?;
         Ok(weight)
@@ -170,5 +179,14 @@ impl<S: WeightSource> Loader<'_, S> {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(EngineError::Cancelled),
         }
+    }
+}
+
+fn of_team(error: TeamError) -> EngineError {
+    match error {
+        TeamError::OutOfMemory(requested_bytes) => {
+            EngineError::OutOfMemory { phase: WEIGHTS, requested_bytes, free_bytes: 0 }
+        }
+        error => EngineError::Backend(error.to_string()),
     }
 }

@@ -12,9 +12,11 @@ mod diagnostics;
 mod host;
 
 pub use host::CandleHost;
+pub use kernels::team;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use kernels::ops::{Segment, Values};
@@ -24,6 +26,7 @@ use self::arena::Arena;
 use self::load::Loader;
 use self::model::{Model, copy};
 use self::sequence::Sequence;
+use self::team::{Team, board_bytes};
 use crate::dtype::DType;
 use crate::engine::{
     Attention, DeviceInfo, Engine, EngineError, EngineInfo, LoadPlan, LoadProgress, LoadStage, Prompt,
@@ -51,6 +54,8 @@ pub struct CandleEngine {
     diagnostics_bytes: u64,
     /// The sequences whose logits stand in the head's workspace, row by row.
     sampled_from: Vec<SequenceId>,
+    /// Threads of the team that holds the matrices.
+    team: Option<usize>,
 }
 
 impl Engine for CandleEngine {
@@ -73,43 +78,7 @@ impl Engine for CandleEngine {
         plan: &LoadPlan,
         progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
     ) -> Result<Self, EngineError> {
-        check_plan(plan)?;
-        let (mut arenas, places) = arena::arenas(plan)?;
-        let decoder = plan.config.decoder();
-        let total_bytes = weights_bytes(&decoder, plan.dtype);
-        let model = if plan.low_cpu_mem_usage {
-            let arenas = &mut arenas;
-            Loader { checkpoint, plan, decoder, arenas, progress, done_bytes: 0 }.model(places).await?
-        } else {
-            // The whole checkpoint stands on the host meanwhile.
-            let bytes = checkpoint.tensors().values().map(|tensor| tensor.len).sum();
-            let host = arenas.iter().position(|arena| arena.device == DeviceId::Cpu);
-            if let Some(host) = host {
-                arenas[host].budget.take("weights", bytes)?;
-            }
-            let checkpoint = &checkpoint.buffered().await?;
-            let loader = &mut arenas;
-            let mut loader = Loader { checkpoint, plan, decoder, arenas: loader, progress, done_bytes: 0 };
-            let model = loader.model(places).await?;
-            if let Some(host) = host {
-                arenas[host].budget.give_back(bytes);
-            }
-            model
-        };
-        let last = LoadProgress { stage: LoadStage::Preparing, done_bytes: total_bytes, total_bytes };
-        if progress(last).is_break() {
-            return Err(EngineError::Cancelled);
-        }
-        let (plan, rope) = (plan.clone(), Rope::new(&plan.config));
-        Ok(Self {
-            plan,
-            model,
-            rope,
-            arenas,
-            sequences: BTreeMap::new(),
-            diagnostics_bytes: 0,
-            sampled_from: Vec::new(),
-        })
+        Self::load_with(checkpoint, plan, None, progress).await
     }
 
     fn info(&self) -> EngineInfo {
@@ -117,7 +86,7 @@ impl Engine for CandleEngine {
             engine: "candle".to_owned(),
             device: self.plan.device.to_string(),
             dtype: self.plan.dtype,
-            threads: parallel::threads(),
+            threads: self.team.unwrap_or_else(parallel::threads),
         }
     }
 
@@ -163,6 +132,64 @@ impl Engine for CandleEngine {
 }
 
 impl CandleEngine {
+    /// [`Engine::load`] with a team whose threads share the matrices, and the products with them; its board has
+    /// [`CandleEngine::board_bytes`] of the plan at least. What is computed is what one thread computes, to the bit.
+    ///
+    /// # Errors
+    /// As [`Engine::load`]; a thread of the team that has no memory, or is lost.
+    pub async fn load_with<S: WeightSource>(
+        checkpoint: &Checkpoint<S>,
+        plan: &LoadPlan,
+        team: Option<&Arc<Team>>,
+        progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
+    ) -> Result<Self, EngineError> {
+        check_plan(plan)?;
+        let (mut arenas, places) = arena::arenas(plan)?;
+        let decoder = plan.config.decoder();
+        let total_bytes = weights_bytes(&decoder, plan.dtype);
+        let model = if plan.low_cpu_mem_usage {
+            let arenas = &mut arenas;
+            Loader { checkpoint, plan, decoder, arenas, progress, done_bytes: 0, team }.model(places).await?
+        } else {
+            // The whole checkpoint stands on the host meanwhile.
+            let bytes = checkpoint.tensors().values().map(|tensor| tensor.len).sum();
+            let host = arenas.iter().position(|arena| arena.device == DeviceId::Cpu);
+            if let Some(host) = host {
+                arenas[host].budget.take("weights", bytes)?;
+            }
+            let checkpoint = &checkpoint.buffered().await?;
+            let loader = &mut arenas;
+            let mut loader = Loader { checkpoint, plan, decoder, arenas: loader, progress, done_bytes: 0, team };
+            let model = loader.model(places).await?;
+            if let Some(host) = host {
+                arenas[host].budget.give_back(bytes);
+            }
+            model
+        };
+        let last = LoadProgress { stage: LoadStage::Preparing, done_bytes: total_bytes, total_bytes };
+        if progress(last).is_break() {
+            return Err(EngineError::Cancelled);
+        }
+        let (plan, rope) = (plan.clone(), Rope::new(&plan.config));
+        Ok(Self {
+            plan,
+            model,
+            rope,
+            arenas,
+            sequences: BTreeMap::new(),
+            diagnostics_bytes: 0,
+            sampled_from: Vec::new(),
+            team: team.map(|team| team.threads()),
+        })
+    }
+
+    /// Bytes of a board for the products of a plan.
+    #[must_use]
+    pub fn board_bytes(plan: &LoadPlan) -> usize {
+        let (x, out) = workspace::products(plan);
+        board_bytes(x, out)
+    }
+
     /// Appends ids to sequences and samples the next of each; on an error all of them stay as they were.
     fn extend(
         &mut self,

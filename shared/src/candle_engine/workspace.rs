@@ -87,6 +87,14 @@ fn sizes(plan: &LoadPlan, roles: Roles) -> CpuWorkspace {
     sizes
 }
 
+/// Most values that go into a product, and most that come of one.
+pub(super) fn products(plan: &LoadPlan) -> (usize, usize) {
+    let sizes = sizes(plan, Roles { stream: true, layers: true, head: true });
+    let x = sizes.normed.max(sizes.mixed).max(sizes.last);
+    let out = sizes.projected.max(sizes.normed).max(sizes.logits);
+    (x as usize, out as usize)
+}
+
 /// Zeros, or the error that memory ran out: candle's own allocations abort the process.
 pub(super) fn zeroed<T: bytemuck::Pod>(phase: &'static str, len: usize) -> Result<Vec<T>, EngineError> {
     let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);

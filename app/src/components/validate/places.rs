@@ -45,7 +45,7 @@ pub fn Places() -> impl IntoView {
     };
     let option = move |place: Place| {
         let about = move || match place {
-            Place::Cpu => words::WASM.to_owned(),
+            Place::Cpu => words::wasm(validation.browser.asked.with(|asked| asked.subject.threads())),
             Place::WebGpu => gpu(),
             Place::Both => words::BOTH.to_owned(),
             Place::Server => server(),

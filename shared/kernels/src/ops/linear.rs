@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
-use super::{Values, ValuesMut, each_format, update1, update2};
+use super::{each_format, update1, with_values};
 use crate::parallel::{blocks, for_each, threads};
 use crate::slices::{
     Activations, BLOCK, Blocks, Float, INTEGER_ROWS, INTEGERS_ARE_FAST, IntegerBlocks, Matrix, MatrixMut,
@@ -37,14 +37,28 @@ pub fn linear(
     panel: &mut [f32],
 ) -> Result<()> {
     let (columns, inner) = weight.dims()?;
+    update1("linear", out, x, |out, [x]| {
+        let out = MatrixMut::new(out.f32()?, rows, columns, columns);
+        multiply(out, &x.f32()?[..rows * inner], weight, precision, panel)
+    })
+}
+
+/// The same on slices.
+pub(crate) fn multiply(
+    out: MatrixMut<'_>,
+    x: &[f32],
+    weight: &Weight,
+    precision: Precision,
+    panel: &mut [f32],
+) -> Result<()> {
+    let (columns, inner) = weight.dims()?;
+    let product = Product { out, x, precision };
     match weight {
-        Weight::Plain(weight) => update2("linear", out, x, weight, |out, [x, weight]| {
-            let product = Product::new(out, x, rows, [columns, inner], precision)?;
-            each_format!(Values, weight, |values| product.by(&Dense { values, inner }, inner, panel));
+        Weight::Plain(weight) => with_values(weight, |values| {
+            each_format!(Values, values, |values| product.by(&Dense { values, inner }, inner, panel));
             Ok(())
         }),
-        Weight::Blocks(blocks) => update1("linear", out, x, |out, [x]| {
-            let product = Product::new(out, x, rows, [columns, inner], precision)?;
+        Weight::Blocks(blocks) => {
             let bytes = blocks.row_bytes(0..columns);
             match (blocks.format, INTEGERS_ARE_FAST) {
                 (BlockFormat::Q8_0, true) => product.by_integers::<Q8_0, 34>(bytes, inner, panel),
@@ -53,7 +67,8 @@ pub fn linear(
                 (BlockFormat::Q4_0, false) => product.by(&Blocked::<Q4_0>::new(bytes, inner), inner, panel),
             }
             Ok(())
-        }),
+        }
+        Weight::Shared(shared) => shared.multiply(product.out, x, precision, panel),
     }
 }
 
@@ -140,18 +155,7 @@ struct Product<'a> {
     precision: Precision,
 }
 
-impl<'a> Product<'a> {
-    fn new(
-        out: ValuesMut<'a>,
-        x: Values<'a>,
-        rows: usize,
-        [columns, inner]: [usize; 2],
-        precision: Precision,
-    ) -> Result<Self> {
-        let out = MatrixMut::new(out.f32()?, rows, columns, columns);
-        Ok(Self { out, x: &x.f32()?[..rows * inner], precision })
-    }
-
+impl Product<'_> {
     fn by<R: Rows>(self, weight: &R, inner: usize, panel: &mut [f32]) {
         let rows = self.x.len() / inner;
         let small = rows * weight.count() * inner < SMALL;
@@ -162,7 +166,7 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// On one thread: where integers are fast there is one.
+    /// On one thread: where integers are fast there is one, or a team of such.
     fn by_integers<B: IntegerBlocks<N>, const N: usize>(self, bytes: &[u8], inner: usize, panel: &mut [f32]) {
         let Self { mut out, x, precision } = self;
         let columns = bytes.len() / N / (inner / BLOCK);

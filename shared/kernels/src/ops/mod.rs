@@ -10,11 +10,12 @@ mod rows;
 
 pub use attention::{Heads, Segment, append, attend};
 pub use linear::linear;
+pub(crate) use linear::multiply;
 pub use rows::{add, embed, rms_norm, rotate, silu_mul, write, write_rows};
 
 use std::cell::Cell;
 
-use candle_core::{CpuStorage, Error, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Tensor};
+use candle_core::{CpuStorage, Error, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor};
 use half::{bf16, f16};
 
 /// The elements of a contiguous tensor in one of the formats that models are held in.
@@ -43,7 +44,7 @@ macro_rules! each_format {
         }
     };
 }
-use each_format;
+pub(crate) use each_format;
 
 impl<'a> Values<'a> {
     /// Those of a tensor.
@@ -88,6 +89,15 @@ impl<'a> ValuesMut<'a> {
             Self::F32(values) => Ok(values),
             _ => Err(Error::Msg("activations are f32".to_owned())),
         }
+    }
+}
+
+/// Shows the elements of a tensor.
+pub(crate) fn with_values<R>(tensor: &Tensor, show: impl FnOnce(Values<'_>) -> Result<R>) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => show(Values::of(storage, layout)?),
+        _ => Err(Error::Msg("a tensor of the engine is not on the CPU".to_owned())),
     }
 }
 
@@ -174,7 +184,7 @@ impl<F: FnOnce(ValuesMut<'_>, [Values<'_>; 2]) -> Result<()>> InplaceOp3 for Ker
     }
 }
 
-fn update0<F>(name: &'static str, out: &Tensor, work: F) -> Result<()>
+pub(crate) fn update0<F>(name: &'static str, out: &Tensor, work: F) -> Result<()>
 where
     F: FnOnce(ValuesMut<'_>, [Values<'_>; 0]) -> Result<()>,
 {

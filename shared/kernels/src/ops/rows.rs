@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use super::{Heads, each_format, update0, update1, update2};
 use crate::Precision;
 use crate::parallel::{for_each, split, threads};
-use crate::slices::{self, Float, round, simd};
+use crate::slices::{self, round, simd};
 use crate::weight::Weight;
 
 /// Values that are not worth a second thread.
@@ -19,22 +19,10 @@ fn shares(rows: usize, width: usize) -> impl Iterator<Item = std::ops::Range<usi
 /// `out[row] = weight[ids[row]]`.
 pub fn embed(out: &Tensor, weight: &Weight, ids: &[u32]) -> Result<()> {
     let (_, width) = weight.dims()?;
-    match weight {
-        Weight::Plain(weight) => update1("embed", out, weight, |out, [weight]| {
-            let out = out.f32()?;
-            each_format!(Values, weight, |weight| for (out, id) in out.chunks_exact_mut(width).zip(ids) {
-                let row = &weight[*id as usize * width..(*id as usize + 1) * width];
-                out.iter_mut().zip(row).for_each(|(out, value)| *out = value.widen());
-            });
-            Ok(())
-        }),
-        Weight::Blocks(blocks) => update0("embed", out, |out, []| {
-            for (out, id) in out.f32()?.chunks_exact_mut(width).zip(ids) {
-                blocks.widen_row(*id as usize, out);
-            }
-            Ok(())
-        }),
-    }
+    update0("embed", out, |out, []| {
+        let mut rows = out.f32()?.chunks_exact_mut(width).zip(ids);
+        rows.try_for_each(|(out, id)| weight.widen_row(*id as usize, out))
+    })
 }
 
 /// The first values of an f32 tensor, from elsewhere.
