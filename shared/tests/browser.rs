@@ -223,7 +223,11 @@ async fn several_hands_compute_what_one_thread_does() {
                 let team = Arc::new(Team::new(Box::new(board.clone()), threads));
                 let found = tiny::logits_with(&weights, dtype, &tokens[..count], Some(&team)).await;
                 let same = expected.iter().zip(&found).filter(|(a, b)| a.to_bits() == b.to_bits()).count();
-                assert_eq!((same, found.len()), (expected.len(), expected.len()), "{dtype}, {threads} threads");
+                assert_eq!(
+                    (same, found.len()),
+                    (expected.len(), expected.len()),
+                    "{dtype}, {threads} threads"
+                );
                 assert!(board.turns() > 25, "{} commands: the matrices were not shared out", board.turns());
             }
         }

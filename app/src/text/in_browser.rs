@@ -70,7 +70,11 @@ pub fn place(place: Place) -> &'static str {
 
 /// What the CPU runs it with.
 pub fn wasm(threads: usize) -> String {
-    if threads == 1 { "WebAssembly, one thread".to_owned() } else { format!("WebAssembly, {threads} threads") }
+    if threads == 1 {
+        "WebAssembly, one thread".to_owned()
+    } else {
+        format!("WebAssembly, {threads} threads")
+    }
 }
 
 /// A device of this browser, as a heading.

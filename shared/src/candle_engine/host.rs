@@ -59,7 +59,8 @@ impl HostPart for CandleHost {
         let roles = Roles { stream: has_layers || embeds || norms, layers: has_layers, head: heads };
         let mut arenas = [Arena::new(plan, &DeviceId::Cpu, roles)?];
         let decoder = plan.config.decoder();
-        let mut loader = Loader { checkpoint, plan, decoder, arenas: &mut arenas, progress, done_bytes, team: None };
+        let mut loader =
+            Loader { checkpoint, plan, decoder, arenas: &mut arenas, progress, done_bytes, team: None };
         let embedding = match embeds {
             true => Some(loader.matrix(Role::Embedding, 0, HERE).await?),
             false => None,

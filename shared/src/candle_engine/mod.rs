@@ -159,7 +159,8 @@ impl CandleEngine {
             }
             let checkpoint = &checkpoint.buffered().await?;
             let loader = &mut arenas;
-            let mut loader = Loader { checkpoint, plan, decoder, arenas: loader, progress, done_bytes: 0, team };
+            let mut loader =
+                Loader { checkpoint, plan, decoder, arenas: loader, progress, done_bytes: 0, team };
             let model = loader.model(places).await?;
             if let Some(host) = host {
                 arenas[host].budget.give_back(bytes);
