@@ -73,10 +73,10 @@ pub(super) fn page(record: &AttemptRecord) -> Page {
             page.sentences(2, Style::new(), advice);
         }
     }
-    if let Some(left_out) = attempt.log.len().checked_sub(LOG_LINES + 1) {
-        page.heading(&format!("Log, the last {LOG_LINES} of {} lines", left_out + LOG_LINES + 1));
-    } else if !attempt.log.is_empty() {
-        page.heading("Log");
+    match attempt.log.len() {
+        0 => {}
+        1..=LOG_LINES => page.heading("Log"),
+        lines => page.heading(&format!("Log, the last {LOG_LINES} of {lines}")),
     }
     for line in &attempt.log[attempt.log.len().saturating_sub(LOG_LINES)..] {
         page.line(DIM, &format!("  {line}"));
