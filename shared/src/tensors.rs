@@ -3,8 +3,6 @@
 //! The estimator sums it, loaders check files against it, engines and synthetic weights ask it for names,
 //! so that they cannot disagree. No other module spells a tensor's name.
 
-use serde::{Deserialize, Serialize};
-
 use crate::decoder::{Attention, Augmented, Decoder, ExpertNames, Layer, Mlp, QkNorm, SharedExperts};
 
 mod group;
