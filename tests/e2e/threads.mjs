@@ -125,20 +125,20 @@ export function threadTests({ browser, chromiumPath, server, host, scratch }) {
     })],
 
     ["a thread that ends or does not answer is told, and the page lives on", on(server.url, async (page) => {
-      const failure = async (script) => {
+      const failure = async (name, script) => {
         await before(page, script);
         const { events } = await ask(page, { ...TINY, threads: 2 });
         await page.unroute(/engine-start\.js/);
         const last = events.at(-1);
-        assert(last.type === "failed", `it went on: ${JSON.stringify(last).slice(0, 300)}`);
+        assert(last.type === "failed", `${name}: it went on: ${JSON.stringify(last).slice(0, 300)}`);
         return last.error;
       };
       const count = (after, then) => `const load = Atomics.load; let left = ${after}; Atomics.load = (...given) => { if (--left < 0) ${then} return load(...given); };`;
       for (const [name, script] of [
-        ["ends", inHands(count(5000, `throw new Error("ended");`))],
-        ["is silent", inHands(count(5000, `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);`), `const wait = Atomics.wait; Atomics.wait = (words, index, value, ms) => wait(words, index, value, Math.min(ms, 2000));`)],
+        ["ends", inHands(count(800, `throw new Error("ended");`))],
+        ["is silent", inHands(count(800, `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);`), `const wait = Atomics.wait; Atomics.wait = (words, index, value, ms) => wait(words, index, value, Math.min(ms, 2000));`)],
       ]) {
-        const error = await failure(script);
+        const error = await failure(name, script);
         assert(error.code === "engine_stopped" && /thread/.test(error.message), `${name}: ${error.code}: ${error.message}`);
       }
       // One that cannot even start costs its help and no more.

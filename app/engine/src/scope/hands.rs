@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use js_sys::{Int32Array, JsString, Object, Promise, Reflect, SharedArrayBuffer, Uint8Array};
+use js_sys::{Int32Array, JsString, Object, Promise, SharedArrayBuffer, Uint8Array};
 use phi3::candle_engine::team::{Board, lost};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast as _, JsValue};
