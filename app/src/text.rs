@@ -238,6 +238,11 @@ pub fn beyond(positions: u64) -> String {
     format!("beyond the model’s {}", plural(positions, "position"))
 }
 
+/// What is refused, and what holds instead.
+pub fn whole(most: u64, holds: u64) -> String {
+    format!("a whole number from 1 to {}: {} holds", format_count(most), format_count(holds))
+}
+
 pub fn context_value(tokens: u64, total: u64) -> String {
     format!("{}, needs {}", plural(tokens, "token"), format_bytes(total))
 }

@@ -37,13 +37,13 @@ export function startServer(binary, args, listen = "127.0.0.1:0") {
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json" };
 
-/// Any static host: files as they lie, 404 for the rest.
-export async function startStaticHost(folder) {
+/// Any static host: files as they lie or as `change` makes them, 404 for the rest.
+export async function startStaticHost(folder, { headers = {}, change = (_path, body) => body } = {}) {
   const host = createServer(async (request, response) => {
     const path = normalize(new URL(request.url, "http://x").pathname);
     try {
       const body = await readFile(join(folder, path.endsWith("/") ? `${path}index.html` : path));
-      response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "text/html" }).end(body);
+      response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "text/html", ...headers }).end(change(path, body));
     } catch {
       response.writeHead(404).end();
     }

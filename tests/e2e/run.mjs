@@ -236,7 +236,7 @@ const tests = [
   })],
 ];
 
-const parts = { onPage, browser, chromiumPath, gpuBrowser, host, withoutServer, server, serverArgs, preflight, scratch, screenshots };
+const parts = { onPage, browser, chromiumPath, dist, gpuBrowser, host, withoutServer, server, serverArgs, preflight, scratch, screenshots };
 const wanted = process.env.E2E_ONLY;
 const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...careTests(parts), ...workerTests(parts), ...threadTests(parts), ...engineTests(parts), ...keptTests(parts), ...speedTests(parts)];
 const failed = await runAll(wanted ? all.filter(([name]) => new RegExp(wanted).test(name)) : all);

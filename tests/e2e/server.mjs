@@ -111,13 +111,13 @@ export function serverTests({ onPage, server, screenshots }) {
       await page.getByTestId("columns").locator("summary").click();
       await page.getByTestId("attempts-search").fill("model-3");
       await page.getByTestId("attempts-state").selectOption("failed");
-      await page.getByRole("columnheader", { name: "Took" }).getByRole("button").click();
+      await page.getByRole("columnheader", { name: "Lasted" }).getByRole("button").click();
       await page.waitForTimeout(500);
       await page.reload();
       await poll(() => page.getByTestId("attempts").getAttribute("data-count"), (n) => Number(n) === MANY, "all attempts");
       assert((await page.getByTestId("attempts-search").inputValue()) === "model-3", "the search is gone after a reload");
       assert((await page.getByTestId("attempts-state").inputValue()) === "failed", "the filter is gone after a reload");
-      assert((await page.getByRole("columnheader", { name: "Took" }).getAttribute("aria-sort")) === "ascending", "the order is gone after a reload");
+      assert((await page.getByRole("columnheader", { name: "Lasted" }).getAttribute("aria-sort")) === "ascending", "the order is gone after a reload");
       const heads = await head();
       assert(heads.some((t) => /Device/.test(t)) && !heads.some((t) => /Note/.test(t)), `columns after a reload: ${heads}`);
       const models = await page.getByTestId("rows").locator("[role=row]").allInnerTexts();

@@ -34,7 +34,11 @@ fn main() {
                 Ok(task) => kept::run(&task, files).await,
                 Err(error) => Err(unread(&task, &error)),
             },
-            scope::Asked::Hand(number, board) => return team::serve(&board, number),
+            scope::Asked::Hand(number, board) => {
+                team::serve(&board, number);
+                // By itself: one that is ended by the worker that started it, just as that one is ended, may stay.
+                return scope::close();
+            }
             scope::Asked::Rehearsal(run) => {
                 // What goes wrong there is told by the run itself.
                 if let Ok(run) = serde_json::from_str(&run) {

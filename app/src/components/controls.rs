@@ -5,11 +5,15 @@ use std::time::Duration;
 use leptos::prelude::*;
 use phi3::dtype::DType;
 use phi3::engine::Attention;
+use phi3::estimate::fit::MOST_SEQUENCES;
 use phi3::estimate::{Format, KvPolicy, Options};
 
 use super::bits::Choice;
 use crate::state::{Live, Store, devices, link, live, steps};
 use crate::text::{self, controls as words};
+
+/// Most tokens of a sequence that may be asked for.
+const MOST_CONTEXT: u64 = 1 << 30;
 
 fn dtypes<T: std::fmt::Display>(list: &[T]) -> Vec<(String, String)> {
     list.iter().map(|dtype| (dtype.to_string(), dtype.to_string())).collect()
@@ -175,11 +179,7 @@ fn Context() -> impl IntoView {
             event_target_value(&ev).parse::<usize>().ok().and_then(|i| stops.with(|s| s.get(i).copied()));
         store.choose(|o| o.context = stop.or(o.context));
     };
-    let typed = move |ev| {
-        if let Some(tokens) = event_target_value(&ev).parse().ok().filter(|n| (1..=1 << 30).contains(n)) {
-            store.choose(|o| o.context = Some(tokens));
-        }
-    };
+    let exact = Whole::new(context, MOST_CONTEXT, |options, tokens| options.context = Some(tokens));
     let beyond = move || (context.get() > positions.get()).then(|| text::beyond(positions.get()));
     view! {
         <div class="ctl w6">
@@ -203,9 +203,13 @@ fn Context() -> impl IntoView {
                     step="1"
                     prop:value=move || context.get().to_string()
                     data-value=move || context.get().to_string()
-                    on:input=typed
+                    node_ref=exact.field
+                    aria-invalid=move || exact.invalid()
+                    on:input=move |ev| exact.typed(&event_target_value(&ev))
+                    on:blur=move |_| exact.left()
                 />
             </div>
+            {move || exact.problem()}
             {move || beyond().map(|words| view! { <span class="problem">{words}</span> })}
         </div>
     }
@@ -214,11 +218,8 @@ fn Context() -> impl IntoView {
 #[component]
 fn Batch() -> impl IntoView {
     let store = Store::here();
-    let typed = move |ev| {
-        if let Some(batch) = event_target_value(&ev).parse().ok().filter(|n| (1..=1 << 16).contains(n)) {
-            store.choose(|o| o.batch = Some(batch));
-        }
-    };
+    let batch = Memo::new(move |_| store.resolved.with(|r| r.batch));
+    let exact = Whole::new(batch, MOST_SEQUENCES, |options, batch| options.batch = Some(batch));
     view! {
         <div class="ctl w2">
             <label for="batch">{words::BATCH}</label>
@@ -228,9 +229,64 @@ fn Batch() -> impl IntoView {
                 data-testid="batch"
                 min="1"
                 step="1"
-                prop:value=move || store.resolved.with(|r| r.batch).to_string()
-                on:input=typed
+                prop:value=move || batch.get().to_string()
+                node_ref=exact.field
+                aria-invalid=move || exact.invalid()
+                on:input=move |ev| exact.typed(&event_target_value(&ev))
+                on:blur=move |_| exact.left()
             />
+            {move || exact.problem()}
         </div>
+    }
+}
+
+/// A field for a whole number from 1 on. What is none is told while it stands there, and gives way to what holds when the
+/// field is left: a verdict never stands beside a number that it is not about.
+#[derive(Clone, Copy)]
+struct Whole {
+    store: Store,
+    field: NodeRef<leptos::html::Input>,
+    holds: Memo<u64>,
+    most: u64,
+    choose: fn(&mut Options, u64),
+    refused: RwSignal<bool>,
+}
+
+impl Whole {
+    fn new(holds: Memo<u64>, most: u64, choose: fn(&mut Options, u64)) -> Self {
+        Self {
+            store: Store::here(),
+            field: NodeRef::new(),
+            holds,
+            most,
+            choose,
+            refused: RwSignal::new(false),
+        }
+    }
+
+    fn typed(self, text: &str) {
+        let number = text.parse().ok().filter(|number| (1..=self.most).contains(number));
+        self.refused.set(number.is_none());
+        if let Some(number) = number {
+            self.store.choose(|options| (self.choose)(options, number));
+        }
+    }
+
+    fn left(self) {
+        if self.refused.get_untracked() {
+            self.refused.set(false);
+            if let Some(field) = self.field.get_untracked() {
+                field.set_value(&self.holds.get_untracked().to_string());
+            }
+        }
+    }
+
+    fn invalid(self) -> Option<&'static str> {
+        self.refused.get().then_some("true")
+    }
+
+    fn problem(self) -> Option<impl IntoView> {
+        let words = self.refused.get().then(|| text::whole(self.most, self.holds.get()))?;
+        Some(view! { <span class="problem" aria-live="polite">{words}</span> })
     }
 }

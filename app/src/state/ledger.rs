@@ -1,6 +1,7 @@
 //! The attempts of the server, as rows to search, filter and sort.
 
 use phi3::api::{Attempt, AttemptState};
+use phi3::validate::Verdict;
 
 use super::columns::Column;
 
@@ -17,6 +18,8 @@ pub struct Row {
     pub state: AttemptState,
     /// How it ended, by name.
     pub outcome: Option<&'static str>,
+    /// How it stands: the verdict of what came to its end, else its state.
+    pub standing: &'static str,
     /// What differs from the parent, in words.
     pub change: String,
     /// Milliseconds since 1970.
@@ -60,6 +63,11 @@ impl Row {
             parent: attempt.parent,
             model: attempt.model.clone(),
             state: attempt.state,
+            standing: match (attempt.state, attempt.report.as_ref().map(|report| report.verdict)) {
+                (AttemptState::Stopped, Some(Verdict::Unverified)) => "unverified",
+                (AttemptState::Stopped, Some(_)) => "passed",
+                (state, _) => state.name(),
+            },
             outcome,
             created_ms: attempt.created_ms,
             duration_ms: attempt

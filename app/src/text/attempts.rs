@@ -36,7 +36,7 @@ pub fn column(column: Column) -> &'static str {
         Column::Model => "Model",
         Column::State => "State",
         Column::Change => "Change against its parent",
-        Column::Duration => "Took",
+        Column::Duration => "Lasted",
         Column::Device => "Device",
         Column::Load => "Load",
         Column::Ttft => "TTFT",

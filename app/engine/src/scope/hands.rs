@@ -36,7 +36,7 @@ struct Views {
     hands: Vec<Worker>,
 }
 
-/// A board that lies in a `SharedArrayBuffer`. Dropping it ends the hands that were started with it.
+/// A board that lies in a `SharedArrayBuffer`. Its hands end when they are told so on it, or with this worker.
 pub(crate) struct SharedBoard {
     index: usize,
     size: usize,
@@ -112,8 +112,7 @@ impl SharedBoard {
 
 impl Drop for SharedBoard {
     fn drop(&mut self) {
-        let views = BOARDS.with_borrow_mut(|boards| boards[self.index].take());
-        views.iter().flat_map(|views| &views.hands).for_each(Worker::terminate);
+        BOARDS.with_borrow_mut(|boards| boards[self.index] = None);
     }
 }
 

@@ -8,7 +8,7 @@ use super::Tree;
 use super::table::state_badge;
 use crate::components::bits::{badge, bytes, copies};
 use crate::components::log::Log;
-use crate::components::report::{memory_row, report};
+use crate::components::report::{memory_row, report, verdict};
 use crate::format::{Unit, duration};
 use crate::state::{Attempts, Page, Store};
 use crate::text::{self, attempts as words, memory};
@@ -65,13 +65,14 @@ pub fn Detail(
     view! {
         <section class="card detail" data-testid="attempt" data-id=id.to_string()>
             <div class="card-head">
-                <h2>{format!("#{id} {}", attempt.model)} " " {state_badge(attempt.state)} " " <span class="faint">{took}</span></h2>
+                <h2>{format!("#{id} {}", attempt.model)} " " {state_badge(attempt.state)} " " {attempt.report.as_ref().map(|report| verdict(report.verdict))} " " <span class="faint">{attempt.kind.name()} " " {took}</span></h2>
                 <div class="row">
                     <Show when=move || is_live><button type="button" class="btn small" on:click=move |_| attempts.cancel(id)>{words::CANCEL}</button></Show>
                     <button type="button" class="btn small" on:click=plan>{words::PLAN_FROM}</button>
                     <button type="button" class="btn small" on:click=move |_| attempts.close()>{words::CLOSE}</button>
                 </div>
             </div>
+            {attempt.report.as_ref().map(|report| view! { <p>{text::capitalised(&report.reason)} "."</p> })}
             {attempt.error.map(|error| view! {
                 <div class="notice"><div><b>{error.code}</b> {error.path.map(|path| view! { " " <code>{path}</code> })} <div>{error.message}</div></div></div>
             })}

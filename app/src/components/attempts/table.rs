@@ -145,7 +145,7 @@ fn cell(attempts: Attempts, column: Column, row: Memo<Option<Row>>) -> impl Into
         Column::State => {
             let class =
                 move || row.with(|row| format!("badge {}", row.as_ref().map_or("", |row| tone(row.state))));
-            let state = text(|row| row.state.name().to_owned());
+            let state = text(|row| row.standing.to_owned());
             let outcome =
                 text(|row| row.outcome.filter(|outcome| *outcome != "passed").unwrap_or_default().to_owned());
             view! { <span class=class>{state}</span> " " <span class="dim">{outcome}</span> }.into_any()
