@@ -133,7 +133,9 @@ pub async fn ask(
         files.map_err(|error| ErrorObject::new("internal", error.to_string()))?
     };
     let device = resolved.config.single_device().ok().flatten().unwrap_or_else(|| device_words(&resolved));
-    let loads = fingerprint(&json!([files, resolved.overrides, context]));
+    // A default that is written out says nothing more.
+    let said = diff(&LoadConfig::default(), &resolved.config);
+    let loads = fingerprint(&json!([files, said, context]));
     let environment = host.environment();
     let machine = json!([environment.build, environment.gpus, environment.driver, launcher::builds()]);
     let alike = fingerprint(&json!([loads, ask.kind.name(), ask.validate, machine]));

@@ -165,7 +165,7 @@ pub fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
 }
 
 /// Every variable that a server reads.
-const VARIABLES: [&str; 11] = [
+pub const VARIABLES: [&str; 11] = [
     "PREFLIGHT_ALLOWED_HOST",
     "PREFLIGHT_CONFIG",
     "PREFLIGHT_DASHBOARD",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use phi3::api::ErrorObject;
+use phi3::load_config::LoadConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -13,7 +14,7 @@ use super::output;
 use crate::error::CliError;
 use crate::http::Token;
 use crate::serve::{Config, Server};
-use crate::settings::{Layer, Settings, unknown_variables};
+use crate::settings::{Layer, Settings, VARIABLES, unknown_variables};
 use crate::worker_client::Limits;
 
 /// Serve the dashboard and the API.
@@ -102,7 +103,12 @@ fn token(file: Option<&Path>) -> Result<Option<Token>, CliError> {
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let settings = args.settings()?;
     let told = settings.told();
-    let Settings { listen, layer, .. } = settings;
+    let Settings { listen, layer, file, .. } = settings;
+    // Told now, not at the first load.
+    if let Some(map) = &layer.load_config {
+        let file = file.map_or_else(String::new, |file| format!("{}: ", file.display()));
+        LoadConfig::from_map(map).map_err(|error| CliError::usage(format!("{file}{error}")))?;
+    }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
@@ -127,7 +133,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
         let server = Server::bind(config).await?;
         for name in unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
-            eprintln!("warning: the environment has {name}, which means nothing to a server: `preflight config show --origin` has those that do");
+            let known = VARIABLES.join(", ");
+            eprintln!("warning: the environment has {name}, which means nothing to a server; there are {known}");
         }
         if open {
             eprintln!("warning: no token is asked for: whoever reaches this address can load models and read what is kept");

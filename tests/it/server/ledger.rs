@@ -152,6 +152,10 @@ fn the_same_failure_is_not_tried_twice() {
     let refused = load(&server, &named);
     assert_eq!((refused.status, refused.error_code().as_str()), (409, "identical_retry"), "{refused:?}");
     assert_eq!(refused.json()["attempt_id"], failed["id"]);
+    // Nor does a default that is written out.
+    let written_out =
+        json!({ "load_config": { "torch_dtype": "float32", "low_cpu_mem_usage": true }, "branch": true });
+    assert_eq!(load(&server, &written_out).error_code(), "identical_retry");
     std::fs::write(model.file("config.json"), &good).expect("written");
     // A device that this machine lacks it still lacks; whoever knows better says so.
     let absent = json!({ "device": "cuda:77" });
