@@ -243,8 +243,10 @@ mod inline {
 
     const BYTES: usize = 8 << 20;
 
+    type State = (Mutex<Vec<u8>>, Mutex<Vec<Hand>>, Mutex<usize>);
+
     #[derive(Clone)]
-    pub(super) struct Board(Arc<(Mutex<Vec<u8>>, Mutex<Vec<Hand>>, Mutex<usize>)>);
+    pub(super) struct Board(Arc<State>);
 
     impl Board {
         pub(super) fn new(hands: usize) -> Self {
