@@ -78,7 +78,7 @@ const load = (name, threads) =>
 
 /// Its own clock tells its times.
 async function theirs(name, threads) {
-  const { timings, text } = await page.evaluate(async ({ name, prompt, max_tokens }) => {
+  const { timings, text } = await page.evaluate(async ({ name, threads, prompt, max_tokens }) => {
     const answer = await window.peers[`${name} ${threads}`].createCompletion({ prompt, max_tokens, temperature: 0, cache_prompt: false });
     return { timings: answer.timings, text: answer.choices[0].text };
   }, { name, threads, prompt: PROMPT, max_tokens: NEW_TOKENS });
