@@ -15,7 +15,7 @@ const WARM_MS = 3000;
 /// A GPU that the processor plays takes a minute to compile the shaders, beside the other tests longer.
 export const RUN_MS = 180_000;
 
-export const turn = (page, device) => page.locator(`[data-testid=turn][data-device="${device}"]`);
+const turn = (page, device) => page.locator(`[data-testid=turn][data-device="${device}"]`);
 const place = (page, name) => page.locator(`[data-place=${name}]`).check();
 
 /// The golden run: its prompt, as many ids, in f32.
@@ -59,6 +59,17 @@ async function clicked(page, waited) {
   const found = await verdict(page, "cpu");
   assert(found.value === "pass", found.words);
   return page.evaluate(() => ({ lengths: window.seen.lengths.size, first: window.seen.first - window.seen.clicked }));
+}
+
+/// Begins a long run on the CPU and stops it with Esc once it has said something.
+export async function cancelled(page) {
+  await page.getByTestId("validate-count").fill("500");
+  await page.getByTestId("validate-count").blur();
+  await page.getByTestId("validate").click();
+  await poll(() => turn(page, "cpu").getByTestId("validate-output").innerText().catch(() => ""), (text) => text.trim().length > 0, "text", RUN_MS);
+  await page.keyboard.press("Escape");
+  await poll(() => turn(page, "cpu").getByTestId("validate-stage").innerText(), (text) => /cancelled/i.test(text), "the run to be cancelled");
+  await poll(() => page.workers().length, (count) => count === 0, "no worker");
 }
 
 /// What a button saves.
@@ -144,13 +155,7 @@ export function engineTests({ onPage, withoutServer, host, scratch, screenshots 
       cpSync("public/tiny", folder, { recursive: true });
       await page.getByTestId("validate-folder").setInputFiles(folder);
       await poll(() => page.getByTestId("validate-model").inputValue(), (key) => key === "chosen", "the files to be chosen");
-      await page.getByTestId("validate-count").fill("500");
-      await page.getByTestId("validate-count").blur();
-      await page.getByTestId("validate").click();
-      await poll(() => turn(page, "cpu").getByTestId("validate-output").innerText().catch(() => ""), (text) => text.trim().length > 0, "text", RUN_MS);
-      await page.keyboard.press("Escape");
-      await poll(() => turn(page, "cpu").getByTestId("validate-stage").innerText(), (text) => /cancelled/i.test(text), "the run to be cancelled");
-      await poll(() => page.workers().length, (count) => count === 0, "no worker");
+      await cancelled(page);
 
       // Weights of another shape than the config says.
       const bad = join(scratch, "bad");

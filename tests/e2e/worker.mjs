@@ -49,7 +49,7 @@ export const residentBytes = (profile) => processes(profile, ([, , , rss]) => Nu
 
 /// Loads and unloads a model, again and again, in a tab of a browser of its own, and fails where memory grows. Gives the
 /// workers that are left, as the driver counts them: it does not hear of the end of those that a worker started.
-export async function inTurns(page, profile, cycle, workers = 1) {
+export async function inTurns(page, profile, cycle) {
   if (!existsSync("/proc/self/status")) return console.log("     LEFT OUT: resident memory is read from Linux"), 0;
   const early = 10;
   let before = 0;
@@ -61,8 +61,8 @@ export async function inTurns(page, profile, cycle, workers = 1) {
   const after = residentBytes(profile);
   const mib = (bytes) => (bytes / 2 ** 20).toFixed(0);
   console.log(`     renderers hold ${mib(before)} MiB after ${early} cycles, ${mib(after)} MiB after ${CYCLES}`);
-  // A model that stays costs more than ten MiB a cycle and worker; what the browser itself takes its time to give back is less.
-  assert(after - before < workers * 64 * 2 ** 20, `${mib(after - before)} MiB more`);
+  // A model that stays costs more than ten MiB a cycle.
+  assert(after - before < 64 * 2 ** 20, `${mib(after - before)} MiB more`);
   return page.workers().length;
 }
 

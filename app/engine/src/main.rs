@@ -2,8 +2,8 @@
 //!
 //! The page posts `{run, files}`: a [`BrowserRun`] as JSON, and the files that a person chose. Back come
 //! [`BrowserEvent`]s, each as JSON. The page ends a run by ending this worker: all memory is back at once, whatever it
-//! was doing. Workers that this one started as its threads end with it. Before it may post `{rehearse}`, the run that it expects: nothing comes back of that. `{kept, files}` is a
-//! [`KeptTask`], in a worker of its own.
+//! was doing, and its threads, which are workers that it started, with it. Before a run the page may post `{rehearse}`, the
+//! run that it expects: nothing comes back of that. `{kept, files}` is a [`KeptTask`], in a worker of its own.
 
 mod scope;
 mod kept;
@@ -34,11 +34,8 @@ fn main() {
                 Ok(task) => kept::run(&task, files).await,
                 Err(error) => Err(unread(&task, &error)),
             },
-            scope::Asked::Hand(number, board) => {
-                team::serve(&board, number);
-                // By itself: one that is ended by the worker that started it, just as that one is ended, may stay.
-                return scope::close();
-            }
+            // It ends with the worker that started it: a hand that closes itself just as that one is ended may stay for good.
+            scope::Asked::Hand(number, board) => return team::serve(&board, number),
             scope::Asked::Rehearsal(run) => {
                 // What goes wrong there is told by the run itself.
                 if let Ok(run) = serde_json::from_str(&run) {

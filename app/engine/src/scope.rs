@@ -42,11 +42,6 @@ pub(super) enum Asked {
     Hand(usize, hands::SharedBoard),
 }
 
-/// Ends this worker, once it has nothing more to do.
-pub(super) fn close() {
-    scope().close();
-}
-
 /// Hears what the page posts.
 pub(super) fn on_message<F: Future<Output = ()> + 'static>(heard: impl Fn(Asked) -> F + 'static) {
     let listener = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {

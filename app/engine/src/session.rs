@@ -156,7 +156,7 @@ impl Session<'_> {
             Threads::Team(team) if team.board_size() >= needed => return Some(Arc::clone(team)),
             Threads::Refused(_) => return None,
             _ if threads < 2 => return None,
-            // A board that is too small: its hands end before others start.
+            // A board that is too small: its hands let go of what they hold before others start.
             _ => self.threads = Threads::One,
         }
         self.threads = match SharedBoard::start(needed, threads - 1).await {

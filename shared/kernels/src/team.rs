@@ -450,7 +450,7 @@ impl Hand {
         Self { number, matrices: Vec::new(), x, out, panel }
     }
 
-    /// Does what the board asks for now and answers; `false` where nothing more will be asked.
+    /// Does what the board asks for and answers; `false` where nothing more will be asked.
     pub fn obey(&mut self, board: &dyn Board) -> bool {
         let turn = board.load(TURN);
         let mut words = [0; 8];

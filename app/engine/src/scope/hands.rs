@@ -32,11 +32,9 @@ thread_local! {
 struct Views {
     words: Int32Array,
     bytes: Uint8Array,
-    /// Those that were started with it.
-    hands: Vec<Worker>,
 }
 
-/// A board that lies in a `SharedArrayBuffer`. Its hands end when they are told so on it, or with this worker.
+/// A board that lies in a `SharedArrayBuffer`. Its hands are idle once they are told so on it, and end with this worker.
 pub(crate) struct SharedBoard {
     index: usize,
     size: usize,
@@ -47,7 +45,7 @@ impl SharedBoard {
     pub(crate) fn new(buffer: &SharedArrayBuffer) -> Self {
         let (words, bytes) = (Int32Array::new(buffer), Uint8Array::new(buffer));
         let size = bytes.length() as usize;
-        let views = Some(Views { words, bytes, hands: Vec::new() });
+        let views = Some(Views { words, bytes });
         BOARDS.with_borrow_mut(|boards| {
             boards.push(views);
             Self { index: boards.len() - 1, size }
@@ -75,7 +73,6 @@ impl SharedBoard {
                 worker.set_onmessage(Some(&said));
                 worker.set_onerror(Some(&failed));
             });
-            board.with(|views| views.hands.push(worker.clone()));
             starting.push((number, worker, first));
         }
         for (number, worker, first) in starting {
@@ -95,11 +92,8 @@ impl SharedBoard {
         Ok(board)
     }
 
-    fn with<R>(&self, look: impl FnOnce(&mut Views) -> R) -> R
-    where
-        R: Default,
-    {
-        BOARDS.with_borrow_mut(|boards| boards[self.index].as_mut().map(look).unwrap_or_default())
+    fn with<R: Default>(&self, look: impl FnOnce(&Views) -> R) -> R {
+        BOARDS.with_borrow(|boards| boards[self.index].as_ref().map(look).unwrap_or_default())
     }
 
     fn part(&self, at: usize, len: usize) -> Uint8Array {
