@@ -417,6 +417,7 @@ pub fn stop_reason(reason: &str) -> String {
     match reason {
         "stop" => "ended by a stop id".to_owned(),
         "length" => "cut at the limit".to_owned(),
+        "nan" => "ended by logits that are no numbers".to_owned(),
         other => other.to_owned(),
     }
 }

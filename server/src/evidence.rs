@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use phi3::api::FileFact;
+use phi3::units::format_bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::store::Store;
@@ -57,6 +58,29 @@ pub(crate) fn hashed(path: &Path) -> io::Result<Vec<FileFact>> {
     let fact =
         |stamp: Stamp| Ok(FileFact { sha256: Some(hash(&stamp)?), name: stamp.name, bytes: stamp.bytes });
     stamps(path).into_iter().map(fact).collect()
+}
+
+/// How files differ from those of an earlier time; those that no run reads may come and go.
+pub(crate) fn differing(then: &[FileFact], now: &[FileFact]) -> Vec<String> {
+    let of_then = then.iter().filter_map(|file| {
+        let Some(here) = now.iter().find(|here| here.name == file.name) else {
+            return Some(format!("{} is not here", file.name));
+        };
+        if here.bytes != file.bytes {
+            let [then, now] = [file.bytes, here.bytes].map(format_bytes);
+            return Some(format!("{} has {now}, certified are {then}", file.name));
+        }
+        (here.sha256 != file.sha256).then(|| format!("{} has another SHA-256", file.name))
+    });
+    let is_new = |here: &&FileFact| is_read(&here.name) && then.iter().all(|file| file.name != here.name);
+    let new = now.iter().filter(is_new).map(|file| format!("{} is here and was not certified", file.name));
+    of_then.chain(new).collect()
+}
+
+/// Whether every run reads a file of this name.
+fn is_read(name: &str) -> bool {
+    let is_weights = [".safetensors", ".gguf"].iter().any(|end| name.ends_with(end));
+    is_weights || ["config.json", "generation_config.json", "tokenizer.json"].contains(&name)
 }
 
 /// What tells a model's files apart from others without reading them: names, lengths, times of change.

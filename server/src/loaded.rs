@@ -38,9 +38,8 @@ pub struct LoadedModel {
     pub loaded_s: u64,
     calls: mpsc::Sender<Call>,
     stream_calls: mpsc::UnboundedSender<StreamCall>,
-    /// Streams that may run or wait.
+    /// Places of requests that may run or wait.
     room: Arc<Semaphore>,
-    places: usize,
     next_stream: Arc<AtomicU64>,
 }
 
@@ -101,7 +100,6 @@ impl LoadedModel {
             calls,
             stream_calls,
             room: Arc::new(Semaphore::new(places)),
-            places,
             next_stream: Arc::default(),
         };
         (model, Calls { requests: waiting, streams })
@@ -130,8 +128,8 @@ impl LoadedModel {
     /// # Errors
     /// `model_unloaded`: it is not loaded any more; `queue_full`: too many requests run and wait.
     pub fn generate(&self, asked: Vec<Generate>) -> Result<Streams, ErrorObject> {
-        // One that asks for more streams than there are places may run when it is alone.
-        let places = asked.len().clamp(1, self.places) as u32;
+        // As many as can run: a request of many choices waits for itself, and others come between.
+        let places = asked.len().clamp(1, self.loaded.batch.max(1)) as u32;
         let permit = Arc::clone(&self.room).try_acquire_many_owned(places).map_err(|_full| {
             let message = format!(
                 "`{}` has as many requests running and waiting as it takes: try again later",

@@ -56,11 +56,14 @@ fn describe() {
     describe_gauge!(REQUESTS_RUNNING, "Requests to /v1 that are being answered");
     describe_gauge!(REQUESTS_WAITING, "Requests to /v1 that wait");
     describe_histogram!(TIME_TO_FIRST_TOKEN, "From a request to its first token");
-    describe_histogram!(INTER_TOKEN_LATENCY, "Between two tokens of one request");
-    describe_histogram!(REQUEST_LATENCY, "From a request to the last token of each of its choices");
+    describe_histogram!(INTER_TOKEN_LATENCY, "Between two tokens of one choice");
+    describe_histogram!(REQUEST_LATENCY, "From a request to the last token of all its choices");
     describe_counter!(PROMPT_TOKENS, "Tokens of prompts");
     describe_counter!(GENERATION_TOKENS, "Tokens generated");
-    describe_counter!(REQUEST_SUCCESS, "Choices of requests that came to their end, by why");
+    describe_counter!(
+        REQUEST_SUCCESS,
+        "Requests that came to their end, by why the last of their choices did"
+    );
     describe_histogram!(LOAD_SECONDS, "Time to load a model, by how the attempt ended");
     describe_counter!(ATTEMPTS, "Attempts that have ended, by how");
     describe_counter!(WORKER_DEATHS, "Workers that died or had to be killed");
@@ -120,11 +123,15 @@ impl RequestWatch {
         counter!(GENERATION_TOKENS).increment(1);
     }
 
-    /// A choice has come to its end with so many tokens; `reason` is one of ours.
-    pub(crate) fn finished(&self, index: usize, tokens: usize, reason: &'static str) {
+    /// A choice has come to its end with so many tokens.
+    pub(crate) fn finished(&self, index: usize, tokens: usize) {
         // The id that stops a choice is no token that is told.
         let told = self.tokens.get(&index).map_or(0, |(count, _)| *count);
         counter!(GENERATION_TOKENS).increment(tokens.saturating_sub(told) as u64);
+    }
+
+    /// All of its choices have come to their end; `reason` is that of the last, one of ours.
+    pub(crate) fn ended(&self, reason: &'static str) {
         counter!(REQUEST_SUCCESS, "finished_reason" => reason).increment(1);
         histogram!(REQUEST_LATENCY).record(self.begun.elapsed().as_secs_f64());
     }

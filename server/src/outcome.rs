@@ -13,7 +13,11 @@ pub(crate) fn of_error(error: &ErrorObject, record: &AttemptRecord, lane: &str) 
 
 /// The class of a report that failed.
 pub(crate) fn of_report(report: &Report) -> OutcomeClass {
-    if report.nan_count + report.inf_count > 0 { OutcomeClass::NanInf } else { OutcomeClass::WrongTokens }
+    if report.nan_count + report.inf_count > 0 || report.stop_reason == Report::BROKE_OFF {
+        OutcomeClass::NanInf
+    } else {
+        OutcomeClass::WrongTokens
+    }
 }
 
 /// Says what to try next, where an attempt failed; `free_bytes` are free on its device now, `model` is what is known of

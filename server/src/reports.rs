@@ -14,7 +14,7 @@ use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
 use phi3::units::{format_bytes, format_count, format_counted};
-use phi3::weights::{Checkpoint, WeightSource, WeightsFinding};
+use phi3::weights::{Checkpoint, WeightSource, WeightsFinding, no_json};
 use preflight_files::hub::Endpoint;
 use preflight_files::{FilesError, Model, Source, of_override};
 use serde::Serialize;
@@ -33,6 +33,9 @@ pub struct Inspected {
     /// to say so is enough for CLI and HTTP alike: an exit code or a status beside the whole report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorObject>,
+    /// A file beside the config that no load could read, or a tokenizer of another model.
+    #[serde(skip)]
+    pub unusable: Option<ErrorObject>,
 }
 
 /// What `model` says, means and implies. A file beside the config that cannot be read is a finding, and weights that
@@ -42,8 +45,11 @@ pub struct Inspected {
 /// A config or weights that are refused.
 pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     let fields = model.fields()?;
-    let mut beside = Vec::new();
-    let mut note = |error: String| beside.push(Finding::new("companion_unreadable", Severity::Error, error));
+    let (mut beside, mut unusable) = (Vec::new(), None);
+    let mut note = |error: ErrorObject| {
+        beside.push(Finding::new("companion_unreadable", Severity::Error, error.message.clone()));
+        unusable.get_or_insert(error);
+    };
     let generation = generation(model).unwrap_or_else(|error| {
         note(error);
         None
@@ -52,11 +58,13 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
         note(error);
         None
     });
-    let mut mismatch = None;
+    tokenizer_config(model).unwrap_or_else(&mut note);
+    // No load reads it.
     let readme = text(model, "README.md").unwrap_or_else(|error| {
-        note(error);
+        beside.push(Finding::new("companion_unreadable", Severity::Warning, error.to_string()));
         None
     });
+    let mut mismatch = None;
     let mut stored = None;
     if let Some(checkpoint) = &model.checkpoint {
         // Tensors can be held against a config only where it is understood.
@@ -101,7 +109,10 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     report.findings.extend(card.iter().flat_map(Card::findings));
     report.card = card;
     report.findings.sort_by_key(|finding| finding.severity);
-    Ok(Inspected { name: model.name.clone(), report, error: mismatch })
+    let of_another = report.findings.iter().find(|finding| finding.code == "tokenizer_larger_than_vocab");
+    let of_another = of_another.map(|finding| ErrorObject::new("tokenizer_invalid", &finding.message));
+    let unusable = unusable.or(of_another);
+    Ok(Inspected { name: model.name.clone(), report, error: mismatch, unusable })
 }
 
 /// What lies at `source` says: a model, or weights without a config.
@@ -151,7 +162,7 @@ fn inspect_weights<S: WeightSource>(checkpoint: &Checkpoint<S>) -> Inspected {
         rule_of_thumb: None,
         card: None,
     };
-    Inspected { name: checkpoint.name().to_owned(), report, error: None }
+    Inspected { name: checkpoint.name().to_owned(), report, error: None, unusable: None }
 }
 
 /// Every tensor that differs, named.
@@ -159,20 +170,36 @@ fn differ(lines: &[String]) -> Finding {
     Finding::new("tensors_differ", Severity::Error, lines.join("; "))
 }
 
-fn generation(model: &Model) -> Result<Option<GenerationConfig>, String> {
+fn generation(model: &Model) -> Result<Option<GenerationConfig>, ErrorObject> {
     let file = "generation_config.json";
-    let Some(json) = model.companion(file).map_err(|error| error.to_string())? else { return Ok(None) };
-    GenerationConfig::parse(&json).map(Some).map_err(|error| format!("{file}: {error}"))
+    let Some(json) = model.companion(file)? else { return Ok(None) };
+    let parsed = GenerationConfig::parse(&json);
+    parsed.map(Some).map_err(|error| unread("config_invalid", file, &json, &error.to_string()))
 }
 
-fn tokenizer_vocab(model: &Model) -> Result<Option<usize>, String> {
+fn tokenizer_vocab(model: &Model) -> Result<Option<usize>, ErrorObject> {
     let file = "tokenizer.json";
-    let Some(json) = model.companion(file).map_err(|error| error.to_string())? else { return Ok(None) };
-    tokenizer_vocab_size(&json).map(Some).ok_or_else(|| format!("{file}: is no tokenizer"))
+    let Some(json) = model.companion(file)? else { return Ok(None) };
+    let size = tokenizer_vocab_size(&json);
+    size.map(Some).ok_or_else(|| unread("tokenizer_invalid", file, &json, "is no tokenizer"))
 }
 
-fn text(model: &Model, file: &str) -> Result<Option<String>, String> {
-    let bytes = model.companion(file).map_err(|error| error.to_string())?;
+fn tokenizer_config(model: &Model) -> Result<(), ErrorObject> {
+    let file = "tokenizer_config.json";
+    let Some(json) = model.companion(file)? else { return Ok(()) };
+    let parsed = serde_json::from_slice::<Map<String, Value>>(&json);
+    let refused = |error| unread("tokenizer_invalid", file, &json, &format!("no JSON object: {error}"));
+    parsed.map(drop).map_err(refused)
+}
+
+/// A companion that is not what its name says: told by what it is, else by why it cannot be read.
+fn unread(code: &str, file: &str, bytes: &[u8], why: &str) -> ErrorObject {
+    let instead = no_json(bytes);
+    ErrorObject::new(code, format!("{file}: {}", instead.as_deref().unwrap_or(why)))
+}
+
+fn text(model: &Model, file: &str) -> Result<Option<String>, FilesError> {
+    let bytes = model.companion(file)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 

@@ -271,6 +271,21 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_that_is_read_is_known() {
+        let read = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let var = |name: &str| {
+            read.borrow_mut().insert(name.to_owned());
+            None
+        };
+        Settings::read(Layer::default(), None, var).expect("nothing is set");
+        let mut ours = read.into_inner();
+        ours.retain(|name| name.starts_with("PREFLIGHT_"));
+        assert!(ours.iter().all(|name| VARIABLES.contains(&name.as_str())), "{ours:?}");
+        let elsewhere: Vec<_> = VARIABLES.iter().filter(|name| !ours.contains(**name)).collect();
+        assert_eq!(elsewhere, [&"PREFLIGHT_WORKER"]);
+    }
+
+    #[test]
     fn what_is_wrong_names_itself() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("config.toml");

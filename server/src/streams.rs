@@ -30,7 +30,7 @@ pub struct Streams {
     calls: mpsc::UnboundedSender<StreamCall>,
     /// Streams that have not ended.
     left: usize,
-    /// Their places, no more than the model has.
+    /// Their places, no more than can run at once.
     places: OwnedSemaphorePermit,
 }
 
@@ -45,7 +45,7 @@ impl Streams {
         let (sender, events) = mpsc::unbounded_channel();
         let mut running = Vec::new();
         for (index, (id, mut asked)) in (first_id..).zip(asked).enumerate() {
-            asked.id = id;
+            (asked.id, asked.request) = (id, first_id);
             let begin = StreamCall::Begin { id, index, asked: Box::new(asked), events: sender.clone() };
             calls.send(begin).map_err(|_closed| unloaded(model))?;
             running.push(id);

@@ -1,7 +1,6 @@
 //! The attempts of the server, as rows to search, filter and sort.
 
 use phi3::api::{Attempt, AttemptState};
-use phi3::validate::Verdict;
 
 use super::columns::Column;
 
@@ -63,11 +62,7 @@ impl Row {
             parent: attempt.parent,
             model: attempt.model.clone(),
             state: attempt.state,
-            standing: match (attempt.state, attempt.report.as_ref().map(|report| report.verdict)) {
-                (AttemptState::Stopped, Some(Verdict::Unverified)) => "unverified",
-                (AttemptState::Stopped, Some(_)) => "passed",
-                (state, _) => state.name(),
-            },
+            standing: attempt.standing(),
             outcome,
             created_ms: attempt.created_ms,
             duration_ms: attempt

@@ -3,7 +3,6 @@
 use anstyle::Style;
 use phi3::api::{AttemptRecord, AttemptState, Timings};
 use phi3::units::format_duration;
-use phi3::validate::Verdict;
 use serde_json::{Map, Value};
 
 use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
@@ -15,14 +14,14 @@ const LOG_LINES: usize = 20;
 /// How an attempt stands, in one word.
 pub(super) fn standing(record: &AttemptRecord) -> (Style, &'static str) {
     let attempt = &record.attempt;
-    match (attempt.state, attempt.report.as_ref().map(|report| report.verdict)) {
-        (AttemptState::Stopped, Some(Verdict::Unverified)) => (WARN, "unverified"),
-        (AttemptState::Stopped, Some(_)) => (GOOD, "passed"),
-        (AttemptState::Stopped, None) => (GOOD, "stopped"),
-        (AttemptState::Failed, _) => (BAD, attempt.outcome.map_or("failed", |outcome| outcome.name())),
-        (AttemptState::Lost, _) => (BAD, "lost"),
-        (AttemptState::Cancelled, _) => (DIM, "cancelled"),
-        (state, _) => (WARN, state.name()),
+    let word = attempt.standing();
+    match attempt.state {
+        AttemptState::Stopped if word == "unverified" => (WARN, word),
+        AttemptState::Stopped => (GOOD, word),
+        AttemptState::Failed => (BAD, attempt.outcome.map_or(word, |outcome| outcome.name())),
+        AttemptState::Lost => (BAD, word),
+        AttemptState::Cancelled => (DIM, word),
+        _ => (WARN, word),
     }
 }
 

@@ -85,6 +85,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
 async fn answer(worker: &mut Worker, id: u64, prompt: u32, most: u32) -> Result<Run, WorkerError> {
     let request = Request::Generate(Generate {
         id,
+        request: id,
         // Ids that every vocabulary has; which they are changes no time.
         prompt: PromptInput::Ids((0..prompt).map(|index| 1 + index * 7 % 29).collect()),
         max_new_tokens: Some(most as usize),

@@ -1,5 +1,7 @@
 //! `preflight doctor`: whether everything that a load needs is in its place.
 
+use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -120,10 +122,25 @@ fn database(data: &DataArgs) -> Check {
     };
     let found = runtime.block_on(async { Store::read(&folder).await?.integrity().await });
     match found {
-        Ok(found) if found == "ok" => check(name, Health::Good, format!("{}: sound", folder.display())),
+        Ok(found) if found == "ok" => match writable(&folder) {
+            Ok(()) => check(name, Health::Good, format!("{}: sound", folder.display())),
+            Err(error) => {
+                let detail =
+                    format!("{}: sound, to be read; no server can run on it: {error}", folder.display());
+                check(name, Health::Note, detail)
+            }
+        },
         Ok(found) => check(name, Health::Bad, format!("{}: {found}", folder.display())),
         Err(error) => check(name, Health::Bad, error.to_string()),
     }
+}
+
+/// Whether the database in a folder can be changed, and files be made beside it.
+fn writable(folder: &Path) -> std::io::Result<()> {
+    File::options().append(true).open(folder.join(FILE))?;
+    #[cfg(unix)]
+    nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK)?;
+    Ok(())
 }
 
 /// Where models from the Hub are; whether there is a token, not which.

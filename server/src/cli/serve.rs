@@ -100,6 +100,14 @@ fn token(file: Option<&Path>) -> Result<Option<Token>, CliError> {
     Ok(Some(Token::new(&text)))
 }
 
+/// Names what the environment has for a server and no server reads: it may be misspelt.
+pub(super) fn warn_of_variables() {
+    for name in unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
+        let known = VARIABLES.join(", ");
+        eprintln!("warning: the environment has {name}, which means nothing to a server; there are {known}");
+    }
+}
+
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let settings = args.settings()?;
     let told = settings.told();
@@ -132,10 +140,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         // Heard before the address is told, so that whoever reads it can end us.
         let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
         let server = Server::bind(config).await?;
-        for name in unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
-            let known = VARIABLES.join(", ");
-            eprintln!("warning: the environment has {name}, which means nothing to a server; there are {known}");
-        }
+        warn_of_variables();
         if open {
             eprintln!("warning: no token is asked for: whoever reaches this address can load models and read what is kept");
         }

@@ -89,7 +89,11 @@ pub(super) fn sections(page: &mut Page, report: &Report) {
 
     page.heading("Run");
     let row = |name: &str, value: String| vec![Cell::left(name), Cell::left(value)];
-    let ended = if report.stop_reason == "stop" { "a stop token" } else { "the limit" };
+    let ended = match report.stop_reason.as_str() {
+        "stop" => "a stop token",
+        Report::BROKE_OFF => "logits that are no numbers",
+        _ => "the limit",
+    };
     page.table(&[
         row("device", format!("{}, {}", report.device, report.dtype)),
         row(

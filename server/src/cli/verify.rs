@@ -112,20 +112,23 @@ fn read(path: &std::path::Path) -> Result<Certificate, CliError> {
     }
     let certificate: Certificate =
         values::from_json(&value).map_err(|wrong| refuse(format!("{}{}", wrong.path, wrong.rest)))?;
-    // Nothing that failed is ever certified, and nothing of which no file is known.
+    // Nothing that failed is ever certified, and nothing of which a part is not known.
     let report = &certificate.report;
     if report.verdict == Verdict::Fail || report.nan_count + report.inf_count > 0 {
         return Err(refuse("its own report says that the validation failed".to_owned()).into());
     }
-    if certificate.files.is_empty() {
-        return Err(refuse("names no file of the model".to_owned()).into());
+    if let Some(missing) = certificate.lacks() {
+        return Err(refuse(format!("lacks {missing}")).into());
     }
     Ok(certificate)
 }
 
 fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Verified {
     let certified = &certificate.report;
-    let mut checks = vec![files_are_the_same(&certificate.files, files)];
+    let differ = evidence::differing(&certificate.files, files);
+    let same = || format!("{}, the same", format_counted(certificate.files.len() as u64, "file"));
+    let detail = if differ.is_empty() { same() } else { differ.join("; ") };
+    let mut checks = vec![Check { name: "files", passed: differ.is_empty(), detail }];
     let same = certified.prompt_tokens == report.prompt_tokens;
     checks.push(Check { name: "prompt tokens", passed: same, detail: tokens(same, &report.prompt_tokens) });
     let same = certified.generated_tokens == report.generated_tokens;
@@ -141,7 +144,7 @@ fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Ver
     let detail =
         if same { report.dtype.to_string() } else { format!("{}, here {}", certified.dtype, report.dtype) };
     checks.push(Check { name: "dtype", passed: same, detail });
-    checks.extend(likeliest_are_the_same(certified, &report));
+    checks.push(likeliest_are_the_same(certified, &report));
     checks.extend(probes_are_the_same(certified, &report));
     let passed = report.verdict != Verdict::Fail;
     checks.push(Check { name: "validation", passed, detail: report.reason.clone() });
@@ -175,10 +178,10 @@ fn tokens(same: bool, here: &[u32]) -> String {
 }
 
 /// The likeliest tokens after the prompt: the same best id, and logits of what both name as close as the format lets
-/// another processor come. `None` where the certificate has none.
-fn likeliest_are_the_same(certified: &Report, here: &Report) -> Option<Check> {
-    let best = certified.top_logits.first()?;
-    let same_best = here.top_logits.first().is_some_and(|found| found.token == best.token);
+/// another processor come.
+fn likeliest_are_the_same(certified: &Report, here: &Report) -> Check {
+    let best = |report: &Report| report.top_logits.first().map(|top| top.token);
+    let same_best = best(certified) == best(here);
     let scale = certified.top_logits.iter().map(|top| f64::from(top.logit.abs())).fold(0.0, f64::max);
     let apart = certified.top_logits.iter().filter_map(|top| {
         let found = here.top_logits.iter().find(|found| found.token == top.token)?;
@@ -188,10 +191,10 @@ fn likeliest_are_the_same(certified: &Report, here: &Report) -> Option<Check> {
     let bound = Difference::bound(certified.dtype);
     let best = if same_best { "the same best id" } else { "another best id here" };
     let detail = format!("{best}, logits at most {share:.1e} of the largest apart (bound {bound:.0e})");
-    Some(Check { name: "likeliest tokens", passed: same_best && share <= bound, detail })
+    Check { name: "likeliest tokens", passed: same_best && share <= bound, detail }
 }
 
-/// What each probe found. `None` where the certificate has none.
+/// What each probe found. `None` where none was asked for.
 fn probes_are_the_same(certified: &Report, here: &Report) -> Option<Check> {
     let found = |kind| here.probes.iter().find(|probe| probe.kind == kind).map(|probe| probe.verdict);
     let mut others = certified.probes.iter().filter(|probe| found(probe.kind) != Some(probe.verdict));
@@ -204,38 +207,6 @@ fn probes_are_the_same(certified: &Report, here: &Report) -> Option<Check> {
         None => format!("{}, the same", format_counted(certified.probes.len() as u64, "verdict")),
     };
     (!certified.probes.is_empty()).then_some(Check { name: "probes", passed: other.is_none(), detail })
-}
-
-fn files_are_the_same(certified: &[FileFact], here: &[FileFact]) -> Check {
-    let mut differ = Vec::new();
-    for file in certified {
-        match here.iter().find(|other| other.name == file.name) {
-            None => differ.push(format!("{} is not here", file.name)),
-            Some(other) if other.bytes != file.bytes => {
-                let (then, now) = (format_bytes(file.bytes), format_bytes(other.bytes));
-                differ.push(format!("{} has {now}, certified are {then}", file.name));
-            }
-            Some(other) if file.sha256.is_some() && other.sha256 != file.sha256 => {
-                differ.push(format!("{} has another SHA-256", file.name));
-            }
-            Some(_) => {}
-        }
-    }
-    for file in here.iter().filter(|file| is_read(&file.name)) {
-        if certified.iter().all(|other| other.name != file.name) {
-            differ.push(format!("{} is here and was not certified", file.name));
-        }
-    }
-    let passed = differ.is_empty();
-    let same = || format!("{}, the same", format_counted(certified.len() as u64, "file"));
-    let detail = if passed { same() } else { differ.join("; ") };
-    Check { name: "files", passed, detail }
-}
-
-/// Whether every run reads a file of this name.
-fn is_read(name: &str) -> bool {
-    let is_weights = [".safetensors", ".gguf"].iter().any(|end| name.ends_with(end));
-    is_weights || ["config.json", "generation_config.json", "tokenizer.json"].contains(&name)
 }
 
 fn page(certificate: &Certificate, verified: &Verified) -> Page {

@@ -1,20 +1,16 @@
 //! Connections: few enough, quick enough with their headers, and ended in order.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tower::{ServiceExt as _, service_fn};
 
 /// Longest time for a request's headers: one that sends them byte by byte keeps its place no longer.
 const HEADER_TIME: Duration = Duration::from_secs(5);
@@ -32,7 +28,8 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How long to wait where the system has no more sockets to give.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `ending` fires; then open requests get `grace`. Tells whether all ended by themselves.
+/// Serves until `ending` fires; then open requests get `grace`, and who comes meanwhile is still answered: that this server
+/// is going. Tells whether all ended by themselves.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -45,43 +42,45 @@ pub(crate) async fn serve(
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HEADER_BYTES);
     let open = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let connect = |builder: &Builder<TokioExecutor>, stream| {
+        let service = TowerToHyperService::new(router.clone());
+        builder.serve_connection(TokioIo::new(stream), service).into_owned()
+    };
+    // A client that broke off is none of our faults.
     loop {
-        let accepted = tokio::select! {
+        let (place, stream) = tokio::select! {
             () = ending.cancelled() => break,
-            accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (place, listener.accept().await)
-            } => accepted,
+            next = accepted(&listener, &places) => next,
         };
-        let (Ok(place), Ok((stream, _peer))) = accepted else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        stream.set_nodelay(true).ok();
-        // A client that reads nothing of what it asked for keeps its place no longer.
-        #[cfg(target_os = "linux")]
-        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIME)).ok();
-        let router = router.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let router = router.clone();
-            async move {
-                Ok::<_, Infallible>(
-                    router
-                        .oneshot(request.map(axum::body::Body::new))
-                        .await
-                        .unwrap_or_else(|never| match never {}),
-                )
-            }
-        });
-        let connection =
-            builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
-        let watched = open.watch(connection);
-        tokio::spawn(async move {
-            // A client that broke off is none of our faults.
-            watched.await.ok();
-            drop(place);
-        });
+        let connection = open.watch(connect(&builder, stream));
+        tokio::spawn(async move { (connection.await.ok(), place).0 });
     }
-    drop(listener);
-    tokio::time::timeout(grace, open.shutdown()).await.is_ok()
+    builder.http1().keep_alive(false);
+    let late = async {
+        loop {
+            let (place, stream) = accepted(&listener, &places).await;
+            let connection = connect(&builder, stream);
+            tokio::spawn(async move { (connection.await.ok(), place).0 });
+        }
+    };
+    tokio::select! {
+        drained = tokio::time::timeout(grace, open.shutdown()) => drained.is_ok(),
+        () = late => false,
+    }
+}
+
+/// The next connection, once there is a place for it.
+async fn accepted(listener: &TcpListener, places: &Arc<Semaphore>) -> (OwnedSemaphorePermit, TcpStream) {
+    loop {
+        if let (Ok(place), Ok((stream, _peer))) =
+            (Arc::clone(places).acquire_owned().await, listener.accept().await)
+        {
+            stream.set_nodelay(true).ok();
+            // A client that reads nothing of what it asked for keeps its place no longer.
+            #[cfg(target_os = "linux")]
+            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIME)).ok();
+            return (place, stream);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }

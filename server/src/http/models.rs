@@ -17,18 +17,16 @@ use crate::registry::{Patch, Registration};
 use crate::stage;
 use crate::state::AppState;
 
-/// What a request registers.
+/// What a request registers; of a model that is registered already, what is said of it anew.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RegisterBody {
     source: ModelSource,
     id: Option<String>,
     name: Option<String>,
-    #[serde(default)]
-    notes: String,
-    #[serde(default)]
-    #[schema(value_type = Object)]
-    load_config: Map<String, Value>,
+    notes: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    load_config: Option<Map<String, Value>>,
 }
 
 /// What a request changes of a model.
@@ -72,7 +70,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Vec<Model
     operation_id = "register_model",
     tag = "models",
     request_body = RegisterBody,
-    responses((status = 201, description = "A new model", body = Registered), (status = 200, description = "It was registered already", body = Registered), (status = "default", description = "What was wrong", body = ErrorBody))
+    responses((status = 201, description = "A new model", body = Registered), (status = 200, description = "It was registered already; what is said of it anew is kept", body = Registered), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
 pub(super) async fn register(
     State(state): State<AppState>,
@@ -89,7 +87,7 @@ pub(super) async fn register(
     operation_id = "stage_model",
     tag = "models",
     request_body = RegisterBody,
-    responses((status = 201, description = "A new model", body = Registered), (status = 200, description = "It was registered already", body = Registered), (status = 202, description = "Registered; its files are on their way", body = Registered), (status = "default", description = "What was wrong", body = ErrorBody))
+    responses((status = 201, description = "A new model", body = Registered), (status = 200, description = "It was registered already; what is said of it anew is kept", body = Registered), (status = 202, description = "Registered; its files are on their way", body = Registered), (status = "default", description = "What was wrong", body = ErrorBody))
 )]
 pub(super) async fn stage(
     State(state): State<AppState>,
@@ -113,7 +111,7 @@ async fn add(
     may_ask_hub: bool,
 ) -> Result<(StatusCode, Json<Registered>), HttpError> {
     let RegisterBody { source, id, name, notes, load_config } = body;
-    let asked = Registration { id, name, notes, load_config, may_ask_hub };
+    let asked = Registration { id, patch: Patch { name, notes, load_config }, may_ask_hub };
     let (registered, is_new) = state.registry.register(source, asked).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(registered)))

@@ -8,6 +8,7 @@ use sqlx::Row as _;
 
 use super::{DEFAULT_ID, Registry, Row};
 use crate::attempts::now_ms;
+use crate::evidence;
 use crate::store::{Store, StoreError};
 
 impl Registry {
@@ -26,6 +27,18 @@ impl Registry {
             return Err(ErrorObject::new("not_validated", message).at("attempt_id"));
         }
         let mut certificate = certificate(model, &row.name, record)?;
+        // Hashes of files that were not touched since are remembered.
+        let path = self.locate(model).await?.path;
+        let differ =
+            evidence::differing(&certificate.files, &evidence::facts(&self.store, &path, true).await);
+        if !differ.is_empty() {
+            let message = format!(
+                "the files of `{model}` changed since attempt {}: {}; validate those that it has now",
+                certificate.attempt,
+                differ.join("; ")
+            );
+            return Err(ErrorObject::new("not_validated", message).at("attempt_id"));
+        }
         certificate.log.iter_mut().for_each(|line| *line = self.folders.told_text(line));
         let json = serde_json::to_string(&certificate);
         let json = json.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
@@ -141,7 +154,7 @@ fn certificate(model: &str, name: &str, record: &AttemptRecord) -> Result<Certif
         );
         return Err(refuse(message));
     }
-    Ok(Certificate {
+    let certificate = Certificate {
         preflight_certificate: Certificate::VERSION,
         model: model.to_owned(),
         name: name.to_owned(),
@@ -155,5 +168,11 @@ fn certificate(model: &str, name: &str, record: &AttemptRecord) -> Result<Certif
         note: note.as_str().unwrap_or_default().to_owned(),
         log: serde_json::from_value(log).unwrap_or_default(),
         finished_ms,
-    })
+    };
+    match certificate.lacks() {
+        None => Ok(certificate),
+        Some(missing) => {
+            Err(refuse(format!("the evidence of attempt {} lacks {missing}: validate again", attempt.id)))
+        }
+    }
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use phi3::api::{ErrorObject, ModelDetail, ModelEntry, ModelSource, Registered};
+use phi3::inspect::Support;
 use phi3::load_config::LoadConfig;
 use preflight_files::{Model, Source};
 use serde_json::{Map, Value};
@@ -62,18 +63,14 @@ pub struct Located {
 pub struct Registration {
     /// Id in URLs; made of the name where it is not given.
     pub id: Option<String>,
-    /// Name for people; the folder's or repository's where it is not given.
-    pub name: Option<String>,
-    /// Notes.
-    pub notes: String,
-    /// Overrides for every load.
-    pub load_config: Map<String, Value>,
+    /// What is said of it; a new model is called as its folder or repository, with no notes and no overrides.
+    pub patch: Patch,
     /// Whether the Hub may be asked; else its files must be on this machine, weights among them.
     pub may_ask_hub: bool,
 }
 
-/// What a request changes of a model; `None` leaves it.
-#[derive(Debug, Clone, Default)]
+/// What a request says of a model; `None` leaves it.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Patch {
     /// Name for people.
     pub name: Option<String>,
@@ -81,6 +78,22 @@ pub struct Patch {
     pub notes: Option<String>,
     /// Overrides for every load.
     pub load_config: Option<Map<String, Value>>,
+}
+
+impl Patch {
+    fn check(&self) -> Result<(), ErrorObject> {
+        self.name.as_deref().map_or(Ok(()), check_name)?;
+        self.notes.as_deref().map_or(Ok(()), |notes| check_text("notes", notes, NOTE_BYTES))?;
+        self.load_config.as_ref().map_or(Ok(()), check_load_config)
+    }
+
+    fn apply(self, row: &mut Row) {
+        let Self { name, notes, load_config } = self;
+        row.name = name.unwrap_or(std::mem::take(&mut row.name));
+        row.notes = notes.unwrap_or(std::mem::take(&mut row.notes));
+        row.load_config = load_config.unwrap_or(std::mem::take(&mut row.load_config));
+        row.updated_ms = now_ms();
+    }
 }
 
 impl Registry {
@@ -148,13 +161,17 @@ impl Registry {
         let listed = self.list().await?.into_iter().find(|entry| entry.id == id);
         // A folder that is listed under another id is still found by its name.
         let found = || self.folders.found().into_iter().find(|found| found.id == id).map(unregistered);
-        let entry = listed.or_else(found).ok_or_else(|| self.unknown(id))?;
+        let mut entry = listed.or_else(found).ok_or_else(|| self.unknown(id))?;
         let row = self.row(id).await?;
         let path = self.locate(id).await.map(|located| located.path);
         let files = match path {
             Ok(path) => evidence::facts(&self.store, &path, false).await,
-            // Its files are gone, or on the Hub alone.
-            Err(_) => Vec::new(),
+            Err(error) => {
+                // On the Hub alone is no fault.
+                let gone = Some(error).filter(|_| entry.hub.is_none());
+                entry.error = entry.error.or(gone);
+                Vec::new()
+            }
         };
         Ok(ModelDetail {
             entry,
@@ -203,7 +220,8 @@ impl Registry {
         Ok(Located { id: id.to_owned(), source, path, load_config })
     }
 
-    /// Checks a model's files and gives it a row; nothing is loaded. One that has a row already keeps it.
+    /// Checks a model's files and gives it a row; nothing is loaded. One that has a row already keeps it, with what is
+    /// said anew.
     ///
     /// # Errors
     /// Files that are refused, an id that is another's, or the registry cannot be written.
@@ -212,19 +230,23 @@ impl Registry {
         source: ModelSource,
         asked: Registration,
     ) -> Result<(Registered, bool), ErrorObject> {
-        check_load_config(&asked.load_config)?;
-        check_text("notes", &asked.notes, NOTE_BYTES)?;
+        asked.patch.check()?;
         let examined = self.examine(source, asked.may_ask_hub).await;
         let (source, name, card) = examined.map_err(|error| self.folders.told(error))?;
         let _changing = self.changing.write().await;
         let rows = self.rows().await?;
-        if let Some(row) = rows.iter().find(|row| row.error.is_none() && row.source == source)
-            && asked.id.as_ref().is_none_or(|id| *id == row.id)
-        {
-            return Ok((registered(row), false));
+        let is_it = |row: &&Row| {
+            row.error.is_none() && row.source == source && asked.id.as_ref().is_none_or(|id| *id == row.id)
+        };
+        if let Some(row) = rows.iter().filter(is_it).min_by_key(|row| row.created_ms) {
+            let mut row = row.clone();
+            if asked.patch != Patch::default() || row.card != card {
+                asked.patch.apply(&mut row);
+                row.card = card;
+                self.write(&row).await?;
+            }
+            return Ok((registered(&row), false));
         }
-        let name = asked.name.unwrap_or(name);
-        check_name(&name)?;
         let found = self.folders.found();
         // A folder's own row has the folder's id.
         let is_others = |found: &Found| found.source() != source;
@@ -243,24 +265,14 @@ impl Registry {
                 id
             }
             None => {
-                let base = slug(&name);
+                let base = slug(asked.patch.name.as_ref().unwrap_or(&name));
                 let numbered = (2..).map(|number| format!("{base}-{number}"));
                 let mut ids = std::iter::once(base.clone()).chain(numbered);
                 ids.find(|id| !taken(id)).unwrap_or(base)
             }
         };
-        let now = now_ms();
-        let row = Row {
-            id,
-            name,
-            source,
-            notes: asked.notes,
-            load_config: asked.load_config,
-            card,
-            created_ms: now,
-            updated_ms: now,
-            error: None,
-        };
+        let mut row = Row::new(id, name, source, card);
+        asked.patch.apply(&mut row);
         self.write(&row).await?;
         Ok((registered(&row), true))
     }
@@ -305,19 +317,8 @@ impl Registry {
     pub async fn patch(&self, id: &str, patch: Patch) -> Result<(), ErrorObject> {
         let _changing = self.changing.write().await;
         let mut row = self.row_or_found(id).await?;
-        if let Some(name) = patch.name {
-            check_name(&name)?;
-            row.name = name;
-        }
-        if let Some(notes) = patch.notes {
-            check_text("notes", &notes, NOTE_BYTES)?;
-            row.notes = notes;
-        }
-        if let Some(load_config) = patch.load_config {
-            check_load_config(&load_config)?;
-            row.load_config = load_config;
-        }
-        row.updated_ms = now_ms();
+        patch.check()?;
+        patch.apply(&mut row);
         self.write(&row).await
     }
 
@@ -345,23 +346,13 @@ impl Registry {
         }
         let found = self.folders.found().into_iter().find(|found| found.id == id);
         let found = found.ok_or_else(|| self.unknown(id))?;
-        let now = now_ms();
         let path = found.path.clone();
         let card = blocking(move || {
             let source = Source::resolve(&path.display().to_string())?;
             Ok(Model::open(&source).ok().and_then(|model| reports::inspect(&model).ok()?.report.card))
         });
-        Ok(Row {
-            name: folders::file_name(&found.path),
-            source: found.source(),
-            id: found.id,
-            notes: String::new(),
-            load_config: Map::new(),
-            card: card.await?,
-            created_ms: now,
-            updated_ms: now,
-            error: None,
-        })
+        let (name, source) = (folders::file_name(&found.path), found.source());
+        Ok(Row::new(found.id, name, source, card.await?))
     }
 
     /// Opens a model, and gives what it is with its revision pinned, its name, and its card.
@@ -393,9 +384,12 @@ impl Registry {
                 let (code, why) = model.no_weights().map_or_else(alone, |none| (none.code, none.why));
                 return Err(ErrorObject::new(code, why).at("source.path"));
             }
-            if path.is_some() {
+            if let Some(error) = inspected.unusable
+                && path.is_some()
+                && inspected.report.support == Support::Run
+            {
                 // What no load could read is told now.
-                model.companions.read("tokenizer.json")?;
+                return Err(error);
             }
             let card = inspected.report.card;
             Ok(match source {
@@ -523,9 +517,10 @@ fn check_id(id: &str) -> Result<(), ErrorObject> {
         return Err(ErrorObject::new("invalid_request", message).at("id"));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if id.is_empty() || id.len() > ID_BYTES || !id.chars().all(plain) || id.starts_with('.') {
-        let message =
-            format!("an id has 1 to {ID_BYTES} letters, digits, `.`, `_` and `-`, and no `.` in front");
+    if id.is_empty() || id.len() > ID_BYTES || !id.chars().all(plain) || id.starts_with(['.', '-']) {
+        let message = format!(
+            "an id has 1 to {ID_BYTES} letters, digits, `.`, `_` and `-`, and begins with none of `.` and `-`"
+        );
         return Err(ErrorObject::new("invalid_request", message).at("id"));
     }
     Ok(())

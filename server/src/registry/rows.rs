@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection as _, Row as _};
 
 use super::Registry;
+use crate::attempts::now_ms;
 use crate::store::{Store, StoreError};
 
 /// A model's row.
@@ -36,6 +37,13 @@ pub struct Row {
 }
 
 impl Row {
+    /// One that is made now, with nothing said of it.
+    pub(super) fn new(id: String, name: String, source: ModelSource, card: Option<Card>) -> Self {
+        let now = now_ms();
+        let (notes, load_config) = (String::new(), Map::new());
+        Self { id, name, source, notes, load_config, card, created_ms: now, updated_ms: now, error: None }
+    }
+
     /// The row, for whoever acts on what it says.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use phi3::api::worker::Load;
-use phi3::api::{AttemptKind, AttemptState, ErrorObject};
+use phi3::api::{AttemptKind, AttemptState, ErrorObject, ModelSource};
 use phi3::config::RopeScaling;
 use phi3::estimate::{Backend, Options};
 use phi3::load_config::{Facts, LoadConfig};
@@ -36,6 +36,12 @@ impl Runner {
         self.attempts.learn(id, |record| {
             record.evidence.predicted = Some(checked.predicted);
             record.evidence.files = files;
+            let said = |key: &&str| record.attempt.load_config.contains_key(*key);
+            if let ModelSource::Path(_) = record.evidence.source {
+                for key in ["revision", "cache_dir"].into_iter().filter(said) {
+                    taken.log.add(&format!("{key} has no effect: the model is no repository of the Hub"));
+                }
+            }
         });
         if !taken.job.force {
             let replaced = self.replaced(taken).await?;

@@ -1,5 +1,7 @@
 //! Why the database cannot be used.
 
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use phi3::api::ErrorObject;
@@ -106,9 +108,17 @@ impl StoreError {
                 "another program keeps the database locked: end it, then try again".to_owned()
             }
             Some(SQLITE_READONLY | SQLITE_CANTOPEN) => {
-                "the database cannot be written: it, its folder or its disk \
+                match File::open(path).and_then(|file| file.metadata()) {
+                    Ok(found) if found.is_dir() => {
+                        "is a folder where the database should be: move it away".to_owned()
+                    }
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Self::unreachable(path, &error);
+                    }
+                    _ => "the database cannot be written: it, its folder or its disk \
                  is read-only: change that, or give another --data-dir"
-                    .to_owned()
+                        .to_owned(),
+                }
             }
             Some(SQLITE_IOERR) => {
                 "the disk fails to read or write the database: the system's log says more".to_owned()
@@ -133,6 +143,11 @@ impl StoreError {
             },
         };
         Self::Unusable { path: path.to_owned(), reason }
+    }
+
+    /// A database that cannot even be opened.
+    pub(super) fn unreachable(path: &Path, error: &io::Error) -> Self {
+        Self::Unusable { path: path.to_owned(), reason: format!("the database cannot be read: {error}") }
     }
 
     /// The stable name.

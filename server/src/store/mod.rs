@@ -9,6 +9,7 @@ mod migrate;
 pub use error::StoreError;
 pub use folder::{DataDir, LOCK_FILE, default_path};
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,19 +74,28 @@ impl Store {
             let reason = "is a file, and the server's folder is needed".to_owned();
             return Err(StoreError::Folder { path: folder.to_owned(), reason });
         }
-        if !path.is_file() {
-            return Err(StoreError::Absent { path });
+        match path.metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::Absent { path }),
+            Err(error) => return Err(StoreError::unreachable(&path, &error)),
+            Ok(_) => {}
         }
         let mut options = options(&path).read_only(true);
         // Readers of a write-ahead log share memory through a file beside it, which nobody can make on a disk that is
         // read-only. Where the log is empty the database alone is all there is.
         let log_is_empty = || path.with_extension("db-wal").metadata().map_or(true, |log| log.len() == 0);
         let mut opened = connect(&options).await;
-        if opened.as_ref().is_err_and(error::is_read_only) && log_is_empty() {
+        let is_read_only = opened.as_ref().is_err_and(error::is_read_only);
+        if is_read_only && log_is_empty() {
             options = options.immutable(true);
             opened = connect(&options).await;
         }
-        let mut writer = opened.map_err(fail)?;
+        let mut writer = opened.map_err(|error| match fail(error) {
+            StoreError::Unusable { path, .. } if is_read_only && !log_is_empty() => {
+                let reason = "a log lies beside it, which nobody can read in a folder that is read-only: copy both to one that is not".to_owned();
+                StoreError::Unusable { path, reason }
+            }
+            error => error,
+        })?;
         check_version(&mut writer).await.map_err(fail)?;
         migrate::check(&mut writer, &path).await?;
         let readers = readers(options).await.map_err(fail)?;

@@ -30,6 +30,8 @@ struct Waiting {
     asked: Generate,
     prompt: Vec<u32>,
     max_new_tokens: usize,
+    /// When another stream of its request began, counted in streams; 0 if none did since it came.
+    last_turn: u64,
 }
 
 struct Running {
@@ -96,7 +98,7 @@ impl Batch {
                 ErrorObject::new("invalid_option", "max_tokens is 0, expected at least 1").at("max_tokens")
             );
         }
-        self.waiting.push_back(Waiting { asked, prompt, max_new_tokens });
+        self.waiting.push_back(Waiting { asked, prompt, max_new_tokens, last_turn: 0 });
         Ok(())
     }
 
@@ -211,9 +213,15 @@ impl Batch {
         }
     }
 
-    /// Makes room for the first of those who wait; `None` where there is none, or for nobody who waits.
+    /// The first of those who wait, of the request whose last turn is longest ago.
+    fn next_waiting(&mut self) -> Option<Waiting> {
+        let (place, _) = self.waiting.iter().enumerate().min_by_key(|(_, waiting)| waiting.last_turn)?;
+        self.waiting.remove(place)
+    }
+
+    /// Makes room for the next of those who wait; `None` where there is none, or for nobody who waits.
     fn enter<E: Engine>(&mut self, engine: &mut E, text: &Text, tell: Tell<'_>) -> Option<Entered> {
-        let first = self.waiting.pop_front()?;
+        let first = self.next_waiting()?;
         let sequence = SequenceId(FIRST_SEQUENCE + self.next);
         let capacity = first.prompt.len() + first.max_new_tokens - 1;
         let opened = block_on(engine.open(sequence, capacity, &first.asked.sampling));
@@ -228,7 +236,10 @@ impl Batch {
             return None;
         }
         self.next += 1;
-        let Waiting { asked, prompt, max_new_tokens } = first;
+        let Waiting { asked, prompt, max_new_tokens, .. } = first;
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.asked.request == asked.request) {
+            waiting.last_turn = self.next;
+        }
         let client = asked.id;
         self.running.push(Running {
             id: asked.id,

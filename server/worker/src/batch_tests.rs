@@ -184,6 +184,8 @@ fn run(
     for (id, (prompt, max_new_tokens)) in (0..).zip(asked) {
         let asked = Generate {
             id,
+            // Three choices of one request, then others.
+            request: id.max(2),
             prompt: PromptInput::Ids(prompt.to_vec()),
             max_new_tokens: Some(*max_new_tokens),
             sampling: Sampling::GREEDY,
@@ -224,6 +226,15 @@ fn streams_join_and_leave_one_by_one() {
         assert_eq!(told.into_values().collect::<Vec<_>>(), ids, "{part_rows} rows, {most} streams");
         assert!(engine.open.is_empty());
     }
+}
+
+#[test]
+fn requests_take_turns() {
+    let mut engine = Counting { room: 1, ..Counting::default() };
+    let asked: [(&[u32], usize); 5] = [(&[1], 1), (&[1, 2], 1), (&[1, 2, 3], 1), (&[1; 4], 1), (&[1; 5], 1)];
+    run(&mut engine, 1, &asked);
+    let order = [1, 4, 5, 2, 3].map(|rows| vec![rows]);
+    assert_eq!(engine.prefilled, order, "those who came later wait for one choice, not for all of them");
 }
 
 #[test]

@@ -219,7 +219,9 @@ fn load(
         tokenizer.set_add_bos(add).map_err(|error| refused(&error))?;
     }
     if let Some(template) = &overrides.chat_template {
-        tokenizer.set_chat_template(template);
+        tokenizer.set_chat_template(template).map_err(|error| {
+            ErrorObject::new("load_config_invalid", error.to_string()).at("chat_template")
+        })?;
     }
     Ok(tokenizer)
 }
@@ -229,6 +231,7 @@ fn refused(error: &TokenizerError) -> ErrorObject {
     match error {
         TokenizerError::Invalid { file, .. } => object.at(*file),
         TokenizerError::VocabTooLarge { .. } => object.at("tokenizer.json"),
+        TokenizerError::NoBosToken(_) => object.at("add_bos_token"),
         _ => object,
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::ErrorObject;
 use crate::engine::LoadProgress;
 use crate::load_config::{Change, OutcomeClass};
-use crate::validate::Report;
+use crate::validate::{Report, Verdict};
 
 /// Where an attempt stands. Only the server writes it, before the act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -162,6 +162,16 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// How it stands, in a word: the verdict of what came to its end, else its state.
+    #[must_use]
+    pub fn standing(&self) -> &'static str {
+        match (self.state, self.report.as_ref().map(|report| report.verdict)) {
+            (AttemptState::Stopped, Some(Verdict::Unverified)) => "unverified",
+            (AttemptState::Stopped, Some(_)) => "passed",
+            (state, _) => state.name(),
+        }
+    }
+
     /// One that waits, made at `created_ms` (milliseconds since 1970), with nothing said of it yet but what it is.
     #[must_use]
     pub fn queued(

@@ -61,7 +61,7 @@ impl Topic {
     fn of(path: &str) -> Self {
         match path.split(['.', '[']).next().unwrap_or_default() {
             "load_config" | "resolved" | "changes" | "parent" | "branch" | "device" | "model" | "run"
-            | "seed" | "source" | "context" | "note" => Self::Wanted,
+            | "seed" | "source" | "context" | "asked_context" | "note" => Self::Wanted,
             "memory" | "predicted" | "unload" => Self::Memory,
             "timings" => Self::Time,
             "report" if path.starts_with("report.memory") => Self::Memory,

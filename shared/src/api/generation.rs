@@ -10,6 +10,8 @@ use crate::engine::Sampling;
 pub struct Generate {
     /// Names the stream; chosen by whoever asks, unique while it runs.
     pub id: u64,
+    /// Names the request that it is a choice of. Where there is less room than streams, requests take turns.
+    pub request: u64,
     /// The prompt.
     pub prompt: PromptInput,
     /// Most tokens to generate; `None` goes on to the end of the context.

@@ -174,7 +174,7 @@ impl LadderRung {
     fn new(step: &Step) -> Self {
         Self {
             step: step.id.clone(),
-            title: step.title.clone(),
+            title: step.heading().to_owned(),
             action: step.action,
             state: RungState::Waiting,
             reason: String::new(),

@@ -1,11 +1,11 @@
 //! Models as the registry tells them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{ErrorObject, FileFact};
 use crate::inspect::card::Card;
-use crate::validate::Report;
+use crate::validate::{ProbeKind, Report};
 
 use super::worker::Validate;
 
@@ -138,4 +138,21 @@ impl Certificate {
     pub const VERSION: u32 = 1;
     /// Stands for the attempt where there was none: ids begin with 1.
     pub const NO_ATTEMPT: u64 = 0;
+
+    /// What it lacks to be held against another run: a part that is not there could not differ.
+    #[must_use]
+    pub fn lacks(&self) -> Option<String> {
+        let has = |kind: &ProbeKind| self.report.probes.iter().any(|probe| probe.kind == *kind);
+        let no_hash = || self.files.iter().find(|file| file.sha256.is_none());
+        let no_probe = || self.run.probe.kinds().iter().find(|kind| !has(kind));
+        if self.files.is_empty() {
+            Some("a file of the model".to_owned())
+        } else if let Some(file) = no_hash() {
+            Some(format!("the SHA-256 of {}", file.name))
+        } else if self.report.top_logits.is_empty() {
+            Some("the likeliest tokens after the prompt".to_owned())
+        } else {
+            no_probe().map(|kind| format!("the probe {}, which was asked for", json!(kind)))
+        }
+    }
 }

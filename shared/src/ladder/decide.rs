@@ -182,7 +182,7 @@ impl Decision<'_> {
         Rung {
             step: step.id.clone(),
             // What it does, where nobody gave it a name.
-            title: if step.title.is_empty() { step.action.name().to_owned() } else { step.title.clone() },
+            title: step.heading().to_owned(),
             action: step.action,
             load_config: self.profile.overrides.clone(),
             device: None,

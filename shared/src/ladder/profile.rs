@@ -192,6 +192,12 @@ pub struct Step {
 }
 
 impl Step {
+    /// What it is called: its title, else what it does.
+    #[must_use]
+    pub fn heading(&self) -> &str {
+        if self.title.is_empty() { self.action.name() } else { &self.title }
+    }
+
     /// Its id and title, for people.
     #[must_use]
     pub fn label(&self) -> String {

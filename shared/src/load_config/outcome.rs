@@ -134,7 +134,7 @@ impl OutcomeClass {
             | "invalid_option" => Self::ConfigInvalid,
             "unknown_architecture" => Self::UnknownArchitecture,
             "weights_corrupt" | "missing_shards" | "not_a_weight_file" | "incomplete_model"
-            | "not_a_file" | "unsafe_path" => Self::DownloadCorrupt,
+            | "tokenizer_invalid" | "not_a_file" | "unsafe_path" => Self::DownloadCorrupt,
             "weights_mismatch" => Self::MissingTensor,
             "device_absent" | "device_unhealthy" => Self::DeviceAbsent,
             "weights_unsupported" => Self::DtypeUnsupported,
@@ -142,7 +142,7 @@ impl OutcomeClass {
             "no_device_for_module" | "placement" => Self::PlacementFailed,
             "backend" | "unavailable" => Self::KernelError,
             "nan_logits" => Self::NanInf,
-            "tokenizer_invalid" | "tokenizer_failed" | "template_error" => Self::WrongTokens,
+            "tokenizer_failed" | "template_error" => Self::WrongTokens,
             "worker_stalled" => Self::Stall,
             "worker_killed" | "protocol_error" => Self::WorkerLost,
             "io_error" | "storage_full" | "database" | "data_dir" | "worker_not_started" => Self::SystemError,

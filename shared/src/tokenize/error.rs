@@ -70,7 +70,8 @@ impl TokenizerError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { .. } | Self::VocabTooLarge { .. } | Self::NoBosToken(_) => "tokenizer_invalid",
+            Self::Invalid { .. } | Self::VocabTooLarge { .. } => "tokenizer_invalid",
+            Self::NoBosToken(_) => "load_config_invalid",
             Self::NoChatTemplate => "no_chat_template",
             Self::Template(_) => "template_error",
             Self::TextTooLong { .. } => "context_too_long",

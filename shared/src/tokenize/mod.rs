@@ -20,6 +20,7 @@ use error::short_line;
 use special::SpecialTokens;
 
 use crate::config::{GenerationConfig, ModelConfig};
+use crate::weights::no_json;
 
 /// The files of a tokenizer, as far as they are there.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,6 +57,9 @@ impl Tokenizer {
         let file = "tokenizer.json";
         if files.tokenizer.trim_ascii().is_empty() {
             return Err(TokenizerError::Invalid { file, message: "it is empty".to_owned() });
+        }
+        if let Some(message) = no_json(files.tokenizer) {
+            return Err(TokenizerError::Invalid { file, message });
         }
         let max_text_bytes = growth::longest_text(file, files.tokenizer)?;
         let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(files.tokenizer))
@@ -104,8 +108,14 @@ impl Tokenizer {
     }
 
     /// Replaces the chat template.
-    pub fn set_chat_template(&mut self, source: impl Into<String>) {
-        self.template = Some(ChatTemplate::new(source.into()));
+    ///
+    /// # Errors
+    /// [`TokenizerError::Template`]: it does not compile.
+    pub fn set_chat_template(&mut self, source: impl Into<String>) -> Result<(), TokenizerError> {
+        let template = ChatTemplate::new(source.into());
+        template.check()?;
+        self.template = Some(template);
+        Ok(())
     }
 
     /// Ids of a text as it stands; the post-processor applies. Special tokens written out in it are recognised.

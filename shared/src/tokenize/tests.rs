@@ -86,7 +86,7 @@ fn the_post_processor_applies_unless_it_is_overridden() {
 
     for config in [json!({}), json!({"bos_token": "<none>"})] {
         let mut tokenizer = load(&byte_level(), &config).expect("good");
-        assert_eq!(tokenizer.set_add_bos(true).expect_err("refused").code(), "tokenizer_invalid");
+        assert_eq!(tokenizer.set_add_bos(true).expect_err("refused").code(), "load_config_invalid");
     }
 }
 

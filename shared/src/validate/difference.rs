@@ -92,8 +92,12 @@ fn best(row: &[f32]) -> Vec<usize> {
 }
 
 impl Report {
-    /// Takes the difference into the report; one that fails is its verdict.
+    /// Takes the difference into the report; one that fails is its verdict. Where there are values that are no numbers,
+    /// nothing is said of how far the others are off.
     pub fn hold_against(&mut self, difference: Difference) {
+        if self.nan_count + self.inf_count > 0 {
+            return;
+        }
         let share = difference.max / difference.scale.max(f64::MIN_POSITIVE);
         let words = if difference.scale == 0.0 && difference.verdict == Verdict::Fail {
             "no logit is a number that could be held against the CPU in f32".to_owned()

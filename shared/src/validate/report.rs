@@ -113,7 +113,7 @@ pub struct Report {
     pub generated_tokens: Vec<u32>,
     /// Their text, without the stop id.
     pub text: String,
-    /// `stop` (a stop id came) or `length`.
+    /// `stop` (a stop id came), `length`, or [`Report::BROKE_OFF`].
     pub stop_reason: String,
     /// Load time in ms.
     pub load_ms: f64,

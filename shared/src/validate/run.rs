@@ -90,12 +90,17 @@ pub async fn run<E: Engine + Diagnostics>(
         stop_ids: run.stop_ids,
         sampling: Sampling::GREEDY,
     };
-    let generation = match generate(engine, SEQUENCE, &request, on_token).await {
-        // The counts below say how many.
+    let mut told = Vec::new();
+    let mut tell = |id| {
+        told.push(id);
+        on_token(id)
+    };
+    let (generation, broke_off) = match generate(engine, SEQUENCE, &request, &mut tell).await {
         Err(EngineError::NanLogits) => {
-            Generation { ids: Vec::new(), stop_reason: StopReason::Length, timings: Timings::default() }
+            let (stop_reason, timings) = (StopReason::Length, Timings::default());
+            (Generation { ids: told, stop_reason, timings }, true)
         }
-        generation => generation?,
+        generation => (generation?, false),
     };
     if generation.stop_reason == StopReason::Cancelled {
         return Err(EngineError::Cancelled);
@@ -109,7 +114,12 @@ pub async fn run<E: Engine + Diagnostics>(
     let measured = measure(engine.memory());
     engine.release(SEQUENCE);
 
-    let seen = computed_on(run.prompt, &generation.ids);
+    let stop_reason = match generation.stop_reason {
+        StopReason::Stop => "stop",
+        _ if broke_off => Report::BROKE_OFF,
+        _ => "length",
+    };
+    let seen = computed_on(run.prompt, &generation.ids, stop_reason);
     let last = run.prompt.len() - 1;
     let mut top_logits = Vec::new();
     let mut after_prompt = |position, row: &[f32]| {
@@ -148,6 +158,9 @@ pub async fn run<E: Engine + Diagnostics>(
         let reason =
             format!("the likeliest tokens all have the logit {}: these are no trained weights", first.logit);
         (Verdict::Fail, reason)
+    } else if broke_off {
+        let after = format_counted(seen.len() as u64, "token");
+        (Verdict::Fail, format!("NaN logits after {after}, though one pass over them gives none"))
     } else if generation.ids.is_empty() {
         (Verdict::Fail, "no token was generated".to_owned())
     } else if let Some(probe) = failed_probe {
@@ -166,7 +179,7 @@ pub async fn run<E: Engine + Diagnostics>(
         prompt_tokens: run.prompt.to_vec(),
         generated_tokens: generation.ids,
         text: String::new(),
-        stop_reason: if generation.stop_reason == StopReason::Stop { "stop" } else { "length" }.to_owned(),
+        stop_reason: stop_reason.to_owned(),
         load_ms: run.load_ms,
         ttft_ms: ttft_ms.unwrap_or(0.0),
         prefill_tokens_per_s: prefill_tokens_per_s.unwrap_or(0.0),
@@ -259,7 +272,7 @@ async fn check<E: Engine + Diagnostics>(
     prompt: &[u32],
     ids: &[u32],
 ) -> Result<Probe, EngineError> {
-    let seen = computed_on(prompt, ids);
+    let seen = computed_on(prompt, ids, "length");
     let tokens = seen.len();
     let fail = |detail| Ok(Probe { kind, tokens, verdict: Verdict::Fail, detail });
     let rope = Rope::new(config);
@@ -302,15 +315,21 @@ async fn check<E: Engine + Diagnostics>(
 }
 
 impl Report {
-    /// The prompt and what was generated but for the last id, on which nothing was computed.
+    /// The `stop_reason` of a run whose logits after its last id are no numbers.
+    pub const BROKE_OFF: &str = "nan";
+
+    /// The prompt and what was generated but for the last id, unless the run broke off on that: nothing else was computed
+    /// on it.
     #[must_use]
     pub fn computed_on(&self) -> Vec<u32> {
-        computed_on(&self.prompt_tokens, &self.generated_tokens)
+        computed_on(&self.prompt_tokens, &self.generated_tokens, &self.stop_reason)
     }
 }
 
-fn computed_on(prompt: &[u32], generated: &[u32]) -> Vec<u32> {
-    [prompt, &generated[..generated.len().saturating_sub(1)]].concat()
+fn computed_on(prompt: &[u32], generated: &[u32], stop_reason: &str) -> Vec<u32> {
+    let computed =
+        if stop_reason == Report::BROKE_OFF { generated.len() } else { generated.len().saturating_sub(1) };
+    [prompt, &generated[..computed]].concat()
 }
 
 /// How far below the best logit of one pass the id chosen with the cache may lie, relative to the largest logit.

@@ -16,6 +16,8 @@ struct Counting {
     wrong_from: Option<usize>,
     /// Layer that puts out a NaN.
     nan_layer: Option<usize>,
+    /// Length from which the cache gives NaN, and one pass does not.
+    nan_from: Option<usize>,
     /// The longest sequence seen.
     longest: usize,
 }
@@ -24,7 +26,7 @@ impl Counting {
     fn sample(&mut self, tokens: usize, last: u32) -> Result<Vec<Sampled>, EngineError> {
         self.tokens += tokens;
         self.longest = self.longest.max(self.tokens);
-        if self.nan_layer.is_some() {
+        if self.nan_layer.is_some() || self.nan_from.is_some_and(|from| self.tokens >= from) {
             return Err(EngineError::NanLogits);
         }
         let wrong = self.wrong_from.is_some_and(|from| self.tokens >= from);
@@ -134,6 +136,7 @@ fn validate(engine: &mut Counting, config: &ModelConfig, probes: ProbeSet) -> Re
     let report = pollster::block_on(report).expect("the engine never fails");
     assert_eq!(seen, report.generated_tokens);
     assert_eq!(rows, report.computed_on().len());
+    assert_eq!(report.stop_reason == Report::BROKE_OFF, engine.nan_layer.or(engine.nan_from).is_some());
     // One id follows each, and the last of the prompt is 7.
     assert_eq!(report.top_logits[0].token, 8);
     report
@@ -151,6 +154,16 @@ fn a_sound_model_passes() {
         assert_eq!((probe.tokens, probe.verdict), (0, Verdict::Unverified), "{}", probe.detail);
     }
     assert_eq!(report.probes.len(), 2);
+}
+
+/// What came before is kept, and the id that it broke off on is looked at.
+#[test]
+fn nan_in_the_middle_of_a_run_fails_it() {
+    let mut engine = Counting { nan_from: Some(5), ..Counting::default() };
+    let report = validate(&mut engine, &config(""), ProbeSet::None);
+    assert_eq!((report.verdict, report.nan_count), (Verdict::Fail, 0));
+    assert_eq!((report.generated_tokens.as_slice(), report.computed_on().len()), (&[8, 9][..], 5));
+    assert!(report.reason.contains("NaN logits after 5 tokens"), "{}", report.reason);
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub use error::{WeightsError, WeightsProblem};
 pub use finding::WeightsFinding;
 pub(crate) use floats::is_convertible;
 pub use sink::{WeightSink, Written, WrittenFile};
+pub use sniff::no_json;
 pub use source::{BytesSource, ConcurrentRead, WeightSource};
 
 /// Largest header that is read, of either format: the limit of the safetensors reference implementation.

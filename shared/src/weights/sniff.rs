@@ -16,6 +16,12 @@ pub(super) async fn read_head<S: WeightSource>(file: &str, source: &S) -> Result
     }
 }
 
+/// What a file is that was meant to be a JSON object, where its first bytes tell that it is none, and what to do about it.
+#[must_use]
+pub fn no_json(head: &[u8]) -> Option<String> {
+    if head.trim_ascii_start().starts_with(b"{") { None } else { impostor(head) }
+}
+
 /// What the file is if it is no weight file, and what to do about it.
 fn impostor(head: &[u8]) -> Option<String> {
     // A safetensors file may start with any byte: its length field. Only the brace after it tells.

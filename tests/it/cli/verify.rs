@@ -106,8 +106,12 @@ fn what_is_no_certificate_is_refused() {
     let (mut stranger, mut torn) = (certificate.clone(), certificate.clone());
     stranger["runs"] = json!(3);
     torn.as_object_mut().expect("an object").remove("run");
-    let mut empty = certificate.clone();
-    empty["files"] = json!([]);
+    // A part that is not there could not differ.
+    let without = |at: &str, nothing: Value| {
+        let mut less = certificate.clone();
+        *less.pointer_mut(at).expect("is there") = nothing;
+        less.to_string()
+    };
     for (text, says) in [
         ("{", "not valid JSON"),
         (&certificate.to_string().replacen("{", r#"{"model":"x","#, 1), "`model` stands twice"),
@@ -116,7 +120,10 @@ fn what_is_no_certificate_is_refused() {
         (&newer.to_string(), "is of version 99, this build reads version 1"),
         (&odd.to_string(), "run.max_new_tokens"),
         (&failed.to_string(), "the validation failed"),
-        (&empty.to_string(), "names no file"),
+        (&without("/files", json!([])), "lacks a file of the model"),
+        (&without("/files/1/sha256", Value::Null), "lacks the SHA-256 of"),
+        (&without("/report/top_logits", json!([])), "lacks the likeliest tokens"),
+        (&without("/report/probes", json!([])), "lacks the probe \"window\""),
         (&stranger.to_string(), "runs is not known"),
         (&torn.to_string(), "run is missing"),
     ] {

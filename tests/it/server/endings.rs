@@ -116,8 +116,10 @@ fn new_work_is_refused_while_the_server_ends() {
     late.read_exact(&mut go_on).expect("it is waited for");
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     signal("-TERM", server.pid());
-    let address = server.address().to_owned();
-    assert!(within(Duration::from_secs(5), || TcpStream::connect(&address).is_err()), "nobody new is let in");
+    // Who comes now, over a connection of its own, is told so.
+    assert!(within(Duration::from_secs(5), || server.get("/ready").status == 503), "it is not ready");
+    let new = server.post("/api/models/default/validate", &json!({}));
+    assert_eq!((new.status, new.error_code().as_str()), (503, "shutting_down"), "{new:?}");
     late.write_all(b"{}").expect("sent");
     let mut refused = String::new();
     late.read_to_string(&mut refused).expect("an answer");

@@ -22,6 +22,7 @@ mod registry;
 mod routes;
 mod schema;
 mod security;
+mod staging;
 mod v1;
 mod validate;
 mod wire;

@@ -10,7 +10,7 @@ use crate::support::program::{preflight, program};
 use crate::support::tests_dir;
 
 /// A folder of models with the tiny one in it.
-fn root() -> tempfile::TempDir {
+pub(super) fn root() -> tempfile::TempDir {
     let root = tempfile::tempdir().expect("a temporary directory");
     let tiny = root.path().join("tiny");
     std::fs::create_dir(&tiny).expect("made");
@@ -21,7 +21,7 @@ fn root() -> tempfile::TempDir {
     root
 }
 
-fn arg(dir: &tempfile::TempDir) -> &str {
+pub(super) fn arg(dir: &tempfile::TempDir) -> &str {
     dir.path().to_str().expect("UTF-8")
 }
 
@@ -288,6 +288,31 @@ fn the_known_good_load_config_is_committed_with_its_evidence() {
     assert_eq!((&model["known_good"], &model["load_config"]), (&Value::Null, &json!({})));
     let again = server.post("/api/models/tiny/known-good", &json!({ "attempt_id": id }));
     assert_eq!((again.status, &again.json()["attempt"]), (201, &json!(id)));
+}
+
+/// A load config is known to be good for the files that were run.
+#[test]
+fn files_that_changed_since_the_attempt_are_not_committed() {
+    let root = root();
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let validate = || {
+        let answer = server.post("/api/models/tiny/validate", &json!({ "max_new_tokens": 2 }));
+        let id = answer.json()["attempt_id"].as_u64().expect("an id");
+        assert_eq!(server.ended(id)["outcome"], "passed");
+        id
+    };
+    let commit = |id: u64| server.post("/api/models/tiny/known-good", &json!({ "attempt_id": id }));
+    let before = validate();
+    let config = root.path().join("tiny/config.json");
+    let text = std::fs::read_to_string(&config).expect("the config");
+    // As long as before.
+    std::fs::write(&config, text.replacen('\n', " ", 1)).expect("written");
+    let refused = commit(before);
+    assert_eq!((refused.status, refused.error_code().as_str()), (409, "not_validated"), "{refused:?}");
+    let message = refused.json()["error"]["message"].as_str().expect("words").to_owned();
+    assert!(message.contains("config.json has another SHA-256") && message.contains("validate"), "{message}");
+    assert_eq!(server.get("/api/models/tiny/known-good").status, 404);
+    assert_eq!(commit(validate()).status, 201);
 }
 
 /// What was tried of the files that an id meant before proves nothing of those that it means now.

@@ -204,6 +204,7 @@ fn the_frames_of_a_worker_are_the_contract() {
     let run = |probe| Validate { prompt: PromptSource::Default, max_new_tokens: 2, probe, reference: true };
     let stream = |id, prompt| Generate {
         id,
+        request: id,
         prompt,
         max_new_tokens: Some(2),
         sampling: Sampling::default(),

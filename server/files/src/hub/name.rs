@@ -296,6 +296,9 @@ fn check_text(text: &str) -> Result<(), HubError> {
 /// The Hub's rule for `ORG/NAME`.
 fn check_repo(repo: &str) -> Result<(), &'static str> {
     let rule = "is no name of the Hub: ORG/NAME, each of at most 96 letters, digits, `.`, `_`, `-`, none of `--`, `..`, not beginning or ending with `.` or `-`";
+    if repo.contains(['?', '#']) {
+        return Err("is followed by `?` or `#`, which no name holds: leave out what begins there");
+    }
     let parts: Vec<&str> = repo.split('/').collect();
     if parts.len() > 2 {
         return Err("has more than ORG/NAME; a revision follows `@`, a file is named by its address");

@@ -22,6 +22,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let settings = args.serve.settings()?.told();
+    serve::warn_of_variables();
     if args.json {
         output::print_json(&settings)?;
         return Ok(ExitCode::SUCCESS);

@@ -57,6 +57,7 @@ pub(super) async fn run<S: Shape>(model: LoadedModel, asked: Asked) -> Result<Re
     let choices = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, common.choices));
     let asked = choices.enumerate().map(|(index, prompt)| Generate {
         id: 0,
+        request: 0,
         prompt: prompt.clone(),
         max_new_tokens,
         sampling: common.sampling_of(index % common.choices, random.wrapping_add(index as u64)),
@@ -130,7 +131,10 @@ impl<S: Shape> Answer<S> {
             StreamEvent::Finished { completion_tokens, reason, .. } => {
                 self.ended += 1;
                 self.usage.completion_tokens += completion_tokens;
-                self.watch.finished(event.0, *completion_tokens, word(*reason));
+                self.watch.finished(event.0, *completion_tokens);
+                if self.ended == self.count {
+                    self.watch.ended(word(*reason));
+                }
             }
             // The others have nobody left to be told.
             StreamEvent::Failed { .. } => self.ended = self.count,
@@ -179,7 +183,7 @@ impl<S: Shape> Answer<S> {
             .filter_map(S::opening)
             .map(|choice| self.head.answer(S::CHUNK, vec![choice]))
             .collect();
-        let mut offsets = vec![0; self.count];
+        let (mut offsets, mut has_failed) = (vec![0; self.count], false);
         loop {
             for chunk in first.drain(..) {
                 if out.send(event(chunk)).await.is_err() {
@@ -193,9 +197,11 @@ impl<S: Shape> Answer<S> {
                 next = self.next() => next,
             };
             let Some((index, next)) = next else { break };
+            has_failed |= matches!(next, StreamEvent::Failed { .. });
             first = self.chunks(index, next, &mut offsets);
         }
-        if include_usage {
+        // Of an answer that broke off nobody knows what it would have cost.
+        if include_usage && !has_failed {
             let mut last = self.head.answer(S::CHUNK, Vec::new());
             last["usage"] = self.usage.json();
             out.send(event(last)).await.ok();
