@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use phi3::api::FileFact;
-use phi3::units::format_bytes;
+use phi3::units::format_count;
 use sha2::{Digest as _, Sha256};
 
 use crate::store::Store;
@@ -67,8 +67,8 @@ pub(crate) fn differing(then: &[FileFact], now: &[FileFact]) -> Vec<String> {
             return Some(format!("{} is not here", file.name));
         };
         if here.bytes != file.bytes {
-            let [then, now] = [file.bytes, here.bytes].map(format_bytes);
-            return Some(format!("{} has {now}, certified are {then}", file.name));
+            let [then, now] = [file.bytes, here.bytes].map(format_count);
+            return Some(format!("{} has {now} bytes, certified are {then}", file.name));
         }
         (here.sha256 != file.sha256).then(|| format!("{} has another SHA-256", file.name))
     });
@@ -77,10 +77,20 @@ pub(crate) fn differing(then: &[FileFact], now: &[FileFact]) -> Vec<String> {
     of_then.chain(new).collect()
 }
 
+/// Files beside the weights that every run reads where they are.
+const READ: [&str; 6] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+];
+
 /// Whether every run reads a file of this name.
 fn is_read(name: &str) -> bool {
     let is_weights = [".safetensors", ".gguf"].iter().any(|end| name.ends_with(end));
-    is_weights || ["config.json", "generation_config.json", "tokenizer.json"].contains(&name)
+    is_weights || READ.contains(&name)
 }
 
 /// What tells a model's files apart from others without reading them: names, lengths, times of change.

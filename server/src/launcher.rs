@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use phi3::api::worker::Probe;
+use phi3::api::ErrorObject;
+use phi3::api::worker::{Probe, RENDER_TEMPLATE, TemplateAsk};
 use phi3::engine::DeviceInfo;
 use phi3::placement::DeviceId;
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Starts workers.
@@ -88,7 +90,7 @@ const CUDA_WORKER: &str = "preflight-worker-cuda";
 pub const SEVERAL: &str = "several";
 
 /// A driver that takes longer to tell its devices is as good as none.
-const PROBE_LIMIT: Duration = Duration::from_secs(20);
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 impl Local {
     /// The worker for a device (`auto` where none is named, [`SEVERAL`] of a split): `$PREFLIGHT_WORKER`, else beside this
@@ -178,14 +180,40 @@ pub fn devices() -> io::Result<Vec<DeviceInfo>> {
 /// # Errors
 /// It does not run, does not answer in time, or answers something else.
 pub fn probe(program: &Path) -> io::Result<Probe> {
+    Ok(serde_json::from_slice(&answered(program, "--probe", b"")?)?)
+}
+
+/// Refuses a chat template that does not compile. A worker looks at it, in a process of its own: a stranger's template may
+/// take more memory, time or stack than there is.
+///
+/// # Errors
+/// `load_config_invalid`
+pub fn check_template(source: &str) -> Result<(), ErrorObject> {
+    let refused = |why: String| ErrorObject::new("load_config_invalid", why).at("chat_template");
+    let asked = json!(TemplateAsk::<()>::Check(source.to_owned())).to_string();
+    let answer = Local::find(Some("cpu"))
+        .and_then(|local| answered(&local.program, RENDER_TEMPLATE, asked.as_bytes()))
+        .map_err(|error| {
+            refused(format!("chat template: whoever compiles it does not come to an end: {error}"))
+        })?;
+    let answer = serde_json::from_slice(&answer).unwrap_or_else(|error| Err(refused(error.to_string())));
+    answer.map(|_text: String| ()).map_err(|error: ErrorObject| refused(error.message))
+}
+
+/// What a worker's program answers to an argument and to what stands on its stdin, after 20 s at most.
+fn answered(program: &Path, argument: &str, question: &[u8]) -> io::Result<Vec<u8>> {
     let mut child = std::process::Command::new(program)
-        .arg("--probe")
+        .arg(argument)
         .env_clear()
         .envs(environment())
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that died will not listen; its end tells why.
+        stdin.write_all(question).ok();
+    }
     let mut stdout = child.stdout.take().ok_or_else(|| io::Error::other("its stdout is missing"))?;
     let answer = std::thread::spawn(move || {
         let mut answer = Vec::new();
@@ -195,10 +223,10 @@ pub fn probe(program: &Path) -> io::Result<Probe> {
     let status = loop {
         match child.try_wait()? {
             Some(status) => break status,
-            None if begun.elapsed() > PROBE_LIMIT => {
+            None if begun.elapsed() > ANSWER_LIMIT => {
                 child.kill()?;
                 child.wait()?;
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not tell its devices in time"));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time"));
             }
             None => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -206,8 +234,7 @@ pub fn probe(program: &Path) -> io::Result<Probe> {
     if !status.success() {
         return Err(io::Error::other(format!("it ended by {}", name_of(status))));
     }
-    let answer = answer.join().map_err(|_panic| io::Error::other("its answer could not be read"))??;
-    Ok(serde_json::from_slice(&answer)?)
+    answer.join().map_err(|_panic| io::Error::other("its answer could not be read"))?
 }
 
 impl Launcher for Local {

@@ -13,11 +13,10 @@ pub(crate) fn of_error(error: &ErrorObject, record: &AttemptRecord, lane: &str) 
 
 /// The class of a report that failed.
 pub(crate) fn of_report(report: &Report) -> OutcomeClass {
-    if report.nan_count + report.inf_count > 0 || report.stop_reason == Report::BROKE_OFF {
-        OutcomeClass::NanInf
-    } else {
-        OutcomeClass::WrongTokens
-    }
+    let in_probes = report.probes.iter().map(|probe| probe.non_finite as u64).sum::<u64>();
+    let is_nan =
+        report.nan_count + report.inf_count + in_probes > 0 || report.stop_reason == Report::BROKE_OFF;
+    if is_nan { OutcomeClass::NanInf } else { OutcomeClass::WrongTokens }
 }
 
 /// Says what to try next, where an attempt failed; `free_bytes` are free on its device now, `model` is what is known of

@@ -58,7 +58,9 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
         note(error);
         None
     });
-    tokenizer_config(model).unwrap_or_else(&mut note);
+    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
+        beside_tokenizer(model, file).unwrap_or_else(&mut note);
+    }
     // No load reads it.
     let readme = text(model, "README.md").unwrap_or_else(|error| {
         beside.push(Finding::new("companion_unreadable", Severity::Warning, error.to_string()));
@@ -184,12 +186,19 @@ fn tokenizer_vocab(model: &Model) -> Result<Option<usize>, ErrorObject> {
     size.map(Some).ok_or_else(|| unread("tokenizer_invalid", file, &json, "is no tokenizer"))
 }
 
-fn tokenizer_config(model: &Model) -> Result<(), ErrorObject> {
-    let file = "tokenizer_config.json";
+/// What stands beside the tokenizer: objects, and where there is a chat template, one that can be told.
+fn beside_tokenizer(model: &Model, file: &str) -> Result<(), ErrorObject> {
     let Some(json) = model.companion(file)? else { return Ok(()) };
-    let parsed = serde_json::from_slice::<Map<String, Value>>(&json);
-    let refused = |error| unread("tokenizer_invalid", file, &json, &format!("no JSON object: {error}"));
-    parsed.map(drop).map_err(refused)
+    let refused = |why: String| unread("tokenizer_invalid", file, &json, &why);
+    let object = serde_json::from_slice::<Map<String, Value>>(&json);
+    let object = object.map_err(|error| refused(format!("no JSON object: {error}")))?;
+    match object.get("chat_template") {
+        None | Some(Value::Null | Value::String(_)) => Ok(()),
+        Some(Value::Array(named)) if named.iter().any(|one| one["name"] == "default") => Ok(()),
+        Some(_) => {
+            Err(refused("`chat_template` is neither a string nor a list with one named `default`".to_owned()))
+        }
+    }
 }
 
 /// A companion that is not what its name says: told by what it is, else by why it cannot be read.

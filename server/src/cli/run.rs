@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::load_config;
 use crate::error::{CliError, Exit};
-use crate::launcher::Local;
+use crate::launcher::{self, Local};
 use crate::log_ring::LogRing;
 use crate::worker_client::{Limits, Worker, WorkerError};
 
@@ -54,6 +54,7 @@ pub(super) fn with_model<T>(
 ) -> Result<T, CliError> {
     // The worker sees no token and no network: what is on the Hub must be in the cache.
     let overrides = LoadConfig::from_map(&load.load_config).map_err(|error| ErrorObject::from(&error))?;
+    overrides.chat_template.as_deref().map_or(Ok(()), launcher::check_template)?;
     let (revision, cache_dir) = (overrides.revision.as_deref(), overrides.cache_dir.as_deref());
     let load = Load { path: Source::as_configured(&load.path, revision, cache_dir.map(Path::new))?, ..load };
     // Of several devices the first is a GPU, if one is.

@@ -132,11 +132,12 @@ fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Ver
     let same = certified.prompt_tokens == report.prompt_tokens;
     checks.push(Check { name: "prompt tokens", passed: same, detail: tokens(same, &report.prompt_tokens) });
     let same = certified.generated_tokens == report.generated_tokens;
-    checks.push(Check {
-        name: "generated tokens",
-        passed: same,
-        detail: tokens(same, &report.generated_tokens),
-    });
+    let ends = [&certified.stop_reason, &report.stop_reason];
+    let detail = match ends[0] == ends[1] {
+        false if same => format!("ended by `{}`, here by `{}`", ends[0], ends[1]),
+        _ => tokens(same, &report.generated_tokens),
+    };
+    checks.push(Check { name: "generated tokens", passed: same && ends[0] == ends[1], detail });
     let same = certified.text == report.text;
     let detail = if same { "the same".to_owned() } else { format!("another here: {:?}", report.text) };
     checks.push(Check { name: "text", passed: same, detail });
@@ -183,13 +184,17 @@ fn likeliest_are_the_same(certified: &Report, here: &Report) -> Check {
     let best = |report: &Report| report.top_logits.first().map(|top| top.token);
     let same_best = best(certified) == best(here);
     let scale = certified.top_logits.iter().map(|top| f64::from(top.logit.abs())).fold(0.0, f64::max);
-    let apart = certified.top_logits.iter().filter_map(|top| {
-        let found = here.top_logits.iter().find(|found| found.token == top.token)?;
-        Some(f64::from(found.logit - top.logit).abs())
+    // One that is not among the likeliest here is no likelier than the last of them.
+    let last = here.top_logits.last().map_or(f32::NEG_INFINITY, |top| top.logit);
+    let apart = certified.top_logits.iter().map(|top| {
+        let found = here.top_logits.iter().find(|found| found.token == top.token);
+        f64::from(found.map_or(last, |found| found.logit) - top.logit).abs()
     });
     let share = apart.fold(0.0, f64::max) / scale.max(f64::MIN_POSITIVE);
+    let same_best = same_best && certified.top_logits.len() == here.top_logits.len();
     let bound = Difference::bound(certified.dtype);
-    let best = if same_best { "the same best id" } else { "another best id here" };
+    let best =
+        if same_best { "the same best id" } else { "another best id, or another number of them, here" };
     let detail = format!("{best}, logits at most {share:.1e} of the largest apart (bound {bound:.0e})");
     Check { name: "likeliest tokens", passed: same_best && share <= bound, detail }
 }

@@ -6,14 +6,13 @@ use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE, SET_COOKIE, WWW_AUTHENTICATE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use phi3::api::{ErrorBody, ErrorObject};
+use phi3::api::ErrorBody;
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::error::HttpError;
+use super::error::{HttpError, refused};
 use super::extract::JsonBody;
-use super::v1::error::ApiError;
 use crate::evidence::hex;
 use crate::state::AppState;
 
@@ -78,12 +77,7 @@ pub(super) async fn check(State(state): State<AppState>, request: Request, next:
     {
         let message = "the server wants its token: `authorization: Bearer TOKEN`, or POST it to /api/session";
         let challenge = [(WWW_AUTHENTICATE, "Bearer")];
-        if request.uri().path().starts_with("/v1/") {
-            // In the shape of its API.
-            let error = ApiError::from(ErrorObject::new("unauthorized", message));
-            return (challenge, error).into_response();
-        }
-        return (challenge, HttpError::new("unauthorized", message)).into_response();
+        return (challenge, refused(request.uri().path(), "unauthorized", message)).into_response();
     }
     next.run(request).await
 }

@@ -11,6 +11,7 @@ use phi3::api::{ErrorBody, ErrorObject};
 use preflight_files::FilesError;
 use serde_json::{Map, Value, json};
 
+use super::v1::error::ApiError;
 use crate::ask::AskError;
 use crate::attempts::AttemptsError;
 use crate::stage::StageError;
@@ -78,6 +79,16 @@ pub(super) fn status(code: &str) -> StatusCode {
 
 /// Seconds after which a client that was turned away may try again.
 const RETRY_AFTER_S: &str = "1";
+
+/// What a layer around the routes refuses, in the shape of the API that the path is of.
+pub(super) fn refused(path: &str, code: &str, message: &str) -> Response {
+    let error = ErrorObject::new(code, message);
+    if path.starts_with("/v1/") {
+        ApiError::from(error).into_response()
+    } else {
+        HttpError(error).into_response()
+    }
+}
 
 /// An answer of that status; one that turns a client away for now says when to come back.
 pub(super) fn answer(status: StatusCode, body: impl serde::Serialize) -> Response {

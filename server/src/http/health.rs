@@ -1,15 +1,19 @@
 //! `GET /health`: the process lives. `GET /ready`: it can take work.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use phi3::api::ErrorBody;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::HttpError;
+use super::error::{HttpError, refused};
 use super::extract::ApiQuery;
 use crate::launcher::Local;
 use crate::state::AppState;
+
+const ENDING: &str = "the server is shutting down";
 
 /// Always 200.
 #[utoipa::path(
@@ -22,6 +26,14 @@ use crate::state::AppState;
 )]
 pub(super) async fn health() -> Json<Value> {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// Refuses to begin or change anything once the server ends; what is only looked at is still told.
+pub(super) async fn refuse_new_work(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    if state.attempts.is_closed() && !request.method().is_safe() {
+        return refused(request.uri().path(), "shutting_down", ENDING);
+    }
+    next.run(request).await
 }
 
 /// What is asked for.
@@ -47,7 +59,7 @@ pub(super) async fn ready(
     ApiQuery(ReadyQuery { model }): ApiQuery<ReadyQuery>,
 ) -> Result<Json<Value>, HttpError> {
     if state.attempts.is_closed() {
-        return Err(HttpError::new("shutting_down", "the server is shutting down"));
+        return Err(HttpError::new("shutting_down", ENDING));
     }
     state.store.check().await?;
     Local::find(Some("cpu")).map_err(|error| HttpError::new("worker_not_started", error.to_string()))?;

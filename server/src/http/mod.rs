@@ -73,6 +73,7 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(error::method_not_allowed)
         .route_layer(axum::middleware::from_fn(body::read))
         .layer(DefaultBodyLimit::disable())
+        .route_layer(axum::middleware::from_fn_with_state(state.clone(), health::refuse_new_work))
         // The one place that lets in: a route that is added above is behind it, and so is its body.
         .route_layer(axum::middleware::from_fn_with_state(state.clone(), auth::check))
         .fallback(assets::serve)

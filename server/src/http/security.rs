@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-use super::error::HttpError;
+use super::error::{HttpError, refused};
 use crate::state::AppState;
 
 /// Refuses requests from other sites that could change something.
@@ -44,7 +44,7 @@ pub(super) async fn check_host(State(state): State<AppState>, request: Request, 
     if hosts.is_empty() || !one || empty || !hosts.iter().all(|host| is_known(host)) {
         let message =
             "refused: this server answers to localhost, its addresses and what --allowed-host names";
-        return HttpError::new("wrong_host", message).into_response();
+        return refused(request.uri().path(), "wrong_host", message);
     }
     next.run(request).await
 }

@@ -17,6 +17,9 @@ impl Registry {
     /// # Errors
     /// The attempt is of another model or proves nothing, or the registry cannot be written.
     pub async fn commit(&self, model: &str, record: &AttemptRecord) -> Result<Certificate, ErrorObject> {
+        // Hashes of files that were not touched since are remembered; others take their time, which nobody waits for.
+        let path = self.locate(model).await?.path;
+        let files = evidence::facts(&self.store, &path, true).await;
         let _changing = self.changing.write().await;
         let mut row = self.row_or_found(model).await?;
         if record.evidence.source != self.source_of(&row) {
@@ -27,10 +30,7 @@ impl Registry {
             return Err(ErrorObject::new("not_validated", message).at("attempt_id"));
         }
         let mut certificate = certificate(model, &row.name, record)?;
-        // Hashes of files that were not touched since are remembered.
-        let path = self.locate(model).await?.path;
-        let differ =
-            evidence::differing(&certificate.files, &evidence::facts(&self.store, &path, true).await);
+        let differ = evidence::differing(&certificate.files, &files);
         if !differ.is_empty() {
             let message = format!(
                 "the files of `{model}` changed since attempt {}: {}; validate those that it has now",

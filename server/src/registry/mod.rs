@@ -283,8 +283,7 @@ impl Registry {
     /// A name that is none.
     pub async fn is_here(&self, source: &ModelSource) -> Result<bool, ErrorObject> {
         let ModelSource::Hub(hub) = source else { return Ok(true) };
-        let name =
-            if hub.contains("://") { hub.clone() } else { format!("hf:{}", hub.trim_start_matches("hf:")) };
+        let name = hub_name(hub);
         blocking(move || {
             let path = match Source::on_this_machine(&name) {
                 Ok(path) => path,
@@ -369,9 +368,7 @@ impl Registry {
         blocking(move || {
             let opened = match (&source, &path) {
                 (ModelSource::Hub(hub), _) if may_ask_hub => Source::hub(hub)?,
-                (ModelSource::Hub(hub), _) => {
-                    Source::resolve(&Source::on_this_machine(&format!("hf:{hub}"))?)?
-                }
+                (ModelSource::Hub(hub), _) => Source::resolve(&Source::on_this_machine(&hub_name(hub))?)?,
                 (_, path) => Source::resolve(&path.as_deref().unwrap_or(".".as_ref()).display().to_string())?,
             };
             let model = Model::open(&opened)?;
@@ -385,7 +382,6 @@ impl Registry {
                 return Err(ErrorObject::new(code, why).at("source.path"));
             }
             if let Some(error) = inspected.unusable
-                && path.is_some()
                 && inspected.report.support == Support::Run
             {
                 // What no load could read is told now.
@@ -524,6 +520,11 @@ fn check_id(id: &str) -> Result<(), ErrorObject> {
         return Err(ErrorObject::new("invalid_request", message).at("id"));
     }
     Ok(())
+}
+
+/// A repository as somebody named it, told from a path.
+fn hub_name(hub: &str) -> String {
+    if hub.contains("://") { hub.to_owned() } else { format!("hf:{}", hub.trim_start_matches("hf:")) }
 }
 
 /// An id made of a name.

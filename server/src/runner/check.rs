@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{CANCELLED, RunError, Runner};
 use crate::attempts::{Job, Taken};
-use crate::{devices, evidence, reports};
+use crate::{devices, evidence, launcher, reports};
 
 impl Runner {
     /// Checks what an attempt is about to load; what the estimator says of it is kept before anything runs.
@@ -82,6 +82,7 @@ fn check(load: &Load, lane: &str, know: impl FnOnce(Facts)) -> Result<Checked, E
     if let Some(error) = overrides.refusals().first() {
         return Err(error.into());
     }
+    overrides.chat_template.as_deref().map_or(Ok(()), launcher::check_template)?;
     let own = model.fields()?;
     let config = overrides.apply(&own).map_err(|error| {
         of_override(&overrides, &own, &error).unwrap_or_else(|| model.refuse(error).into())

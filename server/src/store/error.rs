@@ -1,7 +1,7 @@
 //! Why the database cannot be used.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use phi3::api::ErrorObject;
@@ -107,19 +107,14 @@ impl StoreError {
             Some(SQLITE_BUSY | SQLITE_LOCKED) => {
                 "another program keeps the database locked: end it, then try again".to_owned()
             }
-            Some(SQLITE_READONLY | SQLITE_CANTOPEN) => {
-                match File::open(path).and_then(|file| file.metadata()) {
-                    Ok(found) if found.is_dir() => {
-                        "is a folder where the database should be: move it away".to_owned()
-                    }
-                    Err(error) if error.kind() != ErrorKind::NotFound => {
-                        return Self::unreachable(path, &error);
-                    }
-                    _ => "the database cannot be written: it, its folder or its disk \
-                 is read-only: change that, or give another --data-dir"
-                        .to_owned(),
+            Some(SQLITE_READONLY | SQLITE_CANTOPEN) => match File::open(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Self::unreachable(path, &error);
                 }
-            }
+                _ => "the database cannot be written: it, its folder or its disk \
+                 is read-only: change that, or give another --data-dir"
+                    .to_owned(),
+            },
             Some(SQLITE_IOERR) => {
                 "the disk fails to read or write the database: the system's log says more".to_owned()
             }
@@ -146,7 +141,7 @@ impl StoreError {
     }
 
     /// A database that cannot even be opened.
-    pub(super) fn unreachable(path: &Path, error: &io::Error) -> Self {
+    pub(super) fn unreachable(path: &Path, error: &dyn std::fmt::Display) -> Self {
         Self::Unusable { path: path.to_owned(), reason: format!("the database cannot be read: {error}") }
     }
 

@@ -32,6 +32,14 @@ const READERS: u32 = 4;
 /// How long a reader waits for a lock of another process, such as the command line's.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// Refuses what stands in the database's place and is no file: a pipe would be waited for.
+fn check_file(path: &Path) -> Result<(), StoreError> {
+    match path.metadata() {
+        Ok(found) if !found.is_file() => Err(StoreError::unreachable(path, &"it is no file")),
+        _ => Ok(()),
+    }
+}
+
 /// An open database.
 #[derive(Debug)]
 pub struct Store {
@@ -50,6 +58,7 @@ impl Store {
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join(FILE);
         let fail = |error| StoreError::of(&path, error);
+        check_file(&path)?;
         let options = options(&path).create_if_missing(true);
         let mut writer = options.clone().connect().await.map_err(fail)?;
         check_version(&mut writer).await.map_err(fail)?;
@@ -77,7 +86,7 @@ impl Store {
         match path.metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::Absent { path }),
             Err(error) => return Err(StoreError::unreachable(&path, &error)),
-            Ok(_) => {}
+            Ok(_) => check_file(&path)?,
         }
         let mut options = options(&path).read_only(true);
         // Readers of a write-ahead log share memory through a file beside it, which nobody can make on a disk that is

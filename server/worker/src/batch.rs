@@ -23,6 +23,8 @@ pub(crate) struct Batch {
     /// One has left since others had to give their memory back.
     has_room: bool,
     next: u64,
+    /// The turn of the stream that began last.
+    turn: u64,
 }
 
 /// A stream that is checked and has no room yet.
@@ -30,8 +32,8 @@ struct Waiting {
     asked: Generate,
     prompt: Vec<u32>,
     max_new_tokens: usize,
-    /// When another stream of its request began, counted in streams; 0 if none did since it came.
-    last_turn: u64,
+    /// Streams of one request have one turn after the other: in between come those that waited when its last one began.
+    turn: u64,
 }
 
 struct Running {
@@ -98,7 +100,9 @@ impl Batch {
                 ErrorObject::new("invalid_option", "max_tokens is 0, expected at least 1").at("max_tokens")
             );
         }
-        self.waiting.push_back(Waiting { asked, prompt, max_new_tokens, last_turn: 0 });
+        let same = self.waiting.iter().filter(|waiting| waiting.asked.request == asked.request);
+        let turn = same.map(|waiting| waiting.turn).fold(self.turn, u64::max) + 1;
+        self.waiting.push_back(Waiting { asked, prompt, max_new_tokens, turn });
         Ok(())
     }
 
@@ -213,9 +217,9 @@ impl Batch {
         }
     }
 
-    /// The first of those who wait, of the request whose last turn is longest ago.
+    /// The first of those who wait whose turn it is.
     fn next_waiting(&mut self) -> Option<Waiting> {
-        let (place, _) = self.waiting.iter().enumerate().min_by_key(|(_, waiting)| waiting.last_turn)?;
+        let (place, _) = self.waiting.iter().enumerate().min_by_key(|(_, waiting)| waiting.turn)?;
         self.waiting.remove(place)
     }
 
@@ -236,10 +240,8 @@ impl Batch {
             return None;
         }
         self.next += 1;
-        let Waiting { asked, prompt, max_new_tokens, .. } = first;
-        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.asked.request == asked.request) {
-            waiting.last_turn = self.next;
-        }
+        let Waiting { asked, prompt, max_new_tokens, turn } = first;
+        self.turn = self.turn.max(turn);
         let client = asked.id;
         self.running.push(Running {
             id: asked.id,

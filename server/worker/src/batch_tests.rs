@@ -179,7 +179,7 @@ fn run(
     most: usize,
     asked: &[(&[u32], usize)],
 ) -> BTreeMap<u64, Result<Vec<u32>, String>> {
-    let (text, mut batch) = (Text::none(900), Batch::default());
+    let (text, mut batch) = (Text::none(1000), Batch::default());
     let mut told: BTreeMap<u64, Result<Vec<u32>, String>> = BTreeMap::new();
     for (id, (prompt, max_new_tokens)) in (0..).zip(asked) {
         let asked = Generate {
@@ -195,6 +195,7 @@ fn run(
         batch.add(&text, 800, asked).expect("is taken in");
     }
     let mut tell = |id: u64, event: StreamEvent| match event {
+        StreamEvent::Taken => panic!("{id}: told by whoever adds it"),
         StreamEvent::Started { .. } => {
             assert!(told.insert(id, Ok(Vec::new())).is_none(), "{id} begins once");
         }
@@ -235,6 +236,42 @@ fn requests_take_turns() {
     run(&mut engine, 1, &asked);
     let order = [1, 4, 5, 2, 3].map(|rows| vec![rows]);
     assert_eq!(engine.prefilled, order, "those who came later wait for one choice, not for all of them");
+}
+
+/// Others that keep coming do not keep a request of several choices from its end.
+#[test]
+fn who_comes_later_does_not_go_first_for_ever() {
+    let (text, mut batch) = (Text::none(1000), Batch::default());
+    let mut engine = Counting { room: 1, ..Counting::default() };
+    let add = |batch: &mut Batch, id: u64, request: u64| {
+        let prompt = PromptInput::Ids(vec![1]);
+        let asked = Generate {
+            id,
+            request,
+            prompt,
+            max_new_tokens: Some(1),
+            sampling: Sampling::GREEDY,
+            stop: Vec::new(),
+            logprobs: None,
+        };
+        batch.add(&text, 800, asked).expect("is taken in");
+    };
+    for id in 0..4 {
+        add(&mut batch, id, 0);
+    }
+    let mut begun = Vec::new();
+    for id in 10..30 {
+        add(&mut batch, 2 * id, 2 * id);
+        add(&mut batch, 2 * id + 1, 2 * id + 1);
+        let mut tell = |id: u64, event: StreamEvent| {
+            begun.extend(matches!(event, StreamEvent::Started { .. }).then_some(id));
+        };
+        for _ in 0..2 {
+            batch.step(&mut engine, &text, 1, &mut tell);
+        }
+    }
+    let last = begun.iter().position(|id| *id == 3).expect("the last choice has begun");
+    assert!(last < 16, "{begun:?}");
 }
 
 #[test]

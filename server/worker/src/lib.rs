@@ -30,7 +30,7 @@ const PROBE: &str = "--probe";
 #[must_use]
 pub fn main(backends: &[Backend]) -> ExitCode {
     match std::env::args().nth(1).as_deref() {
-        Some(template::ARGUMENT) => return template::main(),
+        Some(phi3::api::worker::RENDER_TEMPLATE) => return template::main(),
         Some(PROBE) => return backend::print_probe(backends),
         Some(other) => {
             return process::fail(&format!("knows no argument {other}; it is started by preflight"));

@@ -178,9 +178,9 @@ impl<E: Engine + Diagnostics> Loaded for Session<E> {
 
     fn generate(&mut self, link: &Link, asked: Generate) {
         let id = asked.id;
-        if let Err(error) = self.batch.add(&self.text, self.told.context, asked) {
-            link.say(&Message::Stream { id, event: StreamEvent::Failed { error } });
-        }
+        let added = self.batch.add(&self.text, self.told.context, asked);
+        let event = added.map_or_else(|error| StreamEvent::Failed { error }, |()| StreamEvent::Taken);
+        link.say(&Message::Stream { id, event });
     }
 
     fn stop(&mut self, link: &Link, id: u64) {

@@ -8,10 +8,8 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use phi3::api::ErrorObject;
-use phi3::tokenize::{Rendering, TokenizerError};
-
-/// The argument that makes this binary render and end.
-pub(crate) const ARGUMENT: &str = "render-template";
+use phi3::api::worker::{RENDER_TEMPLATE, TemplateAsk};
+use phi3::tokenize::{ChatTemplate, Rendering, TokenizerError};
 
 /// Address space of a rendering, several times what the longest conversation takes.
 #[cfg(target_os = "linux")]
@@ -35,27 +33,30 @@ pub(crate) fn render(rendering: &Rendering) -> Answer {
     serde_json::from_slice(&answer).unwrap_or_else(|_no_answer| Err(refused(&outgrown(status))))
 }
 
-/// Reads one rendering, answers it and ends.
+/// Reads what is asked, answers it and ends.
 pub(crate) fn main() -> ExitCode {
     let done = limit().and_then(|()| {
-        let rendering: Rendering = serde_json::from_reader(io::stdin().lock())?;
-        let answer: Answer = rendering.run().map_err(|error| refused(&error));
+        let done = match serde_json::from_reader(io::stdin().lock())? {
+            TemplateAsk::Check(source) => ChatTemplate::new(source).check().map(|()| String::new()),
+            TemplateAsk::<Rendering>::Render(rendering) => rendering.run(),
+        };
+        let answer: Answer = done.map_err(|error| refused(&error));
         serde_json::to_writer(io::stdout().lock(), &answer)?;
         Ok(())
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            writeln!(io::stderr(), "{ARGUMENT}: {error}").ok();
+            writeln!(io::stderr(), "{RENDER_TEMPLATE}: {error}").ok();
             ExitCode::FAILURE
         }
     }
 }
 
 fn ask(rendering: &Rendering) -> io::Result<(ExitStatus, Vec<u8>)> {
-    let question = serde_json::to_vec(rendering)?;
+    let question = serde_json::to_vec(&TemplateAsk::Render(rendering))?;
     let mut child = Command::new(std::env::current_exe()?)
-        .arg(ARGUMENT)
+        .arg(RENDER_TEMPLATE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use phi3::api::worker::PromptSource;
 use phi3::api::{ErrorObject, PromptInput, Turn};
 use phi3::config::{GenerationConfig, ModelConfig};
+use phi3::engine::check_tokens;
 use phi3::load_config::LoadConfig;
 use phi3::tokenize::{self, ChatMessage, TextStream, Tokenizer, TokenizerError, TokenizerFiles};
 use preflight_files::{FilesError, Model};
@@ -125,10 +126,11 @@ impl Text {
                 ));
             }
         };
-        match ids.is_empty() {
-            true => Err(empty_prompt()),
-            false => Ok(ids),
+        if ids.is_empty() {
+            return Err(empty_prompt());
         }
+        check_tokens(&ids, self.vocab_size).map_err(|error| ErrorObject::from(&error))?;
+        Ok(ids)
     }
 
     fn rendered(&self, tokenizer: &Tokenizer, messages: &[ChatMessage]) -> Result<Vec<u32>, ErrorObject> {
@@ -219,9 +221,7 @@ fn load(
         tokenizer.set_add_bos(add).map_err(|error| refused(&error))?;
     }
     if let Some(template) = &overrides.chat_template {
-        tokenizer.set_chat_template(template).map_err(|error| {
-            ErrorObject::new("load_config_invalid", error.to_string()).at("chat_template")
-        })?;
+        tokenizer.set_chat_template(template);
     }
     Ok(tokenizer)
 }

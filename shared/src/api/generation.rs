@@ -49,6 +49,8 @@ pub struct Turn {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StreamEvent {
+    /// Nothing of what was asked is refused; it waits for its turn.
+    Taken,
     /// It runs, with so many tokens of prompt.
     Started {
         /// Tokens.

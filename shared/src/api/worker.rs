@@ -24,6 +24,20 @@ pub const PROTOCOL_VERSION: u32 = 2;
 /// Largest frame that is sent or believed.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 
+/// The argument that makes a worker's program look at one chat template and end: it reads a [`TemplateAsk`] from stdin and
+/// answers with `Result<String, ErrorObject>`, both as JSON.
+pub const RENDER_TEMPLATE: &str = "render-template";
+
+/// What the process of a chat template is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateAsk<R> {
+    /// Whether this is a template: it is compiled, and not run. Answers with no text.
+    Check(String),
+    /// The text of a conversation.
+    Render(R),
+}
+
 /// What a worker is asked to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -23,7 +23,7 @@ pub use host::{HostPart, HostRows, NoHost};
 pub use loading::Loading;
 pub use logprobs::Logprobs;
 pub use plan::{Attention, DeviceInfo, LoadPlan, LoadProgress, LoadStage, Memory};
-pub use requests::check_room;
+pub use requests::{check_room, check_tokens};
 pub use sampling::{Sampler, Sampling, SamplingError};
 pub use split::{Split, Stretch};
 

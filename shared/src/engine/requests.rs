@@ -34,14 +34,7 @@ impl LoadPlan {
     /// # Errors
     /// [`EngineError::EmptyPrompt`], [`EngineError::TokenOutOfRange`].
     pub fn check_tokens(&self, tokens: &[u32]) -> Result<(), EngineError> {
-        if tokens.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
-        let vocab_size = self.config.vocab_size;
-        match tokens.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
-            Some((position, id)) => Err(EngineError::TokenOutOfRange { id: *id, position, vocab_size }),
-            None => Ok(()),
-        }
+        check_tokens(tokens, self.config.vocab_size)
     }
 
     /// The same of tokens that are a whole sequence.
@@ -81,4 +74,18 @@ pub fn check_room(
         }
     }
     Ok(())
+}
+
+/// Whether there are tokens, each of a vocabulary of `vocab_size`.
+///
+/// # Errors
+/// [`EngineError::EmptyPrompt`], [`EngineError::TokenOutOfRange`].
+pub fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<(), EngineError> {
+    if tokens.is_empty() {
+        return Err(EngineError::EmptyPrompt);
+    }
+    match tokens.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
+        Some((position, id)) => Err(EngineError::TokenOutOfRange { id: *id, position, vocab_size }),
+        None => Ok(()),
+    }
 }

@@ -131,21 +131,37 @@ impl OutcomeClass {
             | "unsupported_load_config"
             | "config_invalid"
             | "unsupported_config"
-            | "invalid_option" => Self::ConfigInvalid,
+            | "invalid_option"
+            | "device_map_invalid"
+            | "max_memory_invalid"
+            | "disk_offload"
+            | "duplicate_device"
+            | "missing_modules"
+            | "unknown_device"
+            | "unknown_module"
+            | "empty_prompt"
+            | "no_chat_template"
+            | "no_tokenizer"
+            | "token_out_of_range" => Self::ConfigInvalid,
             "unknown_architecture" => Self::UnknownArchitecture,
             "weights_corrupt" | "missing_shards" | "not_a_weight_file" | "incomplete_model"
-            | "tokenizer_invalid" | "not_a_file" | "unsafe_path" => Self::DownloadCorrupt,
+            | "tokenizer_invalid" | "not_a_file" | "unsafe_path" | "broken_link" | "too_large"
+            | "gguf_parts_missing" | "not_downloaded" | "not_found" | "hub_bad_answer" | "hub_truncated"
+            | "hub_wrong_bytes" => Self::DownloadCorrupt,
             "weights_mismatch" => Self::MissingTensor,
             "device_absent" | "device_unhealthy" => Self::DeviceAbsent,
             "weights_unsupported" => Self::DtypeUnsupported,
             "context_too_long" | "sequence_full" => Self::ContextTooLong,
-            "no_device_for_module" | "placement" => Self::PlacementFailed,
+            "no_device" | "splits_module" | "splits_tied" => Self::PlacementFailed,
             "backend" | "unavailable" => Self::KernelError,
             "nan_logits" => Self::NanInf,
             "tokenizer_failed" | "template_error" => Self::WrongTokens,
             "worker_stalled" => Self::Stall,
             "worker_killed" | "protocol_error" => Self::WorkerLost,
-            "io_error" | "storage_full" | "database" | "data_dir" | "worker_not_started" => Self::SystemError,
+            "io_error" | "storage_full" | "database" | "data_dir" | "worker_not_started"
+            | "cache_not_writable" => Self::SystemError,
+            // The Hub, or the way to it: no fault of the model's.
+            code if code.starts_with("hub_") => Self::SystemError,
             _ => return None,
         })
     }
@@ -195,9 +211,16 @@ mod tests {
             assert_eq!(class(code), Some(OutcomeClass::DownloadCorrupt), "{code}");
         }
         assert_eq!(class("protocol_error"), Some(OutcomeClass::WorkerLost));
-        for code in ["io_error", "storage_full", "worker_not_started"] {
+        for code in ["io_error", "storage_full", "worker_not_started", "hub_timeout", "hub_offline"] {
             assert_eq!(class(code), Some(OutcomeClass::SystemError), "{code}");
         }
+        for code in ["tokenizer_invalid", "broken_link", "too_large", "hub_wrong_bytes"] {
+            assert_eq!(class(code), Some(OutcomeClass::DownloadCorrupt), "{code}");
+        }
+        for code in ["missing_modules", "unknown_module", "max_memory_invalid"] {
+            assert_eq!(class(code), Some(OutcomeClass::ConfigInvalid), "{code}");
+        }
+        assert_eq!(class("splits_tied"), Some(OutcomeClass::PlacementFailed));
         assert_eq!(class("internal"), None);
     }
 }

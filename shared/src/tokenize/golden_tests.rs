@@ -213,7 +213,7 @@ fn phi3_conversations_equal_the_goldens() {
     let mut april = phi3(&golden, &golden.added_tokens_april_2024);
     for case in chats.cases {
         let tokenizer = if case.template.contains("april") { &mut april } else { &mut first };
-        tokenizer.set_chat_template(chats.templates[&case.template].as_str()).expect("it compiles");
+        tokenizer.set_chat_template(chats.templates[&case.template].as_str());
         let text = tokenizer.chat_text(&case.messages, case.add_generation_prompt).expect("renders");
         assert_eq!(text, case.text, "{} {}", case.template, case.name);
         let ids = tokenizer.encode_chat(&case.messages, case.add_generation_prompt).expect("encodes");

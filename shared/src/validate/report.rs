@@ -63,6 +63,9 @@ pub struct Probe {
     pub kind: ProbeKind,
     /// Tokens run; 0 where the probe does not apply.
     pub tokens: usize,
+    /// Logits that are no finite numbers, one where the run broke off on them.
+    #[serde(default)]
+    pub non_finite: usize,
     /// Whether it ran and every logit was finite.
     pub verdict: Verdict,
     /// What was seen, or why it was not run.

@@ -245,7 +245,13 @@ async fn cross<E: Engine>(
     let span = match span(config, kind) {
         Ok(span) => span,
         Err(detail) => {
-            return Ok(Crossing::Ended(Probe { kind, tokens: 0, verdict: Verdict::Unverified, detail }));
+            return Ok(Crossing::Ended(Probe {
+                kind,
+                tokens: 0,
+                non_finite: 0,
+                verdict: Verdict::Unverified,
+                detail,
+            }));
         }
     };
     let prompt: Vec<u32> = filler.iter().copied().cycle().take(span.start).collect();
@@ -255,7 +261,7 @@ async fn cross<E: Engine>(
     match generate(engine, SEQUENCE, &request, &mut |_| ControlFlow::Continue(())).await {
         Err(EngineError::NanLogits) => {
             let detail = format!("NaN logits at {} tokens", format_count(tokens as u64));
-            Ok(Crossing::Ended(Probe { kind, tokens, verdict: Verdict::Fail, detail }))
+            Ok(Crossing::Ended(Probe { kind, tokens, non_finite: 1, verdict: Verdict::Fail, detail }))
         }
         generation => {
             let ids = generation?.ids;
@@ -274,7 +280,6 @@ async fn check<E: Engine + Diagnostics>(
 ) -> Result<Probe, EngineError> {
     let seen = computed_on(prompt, ids, "length");
     let tokens = seen.len();
-    let fail = |detail| Ok(Probe { kind, tokens, verdict: Verdict::Fail, detail });
     let rope = Rope::new(config);
     let tolerance = tolerance(engine.info().dtype);
     let mut wrong = None;
@@ -296,6 +301,7 @@ async fn check<E: Engine + Diagnostics>(
             }
         })
         .await?;
+    let fail = |detail| Ok(Probe { kind, tokens, non_finite, verdict: Verdict::Fail, detail });
     if non_finite > 0 {
         return fail(format!(
             "{non_finite} logits over {} tokens are not finite",
@@ -311,7 +317,7 @@ async fn check<E: Engine + Diagnostics>(
     }
     let detail =
         format!("{} tokens: cache and one pass agree, every logit finite", format_count(tokens as u64));
-    Ok(Probe { kind, tokens, verdict: Verdict::Pass, detail })
+    Ok(Probe { kind, tokens, non_finite, verdict: Verdict::Pass, detail })
 }
 
 impl Report {

@@ -194,6 +194,27 @@ fn probes_cross_their_boundary() {
     assert_eq!(context(&config, 3, 4, ProbeSet::Window), 47);
     assert_eq!(context(&config, 3, 4, ProbeSet::None), 6);
 
+    // NaN that only a probe meets is told as such.
+    let mut engine = Counting { nan_from: Some(41), ..Counting::default() };
+    let report = pollster::block_on(run(
+        &mut engine,
+        &config,
+        &Run {
+            prompt: &[5, 6, 7],
+            max_new_tokens: 4,
+            stop_ids: &[],
+            probes: ProbeSet::Window,
+            filler: &[20],
+            load_ms: 0.0,
+            predicted: Memory::default(),
+        },
+        &mut |_| ControlFlow::Continue(()),
+        &mut |memory| memory,
+        &mut |_, _| (),
+    ));
+    let report = report.expect("the engine never fails");
+    assert_eq!((report.verdict, report.nan_count, report.probes[0].non_finite), (Verdict::Fail, 0, 1));
+
     // A cache that forgets the window, or the switch, gives other ids than one pass.
     for (kind, boundary) in [(ProbeSet::Window, 40), (ProbeSet::Long, 128)] {
         let mut engine = Counting { wrong_from: Some(boundary + 1), ..Counting::default() };

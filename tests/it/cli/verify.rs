@@ -55,6 +55,9 @@ fn a_certificate_holds_until_something_differs() {
         ("dtype", "/report/dtype", json!("f16")),
         ("likeliest tokens", "/report/top_logits/0/token", json!(332)),
         ("likeliest tokens", "/report/top_logits/1/logit", json!(-7.5)),
+        ("likeliest tokens", "/report/top_logits/1/token", json!(332)),
+        ("likeliest tokens", "/report/top_logits", json!([certificate["report"]["top_logits"][0]])),
+        ("generated tokens", "/report/stop_reason", json!("nan")),
         ("probes", "/report/probes/0/verdict", json!("pass")),
         ("files", "/files", json!([certificate["files"][0]])),
     ] {

@@ -117,9 +117,33 @@ fn new_work_is_refused_while_the_server_ends() {
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     signal("-TERM", server.pid());
     // Who comes now, over a connection of its own, is told so.
-    assert!(within(Duration::from_secs(5), || server.get("/ready").status == 503), "it is not ready");
+    // A connection that was made just before is closed without a word, as idle ones are.
+    let is_ready = || {
+        let mut stream = TcpStream::connect(server.address()).expect("the server listens");
+        stream.write_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok();
+        !answer.starts_with("HTTP/1.1 503")
+    };
+    assert!(within(Duration::from_secs(5), || !is_ready()), "it is not ready");
     let new = server.post("/api/models/default/validate", &json!({}));
     assert_eq!((new.status, new.error_code().as_str()), (503, "shutting_down"), "{new:?}");
+    let source = json!({ "source": { "path": "tiny" } });
+    for (method, path) in [
+        ("POST", "/v1/completions"),
+        ("POST", "/api/models/offline"),
+        ("PATCH", "/api/models/default"),
+        ("DELETE", "/api/models/default"),
+        ("POST", "/api/ladders"),
+    ] {
+        let new = server.ask(method, path, &["content-type: application/json"], &source.to_string());
+        assert_eq!(
+            (new.status, new.error_code().as_str()),
+            (503, "shutting_down"),
+            "{method} {path}: {new:?}"
+        );
+    }
+    assert_eq!(server.get("/api/attempts").status, 200, "what is there is still told");
     late.write_all(b"{}").expect("sent");
     let mut refused = String::new();
     late.read_to_string(&mut refused).expect("an answer");

@@ -221,7 +221,9 @@ fn one_climbs_and_the_rest_wait() {
     assert_eq!(states(&ladder)[2], "half waiting");
     let hit = ladder["rungs"][2]["attempts"][0].as_u64().expect("an attempt");
     let hit = server.get(&format!("/api/attempts/{hit}")).json();
-    assert_eq!(hit["error"]["message"], format!("cancelled by ladder {first}"), "{hit}");
+    // It may have waited still.
+    let by = hit["error"]["message"].as_str().expect("words");
+    assert!(by.starts_with(&format!("cancelled by ladder {first}")), "{hit}");
     assert_eq!(ended(&server, third)["state"], "passed");
     // What was cancelled while it waited begins where it stood: at the first rung.
     assert_eq!(server.post(&format!("/api/ladders/{second}/resume"), &json!({})).status, 202);

@@ -30,6 +30,32 @@ fn ready(server: &Server, id: u64) -> Value {
     attempt
 }
 
+/// A stranger's template may take more stack than there is; whoever looks at it is not the worker, and nobody loses a model.
+#[test]
+fn a_chat_template_that_does_not_compile_costs_nobody_a_model() {
+    let model = ModelDir::of_case("mha_plain");
+    let server = served(&model);
+    ready(&server, start(&server, "load", &json!({})));
+    let deep = format!("{{{{ {} 1 }}}}", "not ".repeat(30_000));
+    for (template, says) in [("{{ x", "chat template"), (&deep, "chat template")] {
+        let body = json!({ "branch": true, "load_config": { "chat_template": template } });
+        let attempt = server.ended(start(&server, "load", &body));
+        let error = &attempt["error"];
+        assert_eq!(
+            (&attempt["outcome"], &error["code"], &error["path"]),
+            (&json!("config_invalid"), &json!("load_config_invalid"), &json!("chat_template")),
+            "{attempt}"
+        );
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(says)), "{error}");
+    }
+    assert!(
+        server.get("/api/models/default").json()["loaded_by"].is_u64(),
+        "the model before it is still there"
+    );
+    let fine = json!({ "branch": true, "load_config": { "chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}" } });
+    ready(&server, start(&server, "load", &fine));
+}
+
 #[test]
 fn a_loaded_model_stays_until_it_is_unloaded() {
     let model = ModelDir::of_case("mha_plain");

@@ -327,6 +327,25 @@ fn requests_are_batched_and_end_with_their_clients() {
     }
 }
 
+/// A prompt that is refused is refused before any answer begins, whichever of them it is.
+#[test]
+fn one_prompt_that_is_refused_refuses_the_request() {
+    let model = ModelDir::slow();
+    let server = loaded(model.arg());
+    for stream in [true, false] {
+        for _ in 0..4 {
+            let prompts = json!([[1], [2], [3], [999_999]]);
+            let body = json!({"model": "default", "prompt": prompts, "max_tokens": 4, "stream": stream});
+            let answer = server.post("/v1/completions", &body);
+            assert_eq!(
+                (answer.status, answer.error_code().as_str()),
+                (400, "token_out_of_range"),
+                "{answer:?}"
+            );
+        }
+    }
+}
+
 /// Of many choices some wait for others: the request runs from the first on, and others come between.
 #[test]
 fn a_request_of_many_choices_lets_others_in_between() {

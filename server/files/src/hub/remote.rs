@@ -138,6 +138,9 @@ impl RemoteRepo {
     /// # Errors
     /// No such repository or revision, no access, no network, an answer that makes no sense.
     pub fn ask(settings: &HubSettings, asked: &HubRef) -> Result<Self, HubError> {
+        if settings.offline {
+            return Err(HubError::Offline { source_name: asked.to_string(), cache: settings.cache.clone() });
+        }
         let client = Client::new(settings);
         let what = asked.to_string();
         let path =

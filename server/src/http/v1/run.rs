@@ -1,5 +1,6 @@
 //! Streams of a request, as one answer or as events.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,7 +70,7 @@ pub(super) async fn run<S: Shape>(model: LoadedModel, asked: Asked) -> Result<Re
     let mut answer = Answer::<S> {
         head: Head::new::<S>(&common.model, random),
         streams: model.generate(asked)?,
-        first: None,
+        first: VecDeque::new(),
         count,
         ended: 0,
         usage: Usage { choices: common.choices, ..Usage::default() },
@@ -85,8 +86,8 @@ pub(super) async fn run<S: Shape>(model: LoadedModel, asked: Asked) -> Result<Re
 struct Answer<S> {
     head: Head,
     streams: Streams,
-    /// The event that the answer began with.
-    first: Option<(usize, StreamEvent)>,
+    /// Events that came before the answer began.
+    first: VecDeque<(usize, StreamEvent)>,
     count: usize,
     ended: usize,
     usage: Usage,
@@ -96,14 +97,24 @@ struct Answer<S> {
 }
 
 impl<S: Shape> Answer<S> {
-    /// Waits until a choice runs: what is refused by then is refused before anything is answered.
+    /// Waits until every choice has been looked at and one of them runs: what is refused is refused before anything is
+    /// answered.
     async fn begin(&mut self) -> Result<(), ApiError> {
-        match self.streams.next().await {
-            Some((_, StreamEvent::Failed { error })) => return Err(refused::<S>(error)),
-            Some(event) => self.first = Some(event),
-            None => return Err(unloaded()),
+        let mut heard = BTreeSet::new();
+        while heard.len() < self.count || self.first.is_empty() {
+            let (index, event) = self.streams.next().await.ok_or_else(unloaded)?;
+            heard.insert(index);
+            match event {
+                StreamEvent::Failed { error } => return Err(refused::<S>(error)),
+                StreamEvent::Taken => {}
+                event => {
+                    if self.first.is_empty() {
+                        self.watch.running();
+                    }
+                    self.first.push_back((index, event));
+                }
+            }
         }
-        self.watch.running();
         Ok(())
     }
 
@@ -118,7 +129,7 @@ impl<S: Shape> Answer<S> {
         if self.ended == self.count {
             return None;
         }
-        let event = match self.first.take() {
+        let event = match self.first.pop_front() {
             Some(event) => event,
             None => match self.streams.next().await {
                 Some(event) => event,
@@ -126,6 +137,7 @@ impl<S: Shape> Answer<S> {
             },
         };
         match &event.1 {
+            StreamEvent::Taken => {}
             StreamEvent::Started { prompt_tokens } => self.started(event.0, *prompt_tokens),
             StreamEvent::Token { .. } => self.watch.token(event.0),
             StreamEvent::Finished { completion_tokens, reason, .. } => {
@@ -148,7 +160,7 @@ impl<S: Shape> Answer<S> {
         let mut reasons = vec!["length"; self.count];
         while let Some((index, event)) = self.next().await {
             match event {
-                StreamEvent::Started { .. } => {}
+                StreamEvent::Taken | StreamEvent::Started { .. } => {}
                 StreamEvent::Token { text, logprobs, .. } => {
                     texts[index] += &text;
                     tokens[index].extend(logprobs);
@@ -215,7 +227,7 @@ impl<S: Shape> Answer<S> {
     fn chunks(&self, index: usize, event: StreamEvent, offsets: &mut [usize]) -> Vec<Value> {
         let chunk = |choice| self.head.answer(S::CHUNK, vec![choice]);
         match event {
-            StreamEvent::Started { .. } => Vec::new(),
+            StreamEvent::Taken | StreamEvent::Started { .. } => Vec::new(),
             StreamEvent::Token { text, logprobs, .. } => {
                 if text.is_empty() && !self.logprobs {
                     return Vec::new();

@@ -61,15 +61,18 @@ impl Board for Here {
     }
 }
 
+/// On one thread, as an instance without threads of its own computes: others would share out a matrix once more.
+fn alone<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread").install(work)
+}
+
 /// Runs `work` with a team of so many threads; it returns when all hands are gone.
-fn with_team(board: &Here, threads: usize, work: impl FnOnce(Arc<Team>)) {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-    pool.in_place_scope(|scope| {
+fn with_team(board: &Here, threads: usize, work: impl FnOnce(Arc<Team>) + Send) {
+    std::thread::scope(|scope| {
         for hand in 1..threads {
-            let board = board.clone();
-            scope.spawn(move |_| serve(&board, hand));
+            scope.spawn(move || alone(|| serve(board, hand)));
         }
-        work(Arc::new(Team::new(Box::new(board.clone()), threads)));
+        alone(|| work(Arc::new(Team::new(Box::new(board.clone()), threads))));
     });
 }
 
