@@ -72,6 +72,24 @@ pub async fn session(token: &str) -> Result<bool, ApiError> {
     Ok(told["token_required"] == Value::Bool(true))
 }
 
+/// The config of a model's files, key by key.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn config(source: &ModelSource) -> Result<Map<String, Value>, ApiError> {
+    #[derive(serde::Deserialize)]
+    struct Inspected {
+        fields: Vec<Field>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Field {
+        key: String,
+        value: Value,
+    }
+    let inspected: Inspected = send(Request::post("api/inspect"), &json!({ "source": source })).await?;
+    Ok(inspected.fields.into_iter().map(|field| (field.key, field.value)).collect())
+}
+
 /// The models that the server can load.
 ///
 /// # Errors
@@ -134,6 +152,12 @@ pub struct Run {
     /// Kept with the attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The attempt that it goes on from; the model's newest where none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
+    /// Several changes of the parent are meant.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub branch: bool,
     /// Runs what would end as it did before, or is not known to fit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,

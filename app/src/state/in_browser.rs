@@ -11,7 +11,7 @@ use phi3::platform::Instant;
 use phi3::validate::ProbeSet;
 
 use super::browser_run::BrowserRuns;
-use super::{Keeping, Store, given};
+use super::{Keeping, Page, Store, given};
 use crate::platform::engine::Engines;
 use crate::platform::files::Picked;
 use crate::platform::page;
@@ -154,6 +154,37 @@ impl Default for Asked {
     }
 }
 
+impl Asked {
+    /// The prompt and how much is generated, as they stand in an address: nothing where they are the default.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let default = Self::default();
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        if self.prompt != default.prompt {
+            text.append_pair("prompt", &self.prompt);
+        }
+        if self.max_new_tokens != default.max_new_tokens {
+            text.append_pair("tokens", &self.max_new_tokens.to_string());
+        }
+        text.finish()
+    }
+
+    /// The same with what an address says; what is not understood counts as not said.
+    #[must_use]
+    pub fn with_text(self, text: &str) -> Self {
+        let default = Self::default();
+        let mut asked = Self { prompt: default.prompt, max_new_tokens: default.max_new_tokens, ..self };
+        for (key, value) in form_urlencoded::parse(text.as_bytes()) {
+            match (key.as_ref(), value.parse::<usize>()) {
+                ("prompt", _) => asked.prompt = value.into_owned(),
+                ("tokens", Ok(tokens)) => asked.max_new_tokens = tokens.clamp(1, MAX_NEW_TOKENS),
+                _ => {}
+            }
+        }
+        asked
+    }
+}
+
 /// Handles to validation in this browser.
 #[derive(Clone, Copy)]
 pub struct InBrowser {
@@ -174,7 +205,7 @@ impl InBrowser {
     /// Nothing was asked for yet.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self {
+        let this = Self {
             store,
             runs: RwSignal::new(None),
             asked: RwSignal::new(Asked::default()),
@@ -182,7 +213,27 @@ impl InBrowser {
             kept: Keeping::new(),
             engines: StoredValue::new_local(None),
             clock: StoredValue::new(Instant::now()),
-        }
+        };
+        this.keep_asked();
+        this
+    }
+
+    /// The address holds the prompt and how much is generated: a reload and Back return to them, and a link brings them.
+    fn keep_asked(self) {
+        let (store, asked) = (self.store, self.asked);
+        let text = Memo::new(move |_| asked.with(Asked::to_text));
+        Effect::new(move |before: Option<String>| {
+            let (now, said) = (text.get(), store.sift.get());
+            if store.page.get() == Page::Validate && now != said {
+                // Who comes to the page finds what was asked here before.
+                if said.is_empty() || before.is_some_and(|before| before != now) {
+                    store.sift.set(now.clone());
+                } else {
+                    asked.update(|asked| *asked = std::mem::take(asked).with_text(&said));
+                }
+            }
+            now
+        });
     }
 
     /// Takes files that were given to the page: where weights are among them, they are what is validated next.

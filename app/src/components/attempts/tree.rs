@@ -48,7 +48,7 @@ pub fn Tree(
     let tree = Memo::new(move |_| attempts.rows.with(|rows| drawn(&ledger::tree(rows, id), rows)));
     let item = move |Drawn { row, guides, above, below }: Drawn| {
         let other = row.id;
-        let change = if row.change.is_empty() { words::NO_CHANGE.to_owned() } else { row.change.clone() };
+        let change = words::change(&row.change, row.parent);
         view! {
             <li aria-current=(other == id).then_some("true") data-attempt=other.to_string()>
                 <span class="guides" aria-hidden="true">

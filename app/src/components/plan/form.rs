@@ -83,7 +83,8 @@ fn Row(plan: Plan, knob: &'static Knob, hidden: Signal<bool>) -> impl IntoView {
             <label for=id.clone() class="mono">{knob.key}</label>
             <Input plan knob id value/>
             <div class="marks">
-                {effect(knob.effect)}
+                // That a knob would be refused is no news of one that nobody has set.
+                {move || (is_own() || !matches!(knob.effect, Effect::Refused(_))).then(|| effect(knob.effect))}
                 <button
                     type="button"
                     class="quiet"

@@ -14,9 +14,8 @@ pub use server::Progress;
 
 use leptos::prelude::*;
 use phi3::api::ErrorObject;
-use phi3::engine::Loading;
+use phi3::validate::{Report, Verdict};
 
-use crate::format::Unit;
 use crate::state::{Place, Server, Validation};
 use crate::text::{self, validate as words};
 
@@ -101,12 +100,20 @@ fn notice(testid: &'static str, error: ErrorObject) -> impl IntoView {
     }
 }
 
-/// How far a load is, in bytes.
-fn bytes_words(loading: Loading) -> String {
-    let unit = Unit::of(loading.progress.total_bytes);
-    let rate = loading
-        .bytes_per_s
-        .map_or_else(String::new, |rate| format!(" · {:.2} {}/s", rate / unit.bytes(), unit.name()));
-    let (done, total) = (unit.print(loading.progress.done_bytes), unit.print(loading.progress.total_bytes));
-    format!("{done} of {total} {}{rate}", unit.name())
+/// The verdict on a run, before anything else of it: on which model, where, and why.
+fn outcome(model: String, report: &Report) -> impl IntoView + use<> {
+    let (tone, word) = match report.verdict {
+        Verdict::Pass => ("ok", words::PASS),
+        Verdict::Fail => ("bad", words::FAIL),
+        Verdict::Unverified => ("warn", words::UNVERIFIED),
+    };
+    view! {
+        <div class=format!("verdict {tone}") data-testid="validate-verdict" data-value=text::verdict_code(report.verdict)>
+            <div class="big">{text::capitalised(word)}</div>
+            <div>
+                <div><b>{model}</b> " " {format!("{}, {}", report.device, report.dtype)}</div>
+                <div class="dim">{text::capitalised(&report.reason)} "."</div>
+            </div>
+        </div>
+    }
 }
