@@ -255,11 +255,7 @@ pub fn context_value(tokens: u64, total: u64) -> String {
 /// The lines of a device that lie above what is drawn.
 pub fn device_above(available: u64) -> String {
     let margin = format_bytes((available as f64 / 1.2) as u64);
-    format!(
-        "{} available, {margin} with the {}: above what is drawn",
-        format_bytes(available),
-        memory::MARGIN_LINE
-    )
+    format!("↑ {} available · {margin} {}", format_bytes(available), memory::MARGIN_LINE)
 }
 
 pub fn device_line(available: u64) -> String {

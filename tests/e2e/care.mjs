@@ -168,7 +168,7 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       };
       const [, ...args] = (await take("copy-command")).split(/^preflight /);
       const run = spawnSync(preflight, [...words("preflight", `preflight ${args.join("")}`), "--json"], { encoding: "utf8" });
-      assert(run.status === 0 && JSON.parse(run.stdout).total_bytes === total, `${run.status}: ${run.stderr}`);
+      assert(run.status === 0 && JSON.parse(run.stdout).total_bytes === total, `${args}: ${run.status}: ${run.stderr}${run.stdout.slice(0, 200)}`);
       const line = words("curl", await take("copy-curl"));
       const [url, body] = [line.find((word) => word.startsWith("http")), line.at(-1)];
       const told = await (await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body })).json();

@@ -11,6 +11,7 @@ use phi3::api::{
     Attempt, AttemptRecord, Certificate, Comparison, Devices, ErrorObject, Ladder, LadderStarted, ModelEntry,
     ModelSource, ProfileEntry, Registered, Settings, Started,
 };
+use phi3::validate::ProbeSet;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -152,6 +153,15 @@ pub struct Run {
     /// Kept with the attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What a validation continues; the default prompt where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// Most ids that a validation generates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<usize>,
+    /// Boundaries that a validation crosses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeSet>,
     /// The attempt that it goes on from; the model's newest where none is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<u64>,
@@ -179,7 +189,7 @@ pub async fn load(model: &str, run: &Run) -> Result<Started, ApiError> {
     send(Request::post(&format!("api/models/{}/load", name(model))), run).await
 }
 
-/// Puts a validation with the default prompt into the queue.
+/// Puts a validation into the queue.
 ///
 /// # Errors
 /// [`ApiError`]

@@ -136,9 +136,9 @@ pub fn Search(
     }
 }
 
-/// What is looked for on this page, in lower case.
+/// What is looked for on this page, in lower case: of ASCII alone, since the table of all letters is large.
 pub(super) fn sought(store: Store) -> String {
-    store.sift.with(|sift| sift.trim().to_lowercase())
+    store.sift.with(|sift| sift.trim().to_ascii_lowercase())
 }
 
 /// A list to choose one value from.

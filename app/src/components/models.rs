@@ -13,7 +13,7 @@ fn has(entry: &ModelEntry, needle: &str) -> bool {
     let hub = entry.hub.clone().unwrap_or_default();
     [&entry.id, &entry.name, &entry.path, &hub, &entry.notes]
         .into_iter()
-        .any(|text| text.to_lowercase().contains(needle))
+        .any(|text| text.to_ascii_lowercase().contains(needle))
 }
 
 /// The table.

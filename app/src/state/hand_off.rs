@@ -176,13 +176,13 @@ impl HandOff {
         let note = self.store.rest.with_untracked(|rest| rest.notes.clone());
         let parent = self.parent().filter(|parent| parent.model == model).map(|parent| parent.id);
         let run = Run {
-            load_config: carried.load_config,
             context: carried.context,
             device,
             note,
             parent,
             branch: how == How::Branch,
             force: how == How::Force,
+            ..Run::with(carried.load_config)
         };
         let task = self.task.get_untracked();
         self.problem.set(None);

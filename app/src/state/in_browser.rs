@@ -27,7 +27,9 @@ const KEPT: &str = "kept:";
 pub const TINY_PROMPT: &str = "Once upon a time there was a little bird who could not fly.";
 /// Most threads that a run here asks for.
 const MOST_THREADS: u32 = 4;
-/// Most ids that a run here generates.
+/// Ids that a run here generates where nobody says how many.
+pub const USUAL_TOKENS: usize = 48;
+/// Most ids that a run generates.
 pub const MAX_NEW_TOKENS: usize = 512;
 
 /// Where a validation runs.
@@ -133,8 +135,8 @@ pub struct Asked {
     pub dtype: Option<DType>,
     /// What is to be continued; empty: the default.
     pub prompt: String,
-    /// Most ids to generate.
-    pub max_new_tokens: usize,
+    /// Most ids to generate; as many as is usual at its place where nobody says.
+    pub max_new_tokens: Option<usize>,
     /// Boundaries to cross.
     pub probe: ProbeSet,
     /// Whether logits are held against the CPU in f32.
@@ -147,7 +149,7 @@ impl Default for Asked {
             subject: Subject::Tiny,
             dtype: None,
             prompt: String::new(),
-            max_new_tokens: 48,
+            max_new_tokens: None,
             probe: ProbeSet::None,
             reference: true,
         }
@@ -158,13 +160,12 @@ impl Asked {
     /// The prompt and how much is generated, as they stand in an address: nothing where they are the default.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let default = Self::default();
         let mut text = form_urlencoded::Serializer::new(String::new());
-        if self.prompt != default.prompt {
+        if !self.prompt.is_empty() {
             text.append_pair("prompt", &self.prompt);
         }
-        if self.max_new_tokens != default.max_new_tokens {
-            text.append_pair("tokens", &self.max_new_tokens.to_string());
+        if let Some(tokens) = self.max_new_tokens {
+            text.append_pair("tokens", &tokens.to_string());
         }
         text.finish()
     }
@@ -172,12 +173,11 @@ impl Asked {
     /// The same with what an address says; what is not understood counts as not said.
     #[must_use]
     pub fn with_text(self, text: &str) -> Self {
-        let default = Self::default();
-        let mut asked = Self { prompt: default.prompt, max_new_tokens: default.max_new_tokens, ..self };
+        let mut asked = Self { prompt: String::new(), max_new_tokens: None, ..self };
         for (key, value) in form_urlencoded::parse(text.as_bytes()) {
             match (key.as_ref(), value.parse::<usize>()) {
                 ("prompt", _) => asked.prompt = value.into_owned(),
-                ("tokens", Ok(tokens)) => asked.max_new_tokens = tokens.clamp(1, MAX_NEW_TOKENS),
+                ("tokens", Ok(tokens)) => asked.max_new_tokens = Some(tokens.clamp(1, MAX_NEW_TOKENS)),
                 _ => {}
             }
         }
@@ -365,7 +365,7 @@ impl InBrowser {
             },
             dtype: asked.dtype,
             prompt: prompt.map(str::to_owned),
-            max_new_tokens: asked.max_new_tokens,
+            max_new_tokens: asked.max_new_tokens.unwrap_or(USUAL_TOKENS),
             probe: asked.probe,
             skip_reference: !asked.reference,
             threads: asked.subject.threads(),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::model::OwnFiles;
 use super::{Page, Store};
 use crate::api::Run;
+use crate::text::attempts::without;
 
 /// An attempt of the server, as a parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,22 +87,27 @@ fn is_shortened(value: &Value) -> bool {
     value.to_string().contains("\"… ")
 }
 
-/// Shows the model of a config as the server's inspection tells it; false where that leaves out what is needed, and the
-/// page stays as it is.
+/// Shows the model of a config as the server's inspection tells it, without what that shortens: such lists say nothing of
+/// memory, and the name tells that they are missing. False where it is refused.
 pub fn show_model(store: Store, name: &str, told: &Map<String, Value>) -> bool {
-    if !told.values().any(is_shortened) {
-        let config = Value::Object(told.clone()).to_string();
-        store.open_own(&OwnFiles { name: name.to_owned(), ..OwnFiles::config_only(config) });
-        return store.problem.with_untracked(Option::is_none);
-    }
+    let (shortened, whole): (Vec<_>, Vec<_>) = told.iter().partition(|(_, value)| is_shortened(value));
     let is_told = |preset: &str| {
-        let whole: Map<String, Value> = serde_json::from_str(preset).unwrap_or_default();
+        let preset: Map<String, Value> = serde_json::from_str(preset).unwrap_or_default();
         // Where a config came from and what wrote it makes no other model of it.
         let counts = |key: &str| !key.starts_with('_') && key != "transformers_version";
-        told.iter().all(|(key, value)| !counts(key) || is_shortened(value) || whole.get(key) == Some(value))
+        whole.iter().all(|(key, value)| !counts(key) || preset.get(key.as_str()) == Some(value))
     };
-    let preset = PRESETS.iter().find(|preset| is_told(preset.config));
-    preset.inspect(|preset| store.open_preset(preset.name)).is_some()
+    if let Some(preset) = PRESETS.iter().find(|preset| is_told(preset.config)) {
+        store.open_preset(preset.name);
+        return true;
+    }
+    let missing: Vec<&str> = shortened.into_iter().map(|(key, _)| key.as_str()).collect();
+    let name = if missing.is_empty() { name.to_owned() } else { without(name, &missing.join(", ")) };
+    let config: Map<String, Value> =
+        whole.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let config = Value::Object(config).to_string();
+    store.open_own(&OwnFiles { name, ..OwnFiles::config_only(config) });
+    store.problem.with_untracked(Option::is_none)
 }
 
 #[cfg(test)]

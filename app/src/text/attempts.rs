@@ -58,6 +58,11 @@ pub fn change(change: &str, parent: Option<u64>) -> String {
     }
 }
 
+/// A model of which some keys are not known.
+pub fn without(model: &str, keys: &str) -> String {
+    format!("{model} (without {keys})")
+}
+
 /// Of an attempt in the tree, for those who do not see the lines.
 pub fn after(parent: u64) -> String {
     format!("after #{parent}")
@@ -96,7 +101,11 @@ pub fn name_of(path: &str) -> Option<String> {
     }
     let memory = |rest: &str, when: &str| {
         let (side, term) = rest.split_once('.')?;
-        let term = super::term_name(term.strip_suffix("_bytes")?);
+        let term = match term.strip_suffix("_bytes")? {
+            // The record has it in the singular.
+            "activation" => super::memory::NAMES[2].to_owned(),
+            term => super::term_name(term),
+        };
         Some(format!("{}, {side}{when}", super::capitalised(&term)))
     };
     if let Some(rest) = path.strip_prefix("report.memory.") {
@@ -146,6 +155,7 @@ mod tests {
             ("resolved[dtype].value", Some("dtype")),
             ("load_config.max_memory.cpu", Some("max_memory.cpu")),
             ("report.memory.measured.kv_cache_bytes", Some("KV cache, measured")),
+            ("report.memory.measured.activation_bytes", Some("Activations, measured")),
             ("memory.predicted.total_bytes", Some("Total, predicted after the load")),
             ("report.ttft_ms", Some("Time to first token")),
             ("report.layers", None),

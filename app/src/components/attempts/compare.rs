@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::components::bits::copyable;
 use crate::state::Attempts;
-use crate::text::attempts as words;
+use crate::text::{self, attempts as words};
 
 /// The table of differences.
 #[component]
@@ -22,11 +22,15 @@ pub fn Compare(
     let heads = ids.iter().map(|id| { let id = *id; view! { <th><button type="button" class="link" on:click=move |_| attempts.choose(id)>{format!("#{id}")}</button></th> } }).collect_view();
     let columns = ids.len() + 1;
     let topics = StoredValue::new(comparison.by_topic());
-    let count = topics.with_value(|topics| topics.iter().map(|(_, rows)| rows.len()).sum::<usize>());
+    let count_of = |is_counted: fn(&Difference) -> bool| {
+        topics.with_value(|topics| topics.iter().flat_map(|(_, rows)| rows).filter(|d| is_counted(d)).count())
+    };
+    let (named, whole) = (count_of(|d| words::name_of(&d.path).is_some()), count_of(|_| true));
+    let count = move || text::of(if all.get() { whole } else { named }, whole);
     let row = |difference: &Difference| {
         let cell = |value: &Value| {
             let exact = exact(value);
-            view! { <td class="mono" title=exact.clone()>{copyable(difference.shown(value), exact.clone())}</td> }
+            view! { <td class="mono" title=exact.clone()>{copyable(shown(difference, value), exact.clone())}</td> }
         };
         let values = difference.values.iter().map(cell).collect_view();
         let name = words::name_of(&difference.path);
@@ -69,6 +73,13 @@ pub fn Compare(
             <div class="scroll"><table class="compare"><thead><tr><th class="name">{words::PATH}</th>{heads}</tr></thead>{groups}</table></div>
         </section>
     }
+}
+
+/// A value as people read it. A time and a rate of zero were not measured.
+fn shown(difference: &Difference, value: &Value) -> String {
+    let is_timed = ["_ms", "_per_s"].iter().any(|end| difference.path.ends_with(end));
+    let value = if is_timed && value.as_f64() == Some(0.0) { &Value::Null } else { value };
+    difference.shown(value)
 }
 
 /// A value as it stands in the record.

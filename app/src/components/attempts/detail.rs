@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use phi3::api::AttemptRecord;
-use phi3::load_config::Proposal;
+use phi3::load_config::{OutcomeClass, Proposal};
 
 use super::Tree;
 use super::table::state_badge;
@@ -36,7 +36,7 @@ pub fn Detail(
             (proposal.clone(), whole.with_value(|record| next_run(&record.attempt, proposal).is_some()));
         let take = move |_| whole.with_value(|record| attempts.try_next(&record.attempt, &change));
         view! {
-            <li class="find">
+            <li class="change">
                 <p><code>{proposal.key.clone()}</code> " → " <b class="mono">{value}</b> " " <span class="dim">{proposal.reason.clone()}</span></p>
                 {can_run.then(|| view! { <button type="button" class="quiet" data-try=proposal.key.clone() on:click=take>{words::TRY}</button> })}
             </li>
@@ -50,6 +50,11 @@ pub fn Detail(
         .memory
         .filter(|_| attempt.report.is_none())
         .map(|pair| memory_table(pair.predicted, pair.measured));
+    // An error says what the report says.
+    let why = attempt.report.as_ref().filter(|_| attempt.error.is_none()).map(|report| report.reason.clone());
+    // One failure has one name, here and in the table.
+    let class = attempt.outcome.map(OutcomeClass::name);
+    let code = class.map(str::to_owned).or(attempt.error.as_ref().map(|error| error.code.clone()));
     let took = attempt
         .started_ms
         .zip(attempt.finished_ms)
@@ -67,9 +72,9 @@ pub fn Detail(
                 </div>
             </div>
             {move || attempts.loads.of(id).map(bar)}
-            {attempt.report.as_ref().map(|report| view! { <p>{text::capitalised(&report.reason)} "."</p> })}
+            {why.map(|why| view! { <p>{text::capitalised(&why)} "."</p> })}
             {attempt.error.map(|error| view! {
-                <div class="notice"><div><b>{error.code}</b> {error.path.map(|path| view! { " " <code>{path}</code> })} <div>{error.message}</div></div></div>
+                <div class="notice"><div><b>{code}</b> {error.path.map(|path| view! { " " <code>{path}</code> })} <div>{error.message}</div></div></div>
             })}
             {(!evidence.next.is_empty()).then(|| view! { <h3>{words::NEXT}</h3> <ul class="plain">{evidence.next.iter().map(next).collect_view()}</ul> })}
             {evidence.advice.map(|advice| view! { <p class="dim">{text::capitalised(&advice)} "."</p> })}

@@ -36,7 +36,7 @@ pub fn Effect() -> impl IntoView {
     let verdict = Memo::new(move |_| plan.verdict());
     let standing = move || {
         verdict.get().map(|(verdict, why)| {
-            view! { <p data-testid="plan-verdict" data-value=verdict.words()>{fit_badge(verdict)} " " <span class="dim">{text::capitalised(&why)} "."</span></p> }
+            view! { <p class="above" data-testid="plan-verdict" data-value=verdict.words()>{fit_badge(verdict)} " " <span class="dim">{text::capitalised(&why)} "."</span></p> }
         })
     };
     let table = move |preview: &Preview| {

@@ -9,7 +9,7 @@ pub mod server;
 pub use browser::Outcome;
 pub use export::Exports;
 pub use kept::KeptModels;
-pub use places::{Controls, Places};
+pub use places::{Controls, Places, ServerControls};
 pub use server::Progress;
 
 use leptos::prelude::*;
@@ -42,6 +42,7 @@ pub fn Validate() -> impl IntoView {
         None => view! { <p class="dim">{words::CHECKING}</p> }.into_any(),
         Some(Place::Server) => view! {
             <p class="dim">{server::intro(validation)}</p>
+            <Show when=move || { validation.models.with(|all| !all.is_empty()) }><ServerControls/></Show>
             {move || validation.run.with(Option::is_some).then(|| view! { <Progress/> })}
         }
         .into_any(),

@@ -20,7 +20,7 @@ pub(super) fn intro(validation: Validation) -> impl IntoView {
         Server::Present(Some(model)) => {
             view! { {words::ON_SERVER} " " <b>{model.name}</b> {words::NOT_THIS_CONFIG} }.into_any()
         }
-        Server::Present(None) => words::NO_DEFAULT.into_any(),
+        Server::Present(None) => words::NO_MODEL.into_any(),
         Server::Absent => view! { {words::NEEDS_SERVER} " " {start_a_server()} }.into_any(),
     }
 }
