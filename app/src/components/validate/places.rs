@@ -219,7 +219,7 @@ fn RunFields(
                         min="1"
                         max=MAX_NEW_TOKENS.to_string()
                         placeholder=usual.to_string()
-                        prop:value=move || asked.with(|asked| asked.max_new_tokens.map(|tokens| tokens.to_string()))
+                        prop:value=move || asked.with(|asked| asked.max_new_tokens.map_or_else(String::new, |tokens| tokens.to_string()))
                         on:change=count
                     />
                 </div>
