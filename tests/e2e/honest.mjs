@@ -228,7 +228,7 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
     ["what was not measured is no zero, and unlike things have no difference", onPage(async (page) => {
       const broken = report({ generated_tokens: [], ttft_ms: 0, prefill_tokens_per_s: 0, decode_tokens_per_s: null, nan_count: 24_970, verdict: "fail", reason: "24970 NaN", difference: { rows: 10, max: 0, mean: 0, scale: 0, top1_agreement: 0, top5_overlap: 0, bound: 0.05, verdict: "fail" } });
       const partly = report({ memory: { predicted: memory(377_487_360), measured: memory(1_152_000) } });
-      await withAttempts(page, server, [attempt(1, { state: "failed", outcome: "nan_inf", report: broken }), attempt(2, { report: partly }), attempt(3, { report: report() })]);
+      await withAttempts(page, server, [attempt(1, { state: "failed", outcome: "nan_inf", report: broken }), attempt(2, { report: partly }), attempt(3, { parent: 2, report: report() })]);
       await open(page, 1);
       const detail = page.getByTestId("attempt");
       const words = await detail.innerText();
@@ -240,6 +240,8 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       assert(JSON.stringify((await differences()).map((text) => text === "–")) === "[false,true,false,false,true]", `${await differences()}`);
       await detail.getByTestId("partly-filled").waitFor();
       await open(page, 3);
+      const family = await page.getByTestId("tree").innerText();
+      assert(/passed/.test(family) && !/stopped/.test(family), `a verdict that the tree hides: ${family}`);
       assert((await differences()).every((text) => text !== "–") && (await detail.getByTestId("partly-filled").count()) === 0, `${await differences()}`);
     })],
 

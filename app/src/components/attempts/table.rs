@@ -19,7 +19,8 @@ const EXPORTS: [(&str, &str); 3] = [("csv", "CSV"), ("jsonl", "JSON Lines"), ("m
 /// Height of a row in CSS pixels; the style sheet has the same.
 const ROW_PX: f64 = 37.0;
 
-fn tone(state: AttemptState) -> &'static str {
+/// The colour of a state.
+pub(super) fn tone(state: AttemptState) -> &'static str {
     match state {
         AttemptState::Stopped | AttemptState::Ready => "ok",
         AttemptState::Failed | AttemptState::Lost => "bad",

@@ -2,7 +2,8 @@
 
 use leptos::prelude::*;
 
-use super::table::state_badge;
+use super::table::tone;
+use crate::components::bits::badge;
 use crate::state::ledger::{Branch, Guide, Row};
 use crate::state::{Attempts, ledger};
 use crate::text::attempts as words;
@@ -57,7 +58,7 @@ pub fn Tree(
                 </span>
                 <span class="leaf">
                     <button type="button" class="link" on:click=move |_| attempts.choose(other)>{format!("#{other}")}</button>
-                    <span class="mono">{change}</span> {state_badge(row.state)}
+                    <span class="mono">{change}</span> {badge(tone(row.state), row.standing)}
                     {row.parent.map(|parent| view! { <span class="sr">{words::after(parent)}</span> })}
                 </span>
             </li>

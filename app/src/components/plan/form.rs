@@ -117,6 +117,7 @@ fn Input(plan: Plan, knob: &'static Knob, id: String, value: Memo<(Option<Value>
                 type="text"
                 autocomplete="off"
                 spellcheck="false"
+                title=placeholder
                 placeholder=placeholder
                 prop:value=own_text
                 on:change=move |ev| plan.set(knob, typed(&event_target_value(&ev)))
