@@ -351,8 +351,8 @@ mod tests {
             let hash = View { page, ..full() }.to_share().map(|shared| shared.hash);
             View::from_hash(&hash.expect("small")).expect("ours")
         };
-        let (inspect, plan) = (shared(Page::Validate), shared(Page::Plan));
-        assert_eq!((inspect.at.as_str(), inspect.sift.as_str()), ("a b&c", "d;e=f"));
+        let (run, plan) = (shared(Page::Validate), shared(Page::Plan));
+        assert_eq!((run.at.as_str(), run.sift.as_str()), ("a b&c", "d;e=f"));
         assert_eq!((plan.at.as_str(), plan.sift.as_str()), ("", "d;e=f"));
     }
 
