@@ -114,7 +114,14 @@ pub fn axis_steps(top: f64, most: usize) -> Vec<f64> {
         return vec![0.0];
     }
     let least = top / most.max(1) as f64;
-    let power = 10f64.powf(least.log10().floor());
+    // The power of ten below it, without what the library needs for any power.
+    let mut power = 1.0;
+    while power > least {
+        power /= 10.0;
+    }
+    while power * 10.0 <= least {
+        power *= 10.0;
+    }
     let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= least).unwrap_or(least);
     (0..=most).map(|i| i as f64 * step).take_while(|v| *v <= top * 1.000_001).collect()
 }

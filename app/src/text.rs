@@ -115,6 +115,11 @@ pub mod verdict {
     pub const NOT_KNOWN: &str = "Not known";
     pub const NOT_KNOWN_NEXT: &str = "No estimate is better than a wrong one. This build knows phi3: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
     pub const CHEAPEST: &str = "Cheapest single changes";
+    pub const IN_F16: &str = "Weights in f16";
+
+    pub fn no_bf16(device: &str) -> String {
+        format!("{device} does not compute in bf16; f16 takes the same memory.")
+    }
 }
 
 /// The controls.
@@ -247,9 +252,10 @@ pub fn context_value(tokens: u64, total: u64) -> String {
     format!("{}, needs {}", plural(tokens, "token"), format_bytes(total))
 }
 
-/// The same where the line lies above what is drawn.
+/// The lines of a device that lie above what is drawn.
 pub fn device_above(available: u64) -> String {
-    format!("{} available: above what is drawn", format_bytes(available))
+    let margin = format_bytes((available as f64 / 1.2) as u64);
+    format!("↑ {} available · {margin} {}", format_bytes(available), memory::MARGIN_LINE)
 }
 
 pub fn device_line(available: u64) -> String {

@@ -159,21 +159,22 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       await page.getByTestId("context").fill("9000");
       await page.getByTestId("dtype").selectOption("q8_0");
       const total = await value(page, "total-bytes");
-      const take = async (testid) => {
+      // Other tests have the same clipboard: what is waited for is known by its beginning.
+      const take = async (testid, begins) => {
         await page.evaluate(() => navigator.clipboard.writeText(""));
         await page.getByTestId("export").locator("summary").click();
         await page.getByTestId(testid).click();
         await poll(() => page.getByTestId(testid).isVisible(), (open) => !open, "the menu to close");
-        return poll(() => copied(page), (text) => text !== "", "something on the clipboard");
+        return poll(() => copied(page), (text) => text.startsWith(begins), `${begins}… on the clipboard`);
       };
-      const [, ...args] = (await take("copy-command")).split(/^preflight /);
+      const [, ...args] = (await take("copy-command", "preflight ")).split(/^preflight /);
       const run = spawnSync(preflight, [...words("preflight", `preflight ${args.join("")}`), "--json"], { encoding: "utf8" });
       assert(run.status === 0 && JSON.parse(run.stdout).total_bytes === total, `${run.status}: ${run.stderr}`);
-      const line = words("curl", await take("copy-curl"));
+      const line = words("curl", await take("copy-curl", "curl "));
       const [url, body] = [line.find((word) => word.startsWith("http")), line.at(-1)];
       const told = await (await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body })).json();
       assert(told.total_bytes === total, `${url} ${body}: ${JSON.stringify(told).slice(0, 200)}`);
-      assert(JSON.parse(await take("copy-estimate")).total_bytes === total, "the JSON is of something else");
+      assert(JSON.parse(await take("copy-estimate", "{")).total_bytes === total, "the JSON is of something else");
       await page.getByTestId("export").locator("summary").click();
       await page.keyboard.press("Escape");
       await poll(() => page.getByTestId("copy-curl").isVisible(), (open) => !open, "Escape to close the menu");

@@ -11,6 +11,7 @@ use phi3::api::{
     Attempt, AttemptRecord, Certificate, Comparison, Devices, ErrorObject, Ladder, LadderStarted, ModelEntry,
     ModelSource, ProfileEntry, Registered, Settings, Started,
 };
+use phi3::validate::ProbeSet;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -70,6 +71,24 @@ pub async fn settings() -> Result<Settings, ApiError> {
 pub async fn session(token: &str) -> Result<bool, ApiError> {
     let told: Value = send(Request::post("api/session"), &json!({ "token": token })).await?;
     Ok(told["token_required"] == Value::Bool(true))
+}
+
+/// The config of a model's files, key by key.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn config(source: &ModelSource) -> Result<Map<String, Value>, ApiError> {
+    #[derive(serde::Deserialize)]
+    struct Inspected {
+        fields: Vec<Field>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Field {
+        key: String,
+        value: Value,
+    }
+    let inspected: Inspected = send(Request::post("api/inspect"), &json!({ "source": source })).await?;
+    Ok(inspected.fields.into_iter().map(|field| (field.key, field.value)).collect())
 }
 
 /// The models that the server can load.
@@ -134,6 +153,21 @@ pub struct Run {
     /// Kept with the attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What a validation continues; the default prompt where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// Most ids that a validation generates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<usize>,
+    /// Boundaries that a validation crosses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeSet>,
+    /// The attempt that it goes on from; the model's newest where none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
+    /// Several changes of the parent are meant.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub branch: bool,
     /// Runs what would end as it did before, or is not known to fit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
@@ -155,7 +189,7 @@ pub async fn load(model: &str, run: &Run) -> Result<Started, ApiError> {
     send(Request::post(&format!("api/models/{}/load", name(model))), run).await
 }
 
-/// Puts a validation with the default prompt into the queue.
+/// Puts a validation into the queue.
 ///
 /// # Errors
 /// [`ApiError`]

@@ -114,6 +114,33 @@ pub fn Menu(
     }
 }
 
+/// A field that sifts a list of the page; the address keeps what stands in it.
+#[component]
+pub fn Search(
+    /// What is searched.
+    label: &'static str,
+    /// For tests.
+    testid: &'static str,
+) -> impl IntoView {
+    let sift = Store::here().sift;
+    view! {
+        <input
+            type="search"
+            class="filter"
+            placeholder=label
+            aria-label=label
+            data-testid=testid
+            prop:value=move || sift.get()
+            on:input=move |ev| sift.set(event_target_value(&ev))
+        />
+    }
+}
+
+/// What is looked for on this page, in lower case: of ASCII alone, since the table of all letters is large.
+pub(super) fn sought(store: Store) -> String {
+    store.sift.with(|sift| sift.trim().to_ascii_lowercase())
+}
+
 /// A list to choose one value from.
 #[component]
 pub fn Choice(

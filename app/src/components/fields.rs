@@ -3,7 +3,8 @@
 use leptos::prelude::*;
 use phi3::inspect::{Field, Status};
 
-use super::bits::{badge, copyable};
+use super::bits::{Search, badge, copyable, sought};
+use crate::state::Store;
 use crate::text::{self, fields as words};
 
 fn status(status: Status) -> impl IntoView {
@@ -43,7 +44,7 @@ pub fn FieldTable(
     #[prop(into)]
     fields: Signal<Vec<Field>>,
 ) -> impl IntoView {
-    let needle = RwSignal::new(String::new());
+    let store = Store::here();
     let row = |field: &Field| {
         view! {
             <tr>
@@ -56,7 +57,7 @@ pub fn FieldTable(
         }
     };
     let found = Memo::new(move |_| {
-        let needle = needle.with(|n| n.trim().to_ascii_lowercase());
+        let needle = sought(store);
         fields.with(|all| all.iter().filter(|f| has(f, &needle)).cloned().collect::<Vec<_>>())
     });
     let count = move || text::of(found.with(Vec::len), fields.with(Vec::len));
@@ -64,14 +65,7 @@ pub fn FieldTable(
         <section class="card c12" id="fields" tabindex="-1" data-testid="fields">
             <div class="card-head">
                 <h2>{words::HEADING} " " <span class="faint">{count}</span></h2>
-                <input
-                    type="search"
-                    class="filter"
-                    data-testid="fields-filter"
-                    placeholder=words::FILTER
-                    aria-label=words::FILTER
-                    on:input=move |ev| needle.set(event_target_value(&ev))
-                />
+                <Search label=words::FILTER testid="fields-filter"/>
             </div>
             <table class="fields">
                 <thead>

@@ -10,7 +10,7 @@ use phi3::estimate::Resolved;
 use phi3::fit::Verdict;
 use phi3::units::format_count;
 
-use super::bits::{badge, bytes, fit_badge};
+use super::bits::{Search, badge, bytes, fit_badge, sought};
 use super::controls::choose_live;
 use crate::format::Unit;
 use crate::platform::gpu::{self, Adapter};
@@ -43,10 +43,9 @@ pub fn Fits() -> impl IntoView {
             timer.set_value(set_timeout_with_handle(move || fill(key), DELAY).ok());
         }
     });
-    let needle = RwSignal::new(String::new());
     let all = RwSignal::new(false);
     let shown = Memo::new(move |_| {
-        let needle = needle.with(|n| n.trim().to_ascii_lowercase());
+        let needle = sought(store);
         let wanted = |row: &&FitRow| {
             let name = row.device.name;
             let chosen = store.device.with(|d| d.as_deref() == Some(name));
@@ -62,7 +61,7 @@ pub fn Fits() -> impl IntoView {
     let body = move || {
         let positions = positions.get();
         // The devices of the server come first, as far as they are free now.
-        let needle = needle.with(|n| n.trim().to_ascii_lowercase());
+        let needle = sought(store);
         let is_found =
             |place: &Place| format!("{} {}", place.device, place.name).to_ascii_lowercase().contains(&needle);
         // They follow the choices as the others do: when those rows have been filled anew.
@@ -88,14 +87,7 @@ pub fn Fits() -> impl IntoView {
                     <button type="button" class="quiet" aria-pressed=move || all.get().to_string() on:click=move |_| all.update(|a| *a = !*a)>
                         {move || if all.get() { words::SHOW_COMMON } else { words::SHOW_ALL }}
                     </button>
-                    <input
-                        type="search"
-                        class="filter"
-                        placeholder=words::SEARCH
-                        aria-label=words::SEARCH
-                        data-testid="fits-search"
-                        on:input=move |ev| needle.set(event_target_value(&ev))
-                    />
+                    <Search label=words::SEARCH testid="fits-search"/>
                 </div>
             </div>
             <div class="scroll">
@@ -110,6 +102,7 @@ pub fn Fits() -> impl IntoView {
                     <Browser/>
                 </table>
             </div>
+            <p class="faint">{words::NEED_WHY}</p>
         </section>
     }
 }

@@ -22,7 +22,7 @@ pub fn Lost() -> impl IntoView {
     view! {
         <div role="alert">
             <Show when=move || lost.get()>
-                <div class="notice warn" data-testid="server-lost">
+                <div class="notice warn lost" data-testid="server-lost">
                     <div><b>{rail::BANNER_LOST}</b> " " {rail::BANNER_LOST_WHY}</div>
                 </div>
             </Show>
@@ -85,6 +85,17 @@ pub fn NoServer(
         <PageHead page/>
         <section class="card empty" data-testid="no-server"><h2>{words::NEEDS_SERVER}</h2> <p>{start_a_server()}</p></section>
     }
+}
+
+/// What stands in place of what a server that does not answer has not told yet: no number is better than a wrong one.
+#[component]
+pub fn NotTold(
+    /// Whether it has.
+    is_told: Signal<bool>,
+) -> impl IntoView {
+    let watch = ServerWatch::here();
+    let is_lost = move || watch.presence.get() == Presence::Lost && !is_told.get();
+    view! { <Show when=is_lost><p class="dim c12" role="status" data-testid="not-told">{words::NOT_TOLD}</p></Show> }
 }
 
 /// How to start a server.

@@ -3,8 +3,9 @@
 use leptos::prelude::*;
 use phi3::api::{ModelEntry, ModelSource};
 
-use super::bits::{badge, copies};
-use crate::components::Refusal;
+use super::bits::{Search, badge, copies, sought};
+use super::loading::bar;
+use crate::components::{NotTold, Refusal};
 use crate::state::{Models as State, Page, Store};
 use crate::text::{self, models as words};
 
@@ -12,27 +13,26 @@ fn has(entry: &ModelEntry, needle: &str) -> bool {
     let hub = entry.hub.clone().unwrap_or_default();
     [&entry.id, &entry.name, &entry.path, &hub, &entry.notes]
         .into_iter()
-        .any(|text| text.to_lowercase().contains(needle))
+        .any(|text| text.to_ascii_lowercase().contains(needle))
 }
 
 /// The table.
 #[component]
 pub fn ModelTable() -> impl IntoView {
     let models = State::here();
-    let needle = RwSignal::new(String::new());
+    let store = Store::here();
     let shown = Memo::new(move |_| {
-        let needle = needle.with(|n| n.trim().to_lowercase());
+        let needle = sought(store);
         models
             .entries
             .with(|all| all.iter().flatten().filter(|entry| has(entry, &needle)).cloned().collect::<Vec<_>>())
     });
-    let all = move || models.entries.with(|all| all.as_ref().map_or(0, Vec::len));
-    let known = move || models.entries.with(Option::is_some);
+    let all = move || models.entries.with(|all| all.as_ref().map(Vec::len));
     view! {
         <section class="card c12" data-testid="models">
             <div class="card-head">
-                <h2>{words::HEADING} " " <span class="faint">{move || text::of(shown.with(Vec::len), all())}</span></h2>
-                <input type="search" class="filter" placeholder=words::SEARCH aria-label=words::SEARCH on:input=move |ev| needle.set(event_target_value(&ev))/>
+                <h2>{words::HEADING} " " <span class="faint">{move || all().map(|all| text::of(shown.with(Vec::len), all))}</span></h2>
+                <Search label=words::SEARCH testid="models-search"/>
             </div>
             <Refusal problem=models.problem again=move || { models.problem.set(None); models.fetch(); }/>
             <div class="scroll">
@@ -43,9 +43,10 @@ pub fn ModelTable() -> impl IntoView {
                     <tbody>{move || shown.with(|list| list.iter().map(|entry| row(models, entry)).collect_view())}</tbody>
                 </table>
             </div>
-            <Show when=move || known() && shown.with(Vec::is_empty)>
-                <p class="dim">{move || if all() == 0 { words::EMPTY } else { words::NONE }}</p>
+            <Show when=move || all().is_some() && shown.with(Vec::is_empty)>
+                <p class="dim">{move || if all() == Some(0) { words::EMPTY } else { words::NONE }}</p>
             </Show>
+            <NotTold is_told=Signal::derive(move || all().is_some())/>
         </section>
     }
 }
@@ -57,16 +58,21 @@ fn row(models: State, entry: &ModelEntry) -> impl IntoView + use<> {
         view! { <button type="button" class="link" on:click=go>{words::attempt(id)}</button> }
     };
     let source = entry.hub.clone().unwrap_or_else(|| entry.path.clone());
-    let state = match entry.loaded_by {
+    let standing = match entry.loaded_by {
         Some(id) => view! { {badge("ok", words::LOADED)} " " {attempt(id)} }.into_any(),
         None => badge("", if entry.registered { words::REGISTERED } else { words::FOUND }).into_any(),
+    };
+    let own = entry.id.clone();
+    let loading = move || {
+        let (id, loading) = models.loads.of_model(&own)?;
+        Some(view! { <div>{badge("acc", words::LOADING)} " " {attempt(id)} {loading.map(bar)}</div> })
     };
     let button = |name: &'static str, act: Box<dyn Fn()>| view! { <button type="button" class="btn small" on:click=move |_| act()>{name}</button> };
     let id = |act: fn(State, String)| {
         let id = entry.id.clone();
         Box::new(move || act(models, id.clone())) as Box<dyn Fn()>
     };
-    let loading = match entry.loaded_by {
+    let load = match entry.loaded_by {
         Some(_) => button(words::UNLOAD, id(State::unload)),
         None => button(words::LOAD, id(State::load)),
     };
@@ -74,9 +80,9 @@ fn row(models: State, entry: &ModelEntry) -> impl IntoView + use<> {
         <tr data-model=entry.id.clone()>
             <td><b>{entry.name.clone()}</b> <span class="sub mono">{copies(entry.id.clone())}</span> <span class="sub">{entry.notes.clone()}</span></td>
             <td class="mono">{copies(source)}</td>
-            <td>{state}</td>
+            <td>{standing} {loading}</td>
             <td>{entry.known_good.map(|id| view! { <span class="narrow-only faint">{words::KNOWN_GOOD} " "</span> {attempt(id)} })}</td>
-            <td><div class="row">{loading} {button(words::VALIDATE, id(State::validate))} {button(words::COMMIT, id(State::commit))}</div></td>
+            <td><div class="row">{load} {button(words::VALIDATE, id(State::validate))} {button(words::COMMIT, id(State::commit))}</div></td>
         </tr>
     }
 }

@@ -6,6 +6,7 @@ use phi3::config::PRESETS;
 use phi3::estimate::Format;
 
 use crate::platform::page;
+use crate::state::late::TYPED;
 use crate::state::theme::Theme;
 use crate::state::{Ask, Page, Store, devices};
 use crate::text::{self, palette as words};
@@ -86,7 +87,8 @@ pub fn Palette() -> impl IntoView {
     let typed = RwSignal::new(String::new());
     let at = RwSignal::new(0usize);
     open_on(Ask::Palette, PALETTE, move || {
-        typed.set(String::new());
+        typed.set(page::attribute(TYPED));
+        page::set_attribute(TYPED, "");
         at.set(0);
     });
     let all = StoredValue::new(actions());

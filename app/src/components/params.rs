@@ -6,7 +6,7 @@ use phi3::inspect::TotalParams;
 use phi3::tensors::Group;
 use phi3::units::format_count;
 
-use super::bits::copyable;
+use super::bits::{copies, copyable};
 use crate::format::percent;
 use crate::state::Store;
 use crate::text::{self, params as words};
@@ -34,7 +34,7 @@ pub fn Params(
                         <td>{text::group(group.name)} {is_tied.then(|| view! { <span class="sub">{words::TIED}</span> })}</td>
                         <td class="wide hide-narrow"><div class="bar" aria-hidden="true"><i style=width></i></div></td>
                         <td class="num" data-value=group.count.to_string()>{copyable(format_count(group.count), group.count.to_string())}</td>
-                        <td class="num dim">{percent(group.count, p.total.unwrap_or(0))}</td>
+                        <td class="num dim">{copies(percent(group.count, p.total.unwrap_or(0)))}</td>
                     </tr>
                 })
             };

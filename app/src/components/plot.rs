@@ -14,11 +14,13 @@ use phi3::units::format_bytes;
 use crate::format::{Unit, axis_steps, axis_tokens};
 use crate::platform::page;
 use crate::state::derived::Curve;
-use crate::state::{Store, steps};
+use crate::state::{Store, devices, steps};
 use crate::text;
 
 /// Order in which terms are stacked, lowest first: what is always there at the bottom.
 const STACKED: [usize; 4] = [3, 0, 1, 2];
+/// Lines of listed devices are at least so far apart, as a share of the height.
+const APART: f64 = 0.07;
 /// Round numbers on each axis, beside 0.
 const Y_STEPS: usize = 5;
 const X_STEPS: u64 = 4;
@@ -26,8 +28,8 @@ const X_STEPS: u64 = 4;
 /// The top of the plot: everything that is drawn, with a little air.
 fn top(curve: &Curve, device: Option<u64>) -> f64 {
     let most = curve.top() as f64;
-    // A device far above the need would press the areas flat: its line then stands at the edge.
-    device.map(|d| d as f64).filter(|d| *d < most * 2.5).map_or(most, |d| d.max(most)) * 1.08
+    // A device far above the need would press the areas flat: it is told at the edge then.
+    device.map(|d| d as f64).filter(|d| *d < most * 4.0).map_or(most, |d| d.max(most)) * 1.08
 }
 
 /// The area of one stacked term as an SVG path in the unit square.
@@ -83,18 +85,25 @@ pub fn Plot() -> impl IntoView {
                 }
             })
         };
-        store.memory.get().map(|device| {
-            let above = (device as f64 > top).then(|| {
-                view! {
-                    <div class="level edge"><span>{text::device_above(device)}</span></div>
-                }
-            });
-            let lines = [
-                mark(device as f64, "", "var(--bad)", text::device_line(device)),
-                mark(device as f64 / 1.2, "dashed", "var(--warn)", text::memory::MARGIN_LINE.to_owned()),
-            ];
-            view! { {above} {lines.collect_view()} }
-        })
+        let Some(device) = store.memory.get() else {
+            // Of listed devices each that is not too near to the one below it.
+            let listed = |lowest: &mut f64, name: &'static str| {
+                let share = devices::usable_bytes(name)? as f64 / top;
+                let is_apart = share - *lowest > APART;
+                Some(is_apart.then(|| {
+                    *lowest = share;
+                    mark(share * top, "", "var(--ink-3)", name.to_owned())
+                }))
+            };
+            return devices::OFFERED.into_iter().scan(0.0, listed).collect_view().into_any();
+        };
+        let above = (device as f64 > top)
+            .then(|| view! { <div class="level edge"><span>{text::device_above(device)}</span></div> });
+        let lines = [
+            mark(device as f64, "", "var(--bad)", text::device_line(device)),
+            mark(device as f64 / 1.2, "dashed", "var(--warn)", text::memory::MARGIN_LINE.to_owned()),
+        ];
+        view! { {above} {lines.collect_view()} }.into_any()
     };
     let ticks_y = move || {
         let axis = Unit::of(top.get() as u64);

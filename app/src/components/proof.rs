@@ -33,8 +33,12 @@ pub(super) fn proof(report: &Report) -> impl IntoView + use<> {
 }
 
 /// How far logits are apart.
-pub(super) fn apart(difference: &Difference) -> impl IntoView + use<> {
-    let share = difference.max / difference.scale.max(f64::MIN_POSITIVE);
+pub(super) fn apart(difference: &Difference) -> AnyView {
+    // Where not one logit was a number there is nothing that could be told.
+    if difference.scale == 0.0 {
+        return view! { <p class="dim" data-testid="difference">{words::NOTHING_TO_COMPARE}</p> }.into_any();
+    }
+    let share = difference.max / difference.scale;
     let relative = words::of_scale(&small(share), &small(difference.bound));
     view! {
         <dl class="facts" data-testid="difference" data-max=difference.max.to_string()>
@@ -45,6 +49,7 @@ pub(super) fn apart(difference: &Difference) -> impl IntoView + use<> {
             {fact(words::ROWS, format_count(difference.rows as u64))}
         </dl>
     }
+    .into_any()
 }
 
 /// A number that may be very small: `0`, `3.1e-6`, `0.042`.

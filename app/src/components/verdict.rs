@@ -1,6 +1,7 @@
 //! The answer: does it fit, why, how far, and the one change that helps.
 
 use leptos::prelude::*;
+use phi3::dtype::DType;
 use phi3::fit::{self, Suggestion};
 use phi3::units::format_bytes;
 
@@ -30,6 +31,8 @@ fn code(verdict: Option<fit::Verdict>) -> &'static str {
     }
 }
 
+/// What answers a device without bf16.
+const IN_F16: &str = "dtype=f16";
 /// Levers shown; the list in the estimate is longer.
 const LEVERS: usize = 3;
 
@@ -69,6 +72,25 @@ fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoVie
     })
 }
 
+/// The chosen GPU of the table, where it does not compute in the format that weights are held in.
+fn without_bf16(store: Store) -> Option<&'static str> {
+    let in_bf16 = store.resolved.with(|resolved| resolved.format == DType::Bf16.into());
+    let device = store.device.get().filter(|_| in_bf16)?;
+    phi3::devices::find(&device).ok().filter(|device| !device.has_bf16()).map(|device| device.name)
+}
+
+/// Says so, with the change that answers it.
+fn in_f16(store: Store, device: &'static str) -> impl IntoView {
+    view! {
+        <div data-testid="no-bf16">
+            {text::verdict::no_bf16(device)} " "
+            <button type="button" class="btn small" data-change=IN_F16 on:click=move |_| { store.apply(IN_F16); }>
+                {text::verdict::IN_F16}
+            </button>
+        </div>
+    }
+}
+
 fn warning(sentence: &str) -> impl IntoView + use<> {
     view! { <div data-testid="fit-warning">{format!("{}.", text::capitalised(sentence))}</div> }
 }
@@ -89,6 +111,12 @@ pub fn Verdict() -> impl IntoView {
     let store = Store::here();
     let fit = Memo::new(move |_| store.report.with(|r| r.fit.clone()));
     let verdict = Memo::new(move |_| fit.with(|f| f.verdict));
+    let lacking = Memo::new(move |_| without_bf16(store));
+    // Memory that is enough is no plain yes where the device does not compute so.
+    let class = move || match tone(verdict.get()).0 {
+        "ok" if lacking.get().is_some() => "warn",
+        tone => tone,
+    };
     let big = move || {
         let total = fit.with(|f| f.required_bytes);
         let unit = Unit::of(total);
@@ -130,7 +158,7 @@ pub fn Verdict() -> impl IntoView {
         <section
             id="fit"
             tabindex="-1"
-            class=move || format!("verdict {}", tone(verdict.get()).0)
+            class=move || format!("verdict {}", class())
             aria-label=text::verdict::HEADING
             aria-live="polite"
             data-testid="verdict"
@@ -142,6 +170,7 @@ pub fn Verdict() -> impl IntoView {
                 <div class="dim">{second}</div>
                 {move || fit.with(|f| f.warnings.iter().map(|it| warning(it)).collect_view())}
                 {move || fit.with(advice)}
+                {move || lacking.get().map(|device| in_f16(store, device))}
             </div>
             {move || levers(store, fit.with(|f| f.suggestions.clone()))}
         </section>

@@ -40,7 +40,11 @@ pub(super) fn listen(store: Store, late: Late) {
         if ev.alt_key() {
             return;
         }
-        let Some(asked) = asked(&ev.key(), ev.ctrl_key() || ev.meta_key(), page::is_typing()) else { return };
+        let command = ev.ctrl_key() || ev.meta_key();
+        if !command && late.keeps(&ev.key()) {
+            return ev.prevent_default();
+        }
+        let Some(asked) = asked(&ev.key(), command, page::is_typing()) else { return };
         match asked {
             Asked::Open(ask) => late.ask(ask),
             Asked::Go(page) => store.go(page),

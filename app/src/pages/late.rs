@@ -16,7 +16,9 @@ use leptos::task::spawn_local;
 use crate::components::settings::Locked;
 use crate::components::{HandOff, Keys, NoServer, Notice, PageHead, Palette, Toast};
 use crate::platform::files;
-use crate::state::{Access, Ask, Page, Playground, Presence, ServerWatch, Store, Validation, given};
+use crate::state::{
+    Access, Ask, Page, Playground, Presence, ServerWatch, Store, Told, Validation, copies, given,
+};
 
 /// The second program's part of the page.
 #[component]
@@ -25,10 +27,12 @@ pub fn Late() -> impl IntoView {
     provide_context(store);
     let watch = ServerWatch::follow();
     provide_context(watch);
+    copies::listen(store, watch);
     let access = Access::follow(watch);
     provide_context(access);
     let validation = Validation::new(store);
     provide_context(validation);
+    provide_context(Told::new());
     let playground = Playground::new(store);
     provide_context(playground);
     let escape = window_event_listener(leptos::ev::keydown, move |ev| {

@@ -2,11 +2,13 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use phi3::api::{Attempt, AttemptRecord, Comparison, EventKind};
+use phi3::api::{Attempt, AttemptKind, AttemptRecord, Comparison, EventKind};
+use phi3::load_config::{LoadConfig, Proposal};
 
 use super::columns::Column;
 use super::ledger::{Row, Sieve};
-use super::{Page, Problem, Store};
+use super::lineage::{self, Ancestor, Parent};
+use super::{Loads, Page, Problem, Store, Told};
 use crate::api::{self, ApiError, Events, Heard};
 use crate::text;
 
@@ -44,8 +46,10 @@ pub struct Attempts {
     pub chosen: Memo<Option<u64>>,
     /// What stands beside the table.
     pub beside: RwSignal<Beside>,
-    /// Whether rows are on their way.
+    /// Whether rows are on their way that were never told before.
     pub loading: RwSignal<bool>,
+    /// How far those are that load.
+    pub loads: Loads,
     /// Why there are none.
     pub problem: RwSignal<Option<Problem>>,
     events: StoredValue<Option<Events>, LocalStorage>,
@@ -72,7 +76,7 @@ impl Attempts {
     /// Fetches the attempts and follows them.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        let rows = RwSignal::new(Vec::new());
+        let Told { attempts: rows, waits_for_attempts: loading, .. } = Told::here();
         let sieve = RwSignal::new(store.at.with_untracked(|at| sieve_of(at)));
         let shown = Memo::new(move |_| rows.with(|rows: &Vec<Row>| sieve.with(|sieve| sieve.apply(rows))));
         let pointed = Memo::new(move |_| {
@@ -88,7 +92,8 @@ impl Attempts {
                 pointed.with(|ids| if ids.len() == 1 { ids.first().copied() } else { None })
             }),
             beside: RwSignal::new(Beside::Nothing),
-            loading: RwSignal::new(true),
+            loading,
+            loads: Loads::new(),
             problem: RwSignal::new(None),
             events: StoredValue::new_local(None),
         };
@@ -134,16 +139,25 @@ impl Attempts {
         let events = Events::open(move |heard| match heard {
             Heard::Open => self.fetch(),
             Heard::Broken => {}
-            Heard::Event(event) => match event.kind {
-                EventKind::Attempt { attempt } => self.see(&attempt),
-                EventKind::Reset => self.fetch(),
-                _ => {}
-            },
+            Heard::Event(event) => {
+                self.loads.hear(&event.kind);
+                match event.kind {
+                    EventKind::Attempt { attempt } => self.see(&attempt),
+                    EventKind::Reset => self.fetch(),
+                    _ => {}
+                }
+            }
         });
         self.events.set_value(events);
         on_cleanup(move || {
             self.events.try_update_value(Option::take);
         });
+    }
+
+    /// Whether not one row is known: none were told so far.
+    #[must_use]
+    pub fn waits(self) -> bool {
+        self.loading.get() && self.rows.with(Vec::is_empty)
     }
 
     /// Asks the server anew.
@@ -155,14 +169,15 @@ impl Attempts {
                 let page = match api::attempts(PAGE, cursor).await {
                     Ok(page) => page,
                     Err(error) => {
-                        self.problem.set(Some(text::problem::server(&error)));
-                        break;
+                        let _ = self.problem.try_set(Some(text::problem::server(&error)));
+                        return;
                     }
                 };
                 let is_last = page.len() < PAGE as usize;
                 cursor = page.last().map(|attempt| attempt.id);
                 all.extend(page.iter().map(Row::new));
-                if self.rows.is_disposed() {
+                self.loads.see(&page);
+                if self.beside.is_disposed() {
                     return;
                 }
                 self.problem.set(None);
@@ -255,6 +270,45 @@ impl Attempts {
                 Ok(record) => {
                     self.see(&record.attempt);
                     self.store.say(text::attempts::NOTED);
+                }
+                Err(error) => self.store.say(error.to_string()),
+            }
+        });
+    }
+
+    /// Plans the next attempt from one: it is the parent, and its model, its load config and its context are what the
+    /// plan begins with.
+    pub fn plan_from(self, record: AttemptRecord) {
+        let store = self.store;
+        spawn_local(async move {
+            let AttemptRecord { attempt, evidence } = record;
+            let told = api::config(&evidence.source).await.ok();
+            if !told.is_some_and(|config| lineage::show_model(store, &attempt.model, &config)) {
+                store.say(text::attempts::NO_CONFIG);
+            }
+            let context = evidence.asked_context.map(|tokens| tokens as u64);
+            let config = LoadConfig::from_map(&attempt.load_config).unwrap_or_default();
+            let parent = Parent { attempt: Some(Ancestor { id: attempt.id, model: attempt.model }), config };
+            batch(move || {
+                store.reset();
+                store.choose(|options| options.context = context);
+                store.rest.update(|rest| rest.load_config = attempt.load_config);
+                store.go_to(Page::Plan, parent.to_text());
+            });
+        });
+    }
+
+    /// Tries what an attempt says to try next: the same with one change, as its child.
+    pub fn try_next(self, attempt: &Attempt, change: &Proposal) {
+        let Some(run) = lineage::next_run(attempt, change) else { return };
+        let (model, is_load) = (attempt.model.clone(), attempt.kind == AttemptKind::Load);
+        spawn_local(async move {
+            let asked =
+                if is_load { api::load(&model, &run).await } else { api::validate(&model, &run).await };
+            match asked {
+                Ok(started) => {
+                    self.store.say(text::models::started(started.attempt_id));
+                    self.choose(started.attempt_id);
                 }
                 Err(error) => self.store.say(error.to_string()),
             }

@@ -79,9 +79,9 @@ impl Column {
     pub fn width(self) -> &'static str {
         match self {
             Self::Id => "146px",
-            Self::State => "minmax(140px, 1fr)",
+            Self::State => "minmax(184px, 1.2fr)",
             Self::Model | Self::Device => "minmax(90px, 1fr)",
-            Self::Change => "minmax(140px, 2.4fr)",
+            Self::Change => "minmax(120px, 2.2fr)",
             Self::Duration | Self::Load | Self::Ttft => "72px",
             Self::Rate | Self::Memory => "92px",
             Self::Note => "minmax(90px, 1.4fr)",

@@ -6,6 +6,7 @@ use phi3::api::{DeviceNow, ErrorObject, LadderStarted, ModelEntry};
 use serde_json::Value;
 
 use super::carry::{self, Carried, Left};
+use super::lineage::Ancestor;
 use super::{Page, Plan, Store};
 use crate::api::{self, ApiError, Climb, Run};
 use crate::platform::page;
@@ -28,6 +29,17 @@ pub enum Task {
 impl Task {
     /// In the order of the dialog.
     pub const ALL: [Self; 3] = [Self::Validate, Self::Load, Self::Ladder];
+}
+
+/// How it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// By the rules.
+    Plainly,
+    /// Though it would end as it did before.
+    Force,
+    /// Though it changes several things of its parent.
+    Branch,
 }
 
 /// What the server has.
@@ -114,7 +126,9 @@ impl HandOff {
 
     fn see(self, there: There) {
         let names = untrack(|| self.names());
-        let same = carry::same_model(&there.models, &names).or(there.models.first());
+        // The next of an attempt is of its model.
+        let of_parent = self.parent().and_then(|parent| there.models.iter().find(|m| m.id == parent.model));
+        let same = of_parent.or(carry::same_model(&there.models, &names)).or(there.models.first());
         let model = same.map(|model| model.id.clone()).unwrap_or_default();
         let row = self.store.device.get_untracked();
         let device = row.and_then(|row| carry::same_device(&there.devices, &row).map(|d| d.device.clone()));
@@ -123,6 +137,11 @@ impl HandOff {
             self.device.set(device.unwrap_or_default());
             self.there.set(Some(there));
         });
+    }
+
+    /// The attempt that the plan on the page goes on from.
+    fn parent(self) -> Option<Ancestor> {
+        self.plan.parent.with_untracked(|parent| parent.attempt.clone())
     }
 
     /// What the model on the page is called.
@@ -147,7 +166,7 @@ impl HandOff {
     }
 
     /// Asks the server; what comes of it is looked at where attempts are.
-    pub fn run(self, force: bool) {
+    pub fn run(self, how: How) {
         let model = self.model.get_untracked();
         if model.is_empty() || self.asking.get_untracked() {
             return;
@@ -155,7 +174,16 @@ impl HandOff {
         let carried = self.carried.get_untracked();
         let device = Some(self.device.get_untracked()).filter(|device| !device.is_empty());
         let note = self.store.rest.with_untracked(|rest| rest.notes.clone());
-        let run = Run { load_config: carried.load_config, context: carried.context, device, note, force };
+        let parent = self.parent().filter(|parent| parent.model == model).map(|parent| parent.id);
+        let run = Run {
+            context: carried.context,
+            device,
+            note,
+            parent,
+            branch: how == How::Branch,
+            force: how == How::Force,
+            ..Run::with(carried.load_config)
+        };
         let task = self.task.get_untracked();
         self.problem.set(None);
         self.asking.set(true);

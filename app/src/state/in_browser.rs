@@ -11,7 +11,7 @@ use phi3::platform::Instant;
 use phi3::validate::ProbeSet;
 
 use super::browser_run::BrowserRuns;
-use super::{Keeping, Store, given};
+use super::{Keeping, Page, Store, given};
 use crate::platform::engine::Engines;
 use crate::platform::files::Picked;
 use crate::platform::page;
@@ -27,7 +27,9 @@ const KEPT: &str = "kept:";
 pub const TINY_PROMPT: &str = "Once upon a time there was a little bird who could not fly.";
 /// Most threads that a run here asks for.
 const MOST_THREADS: u32 = 4;
-/// Most ids that a run here generates.
+/// Ids that a run here generates where nobody says how many.
+pub const USUAL_TOKENS: usize = 48;
+/// Most ids that a run generates.
 pub const MAX_NEW_TOKENS: usize = 512;
 
 /// Where a validation runs.
@@ -133,8 +135,8 @@ pub struct Asked {
     pub dtype: Option<DType>,
     /// What is to be continued; empty: the default.
     pub prompt: String,
-    /// Most ids to generate.
-    pub max_new_tokens: usize,
+    /// Most ids to generate; as many as is usual at its place where nobody says.
+    pub max_new_tokens: Option<usize>,
     /// Boundaries to cross.
     pub probe: ProbeSet,
     /// Whether logits are held against the CPU in f32.
@@ -147,10 +149,39 @@ impl Default for Asked {
             subject: Subject::Tiny,
             dtype: None,
             prompt: String::new(),
-            max_new_tokens: 48,
+            max_new_tokens: None,
             probe: ProbeSet::None,
             reference: true,
         }
+    }
+}
+
+impl Asked {
+    /// The prompt and how much is generated, as they stand in an address: nothing where they are the default.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        if !self.prompt.is_empty() {
+            text.append_pair("prompt", &self.prompt);
+        }
+        if let Some(tokens) = self.max_new_tokens {
+            text.append_pair("tokens", &tokens.to_string());
+        }
+        text.finish()
+    }
+
+    /// The same with what an address says; what is not understood counts as not said.
+    #[must_use]
+    pub fn with_text(self, text: &str) -> Self {
+        let mut asked = Self { prompt: String::new(), max_new_tokens: None, ..self };
+        for (key, value) in form_urlencoded::parse(text.as_bytes()) {
+            match (key.as_ref(), value.parse::<usize>()) {
+                ("prompt", _) => asked.prompt = value.into_owned(),
+                ("tokens", Ok(tokens)) => asked.max_new_tokens = Some(tokens.clamp(1, MAX_NEW_TOKENS)),
+                _ => {}
+            }
+        }
+        asked
     }
 }
 
@@ -174,7 +205,7 @@ impl InBrowser {
     /// Nothing was asked for yet.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self {
+        let this = Self {
             store,
             runs: RwSignal::new(None),
             asked: RwSignal::new(Asked::default()),
@@ -182,7 +213,27 @@ impl InBrowser {
             kept: Keeping::new(),
             engines: StoredValue::new_local(None),
             clock: StoredValue::new(Instant::now()),
-        }
+        };
+        this.keep_asked();
+        this
+    }
+
+    /// The address holds the prompt and how much is generated: a reload and Back return to them, and a link brings them.
+    fn keep_asked(self) {
+        let (store, asked) = (self.store, self.asked);
+        let text = Memo::new(move |_| asked.with(Asked::to_text));
+        Effect::new(move |before: Option<String>| {
+            let (now, said) = (text.get(), store.sift.get());
+            if store.page.get() == Page::Validate && now != said {
+                // Who comes to the page finds what was asked here before.
+                if said.is_empty() || before.is_some_and(|before| before != now) {
+                    store.sift.set(now.clone());
+                } else {
+                    asked.update(|asked| *asked = std::mem::take(asked).with_text(&said));
+                }
+            }
+            now
+        });
     }
 
     /// Takes files that were given to the page: where weights are among them, they are what is validated next.
@@ -314,7 +365,7 @@ impl InBrowser {
             },
             dtype: asked.dtype,
             prompt: prompt.map(str::to_owned),
-            max_new_tokens: asked.max_new_tokens,
+            max_new_tokens: asked.max_new_tokens.unwrap_or(USUAL_TOKENS),
             probe: asked.probe,
             skip_reference: !asked.reference,
             threads: asked.subject.threads(),

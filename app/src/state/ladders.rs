@@ -6,7 +6,7 @@ use phi3::api::{EventKind, Ladder, LadderRung, ModelEntry, ProfileEntry, RungSta
 use phi3::engine::Loading;
 
 use super::run::Run;
-use super::{Page, Problem, Store};
+use super::{Page, Problem, Store, Told};
 use crate::api::{self, ApiError, Climb, Events, Heard};
 use crate::text::{self, ladder as words};
 
@@ -38,7 +38,7 @@ impl Ladders {
     /// Fetches the ladders and follows them as long as the page is shown.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        let all = RwSignal::new(None::<Vec<Ladder>>);
+        let all = Told::here().ladders;
         let shown = Memo::new(move |_| {
             let pointed = store.at.with(|at| at.parse::<u64>().ok());
             all.with(|all| {
@@ -190,13 +190,14 @@ pub fn running(ladder: &Ladder) -> Option<&LadderRung> {
     ladder.rungs.iter().find(|rung| rung.state == RungState::Running)
 }
 
-/// The rung that says most: the one that runs, else the last that was run.
+/// The rung that says most: the one that runs, else the last that measured something, else the last that was run.
 #[must_use]
 pub fn telling(ladder: &Ladder) -> Option<&LadderRung> {
     let ran = |rung: &&LadderRung| {
         matches!(rung.state, RungState::Passed | RungState::Failed) && rung.predicted.is_some()
     };
-    running(ladder).or_else(|| ladder.rungs.iter().rev().find(ran))
+    let rungs = || ladder.rungs.iter().rev().filter(ran);
+    running(ladder).or_else(|| rungs().find(|rung| rung.measured.is_some())).or_else(|| rungs().next())
 }
 
 /// Puts a ladder in its place, newest first.
@@ -246,6 +247,13 @@ mod tests {
         assert!(running(&one).is_none() && telling(&one).is_none());
         one.rungs[0].state = RungState::Passed;
         assert!(telling(&one).is_none(), "an inspection predicts nothing");
+        let memory = phi3::engine::Memory { total_bytes: 7, ..Default::default() };
+        one.rungs[1].state = RungState::Passed;
+        (one.rungs[0].predicted, one.rungs[0].measured, one.rungs[1].predicted) =
+            (Some(memory), Some(memory), Some(memory));
+        assert_eq!(telling(&one).map(|r| r.step.as_str()), Some("1"), "the last that measured something");
+        one.rungs[0].measured = None;
+        assert_eq!(telling(&one).map(|r| r.step.as_str()), Some("2"));
         one.rungs[2].state = RungState::Running;
         assert_eq!(telling(&one).map(|r| &r.step), Some(&one.rungs[2].step));
     }

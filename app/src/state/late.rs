@@ -31,6 +31,12 @@ pub enum Ask {
     RunOnServer,
     /// Files that were handed over.
     Read,
+    /// The command that gives the estimate, on the clipboard.
+    CopyCommand,
+    /// The request that gives it.
+    CopyCurl,
+    /// Its numbers.
+    CopyEstimate,
 }
 
 impl Ask {
@@ -43,9 +49,15 @@ impl Ask {
             Self::Validate => "preflight-validate",
             Self::RunOnServer => "preflight-run",
             Self::Read => "preflight-read",
+            Self::CopyCommand => "preflight-command",
+            Self::CopyCurl => "preflight-curl",
+            Self::CopyEstimate => "preflight-estimate",
         }
     }
 }
+
+/// Attribute of the page with what was typed while the palette was on its way.
+pub const TYPED: &str = "data-typed";
 
 /// Handle to the second program, for the first.
 #[derive(Clone, Copy)]
@@ -53,16 +65,22 @@ pub struct Late {
     /// Where it stands.
     pub stage: RwSignal<Stage>,
     wanted: StoredValue<Option<Ask>>,
+    typed: StoredValue<String>,
 }
 
 impl Late {
     /// Not asked for.
     #[must_use]
     pub fn new() -> Self {
-        let this = Self { stage: RwSignal::new(Stage::Idle), wanted: StoredValue::new(None) };
+        let this = Self {
+            stage: RwSignal::new(Stage::Idle),
+            wanted: StoredValue::new(None),
+            typed: StoredValue::new(String::new()),
+        };
         let ready = window_event_listener_untyped(late::READY, move |_| {
             this.stage.set(Stage::Ready);
             if let Some(ask) = this.wanted.try_update_value(Option::take).flatten() {
+                page::set_attribute(TYPED, &this.typed.try_update_value(std::mem::take).unwrap_or_default());
                 page::tell(ask.event());
             }
         });
@@ -90,12 +108,30 @@ impl Late {
         }
     }
 
+    /// Whether a key is the palette's, which is on its way: what is typed until it opens will stand in it. Escape gives up.
+    pub fn keeps(self, key: &str) -> bool {
+        let waits =
+            self.stage.get_untracked() == Stage::Loading && self.wanted.get_value() == Some(Ask::Palette);
+        if waits {
+            match key {
+                "Escape" => self.wanted.set_value(None),
+                "Backspace" => {
+                    self.typed.try_update_value(String::pop);
+                }
+                _ if key.chars().count() == 1 => self.typed.update_value(|typed| typed.push_str(key)),
+                _ => {}
+            }
+        }
+        waits
+    }
+
     /// Asks for something, as soon as it runs.
     pub fn ask(self, ask: Ask) {
         if self.stage.get_untracked() == Stage::Ready {
             page::tell(ask.event());
         } else {
             self.wanted.set_value(Some(ask));
+            self.typed.set_value(String::new());
             self.want();
         }
     }

@@ -29,7 +29,7 @@ pub struct Row {
     pub device: String,
     /// Tokens a second.
     pub decode_tokens_per_s: Option<f64>,
-    /// From prompt to first id.
+    /// From prompt to first id, where there was one.
     pub ttft_ms: Option<f64>,
     /// How long the load took.
     pub load_ms: Option<f64>,
@@ -71,7 +71,7 @@ impl Row {
                 .map(|(from, to)| to.saturating_sub(from)),
             device: attempt.device.clone(),
             decode_tokens_per_s: attempt.report.as_ref().and_then(|report| report.decode_tokens_per_s),
-            ttft_ms: attempt.report.as_ref().map(|report| report.ttft_ms),
+            ttft_ms: attempt.report.as_ref().map(|report| report.ttft_ms).filter(|ms| *ms > 0.0),
             load_ms: attempt.report.as_ref().map(|report| report.load_ms),
             memory_bytes: attempt.report.as_ref().map(|report| report.memory.measured.total_bytes),
             note: attempt.note.clone(),

@@ -14,15 +14,18 @@ use serde_json::{Map, Value};
 use super::devices;
 use super::model::OwnFiles;
 use super::page::Page;
+use crate::text;
 
 /// The part of the page that an address holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
     /// The page.
     pub page: Page,
-    /// What a page points at: ids of the server, a search, where a validation runs. Stands behind the link; what is
-    /// shared of it, [`View::to_share`] says.
+    /// What a page points at: ids of the server, where a validation runs, the parent of a plan. Stands behind the link;
+    /// what is shared of it, [`View::to_share`] says.
     pub at: String,
+    /// What a page sifts a list by, which of its tabs is open, what is asked of a run: stands behind the link too.
+    pub sift: String,
     /// Name of a preset, or [`OWN`] for any other config; empty for the first preset.
     pub model: String,
     /// A config of one's own, where the address holds it.
@@ -39,9 +42,7 @@ pub struct View {
 
 /// Stands for a config that is no preset.
 pub const OWN: &str = "own";
-/// Stands before what a page points at.
-const AT: &str = "&at=";
-/// Longest such pointer that is read, in characters.
+/// Longest text behind a link that is read, in characters.
 const MAX_AT: usize = 2000;
 
 /// A link to share, and what it could not hold.
@@ -61,47 +62,65 @@ impl View {
         let (state, _private) = self.to_state().without_private(PRESETS);
         let only_here = || link::encode(&State { model: Some(LinkedModel::Own), ..state.clone() }, PRESETS);
         let link = link::encode(&state, PRESETS).or_else(|_too_large| only_here()).unwrap_or_default();
-        self.pointing(link)
+        self.pointing(link, &self.at)
     }
 
-    /// The link that shows this view to somebody else. Ids of a server and what its lists are sifted by go along: who
-    /// has that server finds them. The parent of a plan does not: it is JSON that may name local paths.
+    /// The link that shows this view to somebody else. Ids of a server and what lists are sifted by go along: who has
+    /// that server finds them. The parent of a plan does not: it is JSON that may name local paths.
     ///
     /// # Errors
     /// More than a link holds.
     pub fn to_share(&self) -> Result<Shared, LinkError> {
         let (state, left_out) = self.to_state().without_private(PRESETS);
         let link = link::encode(&state, PRESETS)?;
-        let hash = if self.page.needs_server() { self.pointing(link) } else { link };
-        Ok(Shared { hash, left_out })
+        let at = if self.page == Page::Plan { "" } else { &self.at };
+        Ok(Shared { hash: self.pointing(link, at), left_out })
     }
 
-    /// A link with what the page points at behind it.
-    fn pointing(&self, link: String) -> String {
-        if self.at.is_empty() {
-            return link;
+    /// A link with what the page points at and sifts by behind it.
+    fn pointing(&self, link: String, at: &str) -> String {
+        let mut hash = form_urlencoded::Serializer::new(link);
+        for (key, value) in [("at", at), ("sift", &self.sift)] {
+            if !value.is_empty() {
+                hash.append_pair(key, value);
+            }
         }
-        format!("{link}{AT}{}", form_urlencoded::byte_serialize(self.at.as_bytes()).collect::<String>())
+        hash.finish()
     }
 
     /// The view of an address.
     ///
     /// # Errors
-    /// A link that is refused. What is unknown or unreadable in an address of the first form counts as absent.
+    /// A link that is refused, a page that there is not, or what is no address of ours at all. A value that is not read
+    /// in an address of the first form counts as absent.
     pub fn from_hash(hash: &str) -> Result<Self, LinkError> {
         let mut view = Self::default();
         if link::is_link(hash) {
             let (link, pairs) = hash.split_once('&').unwrap_or((hash, ""));
             view = Self::from_state(link::decode(link, PRESETS)?.state);
-            view.at = form_urlencoded::parse(pairs.as_bytes())
-                .find(|(key, _)| key == "at")
-                .map_or_else(String::new, |(_, value)| value.chars().take(MAX_AT).collect());
+            for (key, value) in form_urlencoded::parse(pairs.as_bytes()) {
+                let text = match key.as_ref() {
+                    "at" => &mut view.at,
+                    "sift" => &mut view.sift,
+                    _ => continue,
+                };
+                *text = value.chars().take(MAX_AT).collect();
+            }
             return Ok(view);
         }
+        let mut is_ours = hash.is_empty();
         for (key, value) in form_urlencoded::parse(hash.as_bytes()) {
-            view.set_pair(&key, &value);
+            if key == "page" && Page::find(&value).is_none() {
+                let found = value.chars().take(40).collect();
+                return Err(LinkError::Invalid {
+                    path: "page".to_owned(),
+                    found,
+                    expected: text::pages::A_PAGE.to_owned(),
+                });
+            }
+            is_ours |= view.set_pair(&key, &value);
         }
-        Ok(view)
+        if is_ours { Ok(view) } else { Err(LinkError::NotALink) }
     }
 
     fn to_state(&self) -> State {
@@ -149,7 +168,7 @@ impl View {
             None => (None, String::new()),
         };
         let rest = State { load_config: state.load_config, notes: state.notes, ..State::default() };
-        Self { page, at: String::new(), model, own, options, device, memory, rest }
+        Self { page, model, own, options, device, memory, rest, ..Self::default() }
     }
 
     /// The files of a config of one's own: those that the tab kept, if the address holds none or is of the same
@@ -175,7 +194,8 @@ impl View {
         self.options != before
     }
 
-    fn set_pair(&mut self, key: &str, value: &str) {
+    /// Takes what an address of the first form says; false where it has no such key.
+    fn set_pair(&mut self, key: &str, value: &str) -> bool {
         let options = &mut self.options;
         match key {
             "page" => self.page = Page::find(value).unwrap_or_default(),
@@ -187,12 +207,13 @@ impl View {
             "kv_dtype" => options.kv_dtype = value.parse().ok().filter(|d| DType::KV_CACHE.contains(d)),
             "kv_policy" => options.kv_policy = policy(value),
             "attn" => options.attn = attention(value),
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     /// Whether going from `before` to here is a step that Back should undo. Dragging the context is not, nor is what a
-    /// page sifts by: it stands behind a semicolon of `at`.
+    /// page sifts by: that of the attempts stands behind a semicolon of `at`.
     #[must_use]
     pub fn is_step_from(&self, before: &Self) -> bool {
         let still = |view: &Self| {
@@ -200,7 +221,7 @@ impl View {
             // The parent of a plan is JSON, in which a semicolon may stand.
             let sifts = view.page.needs_server();
             let at = view.at.split(';').next().filter(|_| sifts).unwrap_or(&view.at).to_owned();
-            Self { options, at, ..view.clone() }
+            Self { options, at, sift: String::new(), ..view.clone() }
         };
         still(self) != still(before)
     }
@@ -243,6 +264,7 @@ mod tests {
         View {
             page: Page::Plan,
             at: "a b&c".to_owned(),
+            sift: "d;e=f".to_owned(),
             model: "phi-4-mini-instruct".to_owned(),
             own: None,
             options: Options {
@@ -303,16 +325,35 @@ mod tests {
         let view = View::from_hash(
             "page=plan&model=phi-4-mini-instruct&context=6144&dtype=q4_k&kv_dtype=q8_0&kv_policy=paged&batch=4&attn=fused&memory=15.5+GiB",
         );
-        assert_eq!(view, Ok(View { at: String::new(), rest: State::default(), ..full() }));
+        let rest = State::default();
+        assert_eq!(view, Ok(View { at: String::new(), sift: String::new(), rest, ..full() }));
         for hash in [
             "",
-            "&&==&",
             "context=0&batch=-1&dtype=i64&kv_dtype=q4_k&kv_policy=all&attn=flash&x=1",
-            "%ff%00=%zz",
             "context=99999999999999999999",
         ] {
             assert_eq!(View::from_hash(hash), Ok(View::default()), "{hash}");
         }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn an_address_that_is_none_of_ours_is_told() {
+        for hash in ["foo", "&&==&", "%ff%00=%zz"] {
+            assert_eq!(View::from_hash(hash), Err(LinkError::NotALink), "{hash}");
+        }
+        let no_page = View::from_hash("page=nothing&model=phi-4").map_err(|error| error.to_string());
+        assert!(no_page.is_err_and(|why| why.contains("`page` is nothing")));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_is_shared_of_a_page_is_all_but_the_parent_of_a_plan() {
+        let shared = |page| {
+            let hash = View { page, ..full() }.to_share().map(|shared| shared.hash);
+            View::from_hash(&hash.expect("small")).expect("ours")
+        };
+        let (run, plan) = (shared(Page::Validate), shared(Page::Plan));
+        assert_eq!((run.at.as_str(), run.sift.as_str()), ("a b&c", "d;e=f"));
+        assert_eq!((plan.at.as_str(), plan.sift.as_str()), ("", "d;e=f"));
     }
 
     #[wasm_bindgen_test(unsupported = test)]
@@ -336,6 +377,7 @@ mod tests {
     fn only_the_context_slides_without_a_step() {
         let slid = View { options: Options { context: Some(1024), ..full().options }, ..full() };
         assert!(!slid.is_step_from(&full()));
+        assert!(!View { sift: "x".to_owned(), ..full() }.is_step_from(&full()));
         let changed = View { options: Options { batch: None, ..full().options }, ..full() };
         assert!(changed.is_step_from(&full()));
         assert!(View { page: Page::Inspect, ..full() }.is_step_from(&full()));

@@ -5,9 +5,12 @@ use leptos::task::spawn_local;
 use phi3::api::{EventKind, ModelEntry, ModelSource};
 use serde_json::{Map, Value};
 
-use super::{Page, Problem, Store};
+use super::{Loads, Page, Problem, Store, Told};
 use crate::api::{self, ApiError, Events, Heard, Run};
 use crate::text::{self, models as words};
+
+/// Attempts that are looked through for loads that go on.
+const NEWEST: u32 = 20;
 
 /// Handle to the models.
 #[derive(Clone, Copy)]
@@ -15,6 +18,8 @@ pub struct Models {
     store: Store,
     /// Every model; `None` until the server has answered.
     pub entries: RwSignal<Option<Vec<ModelEntry>>>,
+    /// How far the loads of models are.
+    pub loads: Loads,
     /// What was refused last.
     pub problem: RwSignal<Option<Problem>>,
     events: StoredValue<Option<Events>, LocalStorage>,
@@ -26,16 +31,23 @@ impl Models {
     pub fn new(store: Store) -> Self {
         let models = Self {
             store,
-            entries: RwSignal::new(None),
+            entries: Told::here().models,
+            loads: Loads::new(),
             problem: RwSignal::new(None),
             events: StoredValue::new_local(None),
         };
         let events = Events::open(move |heard| match heard {
-            Heard::Open => models.fetch(),
-            Heard::Event(event) if matches!(event.kind, EventKind::Attempt { .. } | EventKind::Reset) => {
-                models.fetch()
+            Heard::Open => {
+                models.fetch();
+                models.fetch_loads();
             }
-            _ => {}
+            Heard::Event(event) => {
+                models.loads.hear(&event.kind);
+                if matches!(event.kind, EventKind::Attempt { .. } | EventKind::Reset) {
+                    models.fetch();
+                }
+            }
+            Heard::Broken => {}
         });
         models.events.set_value(events);
         on_cleanup(move || {
@@ -58,6 +70,15 @@ impl Models {
                     let _ = self.entries.try_set(Some(entries));
                 }
                 Err(error) => self.refuse(&error),
+            }
+        });
+    }
+
+    /// What goes on already: events tell of it as it changes.
+    fn fetch_loads(self) {
+        spawn_local(async move {
+            if let Ok(newest) = api::attempts(NEWEST, None).await {
+                self.loads.see(&newest);
             }
         });
     }

@@ -2,11 +2,14 @@
 
 use leptos::prelude::*;
 use phi3::config::{Fields, ModelConfig, Preset};
+use phi3::decoder::Decoder;
 use phi3::estimate::Options;
+use phi3::fit::Verdict;
 use phi3::load_config::{self, Change, Knob, Layer, LoadConfig, LoadConfigError, Origin, Preview, Subject};
 use serde_json::{Map, Value};
 
 use super::Store;
+use super::lineage::Parent;
 
 /// Handle to the plan.
 #[derive(Clone, Copy)]
@@ -16,8 +19,8 @@ pub struct Plan {
     pub overrides: Memo<Map<String, Value>>,
     /// The same, parsed; else everything that is wrong with them.
     pub config: Memo<Result<LoadConfig, Vec<LoadConfigError>>>,
-    /// What the plan is held against: an earlier load config, or the built-in one.
-    pub parent: Memo<LoadConfig>,
+    /// What the plan is held against: an attempt, an earlier load config, or the built-in one.
+    pub parent: Memo<Parent>,
     /// Whether several changes are meant.
     pub branch: RwSignal<bool>,
     /// What differs from the parent.
@@ -32,10 +35,10 @@ impl Plan {
     pub fn new(store: Store) -> Self {
         let overrides = Memo::new(move |_| store.rest.with(|rest| rest.load_config.clone()));
         let config = Memo::new(move |_| overrides.with(LoadConfig::from_map_all));
-        let parent = Memo::new(move |_| store.at.with(|at| parent_of(at)));
+        let parent = Memo::new(move |_| Parent::shown(store));
         let changes = Memo::new(move |_| {
             config.with(|config| {
-                config.as_ref().map(|c| parent.with(|p| load_config::diff(p, c))).unwrap_or_default()
+                config.as_ref().map(|c| parent.with(|p| load_config::diff(&p.config, c))).unwrap_or_default()
             })
         });
         let json = Memo::new(move |_| match store.preset_shown().and_then(Preset::find) {
@@ -97,7 +100,7 @@ impl Plan {
     /// Holds further changes against the plan as it is now.
     pub fn become_parent(self) {
         if let Ok(config) = self.config.get_untracked() {
-            self.store.at.set(parent_text(&config));
+            self.store.at.set(Parent { attempt: None, config }.to_text());
             self.branch.set(false);
         }
     }
@@ -131,7 +134,19 @@ impl Plan {
         let config = self.config.get().ok()?;
         let (fields, options) = (self.fields.get()?, self.options());
         let subject = Subject { fields: &fields, stored: None, options: &options };
-        Some(between(&subject, &self.parent.get(), &config))
+        Some(self.parent.with(|parent| between(&subject, &parent.config, &config)))
+    }
+
+    /// Whether the plan fits, with the reason: into its budgets, else into the device that was chosen. `None` where it is
+    /// held against neither.
+    #[must_use]
+    pub fn verdict(self) -> Option<(Verdict, String)> {
+        let config = self.config.get().ok()?;
+        let decoder = Decoder::from_fields(&config.overridden(&self.fields.get()?)).ok()?;
+        let estimated = load_config::estimate(&decoder, None, &self.options(), &config).ok()?;
+        let why = estimated.placement_error.map(|error| error.to_string());
+        let fit = estimated.report.fit;
+        Some((fit.verdict?, why.unwrap_or(fit.reason)))
     }
 
     /// The choices of the estimate that no knob stands for: what a knob says is to be seen.
@@ -190,19 +205,6 @@ pub fn set_knob(map: &mut Map<String, Value>, knob: &Knob, value: Option<Value>)
     }
 }
 
-/// The parent that a pointer in the address holds; the built-in load config where it holds none.
-fn parent_of(at: &str) -> LoadConfig {
-    serde_json::from_str::<Map<String, Value>>(at)
-        .ok()
-        .and_then(|map| LoadConfig::from_map(&map).ok())
-        .unwrap_or_default()
-}
-
-fn parent_text(config: &LoadConfig) -> String {
-    let map = config.to_map();
-    if map.is_empty() { String::new() } else { Value::Object(map).to_string() }
-}
-
 /// Memory with one load config and with another.
 fn between(subject: &Subject<'_>, before: &LoadConfig, after: &LoadConfig) -> Result<Preview, String> {
     // A preview sizes one key on top of a config; setting a key to what it is sizes the config itself.
@@ -236,15 +238,6 @@ mod tests {
         assert_eq!(overrides, map(r#"{"torch_dtype":"float16","use_cache":true}"#));
         set_knob(&mut overrides, knob, None);
         assert_eq!(overrides, map(r#"{"use_cache":true}"#));
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn a_parent_goes_through_the_address() {
-        let config = LoadConfig::from_map(&map(r#"{"torch_dtype":"float16","max_memory":{"0":"9GiB"}}"#))
-            .expect("valid");
-        assert_eq!(parent_of(&parent_text(&config)), config);
-        assert_eq!(parent_text(&LoadConfig::default()), "");
-        assert_eq!(parent_of("{broken"), LoadConfig::default());
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -32,6 +32,8 @@ pub struct Store {
     pub page: RwSignal<Page>,
     /// What that page points at, see [`View::at`].
     pub at: RwSignal<String>,
+    /// What it sifts by, see [`View::sift`].
+    pub sift: RwSignal<String>,
     /// The last config that was understood.
     pub model: RwSignal<Arc<Model>>,
     /// A config of an unknown architecture that stands in its place, until another is opened.
@@ -46,6 +48,8 @@ pub struct Store {
     own: RwSignal<Option<OwnFiles>>,
     /// What the address holds besides: the load config, notes.
     pub rest: RwSignal<State>,
+    /// Whether the next change of the address is one click's, which Back undoes whatever it changed.
+    is_click: StoredValue<bool>,
     /// What was refused last, until something is accepted or it is put away.
     pub problem: RwSignal<Option<Problem>>,
     /// A short confirmation.
@@ -166,6 +170,7 @@ impl Store {
         let store = Self {
             page: RwSignal::new(Page::default()),
             at: RwSignal::new(String::new()),
+            sift: RwSignal::new(String::new()),
             model,
             stranger,
             options,
@@ -173,6 +178,7 @@ impl Store {
             memory_text,
             own: RwSignal::new(None),
             rest,
+            is_click: StoredValue::new(false),
             problem,
             toast,
             memory,
@@ -206,6 +212,7 @@ impl Store {
             self.at.set(at);
             // A page that is shown already stays as it is, and looks at what it is pointed at.
             if self.page.get_untracked() != page {
+                self.sift.set(String::new());
                 self.page.set(page);
             }
         });
@@ -216,11 +223,12 @@ impl Store {
         self.options.update(change);
     }
 
-    /// Applies a suggestion's `key=value`; false where it is not understood.
+    /// Applies a suggestion's `key=value` as a step of its own; false where it is not understood.
     pub fn apply(self, change: &str) -> bool {
         let mut view = View { options: self.options.get_untracked(), ..View::default() };
         let understood = view.set(change);
         if understood {
+            self.is_click.set_value(true);
             self.options.set(view.options);
         }
         understood
@@ -362,6 +370,7 @@ impl Store {
         View {
             page: self.page.get(),
             at: self.at.get(),
+            sift: self.sift.get(),
             model,
             own,
             options: self.options.get(),
@@ -381,6 +390,11 @@ impl Store {
             let shown = untrack(|| self.view());
             self.rest.set(view.rest.clone());
             self.at.set(view.at.clone());
+            self.sift.maybe_update(|sift| {
+                let is_news = *sift != view.sift;
+                sift.clone_from(&view.sift);
+                is_news
+            });
             if view.page != shown.page {
                 self.page.set(view.page);
             }
@@ -419,13 +433,13 @@ impl Store {
         let written = StoredValue::new(View::from_hash(&page::hash()).unwrap_or_default());
         let timer: StoredValue<Option<TimeoutHandle>> = StoredValue::new(None);
         let telling = StoredValue::new(false);
-        let write = move |view: View| {
+        let write = move |view: View, is_step: bool| {
             let before = written.get_value();
             if before == view {
                 return;
             }
             let hash = view.to_hash();
-            let push = !before.model.is_empty() && view.is_step_from(&before);
+            let push = !before.model.is_empty() && is_step;
             let is_own = view.own.is_some() && view.own != before.own;
             written.set_value(view);
             let is_same = hash == page::hash();
@@ -444,10 +458,11 @@ impl Store {
             if let Some(timer) = timer.try_update_value(Option::take).flatten() {
                 timer.clear();
             }
-            if written.with_value(|before| view.is_step_from(before)) {
-                write(view);
+            let is_click = self.is_click.try_update_value(std::mem::take).unwrap_or_default();
+            if is_click || written.with_value(|before| view.is_step_from(before)) {
+                write(view, true);
             } else {
-                timer.set_value(set_timeout_with_handle(move || write(view), ADDRESS_DELAY).ok());
+                timer.set_value(set_timeout_with_handle(move || write(view, false), ADDRESS_DELAY).ok());
             }
         });
         let follow = move || {

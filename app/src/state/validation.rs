@@ -3,8 +3,12 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use phi3::api::{ErrorObject, ModelEntry};
+use phi3::estimate::Options;
 use phi3::platform::Instant;
+use phi3::validate::ProbeSet;
+use serde_json::Map;
 
+use super::carry::carry;
 use super::run::Run;
 use super::{InBrowser, Page, Place, Store};
 use crate::api::{self, ApiError, DEFAULT_MODEL, Events, Heard};
@@ -16,7 +20,8 @@ pub enum Server {
     Checking,
     /// Nobody answers: the page came from plain files.
     Absent,
-    /// It answers, and this is the model that it validates; `None` where it has none.
+    /// It answers, and this is the model that it validates: the one that was chosen, else its default one, else its
+    /// first; `None` where it has none.
     Present(Option<Box<ModelEntry>>),
 }
 
@@ -25,6 +30,8 @@ pub enum Server {
 pub struct Validation {
     /// The server.
     pub server: RwSignal<Server>,
+    /// Its models.
+    pub models: RwSignal<Vec<ModelEntry>>,
     /// The last validation on it.
     pub run: RwSignal<Option<Run>>,
     /// Validation in this browser.
@@ -52,6 +59,7 @@ impl Validation {
         });
         let validation = Self {
             server,
+            models: RwSignal::new(Vec::new()),
             run: RwSignal::new(None),
             browser: InBrowser::new(store),
             place,
@@ -74,13 +82,31 @@ impl Validation {
         spawn_local(async move {
             let server = match api::models().await {
                 Ok(models) => {
-                    Server::Present(models.into_iter().find(|m| m.id == DEFAULT_MODEL).map(Box::new))
+                    let of = |id: &str| models.iter().find(|model| model.id == id);
+                    let chosen = self.model().and_then(|model| of(&model.id));
+                    let model = chosen.or(of(DEFAULT_MODEL)).or(models.first()).cloned();
+                    self.models.set(models);
+                    Server::Present(model.map(Box::new))
                 }
                 Err(ApiError::Refused(_)) => Server::Present(None),
                 Err(ApiError::Absent(_)) => Server::Absent,
             };
             self.server.set(server);
         });
+    }
+
+    /// The model that the server validates.
+    fn model(self) -> Option<Box<ModelEntry>> {
+        match self.server.get_untracked() {
+            Server::Present(model) => model,
+            Server::Checking | Server::Absent => None,
+        }
+    }
+
+    /// Chooses one of the server's models.
+    pub fn choose_model(self, id: &str) {
+        let model = self.models.with_untracked(|all| all.iter().find(|model| model.id == id).cloned());
+        self.server.set(Server::Present(model.map(Box::new)));
     }
 
     /// Whether a validation goes on, here or on the server.
@@ -118,7 +144,7 @@ impl Validation {
         }
     }
 
-    /// Starts the ten-token prompt on the server's default model.
+    /// Starts it on the server, of the model that is chosen there.
     fn start(self) {
         self.run.set(Some(Run::default()));
         let mut asked = false;
@@ -174,8 +200,18 @@ impl Validation {
     }
 
     fn ask(self) {
+        let Some(model) = self.model() else { return };
+        let asked = self.browser.asked.get_untracked();
+        let options = Options { dtype: asked.dtype.map(Into::into), ..Options::default() };
+        let run = api::Run {
+            load_config: carry(&options, &Map::new()).load_config,
+            prompt: Some(asked.prompt).filter(|prompt| !prompt.is_empty()),
+            max_new_tokens: asked.max_new_tokens,
+            probe: Some(asked.probe).filter(|probe| *probe != ProbeSet::None),
+            ..api::Run::default()
+        };
         spawn_local(async move {
-            match api::validate(DEFAULT_MODEL, &api::Run::default()).await {
+            match api::validate(&model.id, &run).await {
                 Ok(started) => {
                     self.change(|run| run.started(started.attempt_id, self.now()));
                     self.end();

@@ -8,6 +8,7 @@ pub const GPU: &str = "Device";
 pub const USABLE: &str = "Usable GiB";
 pub const SHARE: &str = "Share of it";
 pub const NEED: &str = "Need GiB";
+pub const NEED_WHY: &str = "The need differs by device: each runtime takes its own part.";
 pub const VERDICT: &str = "Verdict";
 pub const MAX_CONTEXT: &str = "Longest context";
 pub const NO_BF16: &str = "no bf16";

@@ -30,6 +30,7 @@ pub const LEFT: &str = "Stays here";
 pub const GO: &str = "Run";
 pub const GOING: &str = "Asking…";
 pub const FORCE: &str = "Run all the same";
+pub const BRANCH: &str = "Run as a branch";
 pub const CANCEL: &str = "Close";
 pub const LOOKING: &str = "Asking the server for its models and devices…";
 pub const THIS_BROWSER: &str = "This browser";

@@ -21,6 +21,7 @@ pub const RESUME: &str = "Resume";
 pub const MEMORY: &str = "Predicted and measured";
 pub const CHANGE: &str = "Change against its parent";
 pub const NO_CHANGE: &str = "This rung begins from the built-in load config.";
+pub const SAME: &str = "Nothing: it goes on with the load config of that rung.";
 pub const LOAD_CONFIG: &str = "Load config of this rung";
 pub const BRANCH: &str = "branch";
 pub const KNOWN_GOOD: &str = "committed as known good";
@@ -40,6 +41,10 @@ pub fn profile(name: &str) -> String {
 
 pub fn place(rung: usize, of: usize) -> String {
     format!("rung {rung} of {of}")
+}
+
+pub fn rung(step: &str) -> String {
+    format!("rung {step}")
 }
 
 pub fn waits(before: usize) -> String {

@@ -10,6 +10,7 @@ pub const STATE: &str = "State";
 pub const KNOWN_GOOD: &str = "Known good";
 pub const ACTIONS: &str = "Actions";
 pub const LOADED: &str = "loaded";
+pub const LOADING: &str = "loading";
 pub const FOUND: &str = "found under a model root";
 pub const REGISTERED: &str = "registered";
 pub const LOAD: &str = "Load";

@@ -14,6 +14,7 @@ pub const COPY: &str = "Copy";
 pub const CLEAR: &str = "Clear";
 pub const WHAT_JSON: &str = "the load config";
 pub const NOT_SET: &str = "left to the model’s files";
+pub const NO_BUDGET: &str = "no budget";
 pub const UNDO: &str = "Undo";
 pub const AGAINST_PARENT: &str = "Against the parent";
 pub const AGAINST_BUILT_IN: &str = "Against the built-in load config";
@@ -42,6 +43,10 @@ pub const FEWER: &str = "Show fewer";
 pub const EXPORT: &str = "Export";
 pub const DROPPED: &str = "not expressed";
 pub const APPROXIMATED: &str = "approximated";
+
+pub fn against_attempt(id: u64, model: &str) -> String {
+    format!("Against attempt #{id} of {model}")
+}
 
 pub fn reset(key: &str) -> String {
     format!("Reset {key}")

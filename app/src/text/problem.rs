@@ -44,6 +44,7 @@ pub fn next(code: &str) -> &'static str {
 pub fn known_next(code: &str) -> Option<&'static str> {
     Some(match code {
         "identical_retry" => "Change one thing, or run it all the same.",
+        "too_many_changes" => "Undo the others, or run it as a branch.",
         "load_config_invalid" => "Mend the load config on the page Plan.",
         "unauthorized" => "Give the server’s token on the page Settings.",
         "server_absent" => "It is asked again as soon as the server is back.",

@@ -1,6 +1,7 @@
 //! What proves a run: its logits against others, and what the device was seen to do.
 
 pub const AGAINST: &str = "Logits against f32 on the CPU";
+pub const NOTHING_TO_COMPARE: &str = "Not one logit is a number that could be compared.";
 pub const NOT_COMPARED: &str = "They were not compared.";
 pub const LARGEST: &str = "Largest difference";
 pub const MEAN: &str = "Mean difference";

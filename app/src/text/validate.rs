@@ -7,9 +7,11 @@ pub const CANCEL: &str = "Cancel";
 pub const CANCELLING: &str = "Cancelling…";
 pub const ESC: &str = "Esc";
 pub const CHECKING: &str = "Looking for a server…";
-pub const ON_SERVER: &str = "Loads a model on the server, runs a ten-token prompt and reports what came out. It runs the server’s default model,";
+pub const ON_SERVER: &str =
+    "Loads a model on the server, runs a short prompt and reports what came out. It runs the server’s model,";
 pub const NOT_THIS_CONFIG: &str = ", not the config shown on this page.";
-pub const NO_DEFAULT: &str = "This server has no default model: start it with --default-model DIR.";
+pub const NO_MODEL: &str =
+    "This server knows no model: start it with --default-model DIR or --model-root DIR.";
 pub const NEEDS_SERVER: &str = "No server answers: this page came from plain files.";
 pub const COPY_COMMAND: &str = "Copy the command";
 pub const OUTPUT: &str = "Generated text";
@@ -41,6 +43,10 @@ pub const GENERATED: &str = "Generated";
 pub const PREDICTED: &str = "Predicted";
 pub const MEASURED: &str = "Measured";
 pub const DIFFERENCE: &str = "Difference";
+pub const NOT_RUN: &str = "not run";
+pub const NOT_MEASURED: &str = "–";
+pub const STOPPED_BY_NAN: &str = "ended by what is no number";
+pub const PARTLY_FILLED: &str = "Predicted is what the load keeps for its whole context, measured what this short run filled of it: their KV cache and totals are not compared.";
 pub const PROBE: &str = "Probe";
 pub const TOKENS: &str = "Tokens";
 pub const VERDICT: &str = "Verdict";

@@ -2,16 +2,18 @@
 
 use leptos::prelude::*;
 use phi3::api::AttemptRecord;
-use phi3::load_config::Proposal;
+use phi3::load_config::{OutcomeClass, Proposal};
 
 use super::Tree;
 use super::table::state_badge;
 use crate::components::bits::{badge, bytes, copies};
+use crate::components::loading::bar;
 use crate::components::log::Log;
-use crate::components::report::{memory_row, report, verdict};
+use crate::components::report::{memory_table, report, verdict};
 use crate::format::{Unit, duration};
-use crate::state::{Attempts, Page, Store};
-use crate::text::{self, attempts as words, memory};
+use crate::state::Attempts;
+use crate::state::lineage::next_run;
+use crate::text::{self, attempts as words};
 
 /// The whole record.
 #[component]
@@ -19,43 +21,40 @@ pub fn Detail(
     /// The record.
     record: AttemptRecord,
 ) -> impl IntoView {
-    let (attempts, store) = (Attempts::here(), Store::here());
+    let attempts = Attempts::here();
+    let whole = StoredValue::new(record.clone());
     let AttemptRecord { attempt, evidence } = record;
     let id = attempt.id;
-    let load_config = attempt.load_config.clone();
-    let plan = move |_| {
-        let overrides = load_config.clone();
-        store.rest.update(|rest| rest.load_config.clone_from(&overrides));
-        store.go_to(Page::Plan, serde_json::Value::Object(overrides).to_string());
-    };
+    let plan = move |_| attempts.plan_from(whole.get_value());
     let leaf = |leaf: &phi3::load_config::Leaf| {
         let value = leaf.value.as_str().map_or_else(|| leaf.value.to_string(), str::to_owned);
         view! { <tr><td class="mono">{leaf.path.clone()}</td><td class="mono">{copies(value)}</td><td>{badge("", leaf.origin.words())}</td></tr> }
     };
     let next = move |proposal: &Proposal| {
         let value = proposal.value.as_str().map_or_else(|| proposal.value.to_string(), str::to_owned);
-        view! { <li><code>{proposal.key.clone()}</code> " → " <b class="mono">{value}</b> " " <span class="dim">{proposal.reason.clone()}</span></li> }
+        let (change, can_run) =
+            (proposal.clone(), whole.with_value(|record| next_run(&record.attempt, proposal).is_some()));
+        let take = move |_| whole.with_value(|record| attempts.try_next(&record.attempt, &change));
+        view! {
+            <li class="change">
+                <p><code>{proposal.key.clone()}</code> " → " <b class="mono">{value}</b> " " <span class="dim">{proposal.reason.clone()}</span></p>
+                {can_run.then(|| view! { <button type="button" class="quiet" data-try=proposal.key.clone() on:click=take>{words::TRY}</button> })}
+            </li>
+        }
     };
     let files = |file: &phi3::api::FileFact| {
         let hash = file.sha256.clone().unwrap_or_default();
         view! { <tr><td class="mono">{file.name.clone()}</td><td class="num">{bytes(file.bytes, Unit::of(file.bytes), "")}</td><td class="mono clip" title=hash.clone()>{copies(hash.clone())}</td></tr> }
     };
-    let measured = evidence.memory.filter(|_| attempt.report.is_none()).map(|pair| {
-        let unit = Unit::of(pair.predicted.total_bytes.max(pair.measured.total_bytes));
-        let row = |name, p, m| memory_row(name, p, m, unit);
-        view! {
-            <table>
-                <thead><tr><th>{text::memory_in(unit.name())}</th><th class="num">{text::validate::PREDICTED}</th><th class="num">{text::validate::MEASURED}</th><th class="num">{text::validate::DIFFERENCE}</th></tr></thead>
-                <tbody>
-                    {row(memory::NAMES[0], pair.predicted.weights_bytes, pair.measured.weights_bytes)}
-                    {row(memory::NAMES[1], pair.predicted.kv_cache_bytes, pair.measured.kv_cache_bytes)}
-                    {row(memory::NAMES[2], pair.predicted.activation_bytes, pair.measured.activation_bytes)}
-                    {row(memory::NAMES[3], pair.predicted.overhead_bytes, pair.measured.overhead_bytes)}
-                    {row(memory::TOTAL, pair.predicted.total_bytes, pair.measured.total_bytes)}
-                </tbody>
-            </table>
-        }
-    });
+    let measured = evidence
+        .memory
+        .filter(|_| attempt.report.is_none())
+        .map(|pair| memory_table(pair.predicted, pair.measured));
+    // An error says what the report says.
+    let why = attempt.report.as_ref().filter(|_| attempt.error.is_none()).map(|report| report.reason.clone());
+    // One failure has one name, here and in the table.
+    let class = attempt.outcome.map(OutcomeClass::name);
+    let code = class.map(str::to_owned).or(attempt.error.as_ref().map(|error| error.code.clone()));
     let took = attempt
         .started_ms
         .zip(attempt.finished_ms)
@@ -72,9 +71,10 @@ pub fn Detail(
                     <button type="button" class="btn small" on:click=move |_| attempts.close()>{words::CLOSE}</button>
                 </div>
             </div>
-            {attempt.report.as_ref().map(|report| view! { <p>{text::capitalised(&report.reason)} "."</p> })}
+            {move || attempts.loads.of(id).map(bar)}
+            {why.map(|why| view! { <p>{text::capitalised(&why)} "."</p> })}
             {attempt.error.map(|error| view! {
-                <div class="notice"><div><b>{error.code}</b> {error.path.map(|path| view! { " " <code>{path}</code> })} <div>{error.message}</div></div></div>
+                <div class="notice"><div><b>{code}</b> {error.path.map(|path| view! { " " <code>{path}</code> })} <div>{error.message}</div></div></div>
             })}
             {(!evidence.next.is_empty()).then(|| view! { <h3>{words::NEXT}</h3> <ul class="plain">{evidence.next.iter().map(next).collect_view()}</ul> })}
             {evidence.advice.map(|advice| view! { <p class="dim">{text::capitalised(&advice)} "."</p> })}

@@ -7,7 +7,7 @@ use phi3::units::format_bytes;
 use crate::api;
 use crate::components::bits::badge;
 use crate::components::{Menu, VirtualRows};
-use crate::format::{duration, rate};
+use crate::format::{duration, percent_of_one, rate};
 use crate::platform::page::moment;
 use crate::state::Attempts;
 use crate::state::columns::{Column, Columns};
@@ -19,7 +19,8 @@ const EXPORTS: [(&str, &str); 3] = [("csv", "CSV"), ("jsonl", "JSON Lines"), ("m
 /// Height of a row in CSS pixels; the style sheet has the same.
 const ROW_PX: f64 = 37.0;
 
-fn tone(state: AttemptState) -> &'static str {
+/// The colour of a state.
+pub(super) fn tone(state: AttemptState) -> &'static str {
     match state {
         AttemptState::Stopped | AttemptState::Ready => "ok",
         AttemptState::Failed | AttemptState::Lost => "bad",
@@ -73,7 +74,7 @@ pub fn Table() -> impl IntoView {
     view! {
         <section class="card" aria-labelledby="attempts-title" data-testid="attempts" data-count=move || attempts.rows.with(Vec::len).to_string()>
             <div class="card-head">
-                <h2 id="attempts-title">{words::HEADING} " " <span class="faint">{move || text::of(count.get(), attempts.rows.with(Vec::len))}</span></h2>
+                <h2 id="attempts-title">{words::HEADING} " " <span class="faint">{move || (!attempts.waits()).then(|| text::of(count.get(), attempts.rows.with(Vec::len)))}</span></h2>
                 <div class="row">
                     <Show when=move || { attempts.marked.with(|m| m.len() >= 2) }>
                         <button type="button" class="btn small primary" data-testid="compare" on:click=move |_| attempts.compare()>
@@ -146,15 +147,18 @@ fn cell(attempts: Attempts, column: Column, row: Memo<Option<Row>>) -> impl Into
             let class =
                 move || row.with(|row| format!("badge {}", row.as_ref().map_or("", |row| tone(row.state))));
             let state = text(|row| row.standing.to_owned());
-            let outcome =
-                text(|row| row.outcome.filter(|outcome| *outcome != "passed").unwrap_or_default().to_owned());
+            let outcome = move || {
+                row.with(|row| {
+                    let row = row.as_ref()?;
+                    let share = attempts.loads.of(row.id).map(|loading| percent_of_one(loading.share()));
+                    share.or(row.outcome.filter(|outcome| *outcome != "passed").map(str::to_owned))
+                })
+            };
             view! { <span class=class>{state}</span> " " <span class="dim">{outcome}</span> }.into_any()
         }
         Column::Model => titled("", |row| row.model.clone()),
         Column::Device => titled("mono", |row| row.device.clone()),
-        Column::Change => titled("mono", |row| {
-            if row.change.is_empty() { words::NO_CHANGE.to_owned() } else { row.change.clone() }
-        }),
+        Column::Change => titled("mono", |row| words::change(&row.change, row.parent)),
         Column::Note => titled("", |row| row.note.clone()),
         Column::Duration => text(|row| number(row.duration_ms.map(|ms| ms as f64), duration)).into_any(),
         Column::Load => text(|row| number(row.load_ms, duration)).into_any(),

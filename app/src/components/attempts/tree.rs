@@ -2,7 +2,8 @@
 
 use leptos::prelude::*;
 
-use super::table::state_badge;
+use super::table::tone;
+use crate::components::bits::badge;
 use crate::state::ledger::{Branch, Guide, Row};
 use crate::state::{Attempts, ledger};
 use crate::text::attempts as words;
@@ -48,7 +49,7 @@ pub fn Tree(
     let tree = Memo::new(move |_| attempts.rows.with(|rows| drawn(&ledger::tree(rows, id), rows)));
     let item = move |Drawn { row, guides, above, below }: Drawn| {
         let other = row.id;
-        let change = if row.change.is_empty() { words::NO_CHANGE.to_owned() } else { row.change.clone() };
+        let change = words::change(&row.change, row.parent);
         view! {
             <li aria-current=(other == id).then_some("true") data-attempt=other.to_string()>
                 <span class="guides" aria-hidden="true">
@@ -57,7 +58,7 @@ pub fn Tree(
                 </span>
                 <span class="leaf">
                     <button type="button" class="link" on:click=move |_| attempts.choose(other)>{format!("#{other}")}</button>
-                    <span class="mono">{change}</span> {state_badge(row.state)}
+                    <span class="mono">{change}</span> {badge(tone(row.state), row.standing)}
                     {row.parent.map(|parent| view! { <span class="sr">{words::after(parent)}</span> })}
                 </span>
             </li>

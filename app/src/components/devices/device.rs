@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use phi3::api::{DeviceNow, Holder};
 
-use crate::components::bits::{badge, bytes};
+use crate::components::bits::{badge, bytes, copies};
 use crate::format::{Unit, exact_bytes};
 use crate::state::memory::{KEPT, Memory, Shares, shares};
 use crate::text::devices as words;
@@ -139,7 +139,7 @@ fn Holders(holders: Vec<Holder>, unit: Unit, shared: Option<Shares>) -> impl Int
         view! {
             <tr>
                 <td class="key"><i style=format!("background:{}", colour(place))></i>{if holder.name.is_empty() { words::UNKNOWN.to_owned() } else { holder.name }}</td>
-                <td class="num mono">{holder.pid}</td>
+                <td class="num mono">{copies(holder.pid.to_string())}</td>
                 <td class="num">{told(holder.bytes, unit, "holder-bytes")}</td>
             </tr>
         }

@@ -6,7 +6,7 @@ use phi3::api::ErrorObject;
 use super::Choice;
 use super::lost::start_a_server;
 use crate::platform::page;
-use crate::state::hand_off::{DIALOG, HandOff as State, Task};
+use crate::state::hand_off::{DIALOG, HandOff as State, How, Task};
 use crate::state::{Ask, Presence, ServerWatch, Store};
 use crate::text::{self, hand_off as words};
 
@@ -40,7 +40,11 @@ pub fn HandOff() -> impl IntoView {
 
 fn refusal(state: State, error: ErrorObject) -> impl IntoView {
     let next = text::problem::next(&error.code);
-    let can_force = error.code == "identical_retry";
+    let insist = match error.code.as_str() {
+        "identical_retry" => Some((How::Force, words::FORCE)),
+        "too_many_changes" => Some((How::Branch, words::BRANCH)),
+        _ => None,
+    };
     view! {
         <div class="notice" data-testid="hand-off-error">
             <div>
@@ -48,7 +52,7 @@ fn refusal(state: State, error: ErrorObject) -> impl IntoView {
                 <div>{error.message}</div>
                 <div class="dim">{next}</div>
             </div>
-            {can_force.then(|| view! { <button type="button" class="btn small" on:click=move |_| state.run(true)>{words::FORCE}</button> })}
+            {insist.map(|(how, name)| view! { <button type="button" class="btn small" on:click=move |_| state.run(how)>{name}</button> })}
         </div>
     }
 }
@@ -103,7 +107,7 @@ fn Form(state: State) -> impl IntoView {
         </Show>
         <Along state/>
         <div class="row end">
-            <button type="button" class="btn primary" data-testid="hand-off-run" disabled=move || state.asking.get() || !has_models() on:click=move |_| state.run(false)>
+            <button type="button" class="btn primary" data-testid="hand-off-run" disabled=move || state.asking.get() || !has_models() on:click=move |_| state.run(How::Plainly)>
                 {move || if state.asking.get() { words::GOING } else { words::GO }}
             </button>
         </div>

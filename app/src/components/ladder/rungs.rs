@@ -2,11 +2,11 @@
 
 use leptos::prelude::*;
 use phi3::api::{Ladder, LadderRung, RungState};
-use phi3::engine::Loading;
+use phi3::ladder::Action;
 
 use super::list::state_badge;
 use crate::components::bits::badge;
-use crate::format::Unit;
+use crate::components::loading::bar;
 use crate::platform::page::moment;
 use crate::state::{Ladders, Page, Store};
 use crate::text::{self, ladder as words, models};
@@ -85,7 +85,6 @@ fn rung(rung: LadderRung) -> impl IntoView {
     let ladders = Ladders::here();
     let class = match rung.class {
         Some(class) if rung.state == RungState::Failed => Some(badge("bad", class.name())),
-        Some(class) if rung.state == RungState::Skipped => Some(badge("", class.name())),
         _ => None,
     };
     let change = match rung.changes.as_slice() {
@@ -108,7 +107,7 @@ fn rung(rung: LadderRung) -> impl IntoView {
             <div>
                 <div class="named">
                     <b>{rung.title.clone()}</b> <span class="sr">{words::rung_state(rung.state)}</span>
-                    {class} {change} {rung.branch.then(|| badge("", words::BRANCH))}
+                    {class} {change} {(rung.branch && rung.action == Action::Load).then(|| badge("", words::BRANCH))}
                 </div>
                 {(!sums.is_empty()).then(|| view! { <div class="dim num left">{sums.join(" ")}</div> })}
                 {reason.map(|words| view! { <div class="dim">{words}</div> })}
@@ -116,19 +115,5 @@ fn rung(rung: LadderRung) -> impl IntoView {
             </div>
             <div class="links">{attempts}</div>
         </li>
-    }
-}
-
-/// How far a load is.
-fn bar(loading: Loading) -> impl IntoView {
-    let total = loading.progress.total_bytes;
-    let unit = Unit::of(total);
-    let share = loading.progress.done_bytes as f64 / total.max(1) as f64 * 100.0;
-    let rate = loading
-        .bytes_per_s
-        .map_or_else(String::new, |rate| format!(" · {:.2} {}/s", rate / unit.bytes(), unit.name()));
-    view! {
-        <div class="bar" aria-hidden="true"><i style=format!("width:{:.1}%", share.min(100.0))></i></div>
-        <div class="faint num left">{text::load_stage(loading.progress.stage)} ": " {text::of_bytes(loading.progress.done_bytes, total)} {rate}</div>
     }
 }

@@ -51,13 +51,13 @@ fn memory_card(rung: &LadderRung) -> impl IntoView + use<> {
 }
 
 fn change_card(rung: &LadderRung) -> impl IntoView + use<> {
-    let row = |change: &Change| view! { <li class="change"><code>{change.path.clone()}</code> <span class="mono lines">{line("−", "gone", change.from.as_ref())} {line("+", "new", change.to.as_ref())}</span></li> };
+    let row = |change: &Change| view! { <li class="change"><code>{change.path.clone()}</code> <span class="mono lines">{line("−", "gone", &change.path, change.from.as_ref())} {line("+", "new", &change.path, change.to.as_ref())}</span></li> };
     let is_same = rung.changes.is_empty();
     let load_config = rung.load_config.clone().map(|map| format!("{:#}", Value::Object(map)));
     view! {
         <section class="card stacked">
-            <div class="card-head"><h2>{words::CHANGE}</h2> <span class="faint">{rung.parent.clone()}</span></div>
-            {is_same.then(|| view! { <p class="dim">{words::NO_CHANGE}</p> })}
+            <div class="card-head"><h2>{words::CHANGE}</h2> <span class="faint">{rung.parent.as_deref().map(words::rung)}</span></div>
+            {is_same.then(|| view! { <p class="dim">{if rung.parent.is_some() { words::SAME } else { words::NO_CHANGE }}</p> })}
             <ul class="plain">{rung.changes.iter().map(row).collect_view()}</ul>
             {load_config.map(|json| view! { <details class="log-box"><summary>{words::LOAD_CONFIG}</summary><pre class="log" tabindex="0">{json}</pre></details> })}
         </section>

@@ -1,20 +1,31 @@
 //! What differs from the parent, and the rule that an attempt changes one thing.
 
 use leptos::prelude::*;
-use phi3::load_config::{Change, LoadConfig};
+use phi3::load_config::Change;
+use phi3::units::exact_size;
 use serde_json::Value;
 
 use super::form::shown;
 use crate::components::bits::badge;
 use crate::state::Plan;
+use crate::state::lineage::Parent;
 use crate::text::plan as words;
 
 pub(in crate::components) fn line(
     sign: &'static str,
     class: &'static str,
+    path: &str,
     value: Option<&Value>,
 ) -> impl IntoView + use<> {
-    let value = value.map_or_else(|| words::NOT_SET.to_owned(), shown);
+    let is_budget = path.starts_with("max_memory");
+    let value = match value {
+        None if is_budget => words::NO_BUDGET.to_owned(),
+        None => words::NOT_SET.to_owned(),
+        Some(value) => match value.as_u64().filter(|_| is_budget) {
+            Some(bytes) => exact_size(bytes),
+            None => shown(value),
+        },
+    };
     view! { <span class=class>{sign} " " {value}</span> }
 }
 
@@ -29,18 +40,25 @@ pub fn Changes() -> impl IntoView {
         view! {
             <li class="change">
                 <code>{change.path.clone()}</code>
-                <span class="mono lines">{line("−", "gone", change.from.as_ref())} {line("+", "new", change.to.as_ref())}</span>
+                <span class="mono lines">{line("−", "gone", &change.path, change.from.as_ref())} {line("+", "new", &change.path, change.to.as_ref())}</span>
                 <button type="button" class="quiet" on:click=move |_| plan.undo(&undo)>{words::UNDO}</button>
             </li>
         }
     };
-    let has_parent = move || plan.parent.with(|p| *p != LoadConfig::default());
+    let has_parent = move || plan.parent.with(|parent| *parent != Parent::default());
+    let against = move || {
+        plan.parent.with(|parent| match &parent.attempt {
+            Some(attempt) => words::against_attempt(attempt.id, &attempt.model),
+            None if *parent == Parent::default() => words::AGAINST_BUILT_IN.to_owned(),
+            None => words::AGAINST_PARENT.to_owned(),
+        })
+    };
     let refusals = move || plan.refusals();
     view! {
         <section class="card" aria-labelledby="plan-diff" data-testid="plan-diff" data-count=move || count.get().to_string()>
             <div class="card-head">
                 <h2 id="plan-diff">
-                    {move || if has_parent() { words::AGAINST_PARENT } else { words::AGAINST_BUILT_IN }} " "
+                    {against} " "
                     <span class="faint">{count}</span>
                 </h2>
                 <div class="row">

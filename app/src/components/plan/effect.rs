@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use phi3::load_config::{KNOBS, Preview, TermChange};
 
 use super::form::shown;
-use crate::components::bits::{badge, bytes};
+use crate::components::bits::{badge, bytes, copies, fit_badge};
 use crate::format::{Unit, signed_bytes};
 use crate::state::Plan;
 use crate::text::{self, plan as words};
@@ -33,6 +33,12 @@ pub fn Effect() -> impl IntoView {
             </tr>
         }
     };
+    let verdict = Memo::new(move |_| plan.verdict());
+    let standing = move || {
+        verdict.get().map(|(verdict, why)| {
+            view! { <p class="above" data-testid="plan-verdict" data-value=verdict.words()>{fit_badge(verdict)} " " <span class="dim">{text::capitalised(&why)} "."</span></p> }
+        })
+    };
     let table = move |preview: &Preview| {
         let unit = Unit::of(total(preview).map_or(0, |t| t.now_bytes.max(t.then_bytes)));
         let rows = preview.terms.iter().map(|term| row(term, unit)).collect_view();
@@ -58,6 +64,7 @@ pub fn Effect() -> impl IntoView {
     view! {
         <section class="card" aria-labelledby="plan-effect" data-testid="plan-effect">
             <h2 id="plan-effect">{words::EFFECT} <span class="faint">{words::EFFECT_OF}</span></h2>
+            {standing}
             {body}
         </section>
     }
@@ -91,7 +98,7 @@ pub fn Candidates() -> impl IntoView {
         view! {
             <tr>
                 <td class="mono">{key} " " <b>{shown(&value)}</b></td>
-                <td class="num">{delta}</td>
+                <td class="num">{delta.map(copies)}</td>
                 <td>{preview.refused.clone().map(|why| view! { <span title=why>{badge("warn", words::REFUSED)}</span> })}</td>
                 <td class="num"><button type="button" class="quiet" on:click=apply>{words::APPLY}</button></td>
             </tr>
@@ -99,7 +106,12 @@ pub fn Candidates() -> impl IntoView {
     };
     let rows = move || {
         let few = if all.get() { usize::MAX } else { FEW };
-        candidates.with(|c| c.iter().take(few).map(row).collect_view())
+        candidates.with(|all| {
+            let mut all: Vec<&Preview> = all.iter().collect();
+            // What changes nothing is not what one looks for.
+            all.sort_by_key(|preview| total(preview).is_none_or(|sum| sum.now_bytes == sum.then_bytes));
+            all.into_iter().take(few).map(row).collect_view()
+        })
     };
     view! {
         <section class="card" aria-labelledby="plan-next">

@@ -12,7 +12,12 @@ use crate::text::{self, plan as words};
 #[component]
 pub fn Exports() -> impl IntoView {
     let (plan, store) = (Plan::here(), Store::here());
-    let target = RwSignal::new(Target::FromPretrained);
+    let target = Memo::new(move |_| {
+        store
+            .sift
+            .with(|name| Target::ALL.into_iter().find(|target| target.name() == name))
+            .unwrap_or(Target::FromPretrained)
+    });
     let written = Memo::new(move |_| {
         let load_config = plan.config.get().ok()?;
         let model = plan.hub_name().map_or_else(|| Model::Unplaced(store.title()), Model::Hub);
@@ -33,7 +38,7 @@ pub fn Exports() -> impl IntoView {
     let tab = move |of: Target| {
         let chosen = move || target.get() == of;
         view! {
-            <button type="button" role="tab" class="tab" aria-selected=move || chosen().to_string() data-target=of.name() on:click=move |_| target.set(of)>
+            <button type="button" role="tab" class="tab" aria-selected=move || chosen().to_string() data-target=of.name() on:click=move |_| store.sift.set(of.name().to_owned())>
                 {text::plan::target(of)}
             </button>
         }

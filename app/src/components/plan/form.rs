@@ -83,7 +83,8 @@ fn Row(plan: Plan, knob: &'static Knob, hidden: Signal<bool>) -> impl IntoView {
             <label for=id.clone() class="mono">{knob.key}</label>
             <Input plan knob id value/>
             <div class="marks">
-                {effect(knob.effect)}
+                // That a knob would be refused is no news of one that nobody has set.
+                {move || (is_own() || !matches!(knob.effect, Effect::Refused(_))).then(|| effect(knob.effect))}
                 <button
                     type="button"
                     class="quiet"
@@ -116,6 +117,7 @@ fn Input(plan: Plan, knob: &'static Knob, id: String, value: Memo<(Option<Value>
                 type="text"
                 autocomplete="off"
                 spellcheck="false"
+                title=placeholder
                 placeholder=placeholder
                 prop:value=own_text
                 on:change=move |ev| plan.set(knob, typed(&event_target_value(&ev)))

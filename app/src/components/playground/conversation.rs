@@ -11,6 +11,9 @@ use crate::text::playground as words;
 /// Id of the list of exchanges, which follows its end.
 const LIST: &str = "conversation";
 
+/// Id of the field to write in.
+pub const ASK: &str = "ask";
+
 /// The card.
 #[component]
 pub fn Conversation() -> impl IntoView {
@@ -70,6 +73,7 @@ fn Composer() -> impl IntoView {
     view! {
         <form class="composer" on:submit=submit>
             <textarea
+                id=ASK
                 rows="2"
                 aria-label=words::ASK
                 placeholder=words::ASK_HINT

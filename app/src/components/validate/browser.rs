@@ -6,10 +6,11 @@ use phi3::placement::DeviceId;
 use phi3::units::format_bytes;
 use phi3::validate::Report;
 
-use super::{Exports, bytes_words, notice};
+use super::{Exports, notice, outcome};
 use crate::components::bits::arrows;
+use crate::components::loading::bytes_words;
 use crate::components::proof::apart;
-use crate::components::report::{decoding, fact, report, verdict};
+use crate::components::report::{fact, report, timed, verdict};
 use crate::format::{duration, rate};
 use crate::state::Validation;
 use crate::state::browser_run::{BrowserRuns, End, Side, Step};
@@ -82,26 +83,22 @@ fn Turn(
     };
     let done = Memo::new(move |_| runs.with(|runs| of(runs, at, |_, side| side.report.clone())));
     let is_alone = width == "c12";
-    let closing = move || {
-        done.get().map(|report| {
-            let line = (!is_alone).then(|| speeds(&report));
-            view! {
-                <p class="outcome" data-testid="validate-verdict" data-value=text::verdict_code(report.verdict)>
-                    {verdict(report.verdict)} " " <span>{report.reason.clone()}</span>
-                </p>
-                {line}
-            }
-        })
-    };
+    let model = move || runs.with(|runs| of(runs, at, |runs, _| runs.model.clone()));
+    let closing = move || done.get().filter(|_| !is_alone).map(|report| speeds(&report));
     view! {
         <section class=format!("card {width}") data-testid="turn" data-device=device.to_string()>
             <h2>{words::device(&device)}</h2>
             <div class="run" data-testid="validate-run">
-                <div class="stage">
-                    <span role="status" data-testid="validate-stage">{stage}</span>
-                    <span class="num dim">{progress}</span>
+                <div class="standing">
+                    {move || done.get().map(|report| outcome(model(), &report))}
+                    <div hidden=move || done.with(Option::is_some)>
+                        <div class="stage">
+                            <span role="status" data-testid="validate-stage">{stage}</span>
+                            <span class="num dim">{progress}</span>
+                        </div>
+                        <div class="bar" class:bad=ended(End::Failed) class:off=ended(End::Cancelled) aria-hidden="true"><i style=width_of_bar></i></div>
+                    </div>
                 </div>
-                <div class="bar" class:bad=ended(End::Failed) class:off=ended(End::Cancelled) aria-hidden="true"><i style=width_of_bar></i></div>
                 <div class="tokens" data-testid="validate-output" role="region" aria-label=validate::OUTPUT tabindex="0">
                     {written}
                     <Show when=move || live.get()><span class="caret" aria-hidden="true"></span></Show>
@@ -129,9 +126,9 @@ fn speeds(report: &Report) -> impl IntoView + use<> {
     let total = report.memory.measured.total_bytes;
     view! {
         <dl class="facts">
-            {fact(validate::TTFT, duration(report.ttft_ms))}
-            {fact(validate::PREFILL, rate(report.prefill_tokens_per_s))}
-            {fact(validate::DECODE, decoding(report.decode_tokens_per_s))}
+            {fact(validate::TTFT, timed(Some(report.ttft_ms), duration))}
+            {fact(validate::PREFILL, timed(Some(report.prefill_tokens_per_s), rate))}
+            {fact(validate::DECODE, timed(report.decode_tokens_per_s, rate))}
             {fact(validate::MEMORY, format_bytes(total))}
         </dl>
     }

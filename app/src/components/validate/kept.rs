@@ -5,8 +5,9 @@ use phi3::api::{Kept, KeptFile};
 use phi3::engine::Loading;
 use phi3::units::format_bytes;
 
-use super::{bytes_words, notice};
+use super::notice;
 use crate::components::bits::copies;
+use crate::components::loading::bytes_words;
 use crate::platform::files::Picked;
 use crate::state::Validation;
 use crate::state::browser_run::End;

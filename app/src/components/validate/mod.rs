@@ -9,14 +9,13 @@ pub mod server;
 pub use browser::Outcome;
 pub use export::Exports;
 pub use kept::KeptModels;
-pub use places::{Controls, Places};
+pub use places::{Controls, Places, ServerControls};
 pub use server::Progress;
 
 use leptos::prelude::*;
 use phi3::api::ErrorObject;
-use phi3::engine::Loading;
+use phi3::validate::{Report, Verdict};
 
-use crate::format::Unit;
 use crate::state::{Place, Server, Validation};
 use crate::text::{self, validate as words};
 
@@ -43,6 +42,7 @@ pub fn Validate() -> impl IntoView {
         None => view! { <p class="dim">{words::CHECKING}</p> }.into_any(),
         Some(Place::Server) => view! {
             <p class="dim">{server::intro(validation)}</p>
+            <Show when=move || { validation.models.with(|all| !all.is_empty()) }><ServerControls/></Show>
             {move || validation.run.with(Option::is_some).then(|| view! { <Progress/> })}
         }
         .into_any(),
@@ -101,12 +101,20 @@ fn notice(testid: &'static str, error: ErrorObject) -> impl IntoView {
     }
 }
 
-/// How far a load is, in bytes.
-fn bytes_words(loading: Loading) -> String {
-    let unit = Unit::of(loading.progress.total_bytes);
-    let rate = loading
-        .bytes_per_s
-        .map_or_else(String::new, |rate| format!(" · {:.2} {}/s", rate / unit.bytes(), unit.name()));
-    let (done, total) = (unit.print(loading.progress.done_bytes), unit.print(loading.progress.total_bytes));
-    format!("{done} of {total} {}{rate}", unit.name())
+/// The verdict on a run, before anything else of it: on which model, where, and why.
+fn outcome(model: String, report: &Report) -> impl IntoView + use<> {
+    let (tone, word) = match report.verdict {
+        Verdict::Pass => ("ok", words::PASS),
+        Verdict::Fail => ("bad", words::FAIL),
+        Verdict::Unverified => ("warn", words::UNVERIFIED),
+    };
+    view! {
+        <div class=format!("verdict {tone}") data-testid="validate-verdict" data-value=text::verdict_code(report.verdict)>
+            <div class="big">{text::capitalised(word)}</div>
+            <div>
+                <div><b>{model}</b> " " {format!("{}, {}", report.device, report.dtype)}</div>
+                <div class="dim">{text::capitalised(&report.reason)} "."</div>
+            </div>
+        </div>
+    }
 }

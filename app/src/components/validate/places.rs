@@ -2,7 +2,8 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use phi3::api::Kept;
+use phi3::api::worker::Validate;
+use phi3::api::{Kept, ModelEntry};
 use phi3::dtype::DType;
 use phi3::inspect::Support;
 use phi3::validate::ProbeSet;
@@ -12,7 +13,7 @@ use crate::components::Choice;
 use crate::platform::files::{self, Picked};
 use crate::platform::gpu::{self, Adapter};
 use crate::platform::page;
-use crate::state::in_browser::{Asked, MAX_NEW_TOKENS, Subject, TINY_PROMPT};
+use crate::state::in_browser::{Asked, MAX_NEW_TOKENS, Subject, TINY_PROMPT, USUAL_TOKENS};
 use crate::state::{Ask, Place, Server, Store, Validation, given};
 use crate::text::{self, in_browser as words, validate};
 
@@ -93,25 +94,16 @@ pub fn Controls() -> impl IntoView {
         let all = std::iter::once(tiny).chain(chosen).chain(kept).chain(made_up);
         all.map(|(subject, name)| (subject.key(), name)).collect::<Vec<_>>()
     });
-    let formats = std::iter::once((String::new(), words::AS_STORED.to_owned()))
-        .chain(FORMATS.map(|dtype| (dtype.to_string(), dtype.to_string())));
-    let formats: Vec<_> = formats.collect();
-    let probes: Vec<_> =
-        PROBES.iter().enumerate().map(|(at, set)| (at.to_string(), words::probes(*set).to_owned())).collect();
     let references = vec![
         ("true".to_owned(), words::REFERENCE_CPU.to_owned()),
         ("false".to_owned(), words::REFERENCE_NONE.to_owned()),
     ];
     let subject = Memo::new(move |_| asked.with(|asked| asked.subject.clone()));
-    let hint = move || match subject.get() {
+    let hint = Signal::derive(move || match subject.get() {
         Subject::Tiny => TINY_PROMPT,
         Subject::Chosen | Subject::Kept(_) => phi3::validate::DEFAULT_PROMPT,
         Subject::MadeUp => words::PROMPT_MADE_UP,
-    };
-    let count = move |ev| {
-        let typed = event_target_value(&ev).parse::<usize>().unwrap_or(1);
-        asked.update(|asked| asked.max_new_tokens = typed.clamp(1, MAX_NEW_TOKENS));
-    };
+    });
     let choose_files = move |ev| {
         files::hand_over(&files::from_input(&event_target(&ev)));
         page::tell(Ask::Read.event());
@@ -129,20 +121,80 @@ pub fn Controls() -> impl IntoView {
                     on_choose=move |key| change(&|asked| asked.subject = Subject::of(&key))
                 />
                 <Choice
-                    label=words::WEIGHTS
-                    testid="validate-dtype"
-                    width="w2"
-                    options=formats
-                    value=Signal::derive(move || asked.with(|a| a.dtype.map_or_else(String::new, |d| d.to_string())))
-                    on_choose=move |name| change(&|asked| asked.dtype = name.parse().ok())
-                />
-                <Choice
                     label=words::REFERENCE
                     testid="validate-reference"
                     width="w3"
                     options=references
                     value=Signal::derive(move || asked.with(|asked| asked.reference.to_string()))
                     on_choose=move |yes| change(&|asked| asked.reference = yes == "true")
+                />
+                <RunFields hint usual=USUAL_TOKENS has_prompt=Signal::derive(move || subject.get() != Subject::MadeUp)/>
+            </div>
+            <div class="row">
+                <label class="btn small">
+                    {words::FOLDER}
+                    <input type="file" data-testid="validate-folder" prop:webkitdirectory=true on:change=choose_files/>
+                </label>
+                <span class="faint small-text">{words::DROP}</span>
+                <Show when=move || subject.get() == Subject::Chosen><KeepButton/></Show>
+            </div>
+        </fieldset>
+        <KeptProgress/>
+    }
+}
+
+/// What is run on the server.
+#[component]
+pub fn ServerControls() -> impl IntoView {
+    let validation = Validation::here();
+    let models = Signal::derive(move || {
+        let named = |model: &ModelEntry| (model.id.clone(), model.name.clone());
+        validation.models.with(|all| all.iter().map(named).collect::<Vec<_>>())
+    });
+    let model = Signal::derive(move || match validation.server.get() {
+        Server::Present(Some(model)) => model.id,
+        _ => String::new(),
+    });
+    let hint = Signal::stored(phi3::validate::DEFAULT_PROMPT);
+    view! {
+        <fieldset class="plain-set" disabled=move || validation.is_live()>
+            <div class="controls">
+                <Choice label=words::MODEL testid="validate-server-model" width="w4" options=models value=model on_choose=move |id| validation.choose_model(&id)/>
+                <RunFields hint usual=Validate::MAX_NEW_TOKENS has_prompt=Signal::stored(true)/>
+            </div>
+        </fieldset>
+    }
+}
+
+/// What is asked of a run wherever it is: formats, boundaries, how much of which text.
+#[component]
+fn RunFields(
+    /// What is continued where nothing is asked.
+    hint: Signal<&'static str>,
+    /// How many ids are generated where nobody says.
+    usual: usize,
+    /// Whether a prompt can be given.
+    has_prompt: Signal<bool>,
+) -> impl IntoView {
+    let asked = Validation::here().browser.asked;
+    let change = move |change: &dyn Fn(&mut Asked)| asked.update(change);
+    let formats = std::iter::once((String::new(), words::AS_STORED.to_owned()))
+        .chain(FORMATS.map(|dtype| (dtype.to_string(), dtype.to_string())));
+    let formats: Vec<_> = formats.collect();
+    let probes: Vec<_> =
+        PROBES.iter().enumerate().map(|(at, set)| (at.to_string(), words::probes(*set).to_owned())).collect();
+    let count = move |ev| {
+        let typed = event_target_value(&ev).parse::<usize>().ok();
+        asked.update(|asked| asked.max_new_tokens = typed.map(|tokens| tokens.clamp(1, MAX_NEW_TOKENS)));
+    };
+    view! {
+                <Choice
+                    label=words::WEIGHTS
+                    testid="validate-dtype"
+                    width="w2"
+                    options=formats
+                    value=Signal::derive(move || asked.with(|a| a.dtype.map_or_else(String::new, |d| d.to_string())))
+                    on_choose=move |name| change(&|asked| asked.dtype = name.parse().ok())
                 />
                 <Choice
                     label=words::PROBES
@@ -166,7 +218,8 @@ pub fn Controls() -> impl IntoView {
                         type="number"
                         min="1"
                         max=MAX_NEW_TOKENS.to_string()
-                        prop:value=move || asked.with(|asked| asked.max_new_tokens.to_string())
+                        placeholder=usual.to_string()
+                        prop:value=move || asked.with(|asked| asked.max_new_tokens.map_or_else(String::new, |tokens| tokens.to_string()))
                         on:change=count
                     />
                 </div>
@@ -177,8 +230,8 @@ pub fn Controls() -> impl IntoView {
                         data-testid="validate-prompt"
                         type="text"
                         autocomplete="off"
-                        placeholder=hint
-                        disabled=move || subject.get() == Subject::MadeUp
+                        placeholder=move || hint.get()
+                        disabled=move || !has_prompt.get()
                         prop:value=move || asked.with(|asked| asked.prompt.clone())
                         on:input=move |ev| {
                             let text = event_target_value(&ev);
@@ -186,16 +239,5 @@ pub fn Controls() -> impl IntoView {
                         }
                     />
                 </div>
-            </div>
-            <div class="row">
-                <label class="btn small">
-                    {words::FOLDER}
-                    <input type="file" data-testid="validate-folder" prop:webkitdirectory=true on:change=choose_files/>
-                </label>
-                <span class="faint small-text">{words::DROP}</span>
-                <Show when=move || subject.get() == Subject::Chosen><KeepButton/></Show>
-            </div>
-        </fieldset>
-        <KeptProgress/>
     }
 }

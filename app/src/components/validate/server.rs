@@ -4,10 +4,11 @@ use leptos::prelude::*;
 use phi3::api::AttemptState;
 use phi3::engine::Loading;
 
-use super::{bytes_words, notice};
+use super::{notice, outcome};
+use crate::components::loading::bytes_words;
 use crate::components::log::Log;
 use crate::components::lost::start_a_server;
-use crate::components::report::{report, verdict};
+use crate::components::report::report;
 use crate::state::run::Run;
 use crate::state::{Server, Validation};
 use crate::text::{self, validate as words};
@@ -19,7 +20,7 @@ pub(super) fn intro(validation: Validation) -> impl IntoView {
         Server::Present(Some(model)) => {
             view! { {words::ON_SERVER} " " <b>{model.name}</b> {words::NOT_THIS_CONFIG} }.into_any()
         }
-        Server::Present(None) => words::NO_DEFAULT.into_any(),
+        Server::Present(None) => words::NO_MODEL.into_any(),
         Server::Absent => view! { {words::NEEDS_SERVER} " " {start_a_server()} }.into_any(),
     }
 }
@@ -27,7 +28,12 @@ pub(super) fn intro(validation: Validation) -> impl IntoView {
 /// Everything of a run, live and after.
 #[component]
 pub fn Progress() -> impl IntoView {
-    let run = Validation::here().run;
+    let validation = Validation::here();
+    let run = validation.run;
+    let model = move || match validation.server.get() {
+        Server::Present(Some(model)) => model.name,
+        _ => String::new(),
+    };
     let part = move |read: fn(&Run) -> String| {
         Memo::new(move |_| run.with(|r| r.as_ref().map(read).unwrap_or_default()))
     };
@@ -49,11 +55,17 @@ pub fn Progress() -> impl IntoView {
     let log = part(|r| r.log.join("\n"));
     view! {
         <div class="run" data-testid="validate-run">
-            <div class="stage">
-                <span role="status" data-testid="validate-stage">{stage}</span>
-                <span class="num dim">{move || loading().map(bytes_words)}</span>
+            // Both are of one height, so that nothing moves when the verdict comes.
+            <div class="standing">
+                {move || done.get().map(|report| outcome(model(), &report))}
+                <div hidden=move || done.with(Option::is_some)>
+                    <div class="stage">
+                        <span role="status" data-testid="validate-stage">{stage}</span>
+                        <span class="num dim">{move || loading().map(bytes_words)}</span>
+                    </div>
+                    <div class="bar" class:bad=failed class:off=cancelled aria-hidden="true"><i style=width></i></div>
+                </div>
             </div>
-            <div class="bar" class:bad=failed class:off=cancelled aria-hidden="true"><i style=width></i></div>
             <div class="tokens" data-testid="validate-output" aria-label=words::OUTPUT>
                 {written}
                 <Show when=move || live.get()><span class="caret" aria-hidden="true"></span></Show>
@@ -62,14 +74,7 @@ pub fn Progress() -> impl IntoView {
             {move || Some(log.get()).filter(|l| !l.is_empty()).map(|l| {
                 view! { <details class="log-box"><summary>{words::LOG}</summary><Log log=l/></details> }
             })}
-            {move || done.get().map(|r| {
-                view! {
-                    <p class="outcome" data-testid="validate-verdict" data-value=text::verdict_code(r.verdict)>
-                        {verdict(r.verdict)} " " <span>{r.reason.clone()}</span>
-                    </p>
-                    {report(*r)}
-                }
-            })}
+            {move || done.get().map(|done| report(*done))}
         </div>
     }
 }

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::attempts::{Compare, Detail, Table};
-use crate::components::{Notice, PageHead, Refusal};
+use crate::components::{NotTold, Notice, PageHead, Refusal};
 use crate::state::attempts::Beside;
 use crate::state::{Attempts as State, Page, Store};
 use crate::text::attempts as words;
@@ -29,7 +29,11 @@ pub fn Attempts() -> impl IntoView {
         <PageHead page=Page::Attempts/>
         <Notice/>
         <Refusal problem=attempts.problem again=move || attempts.fetch()/>
-        <Show when=is_empty><p class="dim above">{words::EMPTY}</p></Show>
-        <div class="column"><Table/> {beside}</div>
+        <div class="column">
+            <Table/>
+            <Show when=is_empty><p class="dim">{words::EMPTY}</p></Show>
+            <NotTold is_told=Signal::derive(move || !attempts.waits())/>
+            {beside}
+        </div>
     }
 }

@@ -3,8 +3,8 @@
 use leptos::prelude::*;
 
 use crate::components::ladder::{List, Rungs, Start, Steps, Telling};
-use crate::components::{Notice, PageHead, Refusal};
-use crate::state::{Ladders as State, Page, Store};
+use crate::components::{NotTold, Notice, PageHead, Refusal};
+use crate::state::{Ladders as State, Page, Presence, ServerWatch, Store};
 
 /// The page.
 #[component]
@@ -18,7 +18,10 @@ pub fn Ladder() -> impl IntoView {
     // Nothing is drawn before the server has told, so that nothing jumps when it does.
     let is_known =
         Memo::new(move |_| ladders.all.with(Option::is_some) || ladders.problem.with(Option::is_some));
+    let watch = ServerWatch::here();
+    let is_lost = Memo::new(move |_| watch.presence.get() == Presence::Lost);
     let body = move || match (is_known.get(), is_first.get()) {
+        (false, _) if is_lost.get() => ().into_any(),
         (false, _) => view! {
             <div class="c8 ghost ghost-plot" aria-hidden="true"></div>
             <div class="c4 ghost ghost-plot" aria-hidden="true"></div>
@@ -33,6 +36,7 @@ pub fn Ladder() -> impl IntoView {
         <PageHead page=Page::Ladder/>
         <Notice/>
         <Refusal problem=ladders.problem again=move || ladders.fetch()/>
+        <NotTold is_told=Signal::derive(move || ladders.all.with(Option::is_some))/>
         <div class="grid">{body}</div>
     }
 }

@@ -2,8 +2,10 @@
 
 use leptos::prelude::*;
 
+use crate::components::playground::conversation::ASK;
 use crate::components::playground::{Conversation, NoneLoaded, Settings};
 use crate::components::{Notice, PageHead, Refusal};
+use crate::platform::page;
 use crate::state::{Page, Playground as State};
 use crate::text::playground as words;
 
@@ -14,6 +16,14 @@ pub fn Playground() -> impl IntoView {
     playground.follow();
     // Nothing is said of models before the server has told of them.
     let is_empty = Memo::new(move |_| playground.answering.with(|all| all.as_ref().map(Vec::is_empty)));
+    // Who waited for a model wants to ask it something.
+    Effect::new(move |before: Option<Option<bool>>| {
+        let now = is_empty.get();
+        if (before.flatten(), now) == (Some(true), Some(false)) {
+            request_animation_frame(|| page::go_to(ASK));
+        }
+        now
+    });
     let body = move || match is_empty.get() {
         None => view! { <p class="dim" role="status">{words::LOOKING}</p> }.into_any(),
         Some(true) => view! { <NoneLoaded/> }.into_any(),

@@ -1,0 +1,332 @@
+// That what the pages say is so, that a click does what it promises, and that what a person has set stays.
+
+import { join } from "node:path";
+import { assert, expectValue, openPage, poll, startServer } from "./harness.mjs";
+import { go } from "./pages.mjs";
+
+const LOAD_MS = 120_000;
+/// The address is written so long after a change, at most.
+const settled = (page) => page.waitForTimeout(500);
+const json = { "content-type": "application/json" };
+
+const attempt = (id, more = {}) => ({
+  id, model: "default", kind: "validate", state: "stopped", outcome: "passed", parent: null, changes: [], position: null, device: "cpu",
+  load_config: {}, created_ms: 1_700_000_000_000 + id, started_ms: 1_700_000_000_000 + id, finished_ms: 1_700_000_000_000 + id + 1, progress: null, text: "", report: null, error: null, note: "", log: [], ...more,
+});
+
+const memory = (kv_cache_bytes) => ({ weights_bytes: 538_060_032, kv_cache_bytes, activation_bytes: 3_790_592, overhead_bytes: 49_917_952, total_bytes: 591_768_576 + kv_cache_bytes });
+
+const report = (more = {}) => ({
+  device: "cpu", dtype: "bf16", prompt_tokens: [1, 2, 3], generated_tokens: [4, 5], text: "so", stop_reason: "length", load_ms: 140.6, ttft_ms: 12, prefill_tokens_per_s: 250,
+  decode_tokens_per_s: 40, nan_count: 0, inf_count: 0, layers: [], top_logits: [], memory: { predicted: memory(1_152_000), measured: memory(1_152_000) }, probes: [], verdict: "pass", reason: "every value finite", ...more,
+});
+
+/// Lets the page see these attempts, and nothing else of the server's.
+async function withAttempts(page, server, attempts, more = {}) {
+  const { environment } = await (await fetch(`${server.url}/api/devices`)).json();
+  const evidence = { source: { path: "smollm2-135m-phi3" }, branch: false, resolved: [], run: null, seed: null, files: [], environment, predicted: null, engine: null, context: null, memory: null, timings: {}, unload: null, next: [], advice: null, ...more };
+  await page.route(/\/api\/attempts\?/, (route) => route.fulfill({ json: [...attempts].reverse() }));
+  await page.route(/\/api\/attempts\/\d+$/, (route) => {
+    const id = Number(new URL(route.request().url()).pathname.split("/").at(-1));
+    return route.fulfill({ json: { ...attempts.find((one) => one.id === id), ...evidence } });
+  });
+}
+
+const open = async (page, id) => {
+  await go(page, "attempts");
+  await page.getByTestId("rows").getByText(`#${id}`, { exact: true }).click();
+  await page.locator(`[data-testid=attempt][data-id="${id}"]`).waitFor();
+};
+
+/// Validates or loads a model by the API, and waits for the state asked for.
+async function run(server, verb, body, state) {
+  const asked = await fetch(`${server.url}/api/models/default/${verb}`, { method: "POST", headers: json, body: JSON.stringify(body) });
+  const { attempt_id: id } = await asked.json();
+  const attempt = async () => (await fetch(`${server.url}/api/attempts/${id}`)).json();
+  return poll(attempt, (found) => found.state === state, `attempt ${id} to be ${state}`, LOAD_MS);
+}
+
+export function honestTests({ onPage, browser, withoutServer, server, serverArgs, preflight, scratch }) {
+  return [
+    ["Back undoes one click, and that alone", onPage(async (page) => {
+      await page.getByTestId("device").selectOption("RTX 4060");
+      await page.getByTestId("context").fill("3000");
+      await settled(page);
+      await page.getByTestId("dtype").selectOption("q4_0");
+      await settled(page);
+      await page.locator('[data-answer="context=2047"]').click();
+      await poll(() => page.getByTestId("context").inputValue(), (v) => v === "2047", "the answer to count");
+      await settled(page);
+      await page.goBack();
+      await poll(() => page.getByTestId("context").inputValue(), (v) => v === "3000", "the context before the click");
+      assert((await page.getByTestId("dtype").inputValue()) === "q4_0", "Back took the format of the weights along");
+    }, withoutServer)],
+
+    ["a GPU without bf16 is no plain yes, and one click answers it", onPage(async (page) => {
+      await page.getByTestId("device").selectOption("T4");
+      const banner = page.getByTestId("verdict");
+      await page.getByTestId("no-bf16").waitFor();
+      assert(/warn/.test(await banner.getAttribute("class")), await banner.getAttribute("class"));
+      assert(/T4 does not compute in bf16/.test(await banner.innerText()), await banner.innerText());
+      await page.getByTestId("no-bf16").getByRole("button").click();
+      await poll(() => page.getByTestId("dtype").inputValue(), (v) => v === "f16", "weights in f16");
+      assert((await page.getByTestId("no-bf16").count()) === 0 && /\bok\b/.test(await banner.getAttribute("class")), "f16 is no plain yes either");
+      await page.getByTestId("device").selectOption("L4");
+      await page.getByTestId("dtype").selectOption("bf16");
+      assert((await page.getByTestId("no-bf16").count()) === 0, "of a GPU that has it");
+    }, withoutServer)],
+
+    ["the plot has lines of a device, and of listed ones where none is chosen", onPage(async (page) => {
+      const lines = () => page.locator(".plot .level span").allInnerTexts();
+      await poll(lines, (all) => all.some((text) => /^RTX/.test(text)), "listed devices");
+      await page.getByTestId("device").selectOption("RTX 4090");
+      await poll(lines, (all) => all.length === 2 && /23\.52 GiB available/.test(all[0]) && /1\.2×/.test(all[1]), "the device and the margin");
+      // Far above the need both are told at the edge.
+      await page.getByTestId("device").selectOption("H200");
+      await poll(lines, (all) => all.length === 1 && /↑ 139\.80 GiB available · 116\.50 GiB 1\.2× margin/.test(all[0]), "both at the edge");
+    }, withoutServer)],
+
+    ["what is typed while the palette is on its way stands in it", onPage(async (page) => {
+      let send;
+      const held = new Promise((resolve) => (send = resolve));
+      await page.route(/late_bg\.wasm/, async (route) => (await held, route.continue()));
+      await page.locator("body").press("Control+k");
+      await page.keyboard.type("phi-4 1 open", { delay: 20 });
+      await page.keyboard.press("Backspace");
+      await page.keyboard.type("n");
+      send();
+      const field = page.getByTestId("palette").locator("input");
+      await field.waitFor();
+      await poll(() => field.inputValue(), (typed) => typed === "phi-4 1 open", "every letter");
+      assert(/Estimate/.test(await page.title()), `a digit has led to ${await page.title()}`);
+    }, withoutServer)],
+
+    ["an address that is none is told", onPage(async (page) => {
+      for (const [hash, said] of [["page=nothing", /`page` is nothing/], ["foo", /no Preflight link/]]) {
+        const other = await openPage(browser, `${page.url().split("#")[0]}#${hash}`);
+        assert(said.test(await other.getByTestId("error").innerText()), await other.getByTestId("error").innerText());
+        await expectValue(other, "params-total", 3_821_079_552);
+        await other.context().close();
+      }
+    }, withoutServer)],
+
+    ["searches, tabs and what is asked of a run survive a reload and stand in the address", onPage(async (page) => {
+      const stays = async (what, set, read, wanted) => {
+        await set();
+        await settled(page);
+        await page.reload();
+        await poll(read, (found) => found === wanted, `${what} after a reload`);
+      };
+      const field = (testid) => [() => page.getByTestId(testid).fill("phi"), () => page.getByTestId(testid).inputValue().catch(() => ""), "phi"];
+      await stays("the search for GPUs", ...field("fits-search"));
+      await go(page, "inspect");
+      assert((await page.getByTestId("fields-filter").inputValue()) === "", "another page has the search");
+      await stays("the filter of fields", ...field("fields-filter"));
+      await go(page, "plan");
+      const vllm = page.locator('[data-target="vllm"]');
+      await stays("the tab", () => vllm.click(), () => vllm.getAttribute("aria-selected").catch(() => ""), "true");
+      await go(page, "validate");
+      await page.getByTestId("validate-count").fill("7");
+      await page.getByTestId("validate-count").blur();
+      await stays("the prompt", () => page.getByTestId("validate-prompt").fill("a & b"), () => page.getByTestId("validate-prompt").inputValue().catch(() => ""), "a & b");
+      assert((await page.getByTestId("validate-count").inputValue()) === "7", "the number of tokens is gone");
+      // Elsewhere and back again it is still asked for.
+      await go(page, "estimate");
+      await go(page, "validate");
+      await settled(page);
+      const fresh = await openPage(browser, page.url());
+      await poll(() => fresh.getByTestId("validate-prompt").inputValue().catch(() => ""), (text) => text === "a & b", "the prompt in a fresh profile");
+      await fresh.context().close();
+    }, withoutServer)],
+
+    ["a budget has a verdict, and is told as a size", onPage(async (page) => {
+      await go(page, "plan");
+      const verdict = async (budget, wanted) => {
+        await page.getByTestId("plan-json").fill(JSON.stringify({ max_memory: { 0: budget } }));
+        await poll(() => page.getByTestId("plan-verdict").getAttribute("data-value").catch(() => ""), (v) => v === wanted, `${budget}: ${wanted}`);
+      };
+      await verdict("4GiB", "does not fit");
+      const diff = await page.getByTestId("plan-diff").innerText();
+      assert(/\+ 4 GiB/.test(diff) && /no budget/.test(diff), diff);
+      await verdict("40GiB", "fits");
+    }, withoutServer)],
+
+    ["a knob that nobody has set is not called refused", onPage(async (page) => {
+      await go(page, "plan");
+      const row = page.locator('[data-knob="offload_folder"]');
+      assert(!/refused/.test(await row.locator(".marks").innerText()), await row.innerText());
+      await row.locator("input").fill("elsewhere");
+      await row.locator("input").blur();
+      await poll(() => row.locator(".marks").innerText(), (text) => /refused/.test(text), "a knob that is set to be called refused");
+    }, withoutServer)],
+
+    ["the verdict comes first, and large", onPage(async (page) => {
+      await go(page, "validate");
+      await page.getByTestId("validate-count").fill("3");
+      await page.getByTestId("validate-count").blur();
+      await page.getByTestId("validate").click();
+      const verdict = page.getByTestId("validate-verdict");
+      await verdict.waitFor({ timeout: LOAD_MS });
+      const top = async (found) => (await found.first().boundingBox()).y;
+      assert((await top(verdict)) < (await top(page.getByTestId("validate-output"))), "the text stands above the verdict");
+      const size = await verdict.locator(".big").evaluate((e) => Number.parseFloat(getComputedStyle(e).fontSize));
+      assert(size >= 20, `${size} px`);
+      assert(/Tiny/.test(await verdict.innerText()) && !/Phi-3-mini/.test(await verdict.innerText()), `of which model: ${await verdict.innerText()}`);
+    }, withoutServer)],
+
+    ["the server validates what is asked of it", onPage(async (page) => {
+      await go(page, "validate");
+      await page.locator("[data-place=server]").check();
+      await page.getByTestId("validate-server-model").selectOption("default");
+      await page.getByTestId("validate-prompt").fill("One two three");
+      await page.getByTestId("validate-count").fill("2");
+      await page.getByTestId("validate-count").blur();
+      await page.getByTestId("validate-dtype").selectOption("q8_0");
+      const asked = page.waitForRequest((request) => request.method() === "POST" && /\/models\/default\/validate$/.test(request.url()));
+      await page.getByTestId("validate").click();
+      const body = (await asked).postDataJSON();
+      assert(body.prompt === "One two three" && body.max_new_tokens === 2 && body.load_config.quantization === "q8_0", JSON.stringify(body));
+      await page.getByTestId("validate-verdict").waitFor({ timeout: LOAD_MS });
+      assert(/cpu, q8_0/.test(await page.getByTestId("validate-verdict").innerText()), await page.getByTestId("validate-verdict").innerText());
+    })],
+
+    ["the next plan of an attempt is of its model and has it as its parent", onPage(async (page) => {
+      const { id } = await run(server, "validate", { force: true }, "stopped");
+      await open(page, id);
+      await page.getByRole("button", { name: "Plan the next from here" }).click();
+      await page.getByTestId("plan-diff").waitFor();
+      await poll(() => page.locator("#plan-diff").innerText(), (text) => text.includes(`attempt #${id} of default`), "the attempt as parent");
+      await expectValue(page, "params-total", 134_515_008);
+      await page.locator("#knob-low_cpu_mem_usage").selectOption("false");
+      await settled(page);
+      await page.reload();
+      await poll(() => page.locator("#plan-diff").innerText(), (text) => text.includes(`attempt #${id} of default`), "the parent after a reload");
+      const asked = page.waitForRequest((request) => request.method() === "POST" && /\/validate$/.test(request.url()));
+      await page.getByTestId("run-on-server").click();
+      await poll(() => page.getByTestId("hand-off-model").inputValue().catch(() => ""), (model) => model === "default", "its model to be chosen");
+      await page.getByTestId("hand-off-run").click();
+      const body = (await asked).postDataJSON();
+      assert(body.parent === id && body.load_config.low_cpu_mem_usage === false, JSON.stringify(body));
+    })],
+
+    ["what to try next is tried by one click", onPage(async (page) => {
+      const next = [{ scope: "load_config", key: "dtype", value: "float32", reason: "the reference", refused: null }, { scope: "run", key: "prompt", value: "shorter", reason: "it is long", refused: null }];
+      await withAttempts(page, server, [attempt(1, { state: "failed", outcome: "nan_inf", load_config: { low_cpu_mem_usage: false } })], { next });
+      let body;
+      await page.route(/\/api\/models\/default\/validate$/, (route) => {
+        body = route.request().postDataJSON();
+        return route.fulfill({ status: 202, json: { attempt_id: 1 } });
+      });
+      await open(page, 1);
+      assert((await page.locator("[data-try]").count()) === 1, "a change that no request says has a button");
+      assert((await page.locator("[data-try]").locator("..").locator("p").boundingBox()).width > 300, "the proposal is squeezed");
+      await page.locator('[data-try="dtype"]').click();
+      await poll(() => body, Boolean, "a request");
+      assert(body.parent === 1 && body.load_config.dtype === "float32" && body.load_config.low_cpu_mem_usage === false, JSON.stringify(body));
+    })],
+
+    ["what was not measured is no zero, and unlike things have no difference", onPage(async (page) => {
+      const broken = report({ generated_tokens: [], ttft_ms: 0, prefill_tokens_per_s: 0, decode_tokens_per_s: null, nan_count: 24_970, verdict: "fail", reason: "24970 NaN", difference: { rows: 10, max: 0, mean: 0, scale: 0, top1_agreement: 0, top5_overlap: 0, bound: 0.05, verdict: "fail" } });
+      const partly = report({ memory: { predicted: memory(377_487_360), measured: memory(1_152_000) } });
+      await withAttempts(page, server, [attempt(1, { state: "failed", outcome: "nan_inf", report: broken }), attempt(2, { report: partly }), attempt(3, { parent: 2, report: report() })]);
+      await open(page, 1);
+      const detail = page.getByTestId("attempt");
+      const words = await detail.innerText();
+      assert(/Time to first token\s*–/.test(words) && /Prefill\s*–/.test(words) && !/0\.0 ms|0\.00 tok/.test(words), words);
+      assert(/ended by what is no number/.test(words) && !/cut at the limit/.test(words), words);
+      assert(/24,970 \/ 0/.test(words) && /Not one logit is a number/.test(words), words);
+      const differences = () => detail.getByTestId("memory-table").locator("tbody td:last-child").allInnerTexts();
+      await open(page, 2);
+      assert(JSON.stringify((await differences()).map((text) => text === "–")) === "[false,true,false,false,true]", `${await differences()}`);
+      await detail.getByTestId("partly-filled").waitFor();
+      await open(page, 3);
+      const family = await page.getByTestId("tree").innerText();
+      assert(/passed/.test(family) && !/stopped/.test(family), `a verdict that the tree hides: ${family}`);
+      assert((await differences()).every((text) => text !== "–") && (await detail.getByTestId("partly-filled").count()) === 0, `${await differences()}`);
+    })],
+
+    ["many attempts side by side stay readable", onPage(async (page) => {
+      await withAttempts(page, server, [attempt(1), attempt(2), attempt(3), attempt(4)]);
+      const row = (path, value) => ({ path, values: [1, 2, 3, 4].map((n) => value(n)) });
+      const differences = [row("report.layers", () => [{ nan: 0 }]), row("report.ttft_ms", (n) => n * 10.5), row("resolved[dtype].value", (n) => `float${n}`), row("text", (n) => "so ".repeat(200) + n)];
+      await page.route(/\/api\/attempts\/compare/, (route) => route.fulfill({ json: { ids: [1, 2, 3, 4], differences } }));
+      await go(page, "attempts");
+      for (let i = 0; i < 4; i += 1) await page.getByTestId("rows").locator("input[type=checkbox]").nth(i).check();
+      await page.getByTestId("compare").click();
+      const table = page.getByTestId("comparison");
+      await table.waitFor();
+      const names = () => table.locator("th.name").allInnerTexts();
+      assert(JSON.stringify(await names()) === JSON.stringify(["Value", "dtype", "Text", "Time to first token"]), `${await names()}`);
+      const box = await table.boundingBox();
+      const last = await table.locator("thead th").last().boundingBox();
+      assert(last.x + last.width <= box.x + box.width + 1, "the fourth attempt lies outside of the card");
+      const height = await table.locator("tbody tr").evaluateAll((rows) => Math.max(...rows.map((row) => row.offsetHeight)));
+      assert(height < 120, `a row of ${height} px`);
+      await table.getByRole("button", { name: "Everything" }).click();
+      await poll(names, (all) => all.includes("report.layers"), "what only machines record");
+    })],
+
+    ["a load shows its bytes, in its row and beside it", onPage(async (page) => {
+      await page.evaluate(() => {
+        window.told = new Set();
+        const look = () => document.querySelectorAll("[data-testid=load-progress]").forEach((e) => window.told.add(`${e.closest("[data-model]") ? "model" : "attempt"}: ${e.textContent}`));
+        new MutationObserver(look).observe(document.body, { childList: true, characterData: true, subtree: true });
+      });
+      await go(page, "models");
+      const row = page.locator('[data-model="default"]');
+      const press = (name) => row.getByRole("button", { name, exact: true }).click();
+      await row.waitFor();
+      if (await row.getByRole("button", { name: "Unload" }).count()) {
+        await press("Unload");
+        await poll(() => page.getByTestId("attempt").innerText(), (text) => /stopped/.test(text), "the model to be unloaded", LOAD_MS);
+        await go(page, "models");
+      }
+      await press("Load");
+      await page.getByTestId("attempt").waitFor();
+      await poll(() => page.evaluate(() => [...window.told]), (told) => told.some((text) => /^attempt: Loading weights: .* of .* MiB/.test(text)), "bytes beside the attempt", LOAD_MS);
+      await poll(() => page.getByTestId("attempt").innerText(), (text) => /ready/.test(text), "the load to end", LOAD_MS);
+      assert((await page.getByTestId("load-progress").count()) === 0, "the bar stays after the load");
+      await go(page, "models");
+      await press("Unload");
+      await poll(() => page.getByTestId("attempt").innerText(), (text) => /stopped/.test(text), "the model to be unloaded", LOAD_MS);
+      await go(page, "models");
+      await row.waitFor();
+      // Asked for by somebody else, while this page is looked at.
+      await fetch(`${server.url}/api/models/default/load`, { method: "POST", headers: json, body: "{}" });
+      await poll(() => page.evaluate(() => [...window.told]), (told) => told.some((text) => /^model: Loading weights: .* of .* MiB/.test(text)), "bytes in the model's row", LOAD_MS);
+      await row.getByRole("button", { name: "Unload" }).waitFor({ timeout: LOAD_MS });
+      await press("Unload");
+    })],
+
+    ["while a server is away nothing is said of it that is not so, and nothing moves", async () => {
+      const args = [...serverArgs, "--data-dir", join(scratch, "away")];
+      const own = await startServer(preflight, args);
+      const page = await openPage(browser, own.url);
+      await run(own, "validate", {}, "stopped");
+      await go(page, "attempts");
+      await poll(() => page.getByTestId("attempts").getAttribute("data-count"), (n) => n === "1", "an attempt");
+      await page.locator("h1").first().waitFor();
+      const before = (await page.locator("h1").first().boundingBox()).y;
+      const port = new URL(own.url).port;
+      await own.stop();
+      await page.getByTestId("server-lost").waitFor();
+      assert((await page.locator("h1").first().boundingBox()).y === before, "the banner has moved the page");
+      // What was told stays, also for who looks elsewhere meanwhile; what was not is not made up.
+      await go(page, "models");
+      await page.getByTestId("not-told").waitFor();
+      assert(!/Models\s*0/.test(await page.getByTestId("models").innerText()), await page.getByTestId("models").innerText());
+      await go(page, "ladder");
+      await page.getByTestId("not-told").waitFor();
+      assert((await page.locator(".ghost-plot").count()) === 0, "white cards without a word");
+      await go(page, "attempts");
+      assert((await page.getByTestId("attempts").getAttribute("data-count")) === "1", "the rows are gone");
+      assert((await page.getByTestId("not-told").count()) === 0, "what was told is called unknown");
+      const again = await startServer(preflight, args, `127.0.0.1:${port}`);
+      await poll(() => page.getByTestId("server-lost").count(), (n) => n === 0, "the banner to go");
+      await go(page, "models");
+      await page.locator('[data-model="default"]').waitFor();
+      await page.context().close();
+      await again.stop();
+    }],
+  ];
+}
