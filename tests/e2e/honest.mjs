@@ -226,14 +226,14 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
     })],
 
     ["what was not measured is no zero, and unlike things have no difference", onPage(async (page) => {
-      const broken = report({ generated_tokens: [], ttft_ms: 0, prefill_tokens_per_s: 0, decode_tokens_per_s: null, nan_count: 24_970, verdict: "fail", reason: "24970 NaN", difference: { rows: 10, max: 0, mean: 0, scale: 0, top1_agreement: 0, top5_overlap: 0, bound: 0.05, verdict: "fail" } });
+      const broken = report({ generated_tokens: [], stop_reason: "nan", ttft_ms: null, prefill_tokens_per_s: null, decode_tokens_per_s: null, nan_count: 24_970, verdict: "fail", reason: "24970 NaN", difference: { rows: 10, max: 0, mean: 0, scale: 0, top1_agreement: 0, top5_overlap: 0, bound: 0.05, verdict: "fail" } });
       const partly = report({ memory: { predicted: memory(377_487_360), measured: memory(1_152_000) } });
       await withAttempts(page, server, [attempt(1, { state: "failed", outcome: "nan_inf", report: broken }), attempt(2, { report: partly }), attempt(3, { parent: 2, report: report() })]);
       await open(page, 1);
       const detail = page.getByTestId("attempt");
       const words = await detail.innerText();
       assert(/Time to first token\s*–/.test(words) && /Prefill\s*–/.test(words) && !/0\.0 ms|0\.00 tok/.test(words), words);
-      assert(/ended by what is no number/.test(words) && !/cut at the limit/.test(words), words);
+      assert(/ended by logits that are no numbers/.test(words) && !/cut at the limit/.test(words), words);
       assert(/24,970 \/ 0/.test(words) && /Not one logit is a number/.test(words), words);
       const differences = () => detail.getByTestId("memory-table").locator("tbody td:last-child").allInnerTexts();
       await open(page, 2);

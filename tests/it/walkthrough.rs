@@ -93,3 +93,19 @@ fn the_walk_through_can_be_walked() {
     );
     assert!(written("resumed.json").contains("\"state\":\"queued\""), "{}", written("resumed.json"));
 }
+
+/// What the first page shows of the command line is what it says.
+#[test]
+fn the_readme_shows_what_the_command_says() {
+    let readme = std::fs::read_to_string(tests_dir().join("../README.md")).expect("the first page");
+    let shown = readme.split("```console\n$ preflight ").nth(1).expect("a command");
+    let (command, rest) = shown.split_once('\n').expect("a line");
+    let output =
+        rest.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("its output");
+    let mut preflight = Command::new(program("preflight"));
+    let ran = run({
+        preflight.args(command.split(' '));
+        preflight
+    });
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, output), "{command}");
+}

@@ -26,7 +26,7 @@ pub(super) fn fact(name: &'static str, value: String) -> impl IntoView {
 
 /// What was timed; a run that ended before has nothing to tell.
 pub(super) fn timed(measured: Option<f64>, print: fn(f64) -> String) -> String {
-    measured.filter(|measured| *measured > 0.0).map_or_else(|| words::NOT_MEASURED.to_owned(), print)
+    measured.map_or_else(|| words::NOT_MEASURED.to_owned(), print)
 }
 
 fn probe(probe: Probe) -> impl IntoView {
@@ -91,19 +91,10 @@ fn memory_row(
     }
 }
 
-/// Why nothing more was generated.
-fn stopped(report: &Report) -> String {
-    // What is no number ends a run, whatever else it says.
-    if report.nan_count + report.inf_count > 0 && report.generated_tokens.is_empty() {
-        words::STOPPED_BY_NAN.to_owned()
-    } else {
-        text::stop_reason(&report.stop_reason)
-    }
-}
-
 /// The report of a run that came to its end.
 pub(super) fn report(report: Report) -> impl IntoView {
-    let (numbers, proof, stopped) = (numbers(&report), proof(&report), stopped(&report));
+    let (numbers, proof) = (numbers(&report), proof(&report));
+    let stopped = text::stop_reason(&report.stop_reason);
     let ids = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     let probes = (!report.probes.is_empty()).then(|| {
         view! {
@@ -117,8 +108,8 @@ pub(super) fn report(report: Report) -> impl IntoView {
         <div class="halves">
             <div>
                 <dl class="facts">
-                    {fact(words::TTFT, timed(Some(report.ttft_ms), duration))}
-                    {fact(words::PREFILL, timed(Some(report.prefill_tokens_per_s), rate))}
+                    {fact(words::TTFT, timed(report.ttft_ms, duration))}
+                    {fact(words::PREFILL, timed(report.prefill_tokens_per_s, rate))}
                     {fact(words::DECODE, timed(report.decode_tokens_per_s, rate))}
                     {fact(words::LOAD, timed(Some(report.load_ms), duration))}
                     {fact(words::NAN_INF, format!("{} / {}", format_count(report.nan_count), format_count(report.inf_count)))}

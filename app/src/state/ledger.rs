@@ -71,7 +71,7 @@ impl Row {
                 .map(|(from, to)| to.saturating_sub(from)),
             device: attempt.device.clone(),
             decode_tokens_per_s: attempt.report.as_ref().and_then(|report| report.decode_tokens_per_s),
-            ttft_ms: attempt.report.as_ref().map(|report| report.ttft_ms).filter(|ms| *ms > 0.0),
+            ttft_ms: attempt.report.as_ref().and_then(|report| report.ttft_ms),
             load_ms: attempt.report.as_ref().map(|report| report.load_ms),
             memory_bytes: attempt.report.as_ref().map(|report| report.memory.measured.total_bytes),
             note: attempt.note.clone(),

@@ -45,7 +45,6 @@ pub const MEASURED: &str = "Measured";
 pub const DIFFERENCE: &str = "Difference";
 pub const NOT_RUN: &str = "not run";
 pub const NOT_MEASURED: &str = "–";
-pub const STOPPED_BY_NAN: &str = "ended by what is no number";
 pub const PARTLY_FILLED: &str = "Predicted is what the load keeps for its whole context, measured what this short run filled of it: their KV cache and totals are not compared.";
 pub const PROBE: &str = "Probe";
 pub const TOKENS: &str = "Tokens";

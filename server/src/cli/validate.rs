@@ -105,13 +105,14 @@ pub(super) fn sections(page: &mut Page, report: &Report) {
             ),
         ),
         row("load", format!("{:.0} ms", report.load_ms)),
-        row("first token", format!("{:.1} ms", report.ttft_ms)),
-        row("prefill", format!("{:.1} tokens/s", report.prefill_tokens_per_s)),
+        row("first token", measured(report.ttft_ms, "ms")),
+        row("prefill", measured(report.prefill_tokens_per_s, "tokens/s")),
         row(
             "decode",
-            report
-                .decode_tokens_per_s
-                .map_or("not measured: it takes two tokens".to_owned(), |rate| format!("{rate:.1} tokens/s")),
+            match report.generated_tokens.as_slice() {
+                [_] => "not measured: it takes two tokens".to_owned(),
+                _ => measured(report.decode_tokens_per_s, "tokens/s"),
+            },
         ),
         row("NaN, infinite", format!("{}, {}", report.nan_count, report.inf_count)),
     ]);
@@ -168,6 +169,11 @@ pub(super) fn sections(page: &mut Page, report: &Report) {
             .collect();
         page.table(&rows);
     }
+}
+
+/// What was timed; of a run that broke off nothing was.
+fn measured(value: Option<f64>, unit: &str) -> String {
+    value.map_or("not measured".to_owned(), |value| format!("{value:.1} {unit}"))
 }
 
 fn judged(verdict: Verdict) -> (anstyle::Style, &'static str) {

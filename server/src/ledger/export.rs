@@ -123,7 +123,7 @@ fn cells(record: &AttemptRecord) -> [String; COLUMNS.len()] {
         or_nothing(predicted.or(memory.map(|m| m.predicted.total_bytes)).map(|bytes| bytes.to_string())),
         or_nothing(memory.map(|memory| memory.measured.total_bytes.to_string())),
         ms(report.map(|report| report.load_ms).or(evidence.timings.loading_ms)),
-        ms(report.map(|report| report.ttft_ms)),
+        ms(report.and_then(|report| report.ttft_ms)),
         ms(report.and_then(|report| report.decode_tokens_per_s)),
         or_nothing(verdict.and_then(|verdict| verdict.as_str().map(str::to_owned))),
         or_nothing(attempt.error.as_ref().map(|error| error.to_string())),

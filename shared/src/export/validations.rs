@@ -26,12 +26,9 @@ pub fn validations(all: &Validations) -> String {
     });
     row("Weights in", &|report| report.dtype.to_string());
     row("Load", &|report| format!("{:.0} ms", report.load_ms));
-    row("Time to first token", &|report| format!("{:.1} ms", report.ttft_ms));
-    row("Prefill", &|report| format!("{:.2} tokens/s", report.prefill_tokens_per_s));
-    row("Decode", &|report| {
-        let told = report.decode_tokens_per_s.map(|rate| format!("{rate:.2} tokens/s"));
-        told.unwrap_or_else(|| "not measured".to_owned())
-    });
+    row("Time to first token", &|report| measured(report.ttft_ms, |ms| format!("{ms:.1} ms")));
+    row("Prefill", &|report| rate(report.prefill_tokens_per_s));
+    row("Decode", &|report| rate(report.decode_tokens_per_s));
     row("NaN, Inf", &|report| format!("{}, {}", report.nan_count, report.inf_count));
     type Term = (&'static str, fn(&Memory) -> u64);
     let terms: [Term; 5] = [
@@ -72,6 +69,14 @@ pub fn validations(all: &Validations) -> String {
         text += &of_one(report);
     }
     text
+}
+
+fn measured(value: Option<f64>, told: impl Fn(f64) -> String) -> String {
+    value.map_or_else(|| "not measured".to_owned(), told)
+}
+
+fn rate(tokens_per_s: Option<f64>) -> String {
+    measured(tokens_per_s, |rate| format!("{rate:.2} tokens/s"))
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -162,8 +167,8 @@ mod tests {
             text: "a | b\n# not a heading".to_owned(),
             stop_reason: "length".to_owned(),
             load_ms: 12.0,
-            ttft_ms: 3.5,
-            prefill_tokens_per_s: 100.0,
+            ttft_ms: Some(3.5),
+            prefill_tokens_per_s: Some(100.0),
             decode_tokens_per_s: Some(50.25),
             nan_count: 2,
             inf_count: 0,

@@ -120,10 +120,10 @@ pub struct Report {
     pub stop_reason: String,
     /// Load time in ms.
     pub load_ms: f64,
-    /// Time from prompt to first id in ms.
-    pub ttft_ms: f64,
-    /// Prompt tokens a second.
-    pub prefill_tokens_per_s: f64,
+    /// Time from prompt to first id in ms; `None` where the run broke off, and nothing was timed.
+    pub ttft_ms: Option<f64>,
+    /// Prompt tokens a second, likewise.
+    pub prefill_tokens_per_s: Option<f64>,
     /// Generated tokens a second after the first; `None` where only one was generated, and so no step was measured.
     pub decode_tokens_per_s: Option<f64>,
     /// NaN seen in any layer.

@@ -126,8 +126,8 @@ fn speeds(report: &Report) -> impl IntoView + use<> {
     let total = report.memory.measured.total_bytes;
     view! {
         <dl class="facts">
-            {fact(validate::TTFT, timed(Some(report.ttft_ms), duration))}
-            {fact(validate::PREFILL, timed(Some(report.prefill_tokens_per_s), rate))}
+            {fact(validate::TTFT, timed(report.ttft_ms, duration))}
+            {fact(validate::PREFILL, timed(report.prefill_tokens_per_s, rate))}
             {fact(validate::DECODE, timed(report.decode_tokens_per_s, rate))}
             {fact(validate::MEMORY, format_bytes(total))}
         </dl>
