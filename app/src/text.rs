@@ -116,10 +116,6 @@ pub mod verdict {
     pub const NOT_KNOWN_NEXT: &str = "No estimate is better than a wrong one. This build knows phi3: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
     pub const CHEAPEST: &str = "Cheapest single changes";
     pub const IN_F16: &str = "Weights in f16";
-
-    pub fn no_bf16(device: &str) -> String {
-        format!("{device} does not compute in bf16; f16 takes the same memory.")
-    }
 }
 
 /// The controls.

@@ -72,18 +72,17 @@ fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoVie
     })
 }
 
-/// The chosen GPU of the table, where it does not compute in the format that weights are held in.
-fn without_bf16(store: Store) -> Option<&'static str> {
+/// Whether the chosen GPU does not compute in the format that weights are held in.
+fn lacks_bf16(store: Store) -> bool {
     let in_bf16 = store.resolved.with(|resolved| resolved.format == DType::Bf16.into());
-    let device = store.device.get().filter(|_| in_bf16)?;
-    phi3::devices::find(&device).ok().filter(|device| !device.has_bf16()).map(|device| device.name)
+    let device = store.device.get().filter(|_| in_bf16);
+    device.and_then(|device| phi3::devices::find(&device).ok()).is_some_and(|device| !device.has_bf16())
 }
 
-/// Says so, with the change that answers it.
-fn in_f16(store: Store, device: &'static str) -> impl IntoView {
+/// The change that answers it.
+fn in_f16(store: Store) -> impl IntoView {
     view! {
         <div data-testid="no-bf16">
-            {text::verdict::no_bf16(device)} " "
             <button type="button" class="btn small" data-change=IN_F16 on:click=move |_| { store.apply(IN_F16); }>
                 {text::verdict::IN_F16}
             </button>
@@ -111,10 +110,10 @@ pub fn Verdict() -> impl IntoView {
     let store = Store::here();
     let fit = Memo::new(move |_| store.report.with(|r| r.fit.clone()));
     let verdict = Memo::new(move |_| fit.with(|f| f.verdict));
-    let lacking = Memo::new(move |_| without_bf16(store));
+    let lacking = Memo::new(move |_| lacks_bf16(store));
     // Memory that is enough is no plain yes where the device does not compute so.
     let class = move || match tone(verdict.get()).0 {
-        "ok" if lacking.get().is_some() => "warn",
+        "ok" if lacking.get() => "warn",
         tone => tone,
     };
     let big = move || {
@@ -170,7 +169,7 @@ pub fn Verdict() -> impl IntoView {
                 <div class="dim">{second}</div>
                 {move || fit.with(|f| f.warnings.iter().map(|it| warning(it)).collect_view())}
                 {move || fit.with(advice)}
-                {move || lacking.get().map(|device| in_f16(store, device))}
+                {move || lacking.get().then(|| in_f16(store))}
             </div>
             {move || levers(store, fit.with(|f| f.suggestions.clone()))}
         </section>

@@ -17,7 +17,7 @@ use crate::devices;
 use crate::error::{CliError, Exit};
 use crate::launcher::Local;
 use crate::log_ring::LogRing;
-use crate::store::{FILE, Store};
+use crate::store::{FILE, Store, StoreError};
 use crate::worker_client::{Limits, Worker, WorkerError};
 
 /// Look whether everything that a load needs is in its place.
@@ -111,10 +111,6 @@ fn database(data: &DataArgs) -> Check {
         Ok(folder) => folder,
         Err(error) => return check(name, Health::Bad, error.object.message),
     };
-    if !folder.join(FILE).is_file() {
-        let detail = format!("{}: none yet; `preflight serve` makes it", folder.display());
-        return check(name, Health::Note, detail);
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -131,6 +127,10 @@ fn database(data: &DataArgs) -> Check {
             }
         },
         Ok(found) => check(name, Health::Bad, format!("{}: {found}", folder.display())),
+        Err(StoreError::Absent { .. }) => {
+            let detail = format!("{}: none yet; `preflight serve` makes it", folder.display());
+            check(name, Health::Note, detail)
+        }
         Err(error) => check(name, Health::Bad, error.to_string()),
     }
 }

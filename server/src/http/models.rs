@@ -57,6 +57,12 @@ pub(super) struct CommitBody {
 )]
 pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Vec<ModelEntry>>, HttpError> {
     let mut entries = state.registry.list().await?;
+    // One that is loaded is there, though its folder is listed under another id by now.
+    for loaded in state.loaded.all() {
+        if entries.iter().all(|entry| entry.id != loaded.model) {
+            entries.extend(state.registry.detail(&loaded.model).await.ok().map(|detail| detail.entry));
+        }
+    }
     for entry in &mut entries {
         entry.loaded_by = state.loaded(&entry.id).map(|loaded| loaded.attempt_id);
     }

@@ -67,6 +67,11 @@ pub fn estimate(
     let mut report = memory(decoder, stored, &resolved);
     report.assumptions = assumptions::list(decoder, stored, options, &resolved);
     report.fit = fit::judge(decoder, stored, &resolved, report.weights_bytes, available);
+    let in_bf16 = resolved.format == DType::Bf16.into();
+    if let Some(device) = named.filter(|device| in_bf16 && !device.has_bf16()) {
+        let warning = format!("{} does not compute in bf16: f16 takes the same memory", device.name);
+        report.fit.warnings.push(warning);
+    }
     Ok(report)
 }
 

@@ -16,10 +16,11 @@ pub(super) async fn read_head<S: WeightSource>(file: &str, source: &S) -> Result
     }
 }
 
-/// What a file is that was meant to be a JSON object, where its first bytes tell that it is none, and what to do about it.
+/// What a file is that was meant to be JSON, where its first bytes tell that it is none, and what to do about it.
 #[must_use]
 pub fn no_json(head: &[u8]) -> Option<String> {
-    if head.trim_ascii_start().starts_with(b"{") { None } else { impostor(head) }
+    let is_json = head.trim_ascii_start().starts_with(b"{") || head.trim_ascii_start().starts_with(b"[");
+    if is_json { None } else { impostor(head) }
 }
 
 /// What the file is if it is no weight file, and what to do about it.

@@ -51,6 +51,20 @@ fn estimate_answers_the_contract() {
 }
 
 /// Every exit code but 4, which would need a fault of ours.
+/// Memory that is enough is not all: weights in a format that the GPU does not multiply are told.
+#[test]
+fn a_gpu_without_bf16_is_told() {
+    let warnings = |args: &[&str]| {
+        let ran = preflight(&[&["estimate", "preset:phi-3-mini-4k-instruct", "--json"], args].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.json()["fit"]["warnings"].to_string()
+    };
+    assert!(warnings(&["--device", "T4"]).contains("T4 does not compute in bf16"));
+    for other in [&["--device", "T4", "--dtype", "f16"][..], &["--device", "L4"]] {
+        assert!(!warnings(other).contains("bf16"), "{other:?}");
+    }
+}
+
 #[test]
 fn exit_codes() {
     let preset = "preset:phi-3-mini-4k-instruct";
