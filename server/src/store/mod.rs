@@ -13,11 +13,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// The database's name in the data folder.
@@ -173,6 +173,10 @@ impl Store {
         self.readers.close().await;
         let mut writer = self.writer.lock().await;
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *writer).await.ok();
+        // One that is only dropped is closed by its own thread, and the process may end before: its files would stay.
+        if let Ok(nothing) = SqliteConnectOptions::new().in_memory(true).connect().await {
+            std::mem::replace(&mut *writer, nothing).close().await.ok();
+        }
     }
 }
 
