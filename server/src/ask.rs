@@ -9,11 +9,10 @@ use phi3::load_config::{Change, Layer, LoadConfig, Origin, Resolved, diff, one_c
 use phi3::placement::DeviceId;
 use preflight_files::Source;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
+use crate::alike::{Alike, fingerprint};
 use crate::attempts::{Attempts, AttemptsError, Job, NOTE_BYTES, now_ms};
 use crate::environment::Host;
-use crate::evidence::{hex, identity};
 use crate::launcher::{self, SEVERAL};
 use crate::ledger;
 use crate::registry::{Located, Registry, check_size, check_text};
@@ -127,18 +126,17 @@ pub async fn ask(
     let resolved = resolve_layers(registry, &located, &ask)?;
     check_revision(&located, &resolved.config).await?;
     let Lineage { parent, changes, context } = lineage(attempts, &ask, &located, &resolved.config).await?;
-    let files = {
-        let path = located.path.clone();
-        let files = tokio::task::spawn_blocking(move || identity(&path)).await;
-        files.map_err(|error| ErrorObject::new("internal", error.to_string()))?
-    };
     let device = resolved.config.single_device().ok().flatten().unwrap_or_else(|| device_words(&resolved));
-    // A default that is written out says nothing more.
-    let said = diff(&LoadConfig::default(), &resolved.config);
-    let loads = fingerprint(&json!([files, said, context]));
+    let lanes = host.lanes(&resolved.config);
+    let Alike { loads, settled } = {
+        let (path, config) = (located.path.clone(), resolved.config.clone());
+        let chosen_anyway = host.lanes(&LoadConfig { device_map: None, ..config.clone() }) == lanes;
+        let alike = tokio::task::spawn_blocking(move || Alike::new(&path, config, context, chosen_anyway));
+        alike.await.map_err(|error| ErrorObject::new("internal", error.to_string()))?
+    };
     let environment = host.environment();
     let machine = json!([environment.build, environment.gpus, environment.driver, launcher::builds()]);
-    let alike = fingerprint(&json!([loads, ask.kind.name(), ask.validate, machine]));
+    let alike = fingerprint(&json!([settled, ask.kind.name(), ask.validate, machine]));
     if !ask.force
         && let Some(record) = attempts.ledger().failed_alike(&alike).await.map_err(AttemptsError::from)?
     {
@@ -154,7 +152,6 @@ pub async fn ask(
         calibration: attempts.ledger().calibration(&environment).await.map_err(AttemptsError::from)?,
         ..Load::default()
     };
-    let lanes = host.lanes(&resolved.config);
     let attempt = Attempt {
         parent,
         changes,
@@ -326,8 +323,4 @@ fn device_words(resolved: &Resolved) -> String {
         Some(_) => SEVERAL.to_owned(),
         None => "auto".to_owned(),
     }
-}
-
-fn fingerprint(value: &Value) -> String {
-    hex(&Sha256::digest(value.to_string()))
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use phi3::api::ErrorObject;
 use phi3::api::worker::{Probe, RENDER_TEMPLATE, TemplateAsk};
 use phi3::engine::DeviceInfo;
+use phi3::load_config::LoadConfig;
 use phi3::placement::DeviceId;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -198,6 +199,18 @@ pub fn check_template(source: &str) -> Result<(), ErrorObject> {
         })?;
     let answer = serde_json::from_slice(&answer).unwrap_or_else(|error| Err(refused(error.to_string())));
     answer.map(|_text: String| ()).map_err(|error: ErrorObject| refused(error.message))
+}
+
+/// Refuses a load config, before it is kept, whose chat template no load could use. Where there is no worker that could
+/// look at it, the load will tell.
+///
+/// # Errors
+/// As [`check_template`].
+pub fn check_template_of(load_config: &LoadConfig) -> Result<(), ErrorObject> {
+    match &load_config.chat_template {
+        Some(source) if Local::find(Some("cpu")).is_ok() => check_template(source),
+        _ => Ok(()),
+    }
 }
 
 /// What a worker's program answers to an argument and to what stands on its stdin, after 20 s at most.

@@ -29,6 +29,7 @@ pub mod ledger;
 pub mod registry;
 pub mod events;
 pub mod attempts;
+mod alike;
 pub mod ask;
 mod streams;
 pub mod loaded;

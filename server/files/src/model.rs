@@ -318,7 +318,7 @@ impl NoWeights {
 }
 
 /// Whether a file holds weights that somebody pickled, by its lower-case name.
-fn is_pickled(name: &str) -> bool {
+pub(crate) fn is_pickled(name: &str) -> bool {
     let is_weights =
         !["training_args", "optimizer", "scheduler", "rng_state"].iter().any(|o| name.starts_with(o));
     is_weights && [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end))

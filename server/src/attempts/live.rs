@@ -32,7 +32,7 @@ pub struct Job {
     pub lanes: Vec<String>,
     /// Attempts of the same fingerprint are alike in all that decides how they end.
     pub fingerprint: String,
-    /// The same for what is loaded, whatever is run then.
+    /// Jobs with this in common load the same, in the same words, whatever is run then.
     pub loads: String,
     /// Load although the estimate says that it does not fit.
     pub force: bool,

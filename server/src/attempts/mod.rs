@@ -117,8 +117,8 @@ impl Attempts {
     pub async fn queue(&self, mut record: AttemptRecord, job: Job) -> Result<u64, AttemptsError> {
         let _one_at_a_time = self.adding.lock().await;
         if job.kind == AttemptKind::Load
-            && let Some((id, alike)) = self.loading(&job.model)
-            && alike == job.fingerprint
+            && let Some((id, loads)) = self.loading(&job.model)
+            && loads == job.loads
         {
             return Ok(id);
         }
@@ -308,7 +308,7 @@ impl Attempts {
         live.open.iter().rev().find_map(|(id, entry)| {
             let attempt = &entry.record.attempt;
             let is_load = attempt.kind == AttemptKind::Load && attempt.model == model;
-            (is_load && !entry.is_ending()).then(|| (*id, entry.job.fingerprint.clone()))
+            (is_load && !entry.is_ending()).then(|| (*id, entry.job.loads.clone()))
         })
     }
 

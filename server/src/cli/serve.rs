@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::output;
 use crate::error::CliError;
 use crate::http::Token;
+use crate::launcher;
 use crate::serve::{Config, Server};
 use crate::settings::{Layer, Settings, VARIABLES, unknown_variables};
 use crate::worker_client::Limits;
@@ -115,7 +116,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     // Told now, not at the first load.
     if let Some(map) = &layer.load_config {
         let file = file.map_or_else(String::new, |file| format!("{}: ", file.display()));
-        LoadConfig::from_map(map).map_err(|error| CliError::usage(format!("{file}{error}")))?;
+        let refuse = |error: &dyn std::fmt::Display| CliError::usage(format!("{file}{error}"));
+        let parsed = LoadConfig::from_map(map).map_err(|error| refuse(&error))?;
+        launcher::check_template_of(&parsed).map_err(|error| refuse(&error))?;
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

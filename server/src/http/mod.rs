@@ -79,6 +79,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(assets::serve)
         .layer(CompressionLayer::new())
         .layer(security::csrf())
+        .layer(axum::middleware::from_fn(security::tell_cross_site))
         .layer(axum::middleware::from_fn_with_state(state.clone(), security::check_host))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(axum::middleware::map_response(security::headers))

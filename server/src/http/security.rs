@@ -6,20 +6,39 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{HOST, HeaderName, HeaderValue};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-use super::error::{HttpError, refused};
+use super::error::refused;
 use crate::state::AppState;
 
 /// Refuses requests from other sites that could change something.
 pub(super) fn csrf() -> CsrfLayer<fn(ProtectionError) -> Response<Body>> {
+    // Whose shape the answer must have is not known here.
     CsrfLayer::new().with_rejection_response(|_error| {
-        HttpError::new("cross_site", "refused: the request comes from a page of another site").into_response()
+        let mut response = Response::default();
+        response.extensions_mut().insert(CrossSite);
+        response
     })
+}
+
+/// Stands in an answer that is a refusal by [`csrf`].
+#[derive(Debug, Clone, Copy)]
+struct CrossSite;
+
+/// Says what [`csrf`] refuses.
+pub(super) async fn tell_cross_site(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    match response.extensions().get() {
+        Some(CrossSite) => {
+            refused(&path, "cross_site", "refused: the request comes from a page of another site")
+        }
+        None => response,
+    }
 }
 
 /// Refuses names that are not this machine's: a page whose name was rebound to its address would ask for that name.

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use phi3::api::{ErrorObject, ModelSource};
+use preflight_files::hub::HubSettings;
 
 /// Id of the served default model.
 pub const DEFAULT_ID: &str = "default";
@@ -19,6 +20,8 @@ const MOST: usize = 1000;
 pub struct Folders {
     roots: Vec<PathBuf>,
     default: Option<PathBuf>,
+    /// Where models of the Hub lie: as it is named, and with links resolved.
+    hub_caches: Vec<PathBuf>,
 }
 
 /// A model that lies where models may lie.
@@ -67,7 +70,9 @@ impl Folders {
             Some(path) => Some(resolve("--default-model", path)?),
             None => default_model(&roots),
         };
-        Ok(Self { roots, default })
+        let hub_cache = HubSettings::from_env().ok().map(|settings| settings.cache);
+        let resolved = hub_cache.as_deref().and_then(|cache| cache.canonicalize().ok());
+        Ok(Self { roots, default, hub_caches: hub_cache.into_iter().chain(resolved).collect() })
     }
 
     /// The path of a path in a request, which must lie under a root once links are resolved.
@@ -109,14 +114,17 @@ impl Folders {
         ErrorObject { message: self.told_text(&error.message), path, ..error }
     }
 
-    /// A text with the paths of this machine in it cut to what lies below a root.
+    /// A text with the paths of this machine in it cut to what lies below a root, or in the Hub's cache.
     #[must_use]
     pub fn told_text(&self, text: &str) -> String {
         let above_default = self.default.as_deref().and_then(Path::parent);
         let above = self.roots.iter().map(PathBuf::as_path).chain(above_default);
-        above.filter(|root| root.file_name().is_some()).fold(text.to_owned(), |text, root| {
+        let above = above.map(|root| (root, "the model root"));
+        let caches = self.hub_caches.iter().map(|cache| (cache.as_path(), "the Hub's cache"));
+        let named = above.chain(caches).filter(|(root, _)| root.file_name().is_some());
+        named.fold(text.to_owned(), |text, (root, name)| {
             let root = root.display().to_string();
-            text.replace(&format!("{root}/"), "").replace(&root, "the model root")
+            text.replace(&format!("{root}/"), "").replace(&root, name)
         })
     }
 

@@ -20,7 +20,7 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 
 use crate::attempts::{NOTE_BYTES, now_ms};
 use crate::store::Store;
-use crate::{evidence, reports};
+use crate::{evidence, launcher, reports};
 
 /// Longest id of a model.
 const ID_BYTES: usize = 96;
@@ -81,10 +81,12 @@ pub struct Patch {
 }
 
 impl Patch {
-    fn check(&self) -> Result<(), ErrorObject> {
+    async fn check(&self) -> Result<(), ErrorObject> {
         self.name.as_deref().map_or(Ok(()), check_name)?;
         self.notes.as_deref().map_or(Ok(()), |notes| check_text("notes", notes, NOTE_BYTES))?;
-        self.load_config.as_ref().map_or(Ok(()), check_load_config)
+        let Some(map) = self.load_config.clone() else { return Ok(()) };
+        let checked = tokio::task::spawn_blocking(move || check_load_config(&map)).await;
+        checked.map_err(|error| ErrorObject::new("internal", error.to_string()))?
     }
 
     fn apply(self, row: &mut Row) {
@@ -230,7 +232,7 @@ impl Registry {
         source: ModelSource,
         asked: Registration,
     ) -> Result<(Registered, bool), ErrorObject> {
-        asked.patch.check()?;
+        asked.patch.check().await?;
         let examined = self.examine(source, asked.may_ask_hub).await;
         let (source, name, card) = examined.map_err(|error| self.folders.told(error))?;
         let _changing = self.changing.write().await;
@@ -314,9 +316,11 @@ impl Registry {
     /// # Errors
     /// No such model, a value that is refused, or the registry cannot be written.
     pub async fn patch(&self, id: &str, patch: Patch) -> Result<(), ErrorObject> {
+        // Before anybody waits for it.
+        self.row_or_found(id).await?;
+        patch.check().await?;
         let _changing = self.changing.write().await;
         let mut row = self.row_or_found(id).await?;
-        patch.check()?;
         patch.apply(&mut row);
         self.write(&row).await
     }
@@ -462,10 +466,11 @@ fn unregistered(found: Found) -> ModelEntry {
 /// A load config that is kept must be one that can be read: all that is wrong with it is told at once.
 fn check_load_config(map: &Map<String, Value>) -> Result<(), ErrorObject> {
     check_size(map)?;
-    LoadConfig::from_map_all(map).map(|_parsed| ()).map_err(|errors| {
+    let parsed = LoadConfig::from_map_all(map).map_err(|errors| {
         let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         ErrorObject::new("load_config_invalid", message).at("load_config")
-    })
+    })?;
+    launcher::check_template_of(&parsed).map_err(|error| error.at("load_config.chat_template"))
 }
 
 /// Refuses a load config that is too large to be told with every event of its attempts.

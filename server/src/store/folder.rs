@@ -42,12 +42,16 @@ impl DataDir {
                 "it lies on {kind}, where SQLite's write-ahead log is not safe; choose a folder on a local disk"
             )));
         }
+        let lock_file = path.join(LOCK_FILE);
+        if lock_file.metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(refuse(&format!("{LOCK_FILE} in it is no file: move it away")));
+        }
         let mut file = File::options()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(path.join(LOCK_FILE))
+            .open(lock_file)
             .map_err(|error| refuse(&not_made(path, &error)))?;
         let folder = if cfg!(unix) { Some(File::open(path).map_err(|error| refuse(&error))?) } else { None };
         match lock(&file).and_then(|()| folder.as_ref().map_or(Ok(()), lock)) {
@@ -116,10 +120,12 @@ fn lock(file: &File) -> Result<(), TryLockError> {
 
 /// Why a folder, or a file in it, cannot be made, and what to do.
 fn not_made(path: &Path, error: &io::Error) -> String {
-    if path.is_file() {
+    // Also what is neither: a device, a pipe.
+    let is_file = |path: &Path| path.exists() && !path.is_dir();
+    if is_file(path) {
         return "is a file, and a folder is needed: name another, or move the file away".to_owned();
     }
-    if let Some(file) = path.ancestors().find(|above| above.is_file()) {
+    if let Some(file) = path.ancestors().find(|above| is_file(above)) {
         return format!("{} is a file, and no folder can be made below it: name another", file.display());
     }
     match error.kind() {

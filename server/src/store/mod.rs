@@ -106,7 +106,10 @@ impl Store {
             error => error,
         })?;
         check_version(&mut writer).await.map_err(fail)?;
-        migrate::check(&mut writer, &path).await?;
+        if migrate::check(&mut writer, &path).await? == 0 {
+            let reason = "it holds no attempts: no server has written to it yet".to_owned();
+            return Err(StoreError::Unusable { path, reason });
+        }
         let readers = readers(options).await.map_err(fail)?;
         Ok(Self { shown: path.clone(), path, writer: Mutex::new(writer), readers })
     }

@@ -77,6 +77,22 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_template_that_no_load_could_use_is_told_when_it_is_checked() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("load_config.json");
+    let file = file.to_str().expect("UTF-8");
+    let check = |template: &str| {
+        std::fs::write(file, json!({ "chat_template": template }).to_string()).expect("written");
+        preflight(&["config", "check", file, "--json"])
+    };
+    let broken = check("{% for %}");
+    let report: Value = serde_json::from_str(&broken.stdout).expect("JSON");
+    assert_eq!((broken.code, &report["valid"]), (2, &json!(false)), "{broken:?}");
+    assert_eq!(report["errors"][0]["path"], "chat_template", "{report}");
+    assert_eq!(check("{% for m in messages %}{{ m.content }}{% endfor %}").code, 0);
+}
+
+#[test]
 fn a_snippet_is_python_and_holds_hostile_text_as_data() {
     let literals = "import ast, json, sys\n\
         tree = ast.parse(sys.stdin.read())\n\

@@ -156,6 +156,9 @@ fn the_same_failure_is_not_tried_twice() {
     let written_out =
         json!({ "load_config": { "torch_dtype": "float32", "low_cpu_mem_usage": true }, "branch": true });
     assert_eq!(load(&server, &written_out).error_code(), "identical_retry");
+    // Nor what has no effect.
+    let without_effect = json!({ "load_config": { "dtype": "float32", "trust_remote_code": true, "revision": "main" }, "branch": true });
+    assert_eq!(load(&server, &without_effect).error_code(), "identical_retry");
     std::fs::write(model.file("config.json"), &good).expect("written");
     // A device that this machine lacks it still lacks; whoever knows better says so.
     let absent = json!({ "device": "cuda:77" });
@@ -165,6 +168,39 @@ fn the_same_failure_is_not_tried_twice() {
     assert_eq!((refused.status, refused.error_code().as_str()), (409, "identical_retry"));
     assert_eq!(refused.json()["attempt_id"], failed["id"]);
     assert_eq!(load(&server, &json!({ "device": "cuda:77", "force": true })).status, 202);
+}
+
+#[test]
+fn what_a_model_is_anyway_makes_no_other_attempt() {
+    let (model, server) = served();
+    let tokenizer = model.file("tokenizer.json");
+    std::fs::write(&tokenizer, "[]").expect("written");
+    let failed = tried(&server, &json!({}));
+    assert_eq!(failed["outcome"], "download_corrupt", "{failed}");
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(model.file("config.json")).expect("read")).expect("JSON");
+    let window = &config["sliding_window"];
+    let positions = config["max_position_embeddings"].as_u64().expect("a number");
+    for same in [
+        json!({ "load_config": { "dtype": "bfloat16" } }),
+        json!({ "device": "cpu" }),
+        json!({ "load_config": { "sliding_window": window } }),
+        json!({ "context": positions.min(4096) }),
+    ] {
+        let refused = load(&server, &same);
+        assert_eq!(refused.status, 409, "{same}: {refused:?}");
+        assert_eq!(refused.error_code(), "identical_retry", "{same}: {refused:?}");
+    }
+    for other in [
+        json!({ "load_config": { "dtype": "float32" } }),
+        json!({ "load_config": { "sliding_window": 3 } }),
+        json!({ "context": positions.min(4096) - 1 }),
+    ] {
+        let mut other = other;
+        other["branch"] = json!(true);
+        let failed = tried(&server, &other);
+        assert_eq!(failed["outcome"], "download_corrupt", "{other}: {failed}");
+    }
 }
 
 #[test]

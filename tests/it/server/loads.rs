@@ -47,6 +47,11 @@ fn a_chat_template_that_does_not_compile_costs_nobody_a_model() {
             "{attempt}"
         );
         assert!(error["message"].as_str().is_some_and(|message| message.contains(says)), "{error}");
+        // Nor is it kept for loads to come.
+        let kept = json!({ "load_config": { "chat_template": template } }).to_string();
+        let kept = server.ask("PATCH", "/api/models/default", &["content-type: application/json"], &kept);
+        assert_eq!((kept.status, kept.error_code().as_str()), (422, "load_config_invalid"), "{kept:?}");
+        assert_eq!(kept.json()["error"]["path"], "load_config.chat_template", "{kept:?}");
     }
     assert!(
         server.get("/api/models/default").json()["loaded_by"].is_u64(),

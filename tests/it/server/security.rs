@@ -53,6 +53,9 @@ fn other_sites_change_nothing() {
             let answer = server.ask(&method, &path, &[header], "");
             let told = (answer.status, answer.error_code());
             assert_eq!(told, (403, "cross_site".to_owned()), "{method} {path} with {header}");
+            // In the shape that clients of the path read.
+            let has_type = answer.json().pointer("/error/type").is_some();
+            assert_eq!(has_type, path.starts_with("/v1/"), "{method} {path}");
         }
     }
 }
@@ -197,6 +200,9 @@ fn a_server_that_cannot_start_says_which_flag() {
     let place = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
     std::fs::write(place("file"), "").expect("written");
     std::fs::create_dir(place("empty")).expect("made");
+    std::fs::create_dir_all(place("piped/preflight.lock")).expect("made");
+    std::fs::create_dir(place("empty db")).expect("made");
+    std::fs::write(place("empty db/preflight.db"), "").expect("written");
     let below = format!("{}: {} is a file", place("file/below"), place("file"));
     for (args, flag) in [
         (&["--listen", &address][..], "--listen"),
@@ -210,6 +216,8 @@ fn a_server_that_cannot_start_says_which_flag() {
             &format!("--data-dir {}: is a file", place("file")),
         ),
         (&["--listen", "127.0.0.1:0", "--data-dir", &place("file/below")], &format!("--data-dir {below}")),
+        (&["--listen", "127.0.0.1:0", "--data-dir", "/dev/null"], "--data-dir /dev/null: is a file"),
+        (&["--listen", "127.0.0.1:0", "--data-dir", &place("piped")], "preflight.lock in it is no file"),
         (&["--default-model", &place("empty")], "empty: holds no model"),
         (&["--default-model", &place("file")], &format!("--default-model {}: ", place("file"))),
     ] {
@@ -217,11 +225,13 @@ fn a_server_that_cannot_start_says_which_flag() {
         assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{ran:?}");
         assert!(ran.stderr.contains(flag) && !ran.stderr.contains("os error"), "{ran:?}");
     }
-    let ran = preflight(&["attempts", "--data-dir", &place("file")]);
-    assert!(
-        ran.code == 2 && ran.stderr.contains(&format!("--data-dir {}: is a file", place("file"))),
-        "{ran:?}"
-    );
+    for (folder, says) in [
+        ("file", format!("--data-dir {}: is a file", place("file"))),
+        ("empty db", format!("{}: it holds no attempts", place("empty db/preflight.db"))),
+    ] {
+        let ran = preflight(&["attempts", "--data-dir", &place(folder)]);
+        assert!(ran.code == 2 && ran.stderr.contains(&says), "{ran:?}");
+    }
 }
 
 /// It is served all the same, as it was asked for.

@@ -14,6 +14,7 @@ use super::name::{check_revision, is_commit};
 use super::remote::BlobId;
 use super::{HubError, RemoteEntry, RemoteRepo, Snapshot};
 use crate::free_bytes;
+use crate::model::is_pickled;
 
 /// Read at once of what came before.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -91,13 +92,15 @@ impl RemoteRepo {
         }
         let holds_weights =
             needed.iter().any(|entry| entry.path.ends_with(".safetensors") || is_gguf(&entry.path));
-        match holds_weights {
-            true => Ok(needed),
-            false => Err(HubError::NoFile {
-                source_name: self.asked().to_string(),
-                file: format!("{folder}model.safetensors, no shards of it and no GGUF file"),
-            }),
+        if holds_weights {
+            return Ok(needed);
         }
+        let pickled = all.iter().map(|(name, _)| *name).find(|name| is_pickled(&name.to_ascii_lowercase()));
+        let pickled = pickled.map_or_else(String::new, |name| {
+            format!("; {name} is pickled, which is never read, since it can run code")
+        });
+        let file = format!("{folder}model.safetensors, no shards of it and no GGUF file{pickled}");
+        Err(HubError::NoFile { source_name: self.asked().to_string(), file })
     }
 
     /// Brings files into the cache; `watch` is told how far it is, and ends it by breaking off. What is there is not

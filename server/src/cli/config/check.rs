@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::cli::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
 use crate::cli::{load_config, output};
 use crate::error::{CliError, Exit};
+use crate::launcher;
 
 /// Check a load config: unknown keys, bad values, and what this build would refuse to load.
 #[derive(Debug, clap::Args)]
@@ -50,8 +51,11 @@ struct Checked {
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let map = load_config::read_object(&args.file)?;
     let report = match LoadConfig::from_map_all(&map) {
-        Ok(config) => valid(&config),
-        Err(errors) => invalid(&errors),
+        Ok(config) => match launcher::check_template_of(&config) {
+            Ok(()) => valid(&config),
+            Err(error) => invalid(vec![error]),
+        },
+        Err(errors) => invalid(errors.iter().map(ErrorObject::from).collect()),
     };
     if args.json {
         output::print_json(&report)?;
@@ -103,8 +107,7 @@ fn effect(knob: &Knob, refused: &[LoadConfigError], on_cpu: &[LoadConfigError]) 
     }
 }
 
-fn invalid(errors: &[LoadConfigError]) -> Report {
-    let errors: Vec<ErrorObject> = errors.iter().map(ErrorObject::from).collect();
+fn invalid(errors: Vec<ErrorObject>) -> Report {
     let messages: Vec<_> = errors.iter().map(|error| error.message.as_str()).collect();
     let error = errors.first().map(|first| ErrorObject { message: messages.join("; "), ..first.clone() });
     Report { error, errors, ..Report::default() }
