@@ -208,23 +208,37 @@ impl Session<'_> {
             load_ms,
             predicted,
         };
-        let mut text = model.text();
-        let mut on_token = |token| {
-            tell(&BrowserEvent::Token { token, text: text.push(token) });
-            ControlFlow::Continue(())
-        };
         let hand_bytes = || team.as_ref().map_or(0, |team| team.hand_bytes());
         let mut measure = |memory: Memory| measured(memory, device, hand_bytes());
-        let mut found = Vec::new();
-        let mut on_logits = |position, row: &[f32]| {
-            if position < MOST_COMPARED && !run.skip_reference {
-                found.extend_from_slice(row);
+        let mut turn = 0;
+        let (mut report, found) = loop {
+            let mut text = model.text();
+            let mut on_token = |token| {
+                tell(&BrowserEvent::Token { token, text: text.push(token) });
+                ControlFlow::Continue(())
+            };
+            let mut found = Vec::new();
+            let mut on_logits = |position, row: &[f32]| {
+                if position < MOST_COMPARED && !run.skip_reference {
+                    found.extend_from_slice(row);
+                }
+            };
+            let report = validate::run(
+                &mut engine,
+                &model.config,
+                &asked,
+                &mut on_token,
+                &mut measure,
+                &mut on_logits,
+            );
+            let mut report = report.await.map_err(|error| ErrorObject::from(&error))?;
+            report.text = text.finish()?;
+            if turn == run.repeats {
+                break (report, found);
             }
+            turn += 1;
+            tell(&BrowserEvent::Report { report: Box::new(report) });
         };
-        let report =
-            validate::run(&mut engine, &model.config, &asked, &mut on_token, &mut measure, &mut on_logits);
-        let mut report = report.await.map_err(|error| ErrorObject::from(&error))?;
-        report.text = text.finish()?;
         report.top_logits.iter_mut().for_each(|top| top.text = model.of_token(top.token));
         report.facts = Some(facts(report.facts.take(), &predicted, &self.threads).await);
         tell(&BrowserEvent::Comparing);

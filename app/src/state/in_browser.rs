@@ -369,6 +369,7 @@ impl InBrowser {
             probe: asked.probe,
             skip_reference: !asked.reference,
             threads: asked.subject.threads(),
+            repeats: 0,
         })
     }
 

@@ -32,6 +32,9 @@ pub struct BrowserRun {
     /// Threads of the CPU engine, this many at most: more than one only where the page is cross-origin isolated.
     #[serde(default)]
     pub threads: usize,
+    /// Times that it is run again on the loaded model, each with a report: who measures speed takes the middle of several.
+    #[serde(default)]
+    pub repeats: usize,
 }
 
 /// Where a browser finds a model.

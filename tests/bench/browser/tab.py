@@ -4,7 +4,8 @@
 
 DIST is the built dashboard, CHROMIUM a headless Chromium or a script that starts one, CONFIG a model whose weights are
 made up in the tab. A CASE is DEVICE:DTYPE:PROMPT:NEW, as `wgpu:0:q4_0:10:128`: a load of its own, a prompt of so many ids,
-then so many new ones. $TAB_FLAGS are further flags for Chromium.
+then so many new ones, six times: the medians of the last five, and how far they lie apart. `cpu*4` is the processor with
+four threads. $TAB_FLAGS are further flags for Chromium.
 """
 
 import functools
@@ -12,6 +13,7 @@ import http.server
 import json
 import os
 import queue
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ import time
 DIST, CHROMIUM, CONFIG, CASES = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
 # A load makes up and quantises every weight on one thread.
 PATIENCE_S = 280
+REPEATS = 5
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--remote-debugging-port=0", "--enable-unsafe-webgpu",
@@ -50,6 +53,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def end_headers(self):
+        # Threads share memory only where no other site's page is near.
+        self.send_header("cross-origin-opener-policy", "same-origin")
+        self.send_header("cross-origin-embedder-policy", "require-corp")
+        super().end_headers()
+
     def do_GET(self):
         if self.path == "/bench":
             self.answer("text/html", PAGE)
@@ -64,14 +73,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def measured(url, device, dtype, prompt, new):
-    """The report of one run in a browser of its own."""
+    """The reports of one load in a browser of its own, first to last."""
+    device, _, threads = device.partition("*")
     source = {"type": "made_up", "config": open(CONFIG).read(), "prompt_tokens": prompt}
-    Handler.asked = {"run": {"devices": [device], "source": source, "dtype": dtype, "prompt": None, "max_new_tokens": new, "skip_reference": True}}
+    Handler.asked = {"run": {"devices": [device], "source": source, "dtype": dtype, "prompt": None, "max_new_tokens": new, "skip_reference": True, "threads": int(threads or 1), "repeats": REPEATS}}
     Handler.said.queue.clear()
     with tempfile.TemporaryDirectory() as profile, open(os.path.join(tempfile.gettempdir(), "chromium.log"), "a") as log:
         browser = subprocess.Popen([CHROMIUM, *FLAGS, f"--user-data-dir={profile}", url], stderr=log)
         try:
-            report, end = None, time.monotonic() + PATIENCE_S
+            reports, end = [], time.monotonic() + PATIENCE_S
             while time.monotonic() < end:
                 try:
                     event = Handler.said.get(timeout=1)
@@ -82,9 +92,9 @@ def measured(url, device, dtype, prompt, new):
                 if event["type"] == "failed":
                     sys.exit(f"{device} {dtype}: {event['error']}")
                 if event["type"] == "report":
-                    report = event["report"]
+                    reports.append(event["report"])
                 if event["type"] == "finished":
-                    return report
+                    return reports
             sys.exit(f"{device} {dtype}: nothing after {PATIENCE_S} s")
         finally:
             browser.terminate()
@@ -97,13 +107,22 @@ print("| device | weights | prompt, new | decode, tokens/s | prefill, tokens/s |
 facts = None
 for case in CASES:
     device, dtype, prompt, new = case.rsplit(":", 3)
-    report = measured(f"http://127.0.0.1:{server.server_port}/bench", device, dtype, int(prompt), int(new))
-    facts = report.get("facts")
+    reports = measured(f"http://127.0.0.1:{server.server_port}/bench", device, dtype, int(prompt), int(new))
+    last = reports[-1]
+    facts = last.get("facts")
+
+    def middle(key, digits):
+        values = [report[key] for report in reports[1:]]
+        return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f}; first {reports[0][key]:.{digits}f})"
+
     print(
-        f"| {device} | {dtype} | {len(report['prompt_tokens'])}, {len(report['generated_tokens'])} | {report['decode_tokens_per_s']:.1f} | "
-        f"{report['prefill_tokens_per_s']:.0f} | {report['ttft_ms']:.1f} | {report['load_ms'] / 1e3:.1f} |",
+        f"| {device} | {dtype} | {len(last['prompt_tokens'])}, {len(last['generated_tokens'])} | {middle('decode_tokens_per_s', 1)} | "
+        f"{middle('prefill_tokens_per_s', 0)} | {middle('ttft_ms', 1)} | {last['load_ms'] / 1e3:.1f} |",
         flush=True,
     )
-    if report["nan_count"] or report["inf_count"] or report["verdict"] == "fail":
-        sys.exit(f"{case}: {report['verdict']}: {report['reason']}")
+    for report in reports:
+        if report["nan_count"] or report["inf_count"] or report["verdict"] == "fail":
+            sys.exit(f"{case}: {report['verdict']}: {report['reason']}")
+        if report["generated_tokens"] != last["generated_tokens"]:
+            sys.exit(f"{case}: a run said something else than the one before")
 print(json.dumps(facts))
