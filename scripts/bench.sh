@@ -1,6 +1,7 @@
 # `./dev bench`: our speed beside that of peers, on this machine, in one run.
 
 WLLAMA_VERSION=3.13.0
+TRANSFORMERS_JS_VERSION=4.3.2
 
 bench() {
   local what=${1:-}
@@ -80,7 +81,24 @@ bench_tab() {
   cp dist/engine* "$folder/"
   cp tests/bench/browser/tab.py "$folder/"
   cp public/presets/phi-3-mini-4k-instruct.json "$folder/config.json"
+  phase "peer" pack_onnx "$folder/onnx"
   say "on a machine with a GPU: python3 $folder/tab.py $folder CHROMIUM $folder/config.json wgpu:0:q4_0:10:128"
+  say "the peer beside it: $folder/onnx/run.sh OUT CHROMIUM"
+}
+
+# transformers.js with its onnxruntime-web, from npm: a made-up model of the same shape, its page and what measures it.
+pack_onnx() {
+  local folder=$1 peer=$CACHE/bench-browser/onnx file
+  if [ ! -d "$peer/node_modules/@huggingface/transformers" ]; then
+    npm install --prefix "$peer" --ignore-scripts --no-audit --no-fund "@huggingface/transformers@$TRANSFORMERS_JS_VERSION" >"$LOGS/npm-onnx.log" 2>&1 ||
+      die "npm could not install transformers.js: see $LOGS/npm-onnx.log"
+  fi
+  mkdir -p "$folder/page/ort"
+  cp tests/bench/browser/onnx/* "$folder/"
+  cp "$peer/node_modules/@huggingface/transformers/dist/transformers.web.min.js" "$folder/page/"
+  for file in {ort.webgpu,ort.jspi}.bundle.min.mjs ort-wasm-simd-threaded.{asyncify,jspi}.{mjs,wasm}; do
+    cp "$peer/node_modules/onnxruntime-web/dist/$file" "$folder/page/ort/"
+  done
 }
 
 # wllama from npm, and the default model's own file with what llama.cpp's tools make of it.

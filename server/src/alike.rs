@@ -5,6 +5,7 @@ use std::path::Path;
 use phi3::config::Fields;
 use phi3::estimate::{Options, Resolved};
 use phi3::load_config::{LoadConfig, diff};
+use phi3::placement::Strategy;
 use preflight_files::{Model, Source};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -22,7 +23,7 @@ pub(crate) struct Alike {
 
 impl Alike {
     /// Of a load config for the files at `path`. `device_is_chosen_anyway` where it goes to the same devices without its
-    /// `device_map`. Reads headers.
+    /// `device_map`: a map of modules may be wrong all the same, and a strategy places in its own way. Reads headers.
     pub(crate) fn new(
         path: &Path,
         said: LoadConfig,
@@ -36,7 +37,7 @@ impl Alike {
         let loads = of(&said, context);
         // The files of a revision are looked at before; remote code is never run.
         let mut config = LoadConfig { revision: None, cache_dir: None, trust_remote_code: None, ..said };
-        if device_is_chosen_anyway && config.single_device().is_ok_and(|device| device.is_some()) {
+        if device_is_chosen_anyway && matches!(config.device_map, Some(Strategy::Single(_))) {
             config.device_map = None;
         }
         // Files that cannot be read leave it at what was said.

@@ -16,6 +16,7 @@ use crate::environment::Host;
 use crate::launcher::{self, SEVERAL};
 use crate::ledger;
 use crate::registry::{Located, Registry, check_size, check_text};
+use crate::runner::free_on;
 
 /// Attempts among which the newest that loads something is looked for; the others brought files.
 const NEWEST: u32 = 20;
@@ -100,7 +101,10 @@ impl AskError {
 }
 
 fn reason(record: &AttemptRecord) -> String {
-    record.attempt.error.as_ref().map(ToString::to_string).unwrap_or_default()
+    let mut reason = record.attempt.error.as_ref().map(ToString::to_string).unwrap_or_default();
+    // What is told of it then is told of the retry.
+    reason.truncate(reason.find("; `force: true`").unwrap_or(reason.len()));
+    reason
 }
 
 impl From<ErrorObject> for AskError {
@@ -139,6 +143,7 @@ pub async fn ask(
     let alike = fingerprint(&json!([settled, ask.kind.name(), ask.validate, machine]));
     if !ask.force
         && let Some(record) = attempts.ledger().failed_alike(&alike).await.map_err(AttemptsError::from)?
+        && !has_room_by_now(&record, &lanes).await
     {
         return Err(AskError::Identical(Box::new(record)));
     }
@@ -180,6 +185,18 @@ pub async fn ask(
         force: ask.force,
     };
     Ok(attempts.queue(AttemptRecord { attempt, evidence }, job).await?)
+}
+
+/// Whether what did not fit into what was free then finds as much free now: others have ended meanwhile.
+async fn has_room_by_now(record: &AttemptRecord, lanes: &[String]) -> bool {
+    let Some(error) = record.attempt.error.as_ref().filter(|error| error.code == "does_not_fit") else {
+        return false;
+    };
+    match (error.requested_bytes, lanes) {
+        (Some(needed), [lane]) => free_on(lane).await.is_some_and(|free| free >= needed),
+        // Which of several was full is not kept; the check before a load looks at each anew.
+        _ => true,
+    }
 }
 
 fn resolve_layers(registry: &Registry, located: &Located, ask: &Ask) -> Result<Resolved, ErrorObject> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -33,6 +34,9 @@ pub trait Launchers: Send + Sync {
     /// There is nothing to start.
     fn launcher(&self, device: &str) -> io::Result<Box<dyn Launcher>>;
 }
+
+/// Code of a worker that is not there, or is none.
+const NOT_STARTED: &str = "worker_not_started";
 
 /// A worker that was started: its three streams and its life.
 pub struct Launched {
@@ -188,30 +192,42 @@ pub fn probe(program: &Path) -> io::Result<Probe> {
 /// take more memory, time or stack than there is.
 ///
 /// # Errors
-/// `load_config_invalid`
+/// `load_config_invalid`, or `worker_not_started`
 pub fn check_template(source: &str) -> Result<(), ErrorObject> {
     let refused = |why: String| ErrorObject::new("load_config_invalid", why).at("chat_template");
     let asked = json!(TemplateAsk::<()>::Check(source.to_owned())).to_string();
-    let answer = Local::find(Some("cpu"))
-        .and_then(|local| answered(&local.program, RENDER_TEMPLATE, asked.as_bytes()))
-        .map_err(|error| {
-            refused(format!("chat template: whoever compiles it does not come to an end: {error}"))
-        })?;
-    let answer = serde_json::from_slice(&answer).unwrap_or_else(|error| Err(refused(error.to_string())));
-    answer.map(|_text: String| ()).map_err(|error: ErrorObject| refused(error.message))
+    let not_started = |error: &dyn fmt::Display| ErrorObject::new(NOT_STARTED, error.to_string());
+    let local = Local::find(Some("cpu")).map_err(|error| not_started(&error))?;
+    let answer = answered(&local.program, RENDER_TEMPLATE, asked.as_bytes()).map_err(|error| {
+        match error.kind() {
+            // It has seconds to compute, and is ended after them: one that is still there does something else.
+            ENDED => refused(format!(
+                "chat template: nests deeper, or takes more memory or time, than compiling it may ({error}): shorten it"
+            )),
+            _ => not_started(&error),
+        }
+    })?;
+    let answer: Result<String, ErrorObject> = serde_json::from_slice(&answer).map_err(|_error| {
+        let program = local.program.display();
+        not_started(&format!("{program}: is no worker: it does not answer as one"))
+    })?;
+    answer.map(|_text| ()).map_err(|error| refused(error.message))
 }
 
-/// Refuses a load config, before it is kept, whose chat template no load could use. Where there is no worker that could
-/// look at it, the load will tell.
+/// Refuses a load config, before it is kept, whose chat template no load could use. Where no worker can look at it, the
+/// load will tell.
 ///
 /// # Errors
-/// As [`check_template`].
+/// `load_config_invalid`
 pub fn check_template_of(load_config: &LoadConfig) -> Result<(), ErrorObject> {
-    match &load_config.chat_template {
-        Some(source) if Local::find(Some("cpu")).is_ok() => check_template(source),
-        _ => Ok(()),
+    match load_config.chat_template.as_deref().map_or(Ok(()), check_template) {
+        Err(error) if error.code == NOT_STARTED => Ok(()),
+        checked => checked,
     }
 }
+
+/// A worker that was started, and ended otherwise than it should.
+const ENDED: io::ErrorKind = io::ErrorKind::BrokenPipe;
 
 /// What a worker's program answers to an argument and to what stands on its stdin, after 20 s at most.
 fn answered(program: &Path, argument: &str, question: &[u8]) -> io::Result<Vec<u8>> {
@@ -224,8 +240,9 @@ fn answered(program: &Path, argument: &str, question: &[u8]) -> io::Result<Vec<u
         .stderr(Stdio::null())
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // One that died will not listen; its end tells why.
-        stdin.write_all(question).ok();
+        let question = question.to_owned();
+        // One that died, or never reads, will not listen: its end tells why, and nobody waits for this thread.
+        std::thread::spawn(move || stdin.write_all(&question).ok());
     }
     let mut stdout = child.stdout.take().ok_or_else(|| io::Error::other("its stdout is missing"))?;
     let answer = std::thread::spawn(move || {
@@ -245,7 +262,7 @@ fn answered(program: &Path, argument: &str, question: &[u8]) -> io::Result<Vec<u
         }
     };
     if !status.success() {
-        return Err(io::Error::other(format!("it ended by {}", name_of(status))));
+        return Err(io::Error::new(ENDED, format!("it ended by {}", name_of(status))));
     }
     answer.join().map_err(|_panic| io::Error::other("its answer could not be read"))?
 }

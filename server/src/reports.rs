@@ -16,7 +16,7 @@ use phi3::tensors::{self, Role};
 use phi3::units::{format_bytes, format_count, format_counted};
 use phi3::weights::{Checkpoint, WeightSource, WeightsFinding, no_json};
 use preflight_files::hub::Endpoint;
-use preflight_files::{FilesError, Model, Source, of_override};
+use preflight_files::{FilesError, Model, NoWeights, Source, WeightFile, of_override};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -70,7 +70,7 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     let mut stored = None;
     if let Some(checkpoint) = &model.checkpoint {
         // Tensors can be held against a config only where it is understood.
-        stored = Some(match Decoder::from_fields(&fields) {
+        stored = Some(match Decoder::from_fields(&fields).map(|decoder| as_stored(decoder, checkpoint)) {
             Ok(decoder) => {
                 beside.extend(checkpoint.findings_of(&decoder).iter().map(Finding::from));
                 if decoder.runs() {
@@ -314,6 +314,10 @@ pub fn estimate(
     }
     if let Some(why) = model.no_weights() {
         report.without_weights(&why.message());
+        if why.code == NoWeights::PICKLED {
+            // A load is refused, however much there is.
+            report.fit.warnings.push(why.why);
+        }
     }
     let placement_error = placement_error.map(|error| placement_object(&error).at("max_memory"));
     Ok(Estimated { report, placement, placement_error })
@@ -357,7 +361,20 @@ fn overridden(model: &Model, overrides: &Map<String, Value>) -> Result<(Decoder,
     let own = model.fields()?;
     let decoder = Decoder::from_fields(&load_config.overridden(&own))
         .map_err(|error| of_override(&load_config, &own, &error).unwrap_or_else(|| unknown(model, error)))?;
+    let decoder = match &model.checkpoint {
+        Some(checkpoint) => as_stored(decoder, checkpoint),
+        None => decoder,
+    };
     Ok((decoder, load_config))
+}
+
+/// The model that a checkpoint holds, whatever its config says of packed numbers.
+fn as_stored(decoder: Decoder, checkpoint: &Checkpoint<WeightFile>) -> Decoder {
+    if !decoder.is_packed() {
+        return decoder;
+    }
+    let stored = checkpoint.language_model(&decoder);
+    phi3::weights::as_stored(decoder, &stored)
 }
 
 /// A refusal; of an unknown architecture with what its files still say.

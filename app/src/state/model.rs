@@ -4,6 +4,7 @@ use phi3::config::{ConfigError, Fields, GenerationConfig, Preset};
 use phi3::decoder::Decoder;
 use phi3::estimate::StoredTensors;
 use phi3::inspect::{self, Finding, Subject, Support};
+use phi3::weights::as_stored;
 use serde::{Deserialize, Serialize};
 
 use super::weights::Weights;
@@ -205,7 +206,10 @@ impl Opened {
             let model_type = text_of("model_type").to_owned();
             return Ok(Self::Unknown(Box::new(Stranger { title, model_type, findings })));
         }
-        let decoder = Decoder::from_fields(&fields).map_err(refused)?;
+        let mut decoder = Decoder::from_fields(&fields).map_err(refused)?;
+        if let Some(stored) = &stored {
+            decoder = as_stored(decoder, stored);
+        }
         let weights = files.weights.clone();
         Ok(Self::Known(Box::new(Model {
             title,

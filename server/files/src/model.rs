@@ -134,7 +134,7 @@ impl Model {
                 (named(), "weights: it is a config alone; give the directory that it lies in")
             } else {
                 let directory = self.companions.directory().map_or_else(named, Path::to_owned);
-                let is_pickled = self.no_weights().is_some_and(|none| none.code == "pickle_not_read");
+                let is_pickled = self.no_weights().is_some_and(|none| none.code == NoWeights::PICKLED);
                 let what = match is_pickled {
                     true => {
                         "weights that are read: those in it are pickled, and could run code; take safetensors"
@@ -178,7 +178,7 @@ impl Model {
                 let why = format!(
                     "{files} is pickled, which is never read, since it can run code: take safetensors"
                 );
-                ("pickle_not_read", why)
+                (NoWeights::PICKLED, why)
             }
         };
         Some(NoWeights { code, why })
@@ -310,6 +310,9 @@ pub struct NoWeights {
 }
 
 impl NoWeights {
+    /// Code of weights that are never read, whoever asks.
+    pub const PICKLED: &str = "pickle_not_read";
+
     /// Why, and what an estimate rests on then.
     #[must_use]
     pub fn message(&self) -> String {

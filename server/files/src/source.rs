@@ -43,6 +43,17 @@ fn hint(text: &str) -> &'static str {
     }
 }
 
+/// Whether it is an address of the Hub as a browser shows it, without the scheme.
+#[must_use]
+pub fn is_bare_address(text: &str) -> bool {
+    text.starts_with("huggingface.co/") || text.starts_with("hf.co/")
+}
+
+fn hub_ref(text: &str) -> Result<HubRef, FilesError> {
+    let scheme = if is_bare_address(text) { "https://" } else { "" };
+    Ok(HubRef::parse(&format!("{scheme}{text}"), &Endpoint::from_env()?)?)
+}
+
 impl Source {
     /// Decides what `text` means.
     ///
@@ -57,9 +68,7 @@ impl Source {
                 Some(("preset", name)) => Self::preset(name),
                 Some(("hf" | "http" | "https", _)) => Self::hub(text),
                 // As a browser shows them.
-                _ if text.starts_with("huggingface.co/") || text.starts_with("hf.co/") => {
-                    Self::hub(&format!("https://{text}"))
-                }
+                _ if is_bare_address(text) => Self::hub(text),
                 _ => Err(match FilesError::io(path, error) {
                     FilesError::NotFound { path, .. } => FilesError::NotFound { hint: hint(text), path },
                     error => error,
@@ -73,7 +82,7 @@ impl Source {
     /// # Errors
     /// No name or address of the Hub; `HF_ENDPOINT` that is no address.
     pub fn hub(text: &str) -> Result<Self, FilesError> {
-        Ok(Self::Hub(HubRef::parse(text, &Endpoint::from_env()?)?))
+        Ok(Self::Hub(hub_ref(text)?))
     }
 
     /// The branch, tag or commit that the name or address of a repository asks for; `main` where it says none.
@@ -81,7 +90,7 @@ impl Source {
     /// # Errors
     /// As [`Source::hub`].
     pub fn hub_revision(text: &str) -> Result<String, FilesError> {
-        Ok(HubRef::parse(text, &Endpoint::from_env()?)?.revision().to_owned())
+        Ok(hub_ref(text)?.revision().to_owned())
     }
 
     /// What `text` means to a process that reads this machine alone: of a repository on the Hub, its snapshot in the

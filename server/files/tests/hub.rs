@@ -263,7 +263,7 @@ fn every_fault_has_its_name_and_its_way_out() {
         ),
         (
             shard,
-            Fault::RedirectTo("https://huggingface.co/x".to_owned()),
+            Fault::RedirectTo("https://huggingface.co.evil.example/x".to_owned()),
             "hub_redirect_refused",
             "none of its own hosts",
         ),

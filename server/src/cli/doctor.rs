@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::ledger::DataArgs;
 use super::output;
 use super::page::{BAD, BOLD, Cell, GOOD, Page, WARN};
+use super::serve::strange_variables;
 use crate::devices;
 use crate::error::{CliError, Exit};
 use crate::launcher::Local;
@@ -70,7 +71,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         let detail = "no GPU tells of itself here: models run on the CPU".to_owned();
         checks.push(check("GPU", Health::Note, detail));
     }
-    for note in environment.notes {
+    for note in environment.notes.into_iter().chain(strange_variables()) {
         checks.push(check("note", Health::Note, note));
     }
     let healthy = checks.iter().all(|check| check.health != Health::Bad);

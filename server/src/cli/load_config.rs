@@ -24,21 +24,22 @@ pub(super) fn read_to_run(file: Option<&Path>) -> Result<Map<String, Value>, Cli
     }
 }
 
-/// The object in a file, as it stands.
+/// The object in a file, as it stands. Of a certificate it is the load config that was certified.
 pub(super) fn read_object(file: &Path) -> Result<Map<String, Value>, CliError> {
     let fields = Fields::parse(&input::read(file, MAX_CONFIG_BYTES)?);
-    Ok(fields.map_err(|error| at_file(file, &LoadConfigError::Json(error)))?.map().clone())
+    let fields = fields.map_err(|error| at_file(file, &LoadConfigError::Json(error)))?;
+    match fields.get("load_config") {
+        Some(Value::Object(certified)) if fields.get("preflight_certificate").is_some() => {
+            Ok(certified.clone())
+        }
+        _ => Ok(fields.map().clone()),
+    }
 }
 
-/// The load config in a file, and as it stands. Of a certificate it is the one that was certified.
+/// The load config in a file, and as it stands.
 pub(super) fn parse(file: Option<&Path>) -> Result<(Map<String, Value>, LoadConfig), CliError> {
     let Some(file) = file else { return Ok((Map::new(), LoadConfig::default())) };
-    let mut map = read_object(file)?;
-    if map.contains_key("preflight_certificate")
-        && let Some(Value::Object(certified)) = map.remove("load_config")
-    {
-        map = certified;
-    }
+    let map = read_object(file)?;
     let config = LoadConfig::from_map(&map).map_err(|error| at_file(file, &error))?;
     Ok((map, config))
 }

@@ -101,12 +101,12 @@ fn token(file: Option<&Path>) -> Result<Option<Token>, CliError> {
     Ok(Some(Token::new(&text)))
 }
 
-/// Names what the environment has for a server and no server reads: it may be misspelt.
-pub(super) fn warn_of_variables() {
-    for name in unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
-        let known = VARIABLES.join(", ");
-        eprintln!("warning: the environment has {name}, which means nothing to a server; there are {known}");
-    }
+/// What the environment has for a server and no server reads: it may be misspelt. A sentence each.
+pub(super) fn strange_variables() -> impl Iterator<Item = String> {
+    let known = VARIABLES.join(", ");
+    unknown_variables(std::env::vars_os().map(|(name, _)| name)).into_iter().map(move |name| {
+        format!("the environment has {name}, which means nothing to a server; there are {known}")
+    })
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
@@ -143,7 +143,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         // Heard before the address is told, so that whoever reads it can end us.
         let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
         let server = Server::bind(config).await?;
-        warn_of_variables();
+        strange_variables().for_each(|sentence| eprintln!("warning: {sentence}"));
         if open {
             eprintln!("warning: no token is asked for: whoever reaches this address can load models and read what is kept");
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use phi3::api::{ErrorObject, ModelDetail, ModelEntry, ModelSource, Registered};
 use phi3::inspect::Support;
 use phi3::load_config::LoadConfig;
-use preflight_files::{Model, Source};
+use preflight_files::{Model, Source, is_bare_address};
 use serde_json::{Map, Value};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
@@ -529,7 +529,11 @@ fn check_id(id: &str) -> Result<(), ErrorObject> {
 
 /// A repository as somebody named it, told from a path.
 fn hub_name(hub: &str) -> String {
-    if hub.contains("://") { hub.to_owned() } else { format!("hf:{}", hub.trim_start_matches("hf:")) }
+    if hub.contains("://") || is_bare_address(hub) {
+        hub.to_owned()
+    } else {
+        format!("hf:{}", hub.trim_start_matches("hf:"))
+    }
 }
 
 /// An id made of a name.

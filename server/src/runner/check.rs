@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{CANCELLED, RunError, Runner};
 use crate::attempts::{Job, Taken};
+use crate::devices::MemoryNow;
 use crate::{devices, evidence, launcher, reports};
 
 impl Runner {
@@ -145,6 +146,15 @@ fn parts(job: &Job, checked: &Checked) -> Vec<(String, Option<u64>)> {
     }
 }
 
+/// What is free now on a device, where that is known.
+pub(crate) async fn free_on(lane: &str) -> Option<u64> {
+    free_of(&devices::memory(lane).await, lane)
+}
+
+fn free_of(memory: &MemoryNow, lane: &str) -> Option<u64> {
+    if lane == "cpu" { memory.host_available_bytes } else { memory.gpu_free_bytes }
+}
+
 /// Refuses what is known not to fit on a device, and a device that is known to be broken.
 async fn fits(lane: &str, needed: Option<u64>, given_back: u64) -> Result<(), ErrorObject> {
     let memory = devices::memory(lane).await;
@@ -153,11 +163,10 @@ async fn fits(lane: &str, needed: Option<u64>, given_back: u64) -> Result<(), Er
         return Err(ErrorObject::new("device_unhealthy", message).at("device"));
     }
     let Some(needed) = needed else { return Ok(()) };
-    let (free, place) = match lane {
-        "cpu" => (memory.host_available_bytes, "this machine"),
-        gpu => (memory.gpu_free_bytes, gpu),
+    let place = if lane == "cpu" { "this machine" } else { lane };
+    let Some(free) = free_of(&memory, lane).filter(|free| needed > free.saturating_add(given_back)) else {
+        return Ok(());
     };
-    let Some(free) = free.filter(|free| needed > free.saturating_add(given_back)) else { return Ok(()) };
     let others = memory.others();
     let more = match given_back {
         0 => String::new(),

@@ -4,6 +4,8 @@ mod bring;
 mod check;
 mod ready;
 
+pub(crate) use check::free_on;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;

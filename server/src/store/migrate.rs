@@ -54,11 +54,22 @@ pub(super) async fn version(connection: &mut SqliteConnection) -> Result<i64, sq
     sqlx::query_scalar("PRAGMA user_version").fetch_one(connection).await
 }
 
-/// The version of a database, which must be known here.
+/// Whether a database is as it is made: nobody has written to it.
+pub(super) async fn is_blank(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let things: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(connection).await?;
+    Ok(things == 0)
+}
+
+/// The version of a database, which must be known here. One of version 0 must be blank: others have theirs.
 pub(super) async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<i64, StoreError> {
     let found = version(connection).await.map_err(|error| StoreError::of(path, error))?;
     if found > KNOWN {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: KNOWN });
+    }
+    if found == 0 && !is_blank(connection).await.map_err(|error| StoreError::of(path, error))? {
+        let reason =
+            "another program's tables are in it: move it away, or give another --data-dir".to_owned();
+        return Err(StoreError::Unusable { path: path.to_owned(), reason });
     }
     Ok(found)
 }

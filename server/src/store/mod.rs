@@ -107,8 +107,7 @@ impl Store {
         })?;
         check_version(&mut writer).await.map_err(fail)?;
         if migrate::check(&mut writer, &path).await? == 0 {
-            let reason = "it holds no attempts: no server has written to it yet".to_owned();
-            return Err(StoreError::Unusable { path, reason });
+            return Err(StoreError::Absent { path });
         }
         let readers = readers(options).await.map_err(fail)?;
         Ok(Self { shown: path.clone(), path, writer: Mutex::new(writer), readers })

@@ -29,8 +29,15 @@ const PROBE: &str = "--probe";
 /// The life of a worker with these engines, the preferred ones first.
 #[must_use]
 pub fn main(backends: &[Backend]) -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some(phi3::api::worker::RENDER_TEMPLATE) => return template::main(),
+    let argument = std::env::args().nth(1);
+    if argument.as_deref() == Some(phi3::api::worker::RENDER_TEMPLATE) {
+        // Its own limits end it.
+        return template::main();
+    }
+    if let Err(error) = process::end_with_parent() {
+        return process::fail(&format!("cannot be set up: {error}"));
+    }
+    match argument.as_deref() {
         Some(PROBE) => return backend::print_probe(backends),
         Some(other) => {
             return process::fail(&format!("knows no argument {other}; it is started by preflight"));

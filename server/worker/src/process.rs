@@ -12,9 +12,6 @@ use preflight_files::HostMemory;
 /// From here on, whatever a library prints goes to the log. No core is dumped: it would hold the model.
 pub(crate) fn harden() -> io::Result<File> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    // Should the parent be gone already, the end of stdin tells.
-    #[cfg(target_os = "linux")]
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     // A thread that panics would leave the others waiting for it.
     std::panic::set_hook(Box::new(|panic| {
         writeln!(io::stderr(), "{panic}").ok();
@@ -23,6 +20,14 @@ pub(crate) fn harden() -> io::Result<File> {
     let messages = nix::unistd::dup(io::stdout())?;
     nix::unistd::dup2_stdout(io::stderr())?;
     Ok(File::from(messages))
+}
+
+/// Nobody outlives who started it, where the system sees to that.
+pub(crate) fn end_with_parent() -> io::Result<()> {
+    // Should the parent be gone already, the end of stdin tells.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    Ok(())
 }
 
 /// Memory of this process that is resident: now, and at most since [`forget_peak`]. In bytes, 0 where the system does

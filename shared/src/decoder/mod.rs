@@ -8,6 +8,7 @@ mod differences;
 mod family;
 mod layers;
 mod parse;
+mod pattern;
 mod quantization;
 mod role;
 mod stack;
@@ -18,6 +19,7 @@ pub use differences::{
     Window,
 };
 pub use family::{FAMILIES, Family};
+pub use pattern::Pattern;
 pub use quantization::{Exempt, Quantization, SCALE_BLOCK, Scales, WHOLE_ROW};
 pub use role::Role;
 pub use stack::Layers;
@@ -241,6 +243,12 @@ impl Decoder {
     #[must_use]
     pub fn is_packed(&self) -> bool {
         self.quantization.is_some() || self.unknown_quantization.is_some()
+    }
+
+    /// The same with nothing packed.
+    #[must_use]
+    pub fn unpacked(self) -> Self {
+        Self { quantization: None, unknown_quantization: None, exempt: Exempt::default(), ..self }
     }
 
     /// Whether this build loads and runs such a model: its engines read plain weights of one family.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::pattern::Pattern;
 use crate::config::{ConfigError, Fields};
 
 /// Numbers that share one scale in a quantised weight.
@@ -141,31 +142,24 @@ fn groups(config: &Fields) -> Vec<&Value> {
 pub struct Exempt {
     /// Modules by their names, or by the start or the end of these, as the config lists them.
     pub modules: BTreeSet<String>,
-    /// The same with gaps: the texts around each `.*` of an entry.
-    pub patterns: Vec<Vec<String>>,
+    /// The same by patterns.
+    pub patterns: Vec<Pattern>,
+    /// Ends of the names of the only modules that are quantised, where the config lists those.
+    pub only: BTreeSet<String>,
+    /// Whether the head is quantised too.
+    pub head: bool,
     /// A key that changes what is quantised in a way that is not known here.
     pub unknown: Option<&'static str>,
     /// Whether each quantised matrix has a scale for what it is multiplied with.
     pub static_activations: bool,
 }
 
-/// Entries with gaps that are followed; more are as good as not understood.
+/// Patterns that are followed; more are as good as not understood.
 const MOST_PATTERNS: usize = 64;
 
-/// Whether an entry is a pattern beyond gaps.
+/// Whether an entry is a pattern that is not followed here.
 fn is_pattern(entry: &str) -> bool {
     entry.contains(['*', '+', '?', '[', '(', '|', '^', '$', ':', '\\'])
-}
-
-/// Whether a name starts with the texts around gaps, one after the other, up to the end of a module's name.
-fn matches(pattern: &[String], module: &str) -> bool {
-    let [first, others @ ..] = pattern else { return false };
-    let Some(mut rest) = module.strip_prefix(first.as_str()) else { return false };
-    for text in others {
-        let Some(at) = rest.find(text.as_str()) else { return false };
-        rest = &rest[at + text.len()..];
-    }
-    rest.is_empty() || rest.starts_with('.')
 }
 
 impl Exempt {
@@ -187,25 +181,44 @@ impl Exempt {
                 Some(_) => return Err(config.invalid(key, "a list of module names")),
             }
         }
-        let with_gaps = |entry: &String| entry.contains(".*") && !is_pattern(&entry.replace(".*", ""));
-        let patterns: Vec<Vec<String>> =
-            (modules.iter().filter(|entry| with_gaps(entry)).take(MOST_PATTERNS))
-                .map(|entry| entry.split(".*").map(str::to_owned).collect())
-                .collect();
-        if patterns.len() < MOST_PATTERNS {
-            modules.retain(|entry| !with_gaps(entry));
-        }
-        let is_set = |key: &&str| match config.get(key) {
-            None | Some(Value::Bool(false)) => false,
+        let mut patterns = Vec::new();
+        modules.retain(|entry| {
+            let pattern = Some(entry).filter(|_| patterns.len() < MOST_PATTERNS);
+            let pattern = pattern.and_then(|entry| match entry.strip_prefix("re:") {
+                Some(expression) => Pattern::of_expression(expression),
+                None if entry.contains(".*") => Pattern::of_name(entry),
+                None => None,
+            });
+            let is_plain = pattern.is_none();
+            patterns.extend(pattern);
+            is_plain
+        });
+        let dynamic = left_out(&config);
+        let only = only(&config);
+        let unread = |key: &str| match config.get(key) {
+            None | Some(Value::Null | Value::Bool(false)) => false,
             Some(Value::Object(map)) => !map.is_empty(),
+            Some(Value::Array(list)) => !list.is_empty(),
             Some(_) => true,
         };
+        let unknown = match () {
+            () if dynamic.is_none() && unread("dynamic") => Some("dynamic"),
+            () if only.is_none() && unread("modules_in_block_to_quantize") => {
+                Some("modules_in_block_to_quantize")
+            }
+            () if config.get("lm_head").is_some_and(|value| !value.is_boolean() && !value.is_null()) => {
+                Some("lm_head")
+            }
+            () if unread("kv_cache_scheme") => Some("kv_cache_scheme"),
+            () => None,
+        };
+        patterns.extend(dynamic.unwrap_or_default());
         Ok(Self {
             modules,
             patterns,
-            unknown: ["dynamic", "modules_in_block_to_quantize", "lm_head", "kv_cache_scheme"]
-                .into_iter()
-                .find(|key| is_set(key)),
+            only: only.unwrap_or_default(),
+            head: config.get("lm_head").is_some_and(|value| *value == true),
+            unknown,
             static_activations: config.get("activation_scheme").is_some_and(|scheme| scheme == "static")
                 || groups(&config).iter().any(|group| {
                     group["input_activations"].is_object() && group["input_activations"]["dynamic"] != true
@@ -213,16 +226,25 @@ impl Exempt {
         })
     }
 
+    /// Whether nothing is said of any module.
+    #[must_use]
+    pub fn lists_none(&self) -> bool {
+        self.modules.is_empty() && self.patterns.is_empty() && self.only.is_empty()
+    }
+
     /// Whether a module is one of them, as transformers 5.23.0 decides it: listed by its name, by that of a module that
-    /// it lies in, or by the end of its name.
+    /// it lies in, or by the end of its name; or not among the only ones.
     #[must_use]
     pub fn leaves(&self, module: &str) -> bool {
         // Ends in the middle of a word are told by `is_unsure`.
         let dots = || module.match_indices('.').map(|(at, _)| at);
-        self.patterns.iter().any(|pattern| matches(pattern, module))
-            || self.modules.contains(module)
-            || dots()
-                .any(|at| self.modules.contains(&module[..at]) || self.modules.contains(&module[at + 1..]))
+        let is_listed = |list: &BTreeSet<String>| {
+            list.contains(module)
+                || dots().any(|at| list.contains(&module[..at]) || list.contains(&module[at + 1..]))
+        };
+        self.patterns.iter().any(|pattern| pattern.matches(module))
+            || is_listed(&self.modules)
+            || (!self.only.is_empty() && !is_listed(&self.only))
     }
 
     /// Whether tools differ on what the list says of these modules, or it says what is not understood here: a pattern, a
@@ -240,6 +262,24 @@ impl Exempt {
         self.unknown.is_some()
             || self.modules.iter().any(|entry| is_pattern(entry) || is_one_expert(entry) || is_part(entry))
     }
+}
+
+/// What GPTQ's tools leave out by `dynamic`; `None` where it says more than that.
+fn left_out(config: &Fields) -> Option<Vec<Pattern>> {
+    let rules = config.get("dynamic")?.as_object()?;
+    // The first that matches counts: of those that leave out alone the order is none.
+    let few = Some(rules.keys()).filter(|rules| rules.len() <= MOST_PATTERNS)?;
+    few.map(|rule| Pattern::of_expression(rule.strip_prefix("-:")?)).collect()
+}
+
+/// The only modules of a layer that GPTQ's tools quantise: a list, or lists of those that are done together.
+fn only(config: &Fields) -> Option<BTreeSet<String>> {
+    let lists = config.get("modules_in_block_to_quantize")?.as_array()?;
+    let names = lists.iter().flat_map(|list| match list {
+        Value::Array(names) => names.iter().collect::<Vec<_>>(),
+        name => vec![name],
+    });
+    names.map(|name| Some(name.as_str()?.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -288,23 +328,40 @@ mod tests {
             // AutoAWQ looks for a part of the name, transformers does not.
             ("self_attn", false, true),
             ("_proj", false, true),
-            ("re:.*q_proj", false, true),
+            ("re:.*q_proj", true, false),
+            ("re:.*self_attn", true, false),
+            ("re:.*mlp.*", false, false),
+            (r"re:^model\.layers\.\d+\.self_attn\.q_proj$", true, false),
+            (r"re:.*layers\.[0-9]+\.self_attn$", false, false),
+            ("re:self_attn.*", false, false),
+            ("re:.*(q|k)_proj", false, true),
             ("model.layers.*.self_attn", true, false),
             ("model.layers.*.mlp", false, false),
             ("model.layers.[0-9].self_attn", false, true),
             ("mlp.experts.3", false, true),
         ] {
-            let json = format!(r#"{{"quant_method":"awq","modules_to_not_convert":["{entry}"]}}"#);
-            let (_, exempt) = read(&json).expect("good");
+            let json = serde_json::json!({ "quant_method": "awq", "modules_to_not_convert": [entry] });
+            let (_, exempt) = read(&json.to_string()).expect("good");
             assert_eq!(
                 (exempt.leaves(&q), exempt.is_unsure(std::slice::from_ref(&q))),
                 (leaves, unsure),
                 "{entry}"
             );
         }
-        let (_, exempt) = read(r#"{"quant_method":"gptq","dynamic":{"-:x":{}}}"#).expect("good");
-        assert_eq!((exempt.unknown, exempt.is_unsure(&[])), (Some("dynamic"), true));
-        let (_, exempt) = read(r#"{"quant_method":"gptq","dynamic":{},"lm_head":false}"#).expect("good");
-        assert!(!exempt.is_unsure(&[]));
+        let gptq = |more: &str| read(&format!(r#"{{"quant_method":"gptq",{more}}}"#)).expect("good").1;
+        for unknown in [r#""dynamic":{"+:.*q_proj":{"bits":8}}"#, r#""dynamic":{"-:(q|k)":{}}"#] {
+            let exempt = gptq(unknown);
+            assert_eq!((exempt.unknown, exempt.is_unsure(&[])), (Some("dynamic"), true), "{unknown}");
+        }
+        let exempt = gptq(r#""modules_in_block_to_quantize":[[3]]"#);
+        assert_eq!(exempt.unknown, Some("modules_in_block_to_quantize"));
+        let none = gptq(r#""dynamic":{},"lm_head":false"#);
+        assert!(!none.is_unsure(&[]) && !none.head && none.lists_none());
+        let some = gptq(
+            r#""dynamic":{"-:.*q_proj.*":{}},"lm_head":true,"modules_in_block_to_quantize":[["self_attn.q_proj"],["mlp.up_proj"]]"#,
+        );
+        assert!(some.head && !some.is_unsure(std::slice::from_ref(&q)));
+        let left = |module: &str| some.leaves(&format!("model.layers.0.{module}"));
+        assert_eq!(["self_attn.q_proj", "mlp.up_proj", "mlp.down_proj"].map(left), [true, false, true]);
     }
 }

@@ -164,10 +164,20 @@ pub fn judge(
     available: Option<u64>,
 ) -> Fit {
     let total = |changed: &Resolved| total_with(decoder, stored, resolved, weights_bytes, changed);
+    let held_otherwise = |verdict: Option<Verdict>| {
+        let (held, bytes) = held_by_a_load(decoder, stored, resolved, weights_bytes)?;
+        let load = Resolved { format: held, ..resolved.clone() };
+        let total = estimate::total_bytes(decoder, bytes, &load);
+        let of_load = available.map(|available| Verdict::of(total, available));
+        let told = of_load.filter(|_| of_load != verdict);
+        Some(held_words(resolved.format, held, bytes, total, told))
+    };
     let Some(available) = available else {
         let required_bytes = total(resolved);
         let reason = format!("needs {}; no device memory given", format_bytes(required_bytes));
-        return without_device(decoder, resolved, weights_bytes, required_bytes, reason);
+        let mut fit = without_device(decoder, resolved, weights_bytes, required_bytes, reason);
+        fit.warnings.extend(held_otherwise(None));
+        return fit;
     };
     let need = |changed: &Resolved| {
         let bytes = total(changed);
@@ -178,7 +188,50 @@ pub fn judge(
     let fit = against(&case);
     let reason =
         fit.verdict.map_or_else(String::new, |verdict| reason(verdict, fit.required_bytes, available));
-    Fit { reason, ..fit }
+    let mut warnings = fit.warnings;
+    warnings.extend(held_otherwise(fit.verdict));
+    Fit { reason, warnings, ..fit }
+}
+
+/// The format that our engines hold weights in that are stored in another or in several, and their bytes then, where
+/// these are others by more than a hundredth.
+pub(crate) fn held_by_a_load(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    resolved: &Resolved,
+    weights_bytes: u64,
+) -> Option<(Format, u64)> {
+    let mut all = stored.filter(|_| decoder.runs() && resolved.convert_to.is_none())?.values();
+    let is_read = all.all(|tensor| weights::is_convertible(tensor.dtype));
+    let held = Format::Plain(resolved.format.widened());
+    let bytes = estimate::weights_bytes(decoder, held);
+    (is_read && bytes.abs_diff(weights_bytes) > weights_bytes / 100).then_some((held, bytes))
+}
+
+/// The same in words, with all that such a load needs, and its verdict where that is another.
+pub(crate) fn held_words(
+    format: Format,
+    held: Format,
+    weights_bytes: u64,
+    total_bytes: u64,
+    verdict: Option<Verdict>,
+) -> String {
+    let makes = match format == held {
+        true => {
+            format!(
+                "stored in several formats, most of them in {format}: a load holds all of them in {format}"
+            )
+        }
+        false => format!("stored in {format}: a load widens them to {held}"),
+    };
+    let [weights, total] = [weights_bytes, total_bytes].map(format_bytes);
+    let verdict = match verdict {
+        None => "",
+        Some(Verdict::Fits) => ", which fits",
+        Some(Verdict::Tight) => ", which is tight",
+        Some(Verdict::DoesNotFit) => ", which does not fit",
+    };
+    format!("weights {makes}, {weights}, {total} in all{verdict}")
 }
 
 /// The total under options that may differ from those whose weights are summed already: only a change of format
@@ -274,7 +327,7 @@ fn warnings(decoder: &Decoder, resolved: &Resolved) -> Vec<String> {
         format!("rows of {width} are no blocks of {block}: no known tool keeps them in {dtype}, llama.cpp refuses it")
     });
     let refused = (decoder.family.runs() && decoder.is_packed()).then(|| refused(decoder));
-    let not_run = (decoder.family.runs() && !levers::computes(resolved)).then(|| not_run(decoder, resolved));
+    let not_run = (decoder.family.runs() && !levers::computes(resolved)).then(|| not_run(resolved));
     let not_run = refused.or(not_run);
     beyond.into_iter().chain(beside).chain(broken).chain(not_run).collect()
 }
@@ -288,21 +341,15 @@ fn refused(decoder: &Decoder) -> String {
     )
 }
 
-/// What of a plan the engines of this build do not do, and what they would do with weights that are stored so.
-fn not_run(decoder: &Decoder, resolved: &Resolved) -> String {
+/// What of a plan the engines of this build do not do.
+fn not_run(resolved: &Resolved) -> String {
     let Resolved { format, kv_dtype, kv_policy, .. } = *resolved;
     let planned = match () {
         () if !format.runs() => format!("weights in {format}"),
         () if !kv_dtype.is_float() => format!("a KV cache in {kv_dtype}"),
         () => format!("the KV policy {kv_policy}"),
     };
-    let widened = Format::Plain(format.widened());
-    let is_read = format.plain().is_none_or(weights::is_convertible);
-    let load = (resolved.convert_to.is_none() && widened != format && is_read).then(|| {
-        let bytes = format_bytes(estimate::weights_bytes(decoder, widened));
-        format!("; a load widens them to {widened} ({bytes})")
-    });
-    format!("{planned}: not run by every engine here{}", load.unwrap_or_default())
+    format!("{planned}: not run by every engine here")
 }
 
 fn reason(verdict: Verdict, total: u64, available: u64) -> String {

@@ -4,12 +4,14 @@ use thiserror::Error;
 
 use super::activations::Attention;
 use super::wgpu_workspace::CACHE_STEP;
-use super::{Backend, Calibration, Format, KvPolicy, Options, StoredTensors, stored_dtype, stored_format};
+use super::{
+    Backend, Calibration, Format, KvPolicy, Options, StoredTensors, held_as, stored_dtype, stored_format,
+};
 use crate::decoder::Decoder;
 use crate::devices::{self, Device};
 use crate::dtype::DType;
 use crate::units::{format_count, one_line};
-use crate::weights::OtherParts;
+use crate::weights::{OtherParts, StoredTensor, is_correction};
 
 const DEFAULT_CONTEXT: u64 = 4096;
 
@@ -32,6 +34,15 @@ fn kv_dtype_beside(format: Format) -> DType {
     float.unwrap_or(DType::Bf16)
 }
 
+/// Whether some tensors are stored in another format than a load holds them in.
+fn is_mixed(stored: &StoredTensors, format: Format) -> bool {
+    let Some(dtype) = format.plain() else { return false };
+    let is_other = |(name, tensor): (&String, &StoredTensor)| {
+        !is_correction(name) && tensor.dtype != held_as(dtype, &tensor.shape)
+    };
+    stored.iter().any(is_other)
+}
+
 /// The GPU that the options name.
 pub(super) fn named_device(options: &Options) -> Result<Option<&'static Device>, OptionsError> {
     let Some(name) = &options.device else { return Ok(None) };
@@ -51,6 +62,8 @@ pub struct Resolved {
     pub format: Format,
     /// Format that a checkpoint's weights are in, the commonest where it is a mixture; `None` where it is not known.
     pub as_stored: Option<Format>,
+    /// Whether it is one: asking for its commonest format converts the rest.
+    pub is_mixed: bool,
     /// Format of the KV cache.
     pub kv_dtype: DType,
     /// Whether that was asked for; else it follows the format of the weights.
@@ -93,6 +106,7 @@ impl Resolved {
         let own = decoder.quantization.map(Format::Quantized);
         let asked = options.dtype.map(|asked| own.filter(|own| own.name() == asked.name()).unwrap_or(asked));
         let format = asked.or(as_stored).unwrap_or_else(|| stored_format(decoder));
+        let is_mixed = stored.zip(as_stored).is_some_and(|(stored, format)| is_mixed(stored, format));
         let refuse = |option, found: String, names: Vec<&str>| OptionsError {
             option,
             found,
@@ -121,9 +135,10 @@ impl Resolved {
         let positions = decoder.max_position_embeddings as u64;
         let of_device = named_device(options)?.map(|device| Backend::of(device.vendor()));
         Ok(Self {
-            convert_to: asked.filter(|format| Some(*format) != as_stored),
+            convert_to: asked.filter(|format| is_mixed || Some(*format) != as_stored),
             format,
             as_stored,
+            is_mixed,
             kv_dtype,
             kv_dtype_given: options.kv_dtype.is_some(),
             context: in_range("context", options.context, DEFAULT_CONTEXT.min(positions), 1 << 30)?,
@@ -144,7 +159,7 @@ impl Resolved {
             return self.clone();
         }
         let kv_dtype = if self.kv_dtype_given { self.kv_dtype } else { kv_dtype_beside(format) };
-        let convert_to = Some(format).filter(|format| Some(*format) != self.as_stored);
+        let convert_to = Some(format).filter(|format| self.is_mixed || Some(*format) != self.as_stored);
         Self { format, convert_to, kv_dtype, ..self.clone() }
     }
 

@@ -71,11 +71,11 @@ fn quantized_bytes(decoder: &Decoder, part: &Part, quantization: Quantization) -
     let half = || DType::Bf16.tensor_bytes(&part.shape);
     // What the config leaves out says nothing of another format that is asked for.
     let exempt = Some(&decoder.exempt).filter(|_| decoder.quantization == Some(quantization));
-    let is_left = |exempt: &Exempt| {
-        let lists_any = !exempt.modules.is_empty() || !exempt.patterns.is_empty();
-        lists_any && exempt.leaves(&tensors::own_module(decoder, part))
-    };
-    if !is_projection(part) || exempt.is_some_and(is_left) {
+    let is_left =
+        |exempt: &Exempt| !exempt.lists_none() && exempt.leaves(&tensors::own_module(decoder, part));
+    // What is said of the only modules is said of those of layers.
+    let is_head = part.role == Role::LmHead && !part.is_bias && exempt.is_some_and(|exempt| exempt.head);
+    if !is_head && (!is_projection(part) || exempt.is_some_and(is_left)) {
         return half();
     }
     let [rows, columns] = match *part.shape.as_slice() {

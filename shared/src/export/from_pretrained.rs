@@ -125,7 +125,7 @@ fn place(subject: &Subject<'_>, stated: &mut Stated) -> (String, Option<(&'stati
         Model::Gguf(path) => {
             let (folder, file) = path.rsplit_once('/').unwrap_or((".", path));
             let folder = if folder.is_empty() { "/" } else { folder };
-            let reason = "transformers widens a GGUF's blocks to the dtype: the memory is that of the dtype";
+            let reason = "transformers widens a GGUF's blocks to the dtype, to float32 where none is named: the memory is that of the dtype";
             stated.approximated("model", path.as_str().into(), reason);
             (python_text(folder), Some(("gguf_file", python_text(file))))
         }

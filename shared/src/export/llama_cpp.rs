@@ -1,17 +1,22 @@
 //! A command line of llama.cpp's server, after the conversion that it needs.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::quote::{command, has_nul, shell};
 use super::stated::Stated;
 use super::{Model, Subject};
 use crate::dtype::DType;
+use crate::placement::covers;
 
 /// The file that a conversion writes.
 const CONVERTED: &str = "model.gguf";
 
 /// More layers than any model has: all of them.
 const ALL_LAYERS: &str = "999";
+
+/// Layers and GPUs that a map is counted for.
+const MOST_LAYERS: usize = 1000;
+const MOST_GPUS: usize = 64;
 
 pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated) -> String {
     stated.grant_what_servers_do();
@@ -22,7 +27,7 @@ pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated) -> String {
     if let Some(context) = stated.take_context() {
         option("--ctx-size", &context.to_string());
     }
-    device_map(stated, &mut option);
+    device_map(subject, stated, &mut option);
     budgets(subject, stated, &mut option);
     let attention = stated.take_text("attn_implementation");
     match attention.as_deref() {
@@ -145,7 +150,7 @@ fn fixed(stated: &mut Stated) {
     );
 }
 
-fn device_map(stated: &mut Stated, option: &mut impl FnMut(&str, &str)) {
+fn device_map(subject: &Subject<'_>, stated: &mut Stated, option: &mut impl FnMut(&str, &str)) {
     match stated.take("device_map") {
         Some(Value::String(device)) => match device.split_once(':') {
             Some(("cuda", index)) => {
@@ -168,60 +173,67 @@ fn device_map(stated: &mut Stated, option: &mut impl FnMut(&str, &str)) {
                 stated.approximated("device_map", device.into(), reason);
             }
         },
-        Some(Value::Object(map)) => placed_layers(&map, stated, option),
+        Some(Value::Object(map)) => {
+            let layers = subject.config.map(|config| config.num_hidden_layers);
+            placed_layers(&map, layers, stated, option);
+        }
         _ => {}
     }
 }
 
-/// Layers by number: how many lie on GPUs, and on which.
+/// How many layers lie on GPUs, and on which. The head counts as the last of them; llama.cpp fills GPUs in their order,
+/// from a layer on that the number on GPUs says.
 fn placed_layers(
-    map: &serde_json::Map<String, Value>,
+    map: &Map<String, Value>,
+    layers: Option<usize>,
     stated: &mut Stated,
     option: &mut impl FnMut(&str, &str),
 ) {
-    let layer =
-        |module: &str| module.rsplit_once("layers.").is_some_and(|(_, number)| number.parse::<u32>().is_ok());
-    let mut counts: Vec<u32> = Vec::new();
-    let mut on_gpu = 0;
-    let mut head = None;
-    for (module, device) in map {
-        let path = format!("device_map.{module}");
-        let gpu = device.as_str().and_then(|device| device.strip_prefix("cuda:")?.parse::<usize>().ok());
-        match gpu.filter(|gpu| *gpu < 64) {
-            Some(gpu) if module == "lm_head" => head = Some(gpu),
-            _ if !layer(module) => {
-                stated.dropped(path, device.clone(), "llama.cpp places whole layers, by number");
-            }
-            Some(gpu) => {
-                on_gpu += 1;
-                counts.resize(counts.len().max(gpu + 1), 0);
-                counts[gpu] += 1;
-                stated.approximated(
-                    path,
-                    device.clone(),
-                    "so many layers, counted from the last, lie on the GPU",
-                );
-            }
-            None if device == "cpu" => {
-                stated.approximated(
-                    path,
-                    device.clone(),
-                    "so many layers, counted from the first, lie on the CPU",
-                );
-            }
-            None => stated.dropped(path, device.clone(), "llama.cpp's device for it is not known"),
+    let number = |module: &String| module.rsplit_once("layers.")?.1.parse::<usize>().ok();
+    let named = map.keys().filter_map(number).filter(|number| *number < MOST_LAYERS).max();
+    let Some(layers) = layers.or(named.map(|last| last + 1)) else {
+        for (module, device) in map {
+            let reason = "llama.cpp counts layers, and how many there are is not known here";
+            stated.dropped(format!("device_map.{module}"), device.clone(), reason);
+        }
+        return;
+    };
+    let decides =
+        |module: &str| map.iter().filter(|(key, _)| covers(key, module)).max_by_key(|(key, _)| key.len());
+    let gpu =
+        |device: &Value| device.as_str()?.strip_prefix("cuda:")?.parse().ok().filter(|gpu| *gpu < MOST_GPUS);
+    let modules = (0..layers).map(|layer| format!("model.layers.{layer}")).chain(["lm_head".to_owned()]);
+    // Where nothing is said, as of a head that is the embedding, it lies with what comes before.
+    let mut wished: Vec<(Option<&String>, Option<usize>)> = Vec::new();
+    for module in modules {
+        let before = wished.last().and_then(|(_, gpu)| *gpu);
+        let decided = decides(&module);
+        wished.push((decided.map(|(key, _)| key), decided.map_or(before, |(_, device)| gpu(device))));
+    }
+    let mut made: Vec<Option<usize>> = wished.iter().map(|(_, gpu)| *gpu).collect();
+    // Those on the CPU first.
+    made.sort_unstable();
+    for (key, device) in map {
+        let own = wished.iter().zip(&made).filter(|((decided, _), _)| *decided == Some(key));
+        let (count, elsewhere) = own.fold((0, 0), |(count, elsewhere), ((_, wished), made)| {
+            (count + 1, elsewhere + usize::from(wished != made))
+        });
+        let path = format!("device_map.{key}");
+        if device != "cpu" && gpu(device).is_none() {
+            stated.dropped(path, device.clone(), "llama.cpp's device for it is not known");
+        } else if count == 0 {
+            stated.dropped(path, device.clone(), "llama.cpp places whole layers and the head");
+        } else if elsewhere > 0 {
+            let reason = "layers are counted from the last one, the head among them, and fill GPUs in order: some lie elsewhere";
+            stated.approximated(path, device.clone(), reason);
         }
     }
-    if counts.is_empty() && !map.keys().any(|module| layer(module)) {
-        return;
-    }
-    // The head counts as the last layer, and lies where that one does.
-    if let Some(gpu) = head.or(counts.len().checked_sub(1)) {
-        on_gpu += 1;
+    let counts = made.iter().flatten().fold(Vec::new(), |mut counts: Vec<u32>, gpu| {
         counts.resize(counts.len().max(gpu + 1), 0);
-        counts[gpu] += 1;
-    }
-    option("--n-gpu-layers", &on_gpu.to_string());
+        counts[*gpu] += 1;
+        counts
+    });
+    option("--n-gpu-layers", &counts.iter().sum::<u32>().to_string());
     if counts.len() > 1 {
         let shares: Vec<String> = counts.iter().map(u32::to_string).collect();
         option("--tensor-split", &shares.join(","));

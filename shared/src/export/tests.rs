@@ -7,7 +7,8 @@ fn load_config(json: &str) -> LoadConfig {
 
 fn written(model: &Model, json: &str, target: Target) -> Export {
     let load_config = load_config(json);
-    let fields = Fields::parse(br#"{"model_type":"phi3","rope_theta":10000.0}"#).expect("an object");
+    let fields = Fields::parse(br#"{"model_type":"phi3","rope_theta":10000.0,"num_hidden_layers":3}"#)
+        .expect("an object");
     let config = ModelConfig::from_fields(&fields).expect("valid");
     let subject = Subject {
         model,
@@ -222,12 +223,38 @@ fn command_lines_use_the_flags_that_there_are() {
     let split = written(&Model::Gguf("p.gguf".to_owned()), layers, Target::LlamaCpp);
     // Whoever counts layers counts the head as the last of them.
     assert!(split.text.contains("--n-gpu-layers 3 --tensor-split 1,2\n"), "{}", split.text);
-    let whole = r#"{"device_map": {"model.embed_tokens": 0, "model.layers.0": 0, "model.layers.1": 0, "model.norm": 0, "lm_head": 0}}"#;
+    let whole = r#"{"device_map": {"model.embed_tokens": 0, "model.layers.0": 0, "model.layers.1": 0, "model.layers.2": 0, "model.norm": 0, "lm_head": 0}}"#;
     let whole = written(&Model::Gguf("p.gguf".to_owned()), whole, Target::LlamaCpp);
-    assert!(whole.text.contains("--n-gpu-layers 3\n"), "{}", whole.text);
+    assert!(whole.text.contains("--n-gpu-layers 4\n"), "{}", whole.text);
+    let left = ["device_map.model.embed_tokens", "device_map.model.norm"];
+    assert_eq!(paths(&whole), left);
     let none = r#"{"device_map": {"model.layers.0": "cpu", "model.layers.1": "cpu"}}"#;
     let none = written(&Model::Gguf("p.gguf".to_owned()), none, Target::LlamaCpp);
     assert!(none.text.contains("--n-gpu-layers 0\n"), "{}", none.text);
+    // Names of groups, and what llama.cpp cannot do: a gap in the middle, a head elsewhere.
+    for (map, command, told) in [
+        (r#"{"model": 0, "lm_head": 0}"#, "--n-gpu-layers 4\n", &[][..]),
+        (r#"{"": 0, "lm_head": 1}"#, "--n-gpu-layers 4 --tensor-split 3,1\n", &[]),
+        (r#"{"": "cpu", "lm_head": 0}"#, "--n-gpu-layers 1\n", &[]),
+        (
+            r#"{"": 0, "model.layers.1": "cpu"}"#,
+            "--n-gpu-layers 3\n",
+            &["device_map.", "device_map.model.layers.1"],
+        ),
+        (
+            r#"{"": 1, "lm_head": 0}"#,
+            "--n-gpu-layers 4 --tensor-split 1,3\n",
+            &["device_map.", "device_map.lm_head"],
+        ),
+    ] {
+        let split = written(
+            &Model::Gguf("p.gguf".to_owned()),
+            &format!(r#"{{"device_map":{map}}}"#),
+            Target::LlamaCpp,
+        );
+        assert!(split.text.contains(command), "{map}: {}", split.text);
+        assert_eq!(paths(&split), told, "{map}");
+    }
 }
 
 #[test]

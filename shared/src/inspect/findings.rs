@@ -1,5 +1,7 @@
 //! Contradictions, traps and things worth knowing about a phi3 config and what lies beside it.
 
+use serde_json::Value;
+
 use super::keys::{self, Key};
 use super::{Finding, Known, Severity, Subject, scaling};
 use crate::config::{Fields, RopeScaling};
@@ -19,7 +21,7 @@ pub(super) fn findings(subject: Subject<'_>, known: Known<'_>) -> Vec<Finding> {
     positions(subject, known, &mut found);
     spellings(subject, known, &mut found);
     cache(known.decoder, &mut found);
-    parts(known.decoder, &mut found);
+    parts(subject, known.decoder, &mut found);
     found.extend(contradicting_class(subject.fields, known.decoder));
     found.sort_by_key(|finding| finding.severity);
     found
@@ -105,7 +107,8 @@ fn positions(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
         let message = "sliding_window has a value, but use_sliding_window is false: no layer has a window";
         found.push(Finding::new("window_switched_off", Severity::Info, message));
     }
-    if scaling::kinds(subject.fields).any(|kind| kind == "su") {
+    // Phi-3-vision was published so, and stayed so.
+    if known.decoder.family.runs() && scaling::kinds(subject.fields).any(|kind| kind == "su") {
         let message = "`su` is the spelling of April 2024; the longrope files of July 2024 came with other factors and other weights: check that config and weights are of one revision";
         found.push(Finding::new("su_revision", Severity::Warning, message));
     }
@@ -189,7 +192,7 @@ fn spellings(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
         let message = format!("absent, so Hugging Face's defaults are taken: {}", keys.join(", "));
         found.push(Finding::new("defaults_taken", Severity::Warning, message));
     }
-    if known.decoder.dtype.is_none() {
+    if known.decoder.dtype.is_none() && subject.stored.is_none() {
         let message = "the config names no dtype: bf16 is assumed where no weights tell";
         found.push(Finding::new("dtype_absent", Severity::Info, message));
     }
@@ -249,7 +252,7 @@ fn contradicting_class(fields: &Fields, decoder: &Decoder) -> Option<Finding> {
     contradicts.then(|| Finding::new("architectures_contradict", Severity::Warning, message))
 }
 
-fn parts(decoder: &Decoder, found: &mut Vec<Finding>) {
+fn parts(subject: Subject<'_>, decoder: &Decoder, found: &mut Vec<Finding>) {
     if decoder.family.oracle == Oracle::Computed {
         let message = format!(
             "{}: counted from the authors' code, not held against a class of Hugging Face's",
@@ -258,7 +261,9 @@ fn parts(decoder: &Decoder, found: &mut Vec<Finding>) {
         found.push(Finding::new("computed_family", Severity::Info, message));
     }
     for part in &decoder.apart {
-        let message = format!("{} (`{}`): beside the language model, not counted", part.name, part.key);
+        // What a checkpoint holds of it is a term of its own.
+        let counted = if subject.stored.is_some() { "not among its parameters" } else { "not counted" };
+        let message = format!("{} (`{}`): beside the language model, {counted}", part.name, part.key);
         found.push(Finding::new("part_apart", Severity::Warning, message));
     }
     if !decoder.predictors.is_empty() {
@@ -276,7 +281,12 @@ fn parts(decoder: &Decoder, found: &mut Vec<Finding>) {
         );
         found.push(Finding::new("quantization_unknown", Severity::Warning, message));
     }
-    if decoder.family.runs() && (decoder.quantization.is_some() || decoder.unknown_quantization.is_some()) {
+    if !decoder.is_packed() && matches!(subject.fields.get("quantization_config"), Some(Value::Object(_))) {
+        let message = "quantization_config says that the weights are quantised, and all of them are stored as plain floats: \
+                       a load here takes them as they are, other tools go by the config";
+        found.push(Finding::new("quantization_not_stored", Severity::Warning, message));
+    }
+    if decoder.family.runs() && decoder.is_packed() {
         let message = "weights that somebody quantised are sized here, not run: take the model in bf16, f16 or f32; \
                        q8_0 and q4_0 are made while it is loaded";
         found.push(Finding::new("quantized_weights", Severity::Warning, message));

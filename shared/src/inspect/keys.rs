@@ -161,7 +161,7 @@ static SAID: [Said; KEYS.len()] = {
 };
 
 /// Every key that is known, grouped by what it is about.
-const KEYS: [(Spelled, Said); 93] = [
+const KEYS: [(Spelled, Said); 94] = [
     key(&["model_type"], All, Honoured, "Architecture family", ""),
     key(&["architectures"], All, NoEffect, "Class that transformers instantiates", ""),
     key(&["auto_map"], All, NoEffect, "Python classes in the repository, for trust_remote_code", NATIVE),
@@ -329,6 +329,7 @@ const KEYS: [(Spelled, Said); 93] = [
         "Where the file comes from",
         "",
     ),
+    key(&["transformers.js_config"], All, NoEffect, "What transformers.js is to load", ""),
     key(&["_partial"], All, EstimateOnly, "Marks a file with values missing", ""),
     key(&["num_local_experts"], Only(&["mixtral", "phimoe", "gpt_oss"]), Honoured, EXPERTS, ""),
     key(&["num_experts"], Only(NUM_EXPERTS), Honoured, EXPERTS, ""),

@@ -12,6 +12,7 @@ pub use report::{Field, Finding, InspectReport, RuleOfThumb, Severity, Status, S
 use crate::config::{ConfigError, Fields, GenerationConfig, ModelConfig};
 use crate::decoder::Decoder;
 use crate::estimate::{self, StoredTensors};
+use crate::weights::as_stored;
 
 /// What is inspected: a config, and what lies beside it.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +48,7 @@ struct Known<'a> {
 /// # Errors
 /// A config of a known family that contradicts itself, or no `model_type` at all.
 pub fn inspect(subject: Subject<'_>) -> Result<InspectReport, ConfigError> {
-    match Decoder::from_fields(subject.fields) {
+    match decoder(subject) {
         Ok(decoder) => {
             let config =
                 decoder.family.runs().then(|| ModelConfig::from_fields(subject.fields)).transpose()?;
@@ -55,6 +56,15 @@ pub fn inspect(subject: Subject<'_>) -> Result<InspectReport, ConfigError> {
         }
         Err(error) => unknown(subject, unknown_architecture(error)?),
     }
+}
+
+/// The model as its config and, where there are some, its weights have it.
+fn decoder(subject: Subject<'_>) -> Result<Decoder, ConfigError> {
+    let decoder = Decoder::from_fields(subject.fields)?;
+    Ok(match subject.stored {
+        Some(stored) => as_stored(decoder, stored),
+        None => decoder,
+    })
 }
 
 fn known(subject: Subject<'_>, known: Known<'_>) -> InspectReport {
@@ -83,7 +93,7 @@ fn known(subject: Subject<'_>, known: Known<'_>) -> InspectReport {
 /// # Errors
 /// As [`inspect`].
 pub fn find(subject: Subject<'_>) -> Result<(Support, Vec<Finding>), ConfigError> {
-    match Decoder::from_fields(subject.fields) {
+    match decoder(subject) {
         Ok(decoder) => {
             let runs = decoder.family.runs();
             let config = runs.then(|| ModelConfig::from_fields(subject.fields)).transpose()?;

@@ -97,7 +97,8 @@ impl State {
 }
 
 /// Reads a state that may stand in a link.
-fn judged(json: Value, presets: &[Preset]) -> Result<Decoded, LinkError> {
+fn judged(mut json: Value, presets: &[Preset]) -> Result<Decoded, LinkError> {
+    private::drop_origin(&mut json);
     let decoded = State::read(json, presets)?;
     judge(&decoded.state, presets)?;
     Ok(decoded)

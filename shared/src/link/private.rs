@@ -42,6 +42,17 @@ pub(super) fn find(value: &Value) -> Option<Found> {
     find_at(value, &mut Vec::new())
 }
 
+/// Takes out of a state what a config says of where it came from, if that is a path: it is published so, with the paths
+/// of who made it, and nothing reads it.
+pub(super) fn drop_origin(state: &mut Value) {
+    let Some(config) = state.pointer_mut("/model/config").and_then(Value::as_object_mut) else { return };
+    for key in ["_name_or_path", "name_or_path"] {
+        if config.get(key).and_then(Value::as_str).is_some_and(|text| private(text).is_some()) {
+            config.shift_remove(key);
+        }
+    }
+}
+
 /// Takes every private text out of a value and tells where they stood.
 pub(super) fn strip(value: &mut Value) -> Vec<String> {
     let mut gone = Vec::new();

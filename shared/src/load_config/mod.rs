@@ -331,8 +331,8 @@ impl LoadConfig {
         // What is multiplied, and so kept in the cache, stays a float where weights are quantized.
         let kv_dtype = if quantized.is_some() && above.dtype.is_none() { self.dtype } else { None };
         // A GPU that is named says more than that it is `cuda:0`.
-        let backend = match &self.device_map {
-            Some(Strategy::Single(device)) if above.device.is_none() => Some(device.backend()),
+        let backend = match self.devices()[..] {
+            [device] if above.device.is_none() => Some(device.backend()),
             _ => None,
         };
         Options {

@@ -9,6 +9,7 @@ use crate::config::{ConfigError, Fields};
 use crate::decoder::Decoder;
 use crate::estimate::{Options, OptionsError, Report, StoredTensors};
 use crate::placement::PlacementError;
+use crate::weights::as_stored;
 
 /// The model that a knob is tried on.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +77,10 @@ impl Subject<'_> {
     /// take if they were not.
     fn report(&self, load_config: &LoadConfig) -> Result<Report, PreviewError> {
         let decoder = Decoder::from_fields(&load_config.overridden(self.fields))?;
+        let decoder = match self.stored {
+            Some(stored) => as_stored(decoder, stored),
+            None => decoder,
+        };
         Ok(super::estimate::sized(&decoder, self.stored, self.options, load_config)?)
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn assign(
 }
 
 /// Whether a name is that of the module or of a group around it.
-fn covers(key: &str, name: &str) -> bool {
+pub(crate) fn covers(key: &str, name: &str) -> bool {
     key.is_empty() || name.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 

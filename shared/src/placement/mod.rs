@@ -61,6 +61,7 @@ mod workload;
 pub use adapter::workload;
 pub use device::{Device, DeviceId, Devices, UnknownDeviceName};
 pub use error::{Over, PlacementError, Room};
+pub(crate) use explicit::covers;
 pub use plan::plan;
 pub use report::{DeviceUse, PlacedModule, Placement};
 pub use strategy::{Rules, Strategy};

@@ -7,9 +7,13 @@ use super::differences::Differences;
 use super::{Checkpoint, WeightSource, WeightsError, WeightsFinding, WeightsProblem, floats, gguf, packed};
 use crate::decoder::Decoder;
 use crate::tensors::{self, Role};
+use crate::units::format_count;
 
 /// Bytes compared at a time.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// Differences that one sentence names.
+const MOST_IN_A_SENTENCE: usize = 8;
 
 impl<S: WeightSource> Checkpoint<S> {
     /// Checks that the files hold the tensors of a model in their shapes and in a float format, and names every
@@ -89,6 +93,11 @@ impl<S: WeightSource> Checkpoint<S> {
         let missing = self.findings.iter().find(|f| matches!(f, WeightsFinding::MissingParts(_)));
         let mut lines: Vec<String> = missing.map(ToString::to_string).into_iter().collect();
         lines.extend(self.named_differences(decoder));
+        let more = lines.len().saturating_sub(MOST_IN_A_SENTENCE);
+        if more > 0 {
+            lines.truncate(MOST_IN_A_SENTENCE);
+            lines.push(format!("and {} more", format_count(more as u64)));
+        }
         (!lines.is_empty()).then(|| lines.join("; "))
     }
 

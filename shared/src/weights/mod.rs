@@ -27,6 +27,7 @@ pub(crate) use checkpoint::{PIECE_BYTES, is_correction};
 pub use error::{WeightsError, WeightsProblem};
 pub use finding::WeightsFinding;
 pub(crate) use floats::is_convertible;
+pub use packed::as_stored;
 pub use sink::{WeightSink, Written, WrittenFile};
 pub use sniff::no_json;
 pub use source::{BytesSource, ConcurrentRead, WeightSource};

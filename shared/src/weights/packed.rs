@@ -12,6 +12,20 @@ use crate::tensors::{self, Role};
 
 type Tensors = BTreeMap<String, StoredTensor>;
 
+/// The model that a checkpoint's tensors are of. Where all of them are plain floats nobody packed them, whatever a
+/// `quantization_config` says.
+#[must_use]
+pub fn as_stored(decoder: Decoder, stored: &BTreeMap<String, StoredTensor>) -> Decoder {
+    if !decoder.is_packed() {
+        return decoder;
+    }
+    let plain = decoder.clone().unpacked();
+    let is_plain = |spec: tensors::TensorSpec| {
+        stored.get(&spec.name).is_some_and(|found| found.shape == spec.shape && found.dtype.is_float())
+    };
+    if tensors::list(&plain).all(is_plain) { plain } else { decoder }
+}
+
 /// What is missing, holds another number of weights, or is unexpected; a line each. Of a method that is not known here
 /// only what is missing.
 pub(super) fn differences(stored: &Tensors, decoder: &Decoder) -> Vec<String> {

@@ -302,7 +302,18 @@ fn modules_that_are_not_converted_count_in_16_bit() {
 
     let parts = r#"{"quant_method":"awq","bits":4,"group_size":128,"modules_to_not_convert":["mlp"]}"#;
     assert_eq!(weights(parts).1, Badge::Formula);
-    assert_eq!(weights(r#"{"quant_method":"gptq","bits":4,"dynamic":{"-:.*down.*":{}}}"#).1, Badge::Formula);
+    // A pattern, a list of the only ones, and a head: 16 bits a weight, or a half with a group's scales and zeros.
+    let gptq = |more: &str| weights(&format!(r#"{{"quant_method":"gptq","bits":4,"group_size":128{more}}}"#));
+    let (all, _) = gptq("");
+    let (more, badge) = gptq(r#","dynamic":{"-:.*down.*":{}}"#);
+    assert_eq!(badge, Badge::Exact);
+    let others = r#","modules_in_block_to_quantize":[["self_attn.q_proj","self_attn.k_proj","self_attn.v_proj"],
+        ["self_attn.o_proj"],["mlp.gate_proj","mlp.up_proj"]]"#;
+    assert_eq!(gptq(others), (more, Badge::Exact));
+    assert!(more > all + down && more < all + 2 * down, "{more} beside {all}");
+    let (head, badge) = gptq(r#","lm_head":true"#);
+    assert!(badge == Badge::Exact && head < all, "{head}");
+    assert_eq!(gptq(r#","dynamic":{"+:.*down.*":{"bits":8}}"#), (all, Badge::Formula));
     // A scale and a zero a row.
     let rows = (PROJECTIONS.iter().map(|(_, rows, _)| rows).sum::<usize>() * 2) as u64;
     let numbers: u64 = PROJECTIONS.iter().map(|(_, rows, columns)| (rows * columns) as u64).sum();
@@ -384,7 +395,7 @@ fn compressed_tensors_are_sized_by_their_groups() {
     let channel = compressed("float-quantized", &of(8, "float", "channel"), dynamic, "");
     let unsure = [
         channel.replace(r#"["lm_head"]"#, "[]"),
-        channel.replace(r#"["lm_head"]"#, r#"["re:.*lm_head"]"#),
+        channel.replace(r#"["lm_head"]"#, r#"["re:.*(lm|my)_head"]"#),
         channel.replace(r#""kv_cache_scheme":null"#, r#""kv_cache_scheme":{"num_bits":8}"#),
     ];
     // Others are not known here, which is told.

@@ -19,8 +19,13 @@ pub(super) async fn read_head<S: WeightSource>(file: &str, source: &S) -> Result
 /// What a file is that was meant to be JSON, where its first bytes tell that it is none, and what to do about it.
 #[must_use]
 pub fn no_json(head: &[u8]) -> Option<String> {
-    let is_json = head.trim_ascii_start().starts_with(b"{") || head.trim_ascii_start().starts_with(b"[");
-    if is_json { None } else { impostor(head) }
+    let after_mark = head.strip_prefix(b"\xef\xbb\xbf");
+    let text = after_mark.unwrap_or(head).trim_ascii_start();
+    match text.starts_with(b"{") || text.starts_with(b"[") {
+        true => after_mark
+            .map(|_| "it begins with a byte order mark, which JSON must not have: take it out".to_owned()),
+        false => impostor(head),
+    }
 }
 
 /// What the file is if it is no weight file, and what to do about it.

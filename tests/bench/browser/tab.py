@@ -13,6 +13,7 @@ import http.server
 import json
 import os
 import queue
+import signal
 import statistics
 import subprocess
 import sys
@@ -79,7 +80,8 @@ def measured(url, device, dtype, prompt, new):
     Handler.asked = {"run": {"devices": [device], "source": source, "dtype": dtype, "prompt": None, "max_new_tokens": new, "skip_reference": True, "threads": int(threads or 1), "repeats": REPEATS}}
     Handler.said.queue.clear()
     with tempfile.TemporaryDirectory() as profile, open(os.path.join(tempfile.gettempdir(), "chromium.log"), "a") as log:
-        browser = subprocess.Popen([CHROMIUM, *FLAGS, f"--user-data-dir={profile}", url], stderr=log)
+        # A script that starts it may stay between: all of them end together.
+        browser = subprocess.Popen([CHROMIUM, *FLAGS, f"--user-data-dir={profile}", url], stderr=log, start_new_session=True)
         try:
             reports, end = [], time.monotonic() + PATIENCE_S
             while time.monotonic() < end:
@@ -97,11 +99,13 @@ def measured(url, device, dtype, prompt, new):
                     return reports
             sys.exit(f"{device} {dtype}: nothing after {PATIENCE_S} s")
         finally:
-            browser.terminate()
+            os.killpg(browser.pid, signal.SIGTERM)
             browser.wait()
 
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=DIST))
+# A browser that is ended leaves its connections.
+server.handle_error = lambda *_: None
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print("| device | weights | prompt, new | decode, tokens/s | prefill, tokens/s | first token, ms | load, s |\n|---|---|---|---|---|---|---|", flush=True)
 facts = None

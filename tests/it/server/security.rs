@@ -227,7 +227,7 @@ fn a_server_that_cannot_start_says_which_flag() {
     }
     for (folder, says) in [
         ("file", format!("--data-dir {}: is a file", place("file"))),
-        ("empty db", format!("{}: it holds no attempts", place("empty db/preflight.db"))),
+        ("empty db", format!("{}: there is no database", place("empty db/preflight.db"))),
     ] {
         let ran = preflight(&["attempts", "--data-dir", &place(folder)]);
         assert!(ran.code == 2 && ran.stderr.contains(&says), "{ran:?}");

@@ -87,15 +87,15 @@ impl Endpoint {
         self.is_own(uri) && (self.scheme == Scheme::HTTPS || self.is_loopback())
     }
 
-    /// Whether the endpoint may send us to an address: to itself; the public Hub also to its own storage.
+    /// Whether the endpoint may send us to an address, without the token: to itself, and to the public Hub's storage, where
+    /// mirrors leave the files too.
     pub(super) fn may_redirect_to(&self, uri: &Uri) -> bool {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else { return false };
         if authority.as_str().contains('@') {
             return false;
         }
         let host = authority.host().to_ascii_lowercase();
-        let is_public = self.authority == PUBLIC_HOST
-            && *scheme == Scheme::HTTPS
+        let is_public = *scheme == Scheme::HTTPS
             && authority.port_u16().is_none_or(|port| port == 443)
             && (["huggingface.co", "hf.co"].contains(&host.as_str())
                 || PUBLIC_STORAGE.iter().any(|domain| host.ends_with(domain)));
@@ -163,15 +163,28 @@ mod tests {
     }
 
     #[test]
-    fn a_custom_endpoint_stays_at_home() {
+    fn a_custom_endpoint_goes_no_further_than_the_public_storage() {
         let own = Endpoint::parse("http://127.0.0.1:9000/hf/").expect("an endpoint");
         assert_eq!(own.to_string(), "http://127.0.0.1:9000/hf");
         assert_eq!(own.at("/api").expect("an address"), "http://127.0.0.1:9000/hf/api");
         assert!(own.may_redirect_to(&uri("http://127.0.0.1:9000/elsewhere")));
         assert!(own.may_see_token(&uri("http://127.0.0.1:9000/elsewhere")));
-        for bad in ["http://127.0.0.1:9001/x", "https://127.0.0.1:9000/x", "https://huggingface.co/x"] {
+        for bad in [
+            "http://127.0.0.1:9001/x",
+            "https://127.0.0.1:9000/x",
+            "http://10.0.0.1/x",
+            "http://cdn-lfs.hf.co/x",
+            "https://evil.com/x",
+        ] {
             assert!(!own.may_redirect_to(&uri(bad)), "{bad}");
         }
+        let storage = uri("https://cas-bridge.xethub.hf.co/x");
+        assert!(own.may_redirect_to(&storage) && !own.may_see_token(&storage));
+        let mirror = Endpoint::parse("https://hub.example.org").expect("an endpoint");
+        for bad in ["http://127.0.0.1/x", "https://10.0.0.1/x", "https://hub.example.org:8443/x"] {
+            assert!(!mirror.may_redirect_to(&uri(bad)), "{bad}");
+        }
+        assert!(mirror.may_redirect_to(&uri("https://cdn-lfs.huggingface.co/x")));
         let open = Endpoint::parse("http://hub.example.org").expect("an endpoint");
         assert!(!open.may_see_token(&uri("http://hub.example.org/x")), "anybody can listen");
     }

@@ -32,7 +32,7 @@ pub enum HubError {
         origin: String,
     },
     /// Nothing may be fetched, and the cache does not have it.
-    #[error("{source_name}: HF_HUB_OFFLINE is set and {} holds no whole snapshot of it; unset HF_HUB_OFFLINE, or run `hf download` where there is a network", cache.display())]
+    #[error("{source_name}: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set and {} holds no whole snapshot of it; unset it, or run `hf download` where there is a network", cache.display())]
     Offline {
         /// The source.
         source_name: String,

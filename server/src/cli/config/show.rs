@@ -22,7 +22,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let settings = args.serve.settings()?.told();
-    serve::warn_of_variables();
+    serve::strange_variables().for_each(|sentence| eprintln!("warning: {sentence}"));
     if args.json {
         output::print_json(&settings)?;
         return Ok(ExitCode::SUCCESS);

@@ -51,15 +51,18 @@ pub fn estimate(
 ) -> Result<Estimated, EstimateError> {
     let mut estimated = answer(decoder, stored, options, load_config, true)?;
     let resolved = Resolved::new(decoder, stored, &load_config.options(options))?;
-    if let Some((differs, value)) = in_one_format(decoder, stored, &resolved) {
-        match differs {
-            true => estimated.report.fit.warnings.push(value),
-            // Norms in f32 beside matrices in f16.
-            false => {
-                let name = "weights of a load".to_owned();
-                estimated.report.assumptions.push(Assumption { name, value, is_default: true });
-            }
+    let weights_bytes = estimated.report.weights_bytes;
+    if let Some((held, bytes)) = fit::held_by_a_load(decoder, stored, &resolved, weights_bytes) {
+        if estimated.placement.is_some() || estimated.placement_error.is_some() {
+            let options = Options { dtype: Some(held), kv_dtype: Some(resolved.kv_dtype), ..options.clone() };
+            let load = answer(decoder, stored, &options, load_config, true)?.report;
+            let verdict = load.fit.verdict.filter(|_| load.fit.verdict != estimated.report.fit.verdict);
+            let words = fit::held_words(resolved.format, held, bytes, load.total_bytes, verdict);
+            estimated.report.fit.warnings.push(words);
         }
+    } else if let Some(value) = in_one_format(decoder, stored, &resolved) {
+        let name = "weights of a load".to_owned();
+        estimated.report.assumptions.push(Assumption { name, value, is_default: true });
     }
     // What fits and is not loaded all the same.
     estimated.report.fit.warnings.extend(load_config.refusals().iter().map(ToString::to_string));
@@ -144,23 +147,18 @@ fn answer(
     }
 }
 
-/// What a load makes of weights that are stored in several formats, each of which its engines could hold, and whether
-/// that is another size by more than a hundredth.
-fn in_one_format(
-    decoder: &Decoder,
-    stored: Option<&StoredTensors>,
-    resolved: &Resolved,
-) -> Option<(bool, String)> {
+/// What a load makes of weights that are stored in several formats, each of which its engines could hold, where that is
+/// nearly the same size: norms in f32 beside matrices in f16.
+fn in_one_format(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Resolved) -> Option<String> {
     let is_mixed = decoder.runs() && resolved.convert_to.is_none() && resolved.format.runs();
     let stored = estimate::stored_bytes(stored.filter(|_| is_mixed)?, None);
     let held = estimate::weights_bytes(decoder, resolved.format);
     (held != stored).then(|| {
         let format = resolved.format;
-        let said = format!(
-            "stored in several formats, most of them in {format}: a load holds all of them in {format}, {} in all",
-            format_bytes(held),
-        );
-        (held.abs_diff(stored) > stored / 100, said)
+        format!(
+            "most of them are stored in {format}: a load holds all of them in {format}, {}",
+            format_bytes(held)
+        )
     })
 }
 

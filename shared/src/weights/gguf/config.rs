@@ -60,8 +60,10 @@ pub(super) fn complete(gguf: &Gguf, config: &Map<String, Json>) -> Result<(), We
         return Ok(());
     }
     let unknown = |name: &str| {
-        let what =
-            format!("its metadata give no `{}.{name}`: what it would need is unknown", gguf.architecture);
+        let what = format!(
+            "its metadata give no `{}.{name}` above 0: what it would need is unknown",
+            gguf.architecture
+        );
         Err(WeightsProblem::Corrupt(what))
     };
     let needed = ["embedding_length", "block_count", "attention.head_count", "context_length"];
@@ -122,12 +124,14 @@ fn sizes<'a>(gguf: &'a Gguf, tensor: &Tensors<'a>) -> Result<Map<String, Json>, 
     let (metadata, architecture) = (&gguf.metadata, gguf.architecture.as_str());
     let key = |name: &str| format!("{architecture}.{name}");
     let mut config = Map::new();
-    match architecture {
-        "phi3" => config.insert("architectures".to_owned(), json!(["Phi3ForCausalLM"])),
-        "llama" => config.insert("architectures".to_owned(), json!(["LlamaForCausalLM"])),
+    let experts = metadata.unsigned(&key("expert_count"))?.filter(|count| *count > 0);
+    let class = match (architecture, experts) {
+        ("phi3", _) => Some("Phi3ForCausalLM"),
+        ("llama", None) => Some("LlamaForCausalLM"),
+        ("llama", Some(_)) => Some("MixtralForCausalLM"),
         _ => None,
     };
-    let experts = metadata.unsigned(&key("expert_count"))?.filter(|count| *count > 0);
+    config.extend(class.map(|class| ("architectures".to_owned(), json!([class]))));
     let model_type = match (architecture, experts) {
         ("llama", Some(_)) => "mixtral",
         ("gemma3", _) => "gemma3_text",
