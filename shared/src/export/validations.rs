@@ -2,7 +2,7 @@
 
 use super::quote;
 use crate::engine::Memory;
-use crate::units::{format_bytes, format_counted};
+use crate::units::{format_bytes, format_counted, format_small};
 use crate::validate::{Difference, Report, Validations, Verdict};
 
 /// Writes them as Markdown: one column for each device, then what each put out.
@@ -90,9 +90,9 @@ fn word(verdict: Verdict) -> &'static str {
 /// How far logits are apart, in words.
 fn apart(difference: &Difference) -> String {
     format!(
-        "at most {:.2e}, {:.2e} in the mean, of {:.1}; same best id in {:.1} %, {:.1} % of the five best, {} rows",
-        difference.max,
-        difference.mean,
+        "at most {}, {} in the mean, of {:.1}; same best id in {:.1} %, {:.1} % of the five best, {} rows",
+        format_small(difference.max),
+        format_small(difference.mean),
         difference.scale,
         difference.top1_agreement * 100.0,
         difference.top5_overlap * 100.0,
