@@ -275,6 +275,24 @@ mod tests {
     }
 
     #[test]
+    fn times_and_rates_printed() {
+        for (ms, words) in [
+            (0.84, "0.8 ms"),
+            (412.0, "412 ms"),
+            (119_900.0, "119.9 s"),
+            (2_569_400.0, "42 min 49 s"),
+            (11_160_000.0, "3 h 6 min"),
+        ] {
+            assert_eq!(format_duration(ms), words);
+        }
+        assert_eq!(
+            (format_rate(8.314), format_rate(1244.6)),
+            ("8.31 tok/s".to_owned(), "1,245 tok/s".to_owned())
+        );
+        assert_eq!((format_small(0.0), format_small(3.14e-6)), ("0".to_owned(), "3.1e-6".to_owned()));
+    }
+
+    #[test]
     fn sizes_printed() {
         assert_eq!(format_bytes(7_642_159_104), "7.12 GiB");
         assert_eq!(format_bytes(1023), "1023 B");

@@ -70,7 +70,7 @@ fn nothing_is_dropped() {
     assert!(error(r#"{"rope_scaling": {"type": "liner", "factor": 2.0}}"#).contains("rope_scaling.type"));
     assert!(error(r#"{"dtype": "q8_0"}"#).contains("quantization"));
     assert!(error(r#"{"device_map": -1}"#).contains("device_map"));
-    assert!(error(r#"{"sliding_window": 0}"#).contains("from 1 to 134217728"));
+    assert!(error(r#"{"sliding_window": 0}"#).contains("from 1 to 134,217,728"));
 }
 
 #[test]
