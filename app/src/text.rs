@@ -151,7 +151,7 @@ pub mod memory {
     pub const MARGIN_LINE: &str = "1.2× margin";
     pub const NAMES: [&str; 4] = ["weights", "KV cache", "activations", "overhead"];
     pub const FITS: &str = "fits";
-    pub const NOT_IN_BF16: &str = "not in bf16";
+    pub const USE_F16: &str = "use f16";
     pub const TIGHT: &str = "tight";
     pub const NO: &str = "no";
 }

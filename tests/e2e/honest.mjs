@@ -72,9 +72,9 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       const row = (device) => page.locator(`[data-testid=fits] tr[data-device="${device}"]`);
       const plain = async (found) => [await found.locator("td .badge").last().innerText(), await found.locator(".bar").getAttribute("class").catch(() => "")];
       const of = async (device) => (await plain(row(device))).join(", ");
-      assert((await of("T4")) === "not in bf16, bar warn" && (await of("L4")) === "fits, bar ok", `${await of("T4")}; ${await of("L4")}`);
+      assert((await of("T4")) === "use f16, bar warn" && (await of("L4")) === "fits, bar ok", `${await of("T4")}; ${await of("L4")}`);
       const dtypes = () => page.locator(".dtypes tr .badge").allInnerTexts();
-      assert((await dtypes()).filter((word) => word === "not in bf16").length === 1, `${await dtypes()}`);
+      assert((await dtypes()).filter((word) => word === "use f16").length === 1, `${await dtypes()}`);
       await page.getByTestId("no-bf16").getByRole("button").click();
       await poll(() => page.getByTestId("dtype").inputValue(), (v) => v === "f16", "weights in f16");
       assert((await page.getByTestId("no-bf16").count()) === 0 && /\bok\b/.test(await banner.getAttribute("class")), "f16 is no plain yes either");
@@ -283,7 +283,7 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       assert(await told.evaluate((e) => e.parentElement.scrollWidth <= e.parentElement.clientWidth + 3), "how long it lasted is cut");
       // On a telephone the reason of a failure is read in full.
       await page.setViewportSize({ width: 360, height: 800 });
-      const cut = () => page.getByTestId("rows").locator("[role=cell]:has(.badge)").evaluateAll((cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth).map((cell) => cell.textContent));
+      const cut = () => page.getByTestId("rows").locator("[role=cell]:has(.badge)").evaluateAll((cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth || cell.offsetHeight > cell.parentElement.clientHeight).map((cell) => cell.textContent));
       assert((await cut()).length === 0, `cut: ${await cut()}`);
     }, { permissions: ["clipboard-read", "clipboard-write"] })],
 

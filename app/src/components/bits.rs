@@ -16,7 +16,7 @@ pub(super) fn badge(tone: &'static str, words: impl Into<String>) -> impl IntoVi
 /// A verdict in a word; `is_lacking` where the device does not compute in the format that weights are in.
 pub(super) fn fit_badge(verdict: Verdict, is_lacking: bool) -> impl IntoView {
     match verdict {
-        Verdict::Fits if is_lacking => badge("warn", text::memory::NOT_IN_BF16),
+        Verdict::Fits if is_lacking => badge("warn", text::memory::USE_F16),
         Verdict::Fits => badge("ok", text::memory::FITS),
         Verdict::Tight => badge("warn", text::memory::TIGHT),
         Verdict::DoesNotFit => badge("bad", text::memory::NO),
