@@ -208,7 +208,7 @@ mod tests {
             "| Decode | 50.25 tokens/s | 50.25 tokens/s |",
             "| Weights, measured of predicted | 3.00 MiB of 1.00 MiB |",
             "9 submissions of commands, 1.00 MiB of buffers",
-            "The second device against the first: at most 5.00e-1",
+            "The second device against the first: at most 5.0e-1",
             "\n> a \\| b\n> \\# not a heading\n",
             "| layer 1 | 2 | 0 |",
             "| maxBufferSize | 64 | 32 |",
