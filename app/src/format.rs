@@ -67,12 +67,18 @@ pub fn short_count(count: u64) -> String {
     }
 }
 
-/// A share with a sign, for errors: `−58 %`, `+4.2 %`.
+/// A share with a sign, for errors: `−58 %`, `+4.2 %`, `0 %`.
 #[must_use]
 pub fn signed_percent(share: f64) -> String {
     let percent = share * 100.0;
+    if percent == 0.0 {
+        return "0 %".to_owned();
+    }
     let digits = usize::from(percent.abs() < 10.0);
     let sign = if percent < 0.0 { "−" } else { "+" };
+    if percent.abs() < 0.05 {
+        return format!("{sign}<0.1 %");
+    }
     format!("{sign}{:.digits$} %", percent.abs())
 }
 
@@ -149,6 +155,7 @@ mod tests {
         assert_eq!(signed_bytes(0, 1 << 20, Unit::GiB), "+<0.01");
         assert_eq!(signed_percent(-0.5786), "−58 %");
         assert_eq!(signed_percent(0.042), "+4.2 %");
+        assert_eq!((signed_percent(0.0), signed_percent(-1e-4)), ("0 %".to_owned(), "−<0.1 %".to_owned()));
         assert_eq!(percent(1, 3), "33.3 %");
         assert_eq!(percent(1, 1 << 40), "<0.1 %");
         assert_eq!(percent(0, 0), "0.0 %");

@@ -2,6 +2,7 @@
 #![expect(missing_docs, reason = "the words say what they are")]
 
 use phi3::decoder::{Attention, Decoder, Mlp};
+pub use phi3::units::format_counted as plural;
 use phi3::units::{format_bytes, format_count};
 
 use crate::state::{Page, Problem};
@@ -113,7 +114,7 @@ pub mod verdict {
     pub const DOES_NOT_FIT: &str = "Does not fit";
     pub const NEEDED: &str = "needed";
     pub const NOT_KNOWN: &str = "Not known";
-    pub const NOT_KNOWN_NEXT: &str = "No estimate is better than a wrong one. This build knows phi3: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
+    pub const NOT_KNOWN_NEXT: &str = "No estimate is better than a wrong one.";
     pub const CHEAPEST: &str = "Cheapest single changes";
     pub const IN_F16: &str = "Weights in f16";
 }
@@ -150,6 +151,7 @@ pub mod memory {
     pub const MARGIN_LINE: &str = "1.2× margin";
     pub const NAMES: [&str; 4] = ["weights", "KV cache", "activations", "overhead"];
     pub const FITS: &str = "fits";
+    pub const USE_F16: &str = "use f16";
     pub const TIGHT: &str = "tight";
     pub const NO: &str = "no";
 }
@@ -173,12 +175,6 @@ pub mod assumptions {
     pub const ORIGIN: &str = "Origin";
     pub const DEFAULT: &str = "default";
     pub const CHOSEN: &str = "chosen";
-}
-
-/// `1 file`, `2 files`.
-pub fn plural(count: u64, noun: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{s}", format_count(count))
 }
 
 /// `phi3 · 32 layers × 3,072 · 32 heads, no GQA · 4,096 positions`.

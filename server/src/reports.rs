@@ -33,6 +33,9 @@ pub struct Inspected {
     /// to say so is enough for CLI and HTTP alike: an exit code or a status beside the whole report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorObject>,
+    /// The config as it stands in the file; of weights alone nothing.
+    #[serde(skip)]
+    pub config: Map<String, Value>,
     /// A file beside the config that no load could read, or a tokenizer of another model.
     #[serde(skip)]
     pub unusable: Option<ErrorObject>,
@@ -114,7 +117,8 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     let of_another = report.findings.iter().find(|finding| finding.code == "tokenizer_larger_than_vocab");
     let of_another = of_another.map(|finding| ErrorObject::new("tokenizer_invalid", &finding.message));
     let unusable = unusable.or(of_another);
-    Ok(Inspected { name: model.name.clone(), report, error: mismatch, unusable })
+    let config = fields.map().clone();
+    Ok(Inspected { name: model.name.clone(), report, error: mismatch, config, unusable })
 }
 
 /// What lies at `source` says: a model, or weights without a config.
@@ -164,7 +168,7 @@ fn inspect_weights<S: WeightSource>(checkpoint: &Checkpoint<S>) -> Inspected {
         rule_of_thumb: None,
         card: None,
     };
-    Inspected { name: checkpoint.name().to_owned(), report, error: None, unusable: None }
+    Inspected { name: checkpoint.name().to_owned(), report, error: None, config: Map::new(), unusable: None }
 }
 
 /// Every tensor that differs, named.

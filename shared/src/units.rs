@@ -154,20 +154,34 @@ pub fn format_count(count: u64) -> String {
     out
 }
 
-/// Milliseconds: `0.8 ms`, `412 ms`, `3.1 s`.
+/// A number that may be very small: `0`, `3.1e-6`.
+#[must_use]
+pub fn format_small(value: f64) -> String {
+    if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") }
+}
+
+/// Milliseconds: `0.8 ms`, `412 ms`, `3.1 s`, `42 min 49 s`, `3 h 5 min`.
 #[must_use]
 pub fn format_duration(ms: f64) -> String {
     match ms {
         ms if ms < 10.0 => format!("{ms:.1} ms"),
         ms if ms < 1000.0 => format!("{ms:.0} ms"),
-        ms => format!("{:.1} s", ms / 1e3),
+        ms if ms < 120_000.0 => format!("{:.1} s", ms / 1e3),
+        ms => match (ms / 1e3) as u64 {
+            s if s < 7200 => format!("{} min {} s", s / 60, s % 60),
+            s => format!("{} h {} min", format_count(s / 3600), s / 60 % 60),
+        },
     }
 }
 
 /// Tokens a second: `412 tok/s`, `8.31 tok/s`.
 #[must_use]
 pub fn format_rate(per_s: f64) -> String {
-    if per_s >= 100.0 { format!("{per_s:.0} tok/s") } else { format!("{per_s:.2} tok/s") }
+    if per_s >= 100.0 {
+        format!("{} tok/s", format_count(per_s.round() as u64))
+    } else {
+        format!("{per_s:.2} tok/s")
+    }
 }
 
 /// A text from a file as it can stand in a message: on one line, and cut where it is long.
@@ -258,6 +272,24 @@ mod tests {
             assert_eq!(exact_size(parse_size(text).expect(text)), text);
         }
         assert_eq!(parse_size(&exact_size(1 << 63)), Ok(1 << 63));
+    }
+
+    #[test]
+    fn times_and_rates_printed() {
+        for (ms, words) in [
+            (0.84, "0.8 ms"),
+            (412.0, "412 ms"),
+            (119_900.0, "119.9 s"),
+            (2_569_400.0, "42 min 49 s"),
+            (11_160_000.0, "3 h 6 min"),
+        ] {
+            assert_eq!(format_duration(ms), words);
+        }
+        assert_eq!(
+            (format_rate(8.314), format_rate(1244.6)),
+            ("8.31 tok/s".to_owned(), "1,245 tok/s".to_owned())
+        );
+        assert_eq!((format_small(0.0), format_small(3.14e-6)), ("0".to_owned(), "3.1e-6".to_owned()));
     }
 
     #[test]

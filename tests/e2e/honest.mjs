@@ -68,9 +68,17 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       await page.getByTestId("no-bf16").waitFor();
       assert(/warn/.test(await banner.getAttribute("class")), await banner.getAttribute("class"));
       assert(/T4 does not compute in bf16/.test(await banner.innerText()), await banner.innerText());
+      // The tables say what the banner says, of a GPU that has it too.
+      const row = (device) => page.locator(`[data-testid=fits] tr[data-device="${device}"]`);
+      const plain = async (found) => [await found.locator("td .badge").last().innerText(), await found.locator(".bar").getAttribute("class").catch(() => "")];
+      const of = async (device) => (await plain(row(device))).join(", ");
+      assert((await of("T4")) === "use f16, bar warn" && (await of("L4")) === "fits, bar ok", `${await of("T4")}; ${await of("L4")}`);
+      const dtypes = () => page.locator(".dtypes tr .badge").allInnerTexts();
+      assert((await dtypes()).filter((word) => word === "use f16").length === 1, `${await dtypes()}`);
       await page.getByTestId("no-bf16").getByRole("button").click();
       await poll(() => page.getByTestId("dtype").inputValue(), (v) => v === "f16", "weights in f16");
       assert((await page.getByTestId("no-bf16").count()) === 0 && /\bok\b/.test(await banner.getAttribute("class")), "f16 is no plain yes either");
+      await poll(() => of("T4"), (told) => told === "fits, bar ok", "the row of a T4 in f16");
       await page.getByTestId("device").selectOption("L4");
       await page.getByTestId("dtype").selectOption("bf16");
       assert((await page.getByTestId("no-bf16").count()) === 0, "of a GPU that has it");
@@ -243,6 +251,67 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       const family = await page.getByTestId("tree").innerText();
       assert(/passed/.test(family) && !/stopped/.test(family), `a verdict that the tree hides: ${family}`);
       assert((await differences()).every((text) => text !== "–") && (await detail.getByTestId("partly-filled").count()) === 0, `${await differences()}`);
+    })],
+
+    ["attempts are sifted by how they ended, and their numbers copied", onPage(async (page) => {
+      const failed = (id, outcome) => attempt(id, { state: "failed", outcome, error: { code: outcome, message: "so" } });
+      const took = { started_ms: 1_700_000_000_000, finished_ms: 1_700_002_569_400 };
+      await withAttempts(page, server, [attempt(1, { report: report(), ...took }), attempt(2, { report: report({ verdict: "unverified" }) }), failed(3, "nan_inf"), failed(4, "oom_device_activation")]);
+      await go(page, "attempts");
+      const ids = () => page.getByTestId("rows").locator("[role=row]").evaluateAll((rows) => rows.filter((row) => row.checkVisibility()).map((row) => row.querySelector(".link").textContent).join());
+      const standing = page.getByTestId("attempts-state");
+      const outcome = page.getByTestId("attempts-outcome");
+      await poll(ids, (found) => found === "#4,#3,#2,#1", "all of them");
+      await standing.selectOption("unverified");
+      await poll(ids, (found) => found === "#2", "what showed too little");
+      assert(/warn/.test(await page.getByTestId("rows").locator(".badge").first().getAttribute("class")), "too little is green");
+      await standing.selectOption("passed");
+      await poll(ids, (found) => found === "#1", "what passed");
+      await standing.selectOption("");
+      // What no attempt came to is no choice.
+      assert((await outcome.locator("option").allInnerTexts()).join() === "Any outcome,passed,oom_device_activation,nan_inf", `${await outcome.locator("option").allInnerTexts()}`);
+      await outcome.selectOption("nan_inf");
+      await poll(ids, (found) => found === "#3", "the NaN");
+      await settled(page);
+      await page.reload();
+      await poll(ids, (found) => found === "#3", "the NaN after a reload");
+      assert((await outcome.inputValue()) === "nan_inf", "the filter is gone after a reload");
+      await outcome.selectOption("");
+      await page.getByTestId("rows").getByRole("button", { name: "42 min 49 s" }).click();
+      await poll(() => page.evaluate(() => navigator.clipboard.readText()), (text) => text === "42 min 49 s", "how long it lasted, on the clipboard");
+      const told = page.getByTestId("rows").getByRole("button", { name: "42 min 49 s" });
+      assert(await told.evaluate((e) => e.parentElement.scrollWidth <= e.parentElement.clientWidth + 3), "how long it lasted is cut");
+      // On a telephone the reason of a failure is read in full.
+      await page.setViewportSize({ width: 360, height: 800 });
+      const cut = () => page.getByTestId("rows").locator("[role=cell]:has(.badge)").evaluateAll((cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth || cell.offsetHeight > cell.parentElement.clientHeight).map((cell) => cell.textContent));
+      assert((await cut()).length === 0, `cut: ${await cut()}`);
+    }, { permissions: ["clipboard-read", "clipboard-write"] })],
+
+    ["what is refused of a model to register is told beside its name", onPage(async (page) => {
+      await go(page, "models");
+      const form = page.getByTestId("register");
+      await form.getByRole("textbox").fill("nothing-here");
+      await form.getByRole("button", { name: "Register" }).click();
+      await poll(() => form.getByTestId("refusal").innerText().catch(() => ""), (text) => /nothing-here: not found/.test(text), "a reason");
+      assert((await page.getByTestId("models").getByTestId("refusal").count()) === 0, "the list of models is refused");
+    }, { tolerated: (problem) => /404/.test(problem) })],
+
+    ["the next plan has the whole config of its model", onPage(async (page) => {
+      const factors = Array.from({ length: 48 }, (_, i) => 1 + i / 8);
+      const config = { model_type: "phi3", hidden_size: 3072, num_attention_heads: 32, num_hidden_layers: 2, vocab_size: 1000, max_position_embeddings: 131_072, original_max_position_embeddings: 4096, rope_scaling: { type: "longrope", short_factor: factors, long_factor: factors.map((f) => f + 1) } };
+      await withAttempts(page, server, [attempt(1, { report: report() })]);
+      // The server's own answer, of another model.
+      await page.route(/\/api\/inspect$/, (route) => {
+        const asked = route.request().postDataJSON();
+        return route.continue({ postData: JSON.stringify({ ...asked, source: { config } }) });
+      });
+      await open(page, 1);
+      await page.getByRole("button", { name: "Plan the next from here" }).click();
+      await page.getByTestId("plan-diff").waitFor();
+      await go(page, "inspect");
+      assert((await page.locator("main h1").first().innerText()) === "default", await page.locator("main h1").first().innerText());
+      await page.locator('[data-code="longrope_switch"]').waitFor();
+      assert(/48/.test(await page.getByTestId("fields").locator("tr", { hasText: "rope_scaling" }).first().innerText()), "the factors are gone");
     })],
 
     ["many attempts side by side stay readable", onPage(async (page) => {

@@ -73,22 +73,17 @@ pub async fn session(token: &str) -> Result<bool, ApiError> {
     Ok(told["token_required"] == Value::Bool(true))
 }
 
-/// The config of a model's files, key by key.
+/// The config of a model's files.
 ///
 /// # Errors
 /// [`ApiError`]
 pub async fn config(source: &ModelSource) -> Result<Map<String, Value>, ApiError> {
     #[derive(serde::Deserialize)]
     struct Inspected {
-        fields: Vec<Field>,
+        config: Map<String, Value>,
     }
-    #[derive(serde::Deserialize)]
-    struct Field {
-        key: String,
-        value: Value,
-    }
-    let inspected: Inspected = send(Request::post("api/inspect"), &json!({ "source": source })).await?;
-    Ok(inspected.fields.into_iter().map(|field| (field.key, field.value)).collect())
+    let asked = json!({ "source": source, "options": { "config": true } });
+    send(Request::post("api/inspect"), &asked).await.map(|Inspected { config }| config)
 }
 
 /// The models that the server can load.

@@ -13,9 +13,10 @@ pub(super) fn badge(tone: &'static str, words: impl Into<String>) -> impl IntoVi
     view! { <span class=format!("badge {tone}")>{words.into()}</span> }
 }
 
-/// A verdict in a word.
-pub(super) fn fit_badge(verdict: Verdict) -> impl IntoView {
+/// A verdict in a word; `is_lacking` where the device does not compute in the format that weights are in.
+pub(super) fn fit_badge(verdict: Verdict, is_lacking: bool) -> impl IntoView {
     match verdict {
+        Verdict::Fits if is_lacking => badge("warn", text::memory::USE_F16),
         Verdict::Fits => badge("ok", text::memory::FITS),
         Verdict::Tight => badge("warn", text::memory::TIGHT),
         Verdict::DoesNotFit => badge("bad", text::memory::NO),

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use super::bits::{TERM_COLOURS, bytes, fit_badge};
+use super::verdict::lacks;
 use crate::format::Unit;
 use crate::state::Store;
 use crate::state::derived::DTypeRow;
@@ -36,7 +37,7 @@ pub fn DTypes() -> impl IntoView {
                     </div>
                 </td>
                 <td class="num">{bytes(row.total(), unit, "")}</td>
-                {row.verdict.map(|v| view! { <td>{fit_badge(v)}</td> })}
+                {row.verdict.map(|v| view! { <td>{fit_badge(v, lacks(store, dtype))}</td> })}
             </tr>
         }
     };

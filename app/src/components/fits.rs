@@ -6,7 +6,7 @@ use leptos::leptos_dom::helpers::TimeoutHandle;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use phi3::devices::Sureness;
-use phi3::estimate::Resolved;
+use phi3::estimate::{Format, Resolved};
 use phi3::fit::Verdict;
 use phi3::units::format_count;
 
@@ -76,7 +76,8 @@ pub fn Fits() -> impl IntoView {
             of_server(place, held)
         };
         let mut lines: Vec<Line> = live.places.get().into_iter().filter(is_found).map(held).collect();
-        shown.with(|rows| lines.extend(rows.iter().map(listed)));
+        let format = store.resolved.with_untracked(|resolved| resolved.format);
+        shown.with(|rows| lines.extend(rows.iter().map(|row| listed(row, format))));
         lines.into_iter().map(|line| row(store, live, line, positions)).collect_view()
     };
     view! {
@@ -107,9 +108,10 @@ pub fn Fits() -> impl IntoView {
     }
 }
 
-fn bar(need: u64, have: u64, verdict: Verdict) -> impl IntoView {
+fn bar(need: u64, have: u64, verdict: Verdict, is_lacking: bool) -> impl IntoView {
     let class = match verdict {
-        Verdict::Fits => "bar ok",
+        Verdict::Fits if !is_lacking => "bar ok",
+        Verdict::Fits => "bar warn",
         Verdict::Tight => "bar warn",
         Verdict::DoesNotFit => "bar bad",
     };
@@ -123,6 +125,8 @@ struct Line {
     /// What its maker calls it, where the name says how it is asked for.
     about: Option<String>,
     badge: Option<&'static str>,
+    /// Whether it does not compute in the format that weights are in: memory that is enough is no plain yes then.
+    is_lacking: bool,
     /// Who says how much memory it has, and whether that was computed.
     source: String,
     is_computed: bool,
@@ -132,7 +136,7 @@ struct Line {
 }
 
 fn row(store: Store, live: Live, line: Line, positions: u64) -> impl IntoView + use<> {
-    let Line { name, about, badge: mark, source, is_computed, held, place } = line;
+    let Line { name, about, badge: mark, is_lacking, source, is_computed, held, place } = line;
     let Held { total_bytes, available_bytes, verdict, max_context } = held;
     let context = match max_context {
         0 => "–".to_owned(),
@@ -160,20 +164,21 @@ fn row(store: Store, live: Live, line: Line, positions: u64) -> impl IntoView + 
             <td class="num" title=source>
                 {if is_computed { "≈ " } else { "" }}{bytes(available_bytes, Unit::GiB, "available")}
             </td>
-            <td class="wide hide-narrow">{bar(total_bytes, available_bytes, verdict)}</td>
+            <td class="wide hide-narrow">{bar(total_bytes, available_bytes, verdict, is_lacking)}</td>
             <td class="num">{bytes(total_bytes, Unit::GiB, "")}</td>
-            <td>{fit_badge(verdict)}</td>
+            <td>{fit_badge(verdict, is_lacking)}</td>
             <td class="num hide-narrow">{context}</td>
         </tr>
     }
 }
 
-fn listed(row: &FitRow) -> Line {
+fn listed(row: &FitRow, format: Format) -> Line {
     let device = row.device;
     Line {
         name: device.name.to_owned(),
         about: None,
         badge: (!device.has_bf16()).then_some(words::NO_BF16),
+        is_lacking: devices::lacks(device, format),
         source: device.source.to_owned(),
         is_computed: device.sureness() == Sureness::Computed,
         held: row.held,
@@ -186,6 +191,7 @@ fn of_server(place: Place, held: Held) -> Line {
         name: place.device.clone(),
         about: Some(place.name.clone()),
         badge: Some(words::FREE_NOW),
+        is_lacking: false,
         source: place.source.clone(),
         is_computed: false,
         held,
@@ -232,9 +238,9 @@ fn Browser() -> impl IntoView {
                     </button>
                 </td>
                 <td class="num" title=words::WASM_WHY>{bytes(WASM_BYTES, Unit::GiB, "")}</td>
-                <td class="wide hide-narrow">{move || bar(need.get(), WASM_BYTES, verdict())}</td>
+                <td class="wide hide-narrow">{move || bar(need.get(), WASM_BYTES, verdict(), false)}</td>
                 <td class="num">{move || bytes(need.get(), Unit::GiB, "")}</td>
-                <td>{move || fit_badge(verdict())}</td>
+                <td>{move || fit_badge(verdict(), false)}</td>
                 <td class="num faint hide-narrow">{words::WASM}</td>
             </tr>
             <tr data-device="webgpu">

@@ -93,8 +93,7 @@ pub fn RegisterModel() -> impl IntoView {
     let models = State::here();
     let path = RwSignal::new(String::new());
     let hub = RwSignal::new(false);
-    let add = move |ev: leptos::ev::SubmitEvent| {
-        ev.prevent_default();
+    let add = move || {
         let text = path.get_untracked().trim().to_owned();
         if !text.is_empty() {
             models.register(if hub.get_untracked() {
@@ -105,9 +104,10 @@ pub fn RegisterModel() -> impl IntoView {
         }
     };
     view! {
-        <form class="card c12" on:submit=add>
+        <form class="card c12" data-testid="register" on:submit=move |ev: leptos::ev::SubmitEvent| { ev.prevent_default(); add(); }>
             <h2>{words::REGISTER}</h2>
-            <p class="dim">{words::REGISTER_WHY}</p>
+            <p class="dim above">{words::REGISTER_WHY}</p>
+            <Refusal problem=models.unregistered again=add/>
             <div class="row register">
                 <input type="text" aria-label=words::PATH placeholder=words::PATH prop:value=move || path.get() on:input=move |ev| path.set(event_target_value(&ev))/>
                 <label class="row"><input type="checkbox" prop:checked=move || hub.get() on:change=move |_| hub.update(|h| *h = !*h)/> {words::FROM_HUB}</label>

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use phi3::engine::{DeviceFacts, LimitFact};
-use phi3::units::{format_bytes, format_count};
+use phi3::units::{format_bytes, format_count, format_small};
 use phi3::validate::{Difference, Report};
 
 use super::bits::{badge, copies, copyable};
@@ -54,11 +54,7 @@ pub(super) fn apart(difference: &Difference) -> AnyView {
 
 /// A number that may be very small: `0`, `3.1e-6`, `0.042`.
 fn small(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        size if size < 1e-3 => format!("{value:.1e}"),
-        _ => format!("{value:.3}"),
-    }
+    if value.abs() < 1e-3 { format_small(value) } else { format!("{value:.3}") }
 }
 
 fn device(facts: &DeviceFacts) -> impl IntoView + use<> {

@@ -57,7 +57,7 @@ pub(super) fn memory_table(predicted: Memory, measured: Memory) -> impl IntoView
         memory_row(name, predicted, measured, unit, !is_apart)
     };
     view! {
-        <div>
+        <div class="memory">
             <table data-testid="memory-table">
                 <thead>
                     <tr>

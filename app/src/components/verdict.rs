@@ -1,7 +1,7 @@
 //! The answer: does it fit, why, how far, and the one change that helps.
 
 use leptos::prelude::*;
-use phi3::dtype::DType;
+use phi3::estimate::Format;
 use phi3::fit::{self, Suggestion};
 use phi3::units::format_bytes;
 
@@ -72,11 +72,10 @@ fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoVie
     })
 }
 
-/// Whether the chosen GPU does not compute in the format that weights are held in.
-fn lacks_bf16(store: Store) -> bool {
-    let in_bf16 = store.resolved.with(|resolved| resolved.format == DType::Bf16.into());
-    let device = store.device.get().filter(|_| in_bf16);
-    device.and_then(|device| phi3::devices::find(&device).ok()).is_some_and(|device| !device.has_bf16())
+/// Whether the chosen GPU does not compute in a format of weights.
+pub(super) fn lacks(store: Store, format: Format) -> bool {
+    let device = store.device.get().and_then(|device| phi3::devices::find(&device).ok());
+    device.is_some_and(|device| devices::lacks(device, format))
 }
 
 /// The change that answers it.
@@ -110,7 +109,7 @@ pub fn Verdict() -> impl IntoView {
     let store = Store::here();
     let fit = Memo::new(move |_| store.report.with(|r| r.fit.clone()));
     let verdict = Memo::new(move |_| fit.with(|f| f.verdict));
-    let lacking = Memo::new(move |_| lacks_bf16(store));
+    let lacking = Memo::new(move |_| lacks(store, store.resolved.with(|resolved| resolved.format)));
     // Memory that is enough is no plain yes where the device does not compute so.
     let class = move || match tone(verdict.get()).0 {
         "ok" if lacking.get() => "warn",

@@ -82,8 +82,8 @@ impl Column {
             Self::State => "minmax(184px, 1.2fr)",
             Self::Model | Self::Device => "minmax(90px, 1fr)",
             Self::Change => "minmax(120px, 2.2fr)",
-            Self::Duration | Self::Load | Self::Ttft => "72px",
-            Self::Rate | Self::Memory => "92px",
+            Self::Load | Self::Ttft => "72px",
+            Self::Duration | Self::Rate | Self::Memory => "92px",
             Self::Note => "minmax(90px, 1.4fr)",
         }
     }

@@ -4,7 +4,8 @@
 //! one's own, type what is free.
 
 use phi3::devices::{self as table, Device};
-use phi3::estimate::{Backend, Resolved, total_bytes};
+use phi3::dtype::DType;
+use phi3::estimate::{Backend, Format, Resolved, total_bytes};
 use phi3::fit::{Verdict, largest};
 use phi3::units::format_bytes;
 
@@ -73,6 +74,12 @@ pub struct FitRow {
     pub held: Held,
 }
 
+/// Whether a device does not compute in the format that weights are held in.
+#[must_use]
+pub fn lacks(device: &Device, format: Format) -> bool {
+    format == DType::Bf16.into() && !device.has_bf16()
+}
+
 /// A load held against the memory of a device with this backend.
 #[must_use]
 pub fn hold(
@@ -109,7 +116,7 @@ pub fn fits(decoder: &Decoder, weights_bytes: u64, resolved: &Resolved) -> Vec<F
     rows
 }
 
-/// The smallest offered device with room for this load and the 20 % margin.
+/// The smallest offered device that computes in this load's format and has room for it and the 20 % margin.
 #[must_use]
 pub fn smallest_that_fits(
     decoder: &Decoder,
@@ -117,7 +124,7 @@ pub fn smallest_that_fits(
     resolved: &Resolved,
 ) -> Option<(&'static str, String)> {
     OFFERED.into_iter().find_map(|name| {
-        let device = table::find(name).ok()?;
+        let device = table::find(name).ok().filter(|device| !lacks(device, resolved.format))?;
         let there = Resolved { backend: Backend::of(device.vendor()), ..resolved.clone() };
         let fits =
             Verdict::of(total_bytes(decoder, weights_bytes, &there), device.usable_bytes()) == Verdict::Fits;
@@ -172,5 +179,10 @@ mod tests {
         // 7.1 GiB of weights and 1.5 of cache go into 12 GB with the margin, into 8 GB not at all.
         assert_eq!(smallest_that_fits(&decoder, weights, &resolved).map(|d| d.0), Some("RTX 3060"));
         assert_eq!(smallest_that_fits(&decoder, u64::MAX / 2, &resolved), None);
+        // 13 GiB with the margin would go into a T4, which does not compute in bf16.
+        let weights = 10 << 30;
+        let smallest = |resolved: &Resolved| smallest_that_fits(&decoder, weights, resolved).map(|d| d.0);
+        assert_eq!(smallest(&resolved), Some("RTX 4080 Super"));
+        assert_eq!(smallest(&Resolved { format: DType::F16.into(), ..resolved.clone() }), Some("T4"));
     }
 }

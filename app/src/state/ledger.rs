@@ -1,6 +1,7 @@
 //! The attempts of the server, as rows to search, filter and sort.
 
 use phi3::api::{Attempt, AttemptState};
+use phi3::load_config::OutcomeClass;
 
 use super::columns::Column;
 
@@ -46,7 +47,7 @@ impl Row {
     #[must_use]
     pub fn new(attempt: &Attempt) -> Self {
         let change = attempt.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let outcome = attempt.outcome.map(phi3::load_config::OutcomeClass::name);
+        let outcome = attempt.outcome.map(OutcomeClass::name);
         let error = attempt.error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();
         let words = [
             &attempt.model,
@@ -81,13 +82,40 @@ impl Row {
     }
 }
 
+/// Every way to stand: a state, or where a run came to its end its verdict.
+pub fn standings() -> impl Iterator<Item = &'static str> {
+    let verdicts = [Attempt::PASSED, Attempt::UNVERIFIED];
+    verdicts.into_iter().chain(AttemptState::ALL.into_iter().map(AttemptState::name))
+}
+
+/// The way to stand that a word names.
+#[must_use]
+pub fn standing(word: &str) -> Option<&'static str> {
+    standings().find(|standing| *standing == word)
+}
+
+/// The outcome that a word names.
+#[must_use]
+pub fn outcome(word: &str) -> Option<&'static str> {
+    OutcomeClass::ALL.into_iter().map(OutcomeClass::name).find(|outcome| *outcome == word)
+}
+
+/// The outcomes that rows have, in the order of the classes.
+#[must_use]
+pub fn outcomes(rows: &[Row]) -> Vec<&'static str> {
+    let there: std::collections::BTreeSet<_> = rows.iter().filter_map(|row| row.outcome).collect();
+    OutcomeClass::ALL.into_iter().map(OutcomeClass::name).filter(|name| there.contains(name)).collect()
+}
+
 /// Which rows, and in which order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sieve {
     /// Words that a row must have, all of them.
     pub needle: String,
-    /// The state that a row must have.
-    pub state: Option<AttemptState>,
+    /// How a row must stand: the word of its badge.
+    pub standing: Option<&'static str>,
+    /// How a row must have ended, by name.
+    pub outcome: Option<&'static str>,
     /// What rows are sorted by.
     pub by: Column,
     /// Whether the largest comes first.
@@ -97,7 +125,7 @@ pub struct Sieve {
 impl Default for Sieve {
     /// All, newest first.
     fn default() -> Self {
-        Self { needle: String::new(), state: None, by: Column::Id, descending: true }
+        Self { needle: String::new(), standing: None, outcome: None, by: Column::Id, descending: true }
     }
 }
 
@@ -110,8 +138,10 @@ impl Sieve {
         if !self.needle.is_empty() {
             text.append_pair("q", &self.needle);
         }
-        if let Some(state) = self.state {
-            text.append_pair("state", state.name());
+        for (key, word) in [("state", self.standing), ("outcome", self.outcome)] {
+            if let Some(word) = word {
+                text.append_pair(key, word);
+            }
         }
         if (self.by, self.descending) != (default.by, default.descending) {
             text.append_pair(if self.descending { "down" } else { "up" }, self.by.name());
@@ -126,7 +156,8 @@ impl Sieve {
         for (key, value) in form_urlencoded::parse(text.as_bytes()) {
             match key.as_ref() {
                 "q" => sieve.needle = value.into_owned(),
-                "state" => sieve.state = AttemptState::ALL.into_iter().find(|state| state.name() == value),
+                "state" => sieve.standing = standing(&value),
+                "outcome" => sieve.outcome = outcome(&value),
                 "up" | "down" => {
                     if let Some(column) = Column::find(&value) {
                         (sieve.by, sieve.descending) = (column, key == "down");
@@ -144,7 +175,8 @@ impl Sieve {
         let needle = self.needle.to_lowercase();
         let words: Vec<&str> = needle.split_whitespace().collect();
         let stays = |row: &Row| {
-            self.state.is_none_or(|state| state == row.state)
+            self.standing.is_none_or(|standing| standing == row.standing)
+                && self.outcome.is_none_or(|outcome| Some(outcome) == row.outcome)
                 && words.iter().all(|word| row.haystack.contains(word))
         };
         let mut places: Vec<usize> = (0..rows.len()).filter(|i| stays(&rows[*i])).collect();
@@ -271,21 +303,39 @@ mod tests {
         assert_eq!(ids(Sieve::default()), [3, 2, 1]);
         assert_eq!(ids(Sieve { needle: "FIRST stopped".to_owned(), ..Sieve::default() }), [1]);
         assert_eq!(ids(Sieve { needle: "#2".to_owned(), ..Sieve::default() }), [2]);
-        assert_eq!(ids(Sieve { state: Some(AttemptState::Stopped), ..Sieve::default() }), [3, 1]);
+        assert_eq!(ids(Sieve { standing: Some("stopped"), ..Sieve::default() }), [3, 1]);
+        assert!(ids(Sieve { standing: Some("passed"), ..Sieve::default() }).is_empty());
         assert_eq!(ids(Sieve { by: Column::Note, descending: false, ..Sieve::default() }), [2, 3, 1]);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn rows_are_sifted_by_how_they_ended() {
+        let ended = |id, outcome: &str| {
+            let attempt = serde_json::json!({
+                "id": id, "model": "tiny", "kind": "validate", "state": "failed", "parent": null, "changes": [],
+                "device": "cpu", "load_config": {}, "created_ms": id, "text": "", "note": "", "outcome": outcome,
+            });
+            Row::new(&serde_json::from_value(attempt).expect("the server's words"))
+        };
+        let rows =
+            [ended(1, "nan_inf"), ended(2, "oom_device_kv"), ended(3, "nan_inf"), row(4, None, "queued", "")];
+        assert_eq!(outcomes(&rows), ["oom_device_kv", "nan_inf"]);
+        let sieve = Sieve { outcome: outcome("nan_inf"), ..Sieve::default() };
+        assert_eq!(sieve.apply(&rows), [2, 0]);
     }
 
     #[wasm_bindgen_test(unsupported = test)]
     fn a_sieve_goes_through_an_address() {
         for sieve in [
             Sieve::default(),
-            Sieve { needle: "a;b & c".to_owned(), state: Some(AttemptState::Failed), ..Sieve::default() },
+            Sieve { needle: "a;b & c".to_owned(), standing: Some("failed"), ..Sieve::default() },
+            Sieve { standing: Some("unverified"), outcome: Some("oom_device_kv"), ..Sieve::default() },
             Sieve { by: Column::Rate, descending: false, ..Sieve::default() },
         ] {
             assert_eq!(Sieve::from_text(&sieve.to_text()), sieve, "{}", sieve.to_text());
         }
         assert_eq!(Sieve::default().to_text(), "");
-        assert_eq!(Sieve::from_text("x=1&state=none&up=nothing"), Sieve::default());
+        assert_eq!(Sieve::from_text("x=1&state=none&outcome=none&up=nothing"), Sieve::default());
     }
 
     #[wasm_bindgen_test(unsupported = test)]

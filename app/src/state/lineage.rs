@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use super::model::OwnFiles;
 use super::{Page, Store};
 use crate::api::Run;
-use crate::text::attempts::without;
 
 /// An attempt of the server, as a parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,31 +81,20 @@ pub fn next_run(attempt: &Attempt, change: &Proposal) -> Option<Run> {
     }
 }
 
-/// Whether a list is told by its ends alone, as the server's inspection does with long ones.
-fn is_shortened(value: &Value) -> bool {
-    value.to_string().contains("\"… ")
-}
-
-/// Shows the model of a config as the server's inspection tells it, without what that shortens: such lists say nothing of
-/// memory, and the name tells that they are missing. False where it is refused.
-pub fn show_model(store: Store, name: &str, told: &Map<String, Value>) -> bool {
-    let (shortened, whole): (Vec<_>, Vec<_>) = told.iter().partition(|(_, value)| is_shortened(value));
+/// Shows the model of a config. False where it is refused.
+pub fn show_model(store: Store, name: &str, config: &Map<String, Value>) -> bool {
     let is_told = |preset: &str| {
         let preset: Map<String, Value> = serde_json::from_str(preset).unwrap_or_default();
         // Where a config came from and what wrote it makes no other model of it.
         let counts = |key: &str| !key.starts_with('_') && key != "transformers_version";
-        whole.iter().all(|(key, value)| !counts(key) || preset.get(key.as_str()) == Some(value))
+        config.iter().all(|(key, value)| !counts(key) || preset.get(key.as_str()) == Some(value))
     };
     if let Some(preset) = PRESETS.iter().find(|preset| is_told(preset.config)) {
         store.open_preset(preset.name);
         return true;
     }
-    let missing: Vec<&str> = shortened.into_iter().map(|(key, _)| key.as_str()).collect();
-    let name = if missing.is_empty() { name.to_owned() } else { without(name, &missing.join(", ")) };
-    let config: Map<String, Value> =
-        whole.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let config = Value::Object(config).to_string();
-    store.open_own(&OwnFiles { name, ..OwnFiles::config_only(config) });
+    let config = OwnFiles::config_only(Value::Object(config.clone()).to_string());
+    store.open_own(&OwnFiles { name: name.to_owned(), ..config });
     store.problem.with_untracked(Option::is_none)
 }
 
@@ -169,11 +157,5 @@ mod tests {
         ] {
             assert_eq!(next_run(&failed(kind), change), None, "{}", change.key);
         }
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn a_list_that_is_shortened_is_known() {
-        assert!(is_shortened(&json!({"short_factor": [1.0, "… 16 in all", 1.1]})));
-        assert!(!is_shortened(&json!([1.0, 1.1])));
     }
 }

@@ -22,6 +22,8 @@ pub struct Models {
     pub loads: Loads,
     /// What was refused last.
     pub problem: RwSignal<Option<Problem>>,
+    /// Why a model was not registered.
+    pub unregistered: RwSignal<Option<Problem>>,
     events: StoredValue<Option<Events>, LocalStorage>,
 }
 
@@ -34,6 +36,7 @@ impl Models {
             entries: Told::here().models,
             loads: Loads::new(),
             problem: RwSignal::new(None),
+            unregistered: RwSignal::new(None),
             events: StoredValue::new_local(None),
         };
         let events = Events::open(move |heard| match heard {
@@ -138,14 +141,16 @@ impl Models {
 
     /// Registers a model.
     pub fn register(self, source: ModelSource) {
-        self.problem.set(None);
+        self.unregistered.set(None);
         spawn_local(async move {
             match api::register(&source).await {
                 Ok(registered) => {
                     self.store.say(format!("{} {}", words::REGISTERED_AS, registered.model_id));
                     self.fetch();
                 }
-                Err(error) => self.refuse(&error),
+                Err(error) => {
+                    let _ = self.unregistered.try_set(Some(text::problem::server(&error)));
+                }
             }
         });
     }

@@ -9,7 +9,9 @@ pub const HEADING: &str = "Attempts";
 pub const SEARCH: &str = "Search attempts";
 pub const STATE: &str = "State";
 pub const ANY_STATE: &str = "Any state";
-pub const NONE: &str = "No attempt has these words.";
+pub const OUTCOME: &str = "Outcome";
+pub const ANY_OUTCOME: &str = "Any outcome";
+pub const NONE: &str = "No attempt has all of this: take a filter or a word away.";
 pub const EMPTY: &str =
     "Nothing was tried yet. Validate a model, or load one: every attempt is kept here, failures included.";
 pub const MARK: &str = "Mark to compare";
@@ -56,11 +58,6 @@ pub fn change(change: &str, parent: Option<u64>) -> String {
         ("", Some(_)) => "no change".to_owned(),
         (change, _) => change.to_owned(),
     }
-}
-
-/// A model of which some keys are not known.
-pub fn without(model: &str, keys: &str) -> String {
-    format!("{model} (without {keys})")
 }
 
 /// Of an attempt in the tree, for those who do not see the lines.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use phi3::api::worker::{Load, Message, PromptSource, Request, Validate};
-use phi3::units::format_counted;
+use phi3::units::{format_counted, format_small};
 use phi3::validate::{ProbeKind, ProbeSet, Report, Verdict};
 
 use super::page::{BAD, BOLD, Cell, DIM, GOOD, Page, WARN};
@@ -125,9 +125,13 @@ pub(super) fn sections(page: &mut Page, report: &Report) {
             vec![Cell::left("verdict"), Cell::left(word).styled(style)],
             row(
                 "largest",
-                format!("{:.3e}, bound {:.3e}", difference.max, difference.bound * difference.scale),
+                format!(
+                    "{}, bound {:.1e}",
+                    format_small(difference.max),
+                    difference.bound * difference.scale
+                ),
             ),
-            row("mean", format!("{:.3e}", difference.mean)),
+            row("mean", format_small(difference.mean)),
             row(
                 "same first id",
                 format!(

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use phi3::api::worker::{Load, Message, Request};
 use phi3::api::{Certificate, ErrorObject, FileFact, ModelSource};
 use phi3::config::{JsonLimits, parse_json};
-use phi3::units::{format_bytes, format_counted};
+use phi3::units::{format_bytes, format_counted, format_small};
 use phi3::validate::{Difference, Report, Verdict};
 use preflight_files::{Source, read_small};
 use serde::Serialize;
@@ -203,7 +203,8 @@ fn likeliest_are_the_same(certified: &Report, here: &Report) -> Check {
         && 2 * shared.count() > certified.top_logits.len();
     let bound = Difference::bound(certified.dtype);
     let best = if same_best { "the same best id" } else { "another best id, or others beside it, here" };
-    let detail = format!("{best}, logits at most {share:.1e} of the largest apart (bound {bound:.0e})");
+    let detail =
+        format!("{best}, logits at most {} of the largest apart (bound {bound:.0e})", format_small(share));
     Check { name: "likeliest tokens", passed: same_best && share <= bound, detail }
 }
 

@@ -7,7 +7,7 @@ use phi3::api::{ErrorObject, StreamEvent};
 use phi3::config::ModelConfig;
 use phi3::engine::EngineInfo;
 use phi3::platform::Instant;
-use phi3::units::{format_bytes, format_counted};
+use phi3::units::{format_bytes, format_counted, format_duration};
 use phi3::validate;
 use preflight_files::{Model, Source};
 
@@ -66,7 +66,9 @@ fn answer(
             let worker::Loaded { engine: EngineInfo { device, dtype, .. }, load_ms, context, .. } = &loaded;
             let bytes = format_bytes(loaded.memory.measured.total_bytes);
             process::note(&format!(
-                "loaded on {device} in {dtype}, {bytes}, {context} positions, {load_ms:.0} ms"
+                "loaded on {device} in {dtype}, {bytes}, {}, {}",
+                format_counted(*context as u64, "position"),
+                format_duration(*load_ms)
             ));
             Ok(Some(Message::Loaded(loaded)))
         }

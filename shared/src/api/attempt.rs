@@ -162,12 +162,17 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// How a run stands that came to its end and showed what it should.
+    pub const PASSED: &str = "passed";
+    /// How a run stands that came to its end and did not show enough.
+    pub const UNVERIFIED: &str = "unverified";
+
     /// How it stands, in a word: the verdict of what came to its end, else its state.
     #[must_use]
     pub fn standing(&self) -> &'static str {
         match (self.state, self.report.as_ref().map(|report| report.verdict)) {
-            (AttemptState::Stopped, Some(Verdict::Unverified)) => "unverified",
-            (AttemptState::Stopped, Some(_)) => "passed",
+            (AttemptState::Stopped, Some(Verdict::Unverified)) => Self::UNVERIFIED,
+            (AttemptState::Stopped, Some(_)) => Self::PASSED,
             (state, _) => state.name(),
         }
     }

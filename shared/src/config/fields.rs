@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::ConfigError;
 use super::json::{JsonLimits, parse_json};
 use crate::dtype::{DType, UnknownDType};
+use crate::units::format_count;
 
 /// Largest config that is read; real ones have a few KB, those with factor lists 5 KB.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -98,11 +99,9 @@ impl Fields {
             let float = value.as_f64()?;
             (float.fract() == 0.0 && (0.0..9e15).contains(&float)).then_some(float as u64)
         });
-        number
-            .and_then(|n| usize::try_from(n).ok())
-            .filter(|n| (min..=max).contains(n))
-            .map(Some)
-            .ok_or_else(|| self.invalid(key, &format!("a whole number from {min} to {max}")))
+        number.and_then(|n| usize::try_from(n).ok()).filter(|n| (min..=max).contains(n)).map(Some).ok_or_else(
+            || self.invalid(key, &format!("a whole number from {min} to {}", format_count(max as u64))),
+        )
     }
 
     /// A finite number in `min..=max`.

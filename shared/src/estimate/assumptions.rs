@@ -41,7 +41,11 @@ pub(super) fn list(
     let window = decoder.layers.iter().find_map(|layer| layer.window);
     if let (KvPolicy::Window, Some(window)) = (resolved.kv_policy, window) {
         let count = decoder.layers.iter().filter(|layer| layer.window.is_some()).count();
-        let value = format!("{window} tokens in {count} layers; Hugging Face keeps {}", window - 1);
+        let value = format!(
+            "{} tokens in {count} layers; Hugging Face keeps {}",
+            format_count(window as u64),
+            format_count(window as u64 - 1)
+        );
         assume("sliding_window", value, true);
     }
     let linear = decoder.layers.iter().find_map(|layer| match layer.attention {

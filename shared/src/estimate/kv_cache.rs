@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::KvPolicy;
 use crate::decoder::{Attention, Decoder, Layer};
 use crate::dtype::DType;
+use crate::units::{format_count, format_counted};
 
 /// What one layer keeps: for each token `rows` rows of `width` values, and one of `extra`; for a whole sequence a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,11 +214,12 @@ pub(super) fn formula(kinds: &[KvLayers], dtype: DType, policy: KvPolicy, batch:
             KvKind::Full | KvKind::Window => format!("{} heads × {width} × 2", rows / 2),
             KvKind::Latent => format!("(latent {width} + rotated {extra})"),
         };
+        let tokens = format_counted(*tokens, "token");
         let tokens = match (policy, window) {
-            (KvPolicy::Full, _) => format!("{tokens} tokens"),
-            (KvPolicy::Window, Some(window)) => format!("{tokens} tokens (window {window})"),
-            (KvPolicy::Window, None) => format!("{tokens} tokens (no window)"),
-            (KvPolicy::Paged(block), _) => format!("{tokens} tokens in blocks of {block}"),
+            (KvPolicy::Full, _) => tokens,
+            (KvPolicy::Window, Some(window)) => format!("{tokens} (window {})", format_count(*window)),
+            (KvPolicy::Window, None) => format!("{tokens} (no window)"),
+            (KvPolicy::Paged(block), _) => format!("{tokens} in blocks of {block}"),
         };
         let term = format!("layers × {kept} × {dtype} × {tokens}");
         match terms.iter_mut().find(|(known, _)| *known == term) {

@@ -34,8 +34,12 @@ pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated, version: Version
     let uses_cpu = uses_cpu(stated);
     device_map(stated, &mut model);
     max_memory(stated, &mut model);
-    let fused = stated.take_text("attn_implementation").as_deref() == Some("fused");
-    model.push(("attn_implementation", python_text(if fused { "sdpa" } else { "eager" })));
+    let attention = match stated.take_text("attn_implementation").as_deref() {
+        Some("flash_attention_2") => "flash_attention_2",
+        Some("fused") => "sdpa",
+        _ => "eager",
+    };
+    model.push(("attn_implementation", python_text(attention)));
     let low = stated.take_flag("low_cpu_mem_usage");
     match (version, low) {
         (Version::Four, low) => model.push(("low_cpu_mem_usage", python(&low.unwrap_or(true).into()))),

@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::config::ModelConfig;
 use crate::dtype::DType;
 use crate::load_config::LoadConfig;
+use crate::units::format_count;
 use stated::Stated;
 
 pub use validations::validations;
@@ -190,8 +191,10 @@ pub fn export(subject: &Subject<'_>, target: Target) -> Export {
     if let (Some(context), Some(positions)) = (subject.context, positions)
         && context > positions
     {
-        let reason =
-            format!("the model has {positions} positions: a target refuses more, or answers get worse");
+        let reason = format!(
+            "the model has {} positions: a target refuses more, or answers get worse",
+            format_count(positions)
+        );
         stated.approximated("context", context.into(), reason);
     }
     if subject.load_config.trust_remote_code == Some(true) && subject.config.is_some() {

@@ -58,6 +58,7 @@ fn nothing_is_dropped_in_silence() {
         r#"{"low_cpu_mem_usage": false}"#,
         r#"{"offload_folder": "/var/tmp"}"#,
         r#"{"attn_implementation": "fused"}"#,
+        r#"{"attn_implementation": "flash_attention_2"}"#,
         r#"{"rope_scaling": {"type": "linear", "factor": 2.0}}"#,
         r#"{"rope_scaling": {"type": "longrope", "short_factor": [1.5], "long_factor": [2.5]}}"#,
         r#"{"rope_scaling": {"type": "yarn", "factor": 4, "beta_fast": 32, "mscale": 1}}"#,
@@ -165,6 +166,19 @@ fn from_pretrained_speaks_both_versions() {
         "{}",
         gguf.text
     );
+}
+
+/// transformers has two kinds of fused attention, and we one.
+#[test]
+fn the_kernel_that_was_asked_for_is_exported() {
+    let row = r#"{"attn_implementation": "flash_attention_2"}"#;
+    for target in [Target::FromPretrained, Target::FromPretrained4, Target::Json, Target::Toml] {
+        let export = written(&hub(), row, target);
+        assert!(export.text.contains("flash_attention_2") && paths(&export).is_empty(), "{}", export.text);
+    }
+    let sdpa = written(&hub(), r#"{"attn_implementation": "sdpa"}"#, Target::FromPretrained);
+    assert!(sdpa.text.contains("attn_implementation=\"sdpa\""), "{}", sdpa.text);
+    assert_eq!(paths(&written(&hub(), row, Target::Vllm)), ["attn_implementation"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::quote;
 use crate::engine::Memory;
-use crate::units::{format_bytes, format_counted};
+use crate::units::{format_bytes, format_counted, format_small};
 use crate::validate::{Difference, Report, Validations, Verdict};
 
 /// Writes them as Markdown: one column for each device, then what each put out.
@@ -90,9 +90,9 @@ fn word(verdict: Verdict) -> &'static str {
 /// How far logits are apart, in words.
 fn apart(difference: &Difference) -> String {
     format!(
-        "at most {:.2e}, {:.2e} in the mean, of {:.1}; same best id in {:.1} %, {:.1} % of the five best, {} rows",
-        difference.max,
-        difference.mean,
+        "at most {}, {} in the mean, of {:.1}; same best id in {:.1} %, {:.1} % of the five best, {} rows",
+        format_small(difference.max),
+        format_small(difference.mean),
         difference.scale,
         difference.top1_agreement * 100.0,
         difference.top5_overlap * 100.0,
@@ -208,7 +208,7 @@ mod tests {
             "| Decode | 50.25 tokens/s | 50.25 tokens/s |",
             "| Weights, measured of predicted | 3.00 MiB of 1.00 MiB |",
             "9 submissions of commands, 1.00 MiB of buffers",
-            "The second device against the first: at most 5.00e-1",
+            "The second device against the first: at most 5.0e-1",
             "\n> a \\| b\n> \\# not a heading\n",
             "| layer 1 | 2 | 0 |",
             "| maxBufferSize | 64 | 32 |",

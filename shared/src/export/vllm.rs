@@ -67,6 +67,9 @@ pub(super) fn write(subject: &Subject<'_>, stated: &mut Stated) -> String {
         option("--quantization", method);
         stated.approximated("quantization", format.into(), reason);
     }
+    if stated.get("attn_implementation").is_some_and(|name| name == "flash_attention_2") {
+        stated.drop_key("attn_implementation", "vLLM chooses the kernel itself; it is a fused one always");
+    }
     stated.drop_key(
         "attn_implementation",
         "vLLM has no attention that writes scores out; --enforce-eager is about CUDA graphs",

@@ -104,7 +104,7 @@ fn implication(name: &str, value: &Value, known: Known<'_>) -> String {
         "per_layer_config" => kv(),
         "num_attention_heads" => match layer.attention {
             Attention::Heads { heads, head_dim, .. } => {
-                let width = layer.attention.query_width();
+                let width = format_count(layer.attention.query_width() as u64);
                 format!("{heads} heads of {head_dim} dimensions: attention is {width} wide")
             }
             Attention::Latent { heads, .. } => format!("{heads} heads, all from one latent"),

@@ -46,13 +46,17 @@ fn weights(subject: Subject<'_>, decoder: &Decoder, found: &mut Vec<Finding>) {
         let vocab = decoder.vocab_size;
         if tokenizer > vocab {
             let message = format!(
-                "the tokenizer knows {tokenizer} ids, the embedding has {vocab} rows: ids beyond would fail"
+                "the tokenizer knows {} ids, the embedding has {} rows: ids beyond would fail",
+                format_count(tokenizer as u64),
+                format_count(vocab as u64)
             );
             found.push(Finding::new("tokenizer_larger_than_vocab", Severity::Error, message));
         } else if tokenizer < vocab {
             let message = format!(
-                "{} rows of the embedding are padding: the tokenizer knows {tokenizer} of {vocab} ids",
-                vocab - tokenizer
+                "{} rows of the embedding are padding: the tokenizer knows {} of {} ids",
+                format_count((vocab - tokenizer) as u64),
+                format_count(tokenizer as u64),
+                format_count(vocab as u64)
             );
             found.push(Finding::new("vocab_padding", Severity::Info, message));
         }
@@ -93,6 +97,7 @@ fn positions(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
             true => String::new(),
             false => format!(" in {windowed} of {} layers", decoder.layers.len()),
         };
+        let (window, max) = (format_count(window as u64), format_count(max as u64));
         let message = format!(
             "sliding_window {window} is shorter than {max} positions: beyond {window} tokens the oldest are hidden{layers}, which a ten-token prompt cannot show"
         );
@@ -134,7 +139,8 @@ fn positions(subject: Subject<'_>, known: Known<'_>, found: &mut Vec<Finding>) {
         }
         RopeScaling::None if max > 4096 && config.rope_theta <= 10_000.0 => {
             let message = format!(
-                "{max} positions without rope scaling and with the base of a 4k model: long prompts may degrade"
+                "{} positions without rope scaling and with the base of a 4k model: long prompts may degrade",
+                format_count(max as u64)
             );
             found.push(Finding::new("positions_unscaled", Severity::Warning, message));
         }

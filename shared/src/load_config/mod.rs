@@ -38,6 +38,7 @@ use crate::dtype::DType;
 use crate::estimate::Options;
 use crate::estimate::activations::Attention;
 use crate::placement::{DeviceId, Strategy};
+use crate::units::format_count;
 
 /// Overrides of one load, parsed; `None` leaves the choice to the defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -52,6 +53,9 @@ pub struct LoadConfig {
     pub low_cpu_mem_usage: Option<bool>,
     /// How attention is computed.
     pub attention: Option<Attention>,
+    /// Whether fused attention is asked for by the name of one kernel, `flash_attention_2`: to our engines it is any
+    /// fused one, to transformers it is not.
+    pub is_flash: bool,
     /// Where the layers go.
     pub device_map: Option<Strategy>,
     /// Budget of each device in bytes.
@@ -175,7 +179,10 @@ impl LoadConfig {
             "max_memory" => self.max_memory = budget::parse(key, value, errors).unwrap_or_default(),
             "attn_implementation" => match value.as_str() {
                 Some("eager") => self.attention = Some(Attention::Eager),
-                Some("fused" | "sdpa" | "flash_attention_2") => self.attention = Some(Attention::Fused),
+                Some(name @ ("fused" | "sdpa" | "flash_attention_2")) => {
+                    self.attention = Some(Attention::Fused);
+                    self.is_flash = name == "flash_attention_2";
+                }
                 _ => {
                     let expected = "eager, or fused (also sdpa, flash_attention_2)";
                     errors.push(LoadConfigError::invalid(key, value, expected));
@@ -194,7 +201,8 @@ impl LoadConfig {
             }
             "sliding_window" => match whole(value).filter(|n| (1..=limits::POSITIONS as u64).contains(n)) {
                 None if !value.is_null() => {
-                    let expected = format!("a whole number from 1 to {}, or null", limits::POSITIONS);
+                    let most = format_count(limits::POSITIONS as u64);
+                    let expected = format!("a whole number from 1 to {most}, or null");
                     errors.push(LoadConfigError::invalid(key, value, expected));
                 }
                 window => self.sliding_window = Some(window),

@@ -292,8 +292,12 @@ fn proposal(step: &Step, current: &LoadConfig, facts: &Facts) -> Option<Proposal
         Scope::Run => None,
         Scope::LoadConfig => {
             let changed = current.with(&key, &value).ok()?;
-            // A format that the weights are in already, whoever chose it, is no change.
-            let as_it_is = step.key == "dtype" && changed.dtype.is_some() && changed.dtype == dtype;
+            // A format that the weights are in already, whoever chose it, is no change, nor is another name of fused.
+            let as_it_is = match step.key {
+                "dtype" => changed.dtype.is_some() && changed.dtype == dtype,
+                "attn_implementation" => changed.attention == current.attention,
+                _ => false,
+            };
             if diff(current, &changed).is_empty() || as_it_is {
                 return None;
             }

@@ -70,7 +70,7 @@ fn nothing_is_dropped() {
     assert!(error(r#"{"rope_scaling": {"type": "liner", "factor": 2.0}}"#).contains("rope_scaling.type"));
     assert!(error(r#"{"dtype": "q8_0"}"#).contains("quantization"));
     assert!(error(r#"{"device_map": -1}"#).contains("device_map"));
-    assert!(error(r#"{"sliding_window": 0}"#).contains("from 1 to 134217728"));
+    assert!(error(r#"{"sliding_window": 0}"#).contains("from 1 to 134,217,728"));
 }
 
 #[test]
@@ -374,6 +374,12 @@ fn the_next_change_is_single_new_and_in_order() {
         first(OutcomeClass::KernelError, r#"{"attn_implementation":"sdpa"}"#).as_deref(),
         Some(r#"attn_implementation="eager""#)
     );
+    // Fused attention by the name of one kernel is fused already.
+    let fused = |current: &str| {
+        let steps = keys(OutcomeClass::OomDeviceActivation, &config(current), &facts);
+        steps.contains(&r#"attn_implementation="fused""#.to_owned())
+    };
+    assert!(fused("{}") && !fused(r#"{"attn_implementation":"flash_attention_2"}"#));
     assert!(next_changes(OutcomeClass::Passed, &none, &facts).is_empty());
     for outcome in [OutcomeClass::ConfigInvalid, OutcomeClass::DownloadCorrupt, OutcomeClass::MissingTensor] {
         assert!(next_changes(outcome, &none, &facts).is_empty() && advice(outcome).is_some());

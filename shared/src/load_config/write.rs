@@ -36,6 +36,7 @@ impl LoadConfig {
             self.attention.map(|attention| {
                 Value::from(match attention {
                     Attention::Eager => "eager",
+                    Attention::Fused if self.is_flash => "flash_attention_2",
                     Attention::Fused => "fused",
                 })
             }),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Report, Verdict};
 use crate::dtype::DType;
+use crate::units::format_small;
 
 /// How far logits are from those of the reference, the CPU in f32 on the same files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,8 +104,8 @@ impl Report {
             "no logit is a number that could be held against the CPU in f32".to_owned()
         } else {
             format!(
-                "logits differ from the CPU in f32 by {:.1e} of the largest at most (bound {:.0e}), same best id in {:.0} % of {} rows",
-                share,
+                "logits differ from the CPU in f32 by {} of the largest at most (bound {:.0e}), same best id in {:.0} % of {} rows",
+                format_small(share),
                 difference.bound,
                 difference.top1_agreement * 100.0,
                 difference.rows

@@ -43,7 +43,7 @@ pub struct Run<'a> {
 
 /// A context beyond what a model is made for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{} exceed the model's {positions} positions: give fewer", format_counted(*tokens, "token"))]
+#[error("{} exceed the model's {} positions: give fewer", format_counted(*tokens, "token"), format_count(*positions))]
 pub struct ContextTooLong {
     /// What was asked for.
     pub tokens: u64,
@@ -151,7 +151,10 @@ pub async fn run<E: Engine + Diagnostics>(
     let (verdict, reason) = if let Some(layer) = first_bad {
         let place =
             if layer + 1 == layers.len() { "the logits".to_owned() } else { format!("layer {layer}") };
-        (Verdict::Fail, format!("{nan_count} NaN and {inf_count} infinite values, the first in {place}"))
+        (Verdict::Fail, {
+            let (nan, inf) = (format_count(nan_count), format_count(inf_count));
+            format!("{nan} NaN and {inf} infinite values, the first in {place}")
+        })
     } else if let [first, .., last] = top_logits.as_slice()
         && first.logit == last.logit
     {
@@ -220,8 +223,10 @@ fn span(config: &ModelConfig, kind: ProbeKind) -> Result<Range<usize>, String> {
     let end = start + BEFORE + ACROSS;
     if end > config.max_position_embeddings {
         return Err(format!(
-            "the boundary of {boundary} tokens needs {end}, the model has {} positions",
-            config.max_position_embeddings
+            "the boundary of {} tokens needs {}, the model has {} positions",
+            format_count(boundary as u64),
+            format_count(end as u64),
+            format_count(config.max_position_embeddings as u64)
         ));
     }
     Ok(start..end)
@@ -304,7 +309,8 @@ async fn check<E: Engine + Diagnostics>(
     let fail = |detail| Ok(Probe { kind, tokens, non_finite, verdict: Verdict::Fail, detail });
     if non_finite > 0 {
         return fail(format!(
-            "{non_finite} logits over {} tokens are not finite",
+            "{} logits over {} tokens are not finite",
+            format_count(non_finite as u64),
             format_count(tokens as u64)
         ));
     }

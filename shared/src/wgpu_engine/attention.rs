@@ -7,6 +7,7 @@ use super::ops::{Op, Pass};
 use super::workspace::Workspace;
 use crate::engine::EngineError;
 use crate::estimate::wgpu_workspace;
+use crate::units::format_counted;
 
 /// A cache has room for a multiple of so many tokens.
 const CACHE_STEP: usize = wgpu_workspace::CACHE_STEP as usize;
@@ -180,7 +181,7 @@ impl Attention {
         let most = gpu.limits.max_storage_buffer_binding_size;
         if half > most || 2 * half > gpu.limits.max_buffer_size {
             return Err(EngineError::Unavailable {
-                what: format!("a sequence of {capacity} tokens"),
+                what: format!("a sequence of {}", format_counted(capacity as u64, "token")),
                 reason: format!(
                     "keys of one layer take {half} bytes, this device binds {most} at most: shorten the context"
                 ),

@@ -3,6 +3,7 @@
 use super::gpu::Gpu;
 use crate::engine::{EngineError, LoadPlan};
 use crate::estimate::wgpu_workspace::WgpuWorkspace;
+use crate::units::format_counted;
 
 /// Buffers of one engine; see [`WgpuWorkspace`] for what each holds.
 pub(super) struct Workspace {
@@ -55,7 +56,7 @@ impl Workspace {
         let largest = space.largest_buffer();
         if largest > most {
             return Err(EngineError::Unavailable {
-                what: format!("a context of {} tokens", plan.context),
+                what: format!("a context of {}", format_counted(plan.context as u64, "token")),
                 reason: format!(
                     "it needs a buffer of {largest} bytes, this device binds {most} at most: \
                      shorten the context or use fused attention"

@@ -60,6 +60,7 @@ fn a_sequence_longer_than_the_model_is_refused() {
     let [ids, out] = ["ids.json", "out"].map(|name| model.file(name));
     let [ids, out] = [&ids, &out].map(|path| path.to_str().expect("UTF-8"));
     let line = line(&["logits", model.arg(), "--tokens-file", ids, "--out", out]);
+    let positions = phi3::units::format_count(positions);
     assert!(line.contains(&format!("exceed the model's {positions} positions")), "{line}");
 }
 

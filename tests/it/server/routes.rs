@@ -91,6 +91,22 @@ fn an_unknown_architecture_is_inspected() {
     assert_eq!(server.post("/api/estimate", &source).error_code(), "unknown_architecture");
 }
 
+/// Of a long list a report tells the ends; whoever computes with the config asks for all of it.
+#[test]
+fn a_config_is_told_whole_where_it_is_asked_for() {
+    let server = Server::start(&[]);
+    let factors: Vec<u32> = (1..=48).collect();
+    let config = json!({ "model_type": "phi3", "rope_scaling": { "type": "longrope", "short_factor": factors, "long_factor": factors } });
+    let ask = |options: serde_json::Value| {
+        let asked = json!({ "source": { "config": config }, "options": options });
+        server.post("/api/inspect", &asked).json()
+    };
+    let whole = ask(json!({ "config": true }));
+    assert_eq!(whole["config"], config);
+    assert_eq!(ask(json!({})).get("config"), None);
+    assert_eq!(whole["fields"], ask(json!({}))["fields"]);
+}
+
 /// The whole report, as on the command line, under the status of what is wrong; paths begin below the root.
 #[test]
 fn weights_that_differ_from_their_config_are_inspected() {

@@ -5,11 +5,11 @@ use phi3::api::AttemptRecord;
 use phi3::load_config::{OutcomeClass, Proposal};
 
 use super::Tree;
-use super::table::state_badge;
+use super::table::standing_badge;
 use crate::components::bits::{badge, bytes, copies};
 use crate::components::loading::bar;
 use crate::components::log::Log;
-use crate::components::report::{memory_table, report, verdict};
+use crate::components::report::{memory_table, report};
 use crate::format::{Unit, duration};
 use crate::state::Attempts;
 use crate::state::lineage::next_run;
@@ -64,7 +64,7 @@ pub fn Detail(
     view! {
         <section class="card detail" data-testid="attempt" data-id=id.to_string()>
             <div class="card-head">
-                <h2>{format!("#{id} {}", attempt.model)} " " {state_badge(attempt.state)} " " {attempt.report.as_ref().map(|report| verdict(report.verdict))} " " <span class="faint">{attempt.kind.name()} " " {took}</span></h2>
+                <h2>{format!("#{id} {}", attempt.model)} " " {standing_badge(attempt.state, attempt.standing())} " " <span class="faint">{attempt.kind.name()} " " {took}</span></h2>
                 <div class="row">
                     <Show when=move || is_live><button type="button" class="btn small" on:click=move |_| attempts.cancel(id)>{words::CANCEL}</button></Show>
                     <button type="button" class="btn small" on:click=plan>{words::PLAN_FROM}</button>

@@ -1,7 +1,7 @@
 //! The table of attempts: ten thousand rows, of which the document holds what is to be seen.
 
 use leptos::prelude::*;
-use phi3::api::AttemptState;
+use phi3::api::{Attempt, AttemptState};
 use phi3::units::format_bytes;
 
 use crate::api;
@@ -9,9 +9,9 @@ use crate::components::bits::badge;
 use crate::components::{Menu, VirtualRows};
 use crate::format::{duration, percent_of_one, rate};
 use crate::platform::page::moment;
-use crate::state::Attempts;
 use crate::state::columns::{Column, Columns};
 use crate::state::ledger::Row;
+use crate::state::{Attempts, Store, ledger};
 use crate::text::{self, attempts as words};
 
 /// Formats that the server writes all attempts in, and their names.
@@ -19,9 +19,10 @@ const EXPORTS: [(&str, &str); 3] = [("csv", "CSV"), ("jsonl", "JSON Lines"), ("m
 /// Height of a row in CSS pixels; the style sheet has the same.
 const ROW_PX: f64 = 37.0;
 
-/// The colour of a state.
-pub(super) fn tone(state: AttemptState) -> &'static str {
+/// The colour of how an attempt stands: of its state, but that what shows too little is no plain success.
+pub(super) fn tone(state: AttemptState, standing: &str) -> &'static str {
     match state {
+        _ if standing == Attempt::UNVERIFIED => "warn",
         AttemptState::Stopped | AttemptState::Ready => "ok",
         AttemptState::Failed | AttemptState::Lost => "bad",
         AttemptState::Cancelled | AttemptState::Queued => "",
@@ -29,9 +30,9 @@ pub(super) fn tone(state: AttemptState) -> &'static str {
     }
 }
 
-/// A state in its colour.
-pub(super) fn state_badge(state: AttemptState) -> impl IntoView {
-    badge(tone(state), state.name())
+/// How an attempt stands, in its colour.
+pub(super) fn standing_badge(state: AttemptState, standing: &'static str) -> impl IntoView {
+    badge(tone(state, standing), standing)
 }
 
 /// The table with its search and filter.
@@ -63,13 +64,29 @@ pub fn Table() -> impl IntoView {
             </div>
         }
     };
-    let state_option = move |state: AttemptState| {
-        let is_chosen = move || attempts.sieve.with(|sieve| sieve.state == Some(state));
-        view! { <option value=state.name() prop:selected=is_chosen>{state.name()}</option> }
+    let option = |word: &'static str, is_chosen: Signal<bool>| {
+        view! { <option value=word prop:selected=is_chosen>{word}</option> }
     };
-    let choose_state = move |ev| {
-        let name = event_target_value(&ev);
-        attempts.sieve.update(|s| s.state = AttemptState::ALL.into_iter().find(|state| state.name() == name));
+    let standing = move |word| {
+        option(word, Signal::derive(move || attempts.sieve.with(|sieve| sieve.standing == Some(word))))
+    };
+    // What no row has is no choice, unless it is chosen.
+    let outcomes = Memo::new(move |_| {
+        let mut there = attempts.rows.with(|rows| ledger::outcomes(rows));
+        let chosen = attempts.sieve.with(|sieve| sieve.outcome);
+        there.extend(chosen.filter(|chosen| !there.contains(chosen)));
+        there
+    });
+    let outcome = move |word| {
+        option(word, Signal::derive(move || attempts.sieve.with(|sieve| sieve.outcome == Some(word))))
+    };
+    let choose_standing = move |ev| {
+        let word = event_target_value(&ev);
+        attempts.sieve.update(|sieve| sieve.standing = ledger::standing(&word));
+    };
+    let choose_outcome = move |ev| {
+        let word = event_target_value(&ev);
+        attempts.sieve.update(|sieve| sieve.outcome = ledger::outcome(&word));
     };
     view! {
         <section class="card" aria-labelledby="attempts-title" data-testid="attempts" data-count=move || attempts.rows.with(Vec::len).to_string()>
@@ -85,9 +102,13 @@ pub fn Table() -> impl IntoView {
                     <Menu label=text::header::EXPORT testid="attempts-export" class="btn small">
                         {EXPORTS.into_iter().map(|(format, name)| view! { <a class="quiet" href=api::exported(format) download="">{name}</a> }).collect_view()}
                     </Menu>
-                    <select class="filter" aria-label=words::STATE data-testid="attempts-state" on:change=choose_state>
+                    <select class="filter" aria-label=words::STATE data-testid="attempts-state" on:change=choose_standing>
                         <option value="">{words::ANY_STATE}</option>
-                        {AttemptState::ALL.into_iter().map(state_option).collect_view()}
+                        {ledger::standings().map(standing).collect_view()}
+                    </select>
+                    <select class="filter" aria-label=words::OUTCOME data-testid="attempts-outcome" on:change=choose_outcome>
+                        <option value="">{words::ANY_OUTCOME}</option>
+                        {move || outcomes.get().into_iter().map(outcome).collect_view()}
                     </select>
                     <input
                         type="search"
@@ -107,7 +128,7 @@ pub fn Table() -> impl IntoView {
                 </div></div>
                 <VirtualRows count row_height=ROW_PX draw/>
             </div>
-            <Show when=move || { count.get() == 0 && attempts.rows.with(|rows| !rows.is_empty()) }><p class="dim">{words::NONE}</p></Show>
+            <Show when=move || { count.get() == 0 && attempts.rows.with(|rows| !rows.is_empty()) }><p class="dim below">{words::NONE}</p></Show>
         </section>
     }
 }
@@ -116,8 +137,8 @@ fn class_of(column: Column) -> &'static str {
     match column {
         Column::Id => "x-id",
         Column::Duration | Column::Load | Column::Ttft | Column::Rate | Column::Memory => "num hide-narrow",
-        Column::Note | Column::Model | Column::Device => "hide-narrow",
-        Column::State | Column::Change => "",
+        Column::Note | Column::Model | Column::Device | Column::Change => "hide-narrow",
+        Column::State => "",
     }
 }
 
@@ -144,8 +165,11 @@ fn cell(attempts: Attempts, column: Column, row: Memo<Option<Row>>) -> impl Into
     let content = match column {
         Column::Id => id_cell(attempts, row).into_any(),
         Column::State => {
-            let class =
-                move || row.with(|row| format!("badge {}", row.as_ref().map_or("", |row| tone(row.state))));
+            let class = move || {
+                row.with(|row| {
+                    format!("badge {}", row.as_ref().map_or("", |row| tone(row.state, row.standing)))
+                })
+            };
             let state = text(|row| row.standing.to_owned());
             let outcome = move || {
                 row.with(|row| {
@@ -160,18 +184,27 @@ fn cell(attempts: Attempts, column: Column, row: Memo<Option<Row>>) -> impl Into
         Column::Device => titled("mono", |row| row.device.clone()),
         Column::Change => titled("mono", |row| words::change(&row.change, row.parent)),
         Column::Note => titled("", |row| row.note.clone()),
-        Column::Duration => text(|row| number(row.duration_ms.map(|ms| ms as f64), duration)).into_any(),
-        Column::Load => text(|row| number(row.load_ms, duration)).into_any(),
-        Column::Ttft => text(|row| number(row.ttft_ms, duration)).into_any(),
-        Column::Rate => text(|row| number(row.decode_tokens_per_s, rate)).into_any(),
-        Column::Memory => text(|row| row.memory_bytes.map(format_bytes).unwrap_or_default()).into_any(),
+        Column::Duration => number(row, |row| shown(row.duration_ms.map(|ms| ms as f64), duration)),
+        Column::Load => number(row, |row| shown(row.load_ms, duration)),
+        Column::Ttft => number(row, |row| shown(row.ttft_ms, duration)),
+        Column::Rate => number(row, |row| shown(row.decode_tokens_per_s, rate)),
+        Column::Memory => number(row, |row| row.memory_bytes.map(format_bytes).unwrap_or_default()),
     };
     view! { <div role="cell" class=class_of(column)>{content}</div> }
 }
 
 /// A number in its unit; nothing where there is none.
-fn number(value: Option<f64>, print: fn(f64) -> String) -> String {
+fn shown(value: Option<f64>, print: fn(f64) -> String) -> String {
     value.map(print).unwrap_or_default()
+}
+
+/// A number that a click copies. Its element stays where a row has none: scrolling makes no other.
+fn number(row: Memo<Option<Row>>, read: fn(&Row) -> String) -> AnyView {
+    let store = Store::here();
+    let text = Memo::new(move |_| row.with(|row| row.as_ref().map(read).unwrap_or_default()));
+    let copy = move |_| text.with_untracked(|text| store.copy(text.clone(), text));
+    view! { <button type="button" class="value" title=text::COPY hidden=move || text.with(String::is_empty) on:click=copy>{text}</button> }
+        .into_any()
 }
 
 fn id_cell(attempts: Attempts, row: Memo<Option<Row>>) -> impl IntoView {

@@ -2,8 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::table::tone;
-use crate::components::bits::badge;
+use super::table::standing_badge;
 use crate::state::ledger::{Branch, Guide, Row};
 use crate::state::{Attempts, ledger};
 use crate::text::attempts as words;
@@ -58,7 +57,7 @@ pub fn Tree(
                 </span>
                 <span class="leaf">
                     <button type="button" class="link" on:click=move |_| attempts.choose(other)>{format!("#{other}")}</button>
-                    <span class="mono">{change}</span> {badge(tone(row.state), row.standing)}
+                    <span class="mono">{change}</span> {standing_badge(row.state, row.standing)}
                     {row.parent.map(|parent| view! { <span class="sr">{words::after(parent)}</span> })}
                 </span>
             </li>

@@ -50,15 +50,21 @@ pub fn DeviceCard(
         now.with(|d| d.as_ref().is_some_and(|d| d.used_bytes.or(d.free_bytes).or(d.total_bytes).is_some()))
     });
     let holders = Memo::new(move |_| now.with(|d| d.as_ref().map(|d| d.holders.clone()).unwrap_or_default()));
-    let past = {
+    let used = {
         let device = device.clone();
         Memo::new(move |_| {
-            let used = memory
+            let past = memory
                 .past
                 .with(|past| past.iter().find(|p| p.device == device).map(|p| p.used_bytes.clone()));
-            line(&used.unwrap_or_default(), shared.with(|s| s.as_ref().map_or(0, |s| s.total_bytes)))
+            past.unwrap_or_default()
         })
     };
+    let past = move || {
+        let total = shared.with(|s| s.as_ref().map_or(0, |s| s.total_bytes));
+        used.with(|used| line(used, total))
+    };
+    // From the first answer to the newest; one alone is drawn as if it had been so before.
+    let seconds = move || used.with(|used| used.len().saturating_sub(1).max(1) as u64 * SECONDS);
     view! {
         <section class="card c6" data-device-now=device.clone()>
             <div class="card-head"><h2>{title} " " {badge("", device.clone())}</h2></div>
@@ -79,7 +85,7 @@ pub fn DeviceCard(
             <Show when=move || shared.with(Option::is_some)>
                 <figure class="past">
                     <svg viewBox=format!("0 0 {} 100", KEPT - 1) preserveAspectRatio="none" aria-hidden="true"><polyline points=past/></svg>
-                    <figcaption class="faint">{words::past((KEPT as u64 - 1) * SECONDS)}</figcaption>
+                    <figcaption class="faint">{move || words::past(seconds())}</figcaption>
                 </figure>
             </Show>
             {move || if holders.with(Vec::is_empty) {

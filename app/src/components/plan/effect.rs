@@ -5,8 +5,9 @@ use phi3::load_config::{KNOBS, Preview, TermChange};
 
 use super::form::shown;
 use crate::components::bits::{badge, bytes, copies, fit_badge};
+use crate::components::verdict::lacks;
 use crate::format::{Unit, signed_bytes};
-use crate::state::Plan;
+use crate::state::{Plan, Store};
 use crate::text::{self, plan as words};
 
 /// Candidates shown until more are asked for.
@@ -19,7 +20,7 @@ fn total(preview: &Preview) -> Option<&TermChange> {
 /// Memory before and after, term by term.
 #[component]
 pub fn Effect() -> impl IntoView {
-    let plan = Plan::here();
+    let (plan, store) = (Plan::here(), Store::here());
     let effect = Memo::new(move |_| plan.effect());
     let row = |term: &TermChange, unit: Unit| {
         let moved = term.now_bytes != term.then_bytes;
@@ -36,7 +37,8 @@ pub fn Effect() -> impl IntoView {
     let verdict = Memo::new(move |_| plan.verdict());
     let standing = move || {
         verdict.get().map(|(verdict, why)| {
-            view! { <p class="above" data-testid="plan-verdict" data-value=verdict.words()>{fit_badge(verdict)} " " <span class="dim">{text::capitalised(&why)} "."</span></p> }
+            let format = store.resolved.with(|resolved| resolved.format);
+            view! { <p class="above" data-testid="plan-verdict" data-value=verdict.words()>{fit_badge(verdict, lacks(store, format))} " " <span class="dim">{text::capitalised(&why)} "."</span></p> }
         })
     };
     let table = move |preview: &Preview| {
@@ -78,7 +80,7 @@ pub fn Candidates() -> impl IntoView {
     let candidates = Memo::new(move |_| plan.candidates());
     let row = move |preview: &Preview| {
         let sum = total(preview).cloned();
-        let unit = Unit::of(sum.as_ref().map_or(0, |t| t.now_bytes.max(t.then_bytes)));
+        let unit = Unit::of(sum.as_ref().map_or(0, |t| t.now_bytes.abs_diff(t.then_bytes)));
         let delta = sum.map(|t| {
             if t.now_bytes == t.then_bytes {
                 "=".to_owned()
