@@ -5,7 +5,7 @@ use pollster::block_on;
 use crate::decoder::Decoder;
 use crate::estimate::{self, Badge, Format, Options, Report, Resolved};
 use crate::placement;
-use crate::weights::{BytesSource, Checkpoint};
+use crate::weights::{BytesSource, Checkpoint, as_stored};
 
 type Tensors = Vec<(String, &'static str, Vec<usize>)>;
 
@@ -277,6 +277,25 @@ fn a_packed_config_of_countless_modules_is_told_briefly() {
     let decoder = Decoder::parse(json.as_bytes()).expect("a config");
     let text = open(&awq()).named_differences(&decoder).join("\n");
     assert!(text.len() < 10_000 && text.contains("and more"), "{text}");
+}
+
+/// What somebody stored as plain floats is that, whatever the config says of it; one packed matrix is enough to believe it.
+#[test]
+fn plain_floats_are_packed_by_no_config() {
+    let plain = with(|name, rows, columns| vec![(format!("{name}.weight"), "BF16", vec![rows, columns])]);
+    for config in [AWQ, r#"{"quant_method":"fp8"}"#, r#"{"quant_method":"hqq"}"#, "{}"] {
+        let decoder = llama(config, 1);
+        assert!(decoder.is_packed(), "{config}");
+        let stored = open(&plain).language_model(&decoder);
+        let seen = as_stored(decoder.clone(), &stored);
+        assert!(!seen.is_packed(), "{config}");
+        let report = estimate::estimate(&seen, Some(&stored), &Options::default()).expect("defaults");
+        assert_eq!((report.weights_bytes, report.terms[0].badge), (2 * PARAMS, Badge::Exact), "{config}");
+        for packed in [awq(), plain[1..].to_vec()] {
+            let stored = open(&packed).language_model(&decoder);
+            assert!(as_stored(decoder.clone(), &stored).is_packed(), "{config}");
+        }
+    }
 }
 
 /// What the config leaves in 16 bit is counted so; where readers differ on what it says, no number is exact.

@@ -203,6 +203,25 @@ fn what_a_model_is_anyway_makes_no_other_attempt() {
     }
 }
 
+/// A map that leads to the one device that is chosen anyway may be wrong all the same.
+#[test]
+fn a_wrong_map_forbids_no_load_without_it() {
+    let (_model, server) = served();
+    let wrong = json!({ "load_config": { "device_map": { "model.layers": "cpu" } } });
+    let failed = tried(&server, &wrong);
+    assert_eq!(
+        (&failed["state"], &failed["outcome"]),
+        (&json!("failed"), &json!("config_invalid")),
+        "{failed}"
+    );
+    assert_eq!(load(&server, &wrong).status, 409);
+    let mended =
+        json!({ "load_config": { "device_map": { "model": "cpu", "lm_head": "cpu" } }, "branch": true });
+    for other in [json!({ "branch": true }), mended] {
+        assert_eq!(tried(&server, &other)["state"], "stopped", "{other}");
+    }
+}
+
 #[test]
 fn attempts_are_kept_with_all_that_makes_them_repeatable() {
     let model = ModelDir::of_case("mha_plain");

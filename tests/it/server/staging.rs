@@ -60,7 +60,7 @@ fn what_no_load_could_read_is_not_staged() {
     for (file, text, code, says) in [
         ("tokenizer.json", "<html>", "tokenizer_invalid", "tokenizer.json: it is an HTML"),
         ("tokenizer.json", pointer, "tokenizer_invalid", "tokenizer.json: it is a Git-LFS pointer"),
-        ("tokenizer.json", &tokenizer.to_string(), "tokenizer_invalid", "10000 ids"),
+        ("tokenizer.json", &tokenizer.to_string(), "tokenizer_invalid", "10,000 ids"),
         ("tokenizer_config.json", "[]", "tokenizer_invalid", "tokenizer_config.json: no JSON object"),
         ("tokenizer_config.json", "", "tokenizer_invalid", "tokenizer_config.json: it is empty"),
         ("generation_config.json", "{", "config_invalid", "generation_config.json: not valid JSON"),

@@ -277,8 +277,13 @@ fn the_codes_of_errors_are_the_contract() {
         }
         let text = std::fs::read_to_string(root.join(path)).expect("a source");
         let text = text.split("\n#[cfg(test)]").next().unwrap_or_default();
-        for made in ["ErrorObject::new(", "HttpError::new(", "code: Some(", "refused(request.uri().path(), "]
-        {
+        for made in [
+            "ErrorObject::new(",
+            "HttpError::new(",
+            "code: Some(",
+            "refused(request.uri().path(), ",
+            "refused(&path, ",
+        ] {
             let calls = text.split(made).skip(1);
             codes.extend(calls.filter_map(|rest| word(rest.trim_start())));
         }

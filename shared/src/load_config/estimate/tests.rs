@@ -255,6 +255,18 @@ fn a_device_map_says_where_the_model_lies() {
     assert_eq!(refused(json!({ "model.layers": 0 })), "missing_modules");
     let whole = json!({ "model.embed_tokens": 0, "model.layers": 0, "model.norm": 0, "lm_head": 0 });
     assert_eq!(sized(json!({ "device_map": whole }), &host).report.fit.verdict, Some(Verdict::Fits));
+    // By whatever names: it is that GPU's runtime and workspace.
+    for device in ["cuda:0", "wgpu:0", "cpu"] {
+        let by_name = sized(json!({ "device_map": device }), &host).report.total_bytes;
+        for map in [
+            json!({ "": device }),
+            json!({ "model": device, "lm_head": device }),
+            json!({ "model.embed_tokens": device, "model.layers": device, "model.norm": device, "lm_head": device }),
+        ] {
+            let by_module = sized(json!({ "device_map": map }), &host).report.total_bytes;
+            assert_eq!(by_module, by_name, "{device}: {map}");
+        }
+    }
 }
 
 #[test]

@@ -4,9 +4,11 @@
 use pollster::block_on;
 
 use super::test_file::File;
+use crate::config::Fields;
 use crate::decoder::Decoder;
 use crate::dtype::DType;
 use crate::estimate::{self, Badge, Options, Resolved};
+use crate::inspect::{self, Subject};
 use crate::load_config::{self, LoadConfig};
 use crate::placement;
 use crate::units::format_bytes;
@@ -324,6 +326,23 @@ fn open_parts(files: Vec<(String, Vec<u8>)>) -> Result<Opened, WeightsError> {
     let (config, checkpoint) = block_on(Checkpoint::from_gguf_parts("m.gguf", files))?;
     let json = serde_json::to_vec(&config).expect("plain");
     Ok((Decoder::parse(&json).unwrap_or_else(|error| panic!("{error}")), checkpoint))
+}
+
+/// The class that a file does not name is none to be contradicted.
+#[test]
+fn a_healthy_file_is_warned_of_nothing() {
+    for (name, file, _) in architectures() {
+        let files = vec![("m.gguf".to_owned(), BytesSource(file.bytes()))];
+        let (config, checkpoint) = block_on(Checkpoint::from_gguf_parts("m.gguf", files)).expect(name);
+        let fields = Fields::from_map(config);
+        let decoder = Decoder::from_fields(&fields).expect(name);
+        let stored = checkpoint.language_model(&decoder);
+        let subject = Subject { stored: Some(&stored), ..Subject::config_only(&fields) };
+        let (_, found) = inspect::find(subject).expect(name);
+        for code in ["architectures_contradict", "dtype_absent"] {
+            assert!(found.iter().all(|finding| finding.code != code), "{name}: {found:?}");
+        }
+    }
 }
 
 #[test]
