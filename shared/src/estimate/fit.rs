@@ -216,22 +216,15 @@ pub(crate) fn held_words(
     total_bytes: u64,
     verdict: Option<Verdict>,
 ) -> String {
-    let makes = match format == held {
-        true => {
-            format!(
-                "stored in several formats, most of them in {format}: a load holds all of them in {format}"
-            )
-        }
-        false => format!("stored in {format}: a load widens them to {held}"),
+    let (stored, makes) = match format == held {
+        true => ("several formats, most of them in ", "holds all of them in"),
+        false => ("", "widens them to"),
     };
     let [weights, total] = [weights_bytes, total_bytes].map(format_bytes);
-    let verdict = match verdict {
-        None => "",
-        Some(Verdict::Fits) => ", which fits",
-        Some(Verdict::Tight) => ", which is tight",
-        Some(Verdict::DoesNotFit) => ", which does not fit",
-    };
-    format!("weights {makes}, {weights}, {total} in all{verdict}")
+    let (colon, verdict) = verdict.map_or(("", ""), |verdict| (": ", verdict.words()));
+    format!(
+        "weights stored in {stored}{format}: a load {makes} {held}, {weights}, {total} in all{colon}{verdict}"
+    )
 }
 
 /// The total under options that may differ from those whose weights are summed already: only a change of format

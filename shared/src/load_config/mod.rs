@@ -339,10 +339,18 @@ impl LoadConfig {
         // What is multiplied, and so kept in the cache, stays a float where weights are quantized.
         let kv_dtype = if quantized.is_some() && above.dtype.is_none() { self.dtype } else { None };
         // A GPU that is named says more than that it is `cuda:0`.
-        let backend = match self.devices()[..] {
-            [device] if above.device.is_none() => Some(device.backend()),
+        let device = match &self.device_map {
+            Some(Strategy::Single(device)) => Some(device),
+            // By several names to one place.
+            Some(Strategy::Explicit(map)) => map.first().map(|(_, device)| device),
             _ => None,
         };
+        let is_alone = |device: &&DeviceId| match &self.device_map {
+            Some(Strategy::Explicit(map)) => map.iter().all(|(_, other)| other == *device),
+            _ => true,
+        };
+        let device = device.filter(|_| above.device.is_none()).filter(is_alone);
+        let backend = device.map(DeviceId::backend);
         Options {
             dtype: above.dtype.or(quantized.or(self.dtype).map(Into::into)),
             kv_dtype: above.kv_dtype.or(kv_dtype),

@@ -8,22 +8,20 @@ use super::checkpoint::is_buffer;
 use super::differences::Differences;
 use crate::decoder::{Decoder, Quantization};
 use crate::dtype::DType;
+use crate::estimate;
 use crate::tensors::{self, Role};
 
 type Tensors = BTreeMap<String, StoredTensor>;
 
-/// The model that a checkpoint's tensors are of. Where all of them are plain floats nobody packed them, whatever a
-/// `quantization_config` says.
+/// The model that a checkpoint's tensors are of. Where all of them are plain floats, and as many as it has parameters,
+/// nobody packed them, whatever a `quantization_config` says.
 #[must_use]
 pub fn as_stored(decoder: Decoder, stored: &BTreeMap<String, StoredTensor>) -> Decoder {
-    if !decoder.is_packed() {
-        return decoder;
-    }
-    let plain = decoder.clone().unpacked();
-    let is_plain = |spec: tensors::TensorSpec| {
-        stored.get(&spec.name).is_some_and(|found| found.shape == spec.shape && found.dtype.is_float())
+    let is_plain = || {
+        stored.values().all(|tensor| tensor.dtype.is_float())
+            && estimate::stored_count(stored) >= estimate::params(&decoder).total
     };
-    if tensors::list(&plain).all(is_plain) { plain } else { decoder }
+    if decoder.is_packed() && is_plain() { decoder.unpacked() } else { decoder }
 }
 
 /// What is missing, holds another number of weights, or is unexpected; a line each. Of a method that is not known here
