@@ -1,7 +1,5 @@
 //! How a checkpoint's weights were quantised by those who published it: `quantization_config`.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -141,11 +139,11 @@ fn groups(config: &Fields) -> Vec<&Value> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exempt {
     /// Modules by their names, or by the start or the end of these, as the config lists them.
-    pub modules: BTreeSet<String>,
+    pub modules: Vec<String>,
     /// The same by patterns.
     pub patterns: Vec<Pattern>,
     /// Ends of the names of the only modules that are quantised, where the config lists those.
-    pub only: BTreeSet<String>,
+    pub only: Vec<String>,
     /// Whether the head is quantised too.
     pub head: bool,
     /// A key that changes what is quantised in a way that is not known here.
@@ -169,7 +167,7 @@ impl Exempt {
     /// A value of the wrong type.
     pub fn read(fields: &Fields) -> Result<Self, ConfigError> {
         let Some(config) = fields.object("quantization_config")? else { return Ok(Self::default()) };
-        let mut modules = BTreeSet::new();
+        let mut modules: Vec<String> = Vec::new();
         for key in ["modules_to_not_convert", "ignored_layers", "ignore"] {
             match config.get(key) {
                 None => {}
@@ -238,9 +236,9 @@ impl Exempt {
     pub fn leaves(&self, module: &str) -> bool {
         // Ends in the middle of a word are told by `is_unsure`.
         let dots = || module.match_indices('.').map(|(at, _)| at);
-        let is_listed = |list: &BTreeSet<String>| {
-            list.contains(module)
-                || dots().any(|at| list.contains(&module[..at]) || list.contains(&module[at + 1..]))
+        let is_listed = |list: &[String]| {
+            let has = |name: &str| list.iter().any(|listed| listed == name);
+            has(module) || dots().any(|at| has(&module[..at]) || has(&module[at + 1..]))
         };
         self.patterns.iter().any(|pattern| pattern.matches(module))
             || is_listed(&self.modules)
@@ -256,7 +254,7 @@ impl Exempt {
             after.is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit()))
         };
         let is_part = |entry: &str| {
-            let alone = Self { modules: BTreeSet::from([entry.to_owned()]), ..Self::default() };
+            let alone = Self { modules: vec![entry.to_owned()], ..Self::default() };
             modules.iter().any(|module| module.contains(entry) && !alone.leaves(module))
         };
         self.unknown.is_some()
@@ -273,7 +271,7 @@ fn left_out(config: &Fields) -> Option<Vec<Pattern>> {
 }
 
 /// The only modules of a layer that GPTQ's tools quantise: a list, or lists of those that are done together.
-fn only(config: &Fields) -> Option<BTreeSet<String>> {
+fn only(config: &Fields) -> Option<Vec<String>> {
     let lists = config.get("modules_in_block_to_quantize")?.as_array()?;
     let names = lists.iter().flat_map(|list| match list {
         Value::Array(names) => names.iter().collect::<Vec<_>>(),

@@ -163,21 +163,30 @@ pub fn judge(
     weights_bytes: u64,
     available: Option<u64>,
 ) -> Fit {
-    let total = |changed: &Resolved| total_with(decoder, stored, resolved, weights_bytes, changed);
-    let held_otherwise = |verdict: Option<Verdict>| {
-        let (held, bytes) = held_by_a_load(decoder, stored, resolved, weights_bytes)?;
+    let mut fit = alone(decoder, stored, resolved, weights_bytes, available);
+    if let Some((held, bytes)) = held_by_a_load(decoder, stored, resolved, weights_bytes) {
         let load = Resolved { format: held, ..resolved.clone() };
         let total = estimate::total_bytes(decoder, bytes, &load);
         let of_load = available.map(|available| Verdict::of(total, available));
-        let told = of_load.filter(|_| of_load != verdict);
-        Some(held_words(resolved.format, held, bytes, total, told))
-    };
+        let told = of_load.filter(|_| of_load != fit.verdict);
+        fit.warnings.push(held_words(resolved.format, held, bytes, total, told));
+    }
+    fit
+}
+
+/// The same, as if a load held weights as they are stored.
+fn alone(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    resolved: &Resolved,
+    weights_bytes: u64,
+    available: Option<u64>,
+) -> Fit {
+    let total = |changed: &Resolved| total_with(decoder, stored, resolved, weights_bytes, changed);
     let Some(available) = available else {
         let required_bytes = total(resolved);
         let reason = format!("needs {}; no device memory given", format_bytes(required_bytes));
-        let mut fit = without_device(decoder, resolved, weights_bytes, required_bytes, reason);
-        fit.warnings.extend(held_otherwise(None));
-        return fit;
+        return without_device(decoder, resolved, weights_bytes, required_bytes, reason);
     };
     let need = |changed: &Resolved| {
         let bytes = total(changed);
@@ -188,9 +197,7 @@ pub fn judge(
     let fit = against(&case);
     let reason =
         fit.verdict.map_or_else(String::new, |verdict| reason(verdict, fit.required_bytes, available));
-    let mut warnings = fit.warnings;
-    warnings.extend(held_otherwise(fit.verdict));
-    Fit { reason, warnings, ..fit }
+    Fit { reason, ..fit }
 }
 
 /// The format that our engines hold weights in that are stored in another or in several, and their bytes then, where
