@@ -8,7 +8,6 @@ use super::checkpoint::is_buffer;
 use super::differences::Differences;
 use crate::decoder::{Decoder, Quantization};
 use crate::dtype::DType;
-use crate::estimate;
 use crate::tensors::{self, Role};
 
 type Tensors = BTreeMap<String, StoredTensor>;
@@ -18,8 +17,9 @@ type Tensors = BTreeMap<String, StoredTensor>;
 #[must_use]
 pub fn as_stored(decoder: Decoder, stored: &BTreeMap<String, StoredTensor>) -> Decoder {
     let is_plain = || {
-        stored.values().all(|tensor| tensor.dtype.is_float())
-            && estimate::stored_count(stored) >= estimate::params(&decoder).total
+        let held = stored.values().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.count()));
+        let listed = tensors::parts(&decoder).fold(0, |sum: u64, part| sum.saturating_add(part.count()));
+        held >= listed && stored.values().all(|tensor| tensor.dtype.is_float())
     };
     if decoder.is_packed() && is_plain() { decoder.unpacked() } else { decoder }
 }
