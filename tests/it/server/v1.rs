@@ -261,7 +261,10 @@ fn a_model_without_a_tokenizer_takes_ids() {
     let model = ModelDir::of_case("mha_plain");
     let server = loaded(model.arg());
     let ask = |prompt: Value| {
-        server.post("/v1/completions", &json!({"model": "default", "prompt": prompt, "max_tokens": 2, "temperature": 0}))
+        server.post(
+            "/v1/completions",
+            &json!({"model": "default", "prompt": prompt, "max_tokens": 2, "temperature": 0}),
+        )
     };
     let ids = ask(json!([1, 2]));
     assert_eq!((ids.status, &ids.json()["usage"]["completion_tokens"]), (200, &json!(2)), "{ids:?}");
