@@ -227,16 +227,16 @@ fn resolve_layers(registry: &Registry, located: &Located, ask: &Ask) -> Result<R
 /// A model from the Hub is registered at a commit: a load config may call it by another name, and no other.
 async fn check_revision(located: &Located, config: &LoadConfig) -> Result<(), ErrorObject> {
     let ModelSource::Hub(hub) = &located.source else { return Ok(()) };
-    let (key, revision, cache_dir) = match (&config.revision, &config.cache_dir) {
+    let (key, revision) = match (&config.revision, &config.cache_dir) {
         (None, None) => return Ok(()),
-        (Some(revision), cache_dir) => ("revision", revision.clone(), cache_dir.clone()),
-        (None, cache_dir) => {
-            ("cache_dir", hub.rsplit('@').next().unwrap_or_default().to_owned(), cache_dir.clone())
-        }
+        (Some(revision), _) => ("revision", Some(revision.clone())),
+        (None, Some(_)) => ("cache_dir", None),
     };
-    let name = format!("hf:{}", hub.split('@').next().unwrap_or_default());
+    let (hub_name, cache_dir) = (hub.clone(), config.cache_dir.clone());
     let found = tokio::task::spawn_blocking(move || {
-        Source::as_configured(&name, Some(&revision), cache_dir.as_deref().map(Path::new))
+        let pinned = Source::hub_model(&hub_name)?;
+        let named = revision.map_or(Ok(pinned.clone()), |revision| pinned.moved_to(&revision))?;
+        Source::as_configured(&named.to_string(), None, cache_dir.as_deref().map(Path::new))
     });
     let found = found.await.map_err(|error| ErrorObject::new("internal", error.to_string()))?;
     let refuse = |why: String| ErrorObject::new("load_config_invalid", why).at(format!("load_config.{key}"));

@@ -154,7 +154,8 @@ impl Hub {
             // A receiver whose sender is gone: the stream ends with what is kept.
             None => watch::channel(()).1,
         };
-        let newest = inner.next_id - 1;
+        // Who comes when all is over is told so.
+        let newest = inner.next_id - 1 - u64::from(inner.news.is_none());
         let is_kept = |last: &u64| (inner.first_kept()..=inner.next_id).contains(&last.saturating_add(1));
         let seen = last_id.filter(is_kept);
         Subscription {
@@ -325,6 +326,8 @@ mod tests {
         let (told, is_over) = read(&mut live);
         assert_eq!((told.len(), is_over), (1, true));
         assert_eq!(told[0].event.kind, EventKind::Shutdown);
-        assert_eq!((ids(&hub, None), read(&mut hub.subscribe(None)).1), (Vec::new(), true));
+        // Who comes later is told so too, and who comes back after it hears it no second time.
+        assert_eq!((ids(&hub, None), read(&mut hub.subscribe(None)).1), (vec![1], true));
+        assert!(ids(&hub, Some(1)).is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use phi3::api::ErrorObject;
-use phi3::config::{ConfigError, Fields, GenerationConfig, tokenizer_vocab_size};
+use phi3::config::{ConfigError, Fields, GenerationConfig, ModelConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
 use phi3::dtype::DType;
 use phi3::estimate::{self, Assumption};
@@ -48,22 +48,9 @@ pub struct Inspected {
 /// A config or weights that are refused.
 pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     let fields = model.fields()?;
-    let (mut beside, mut unusable) = (Vec::new(), None);
-    let mut note = |error: ErrorObject| {
-        beside.push(Finding::new("companion_unreadable", Severity::Error, error.message.clone()));
-        unusable.get_or_insert(error);
-    };
-    let generation = generation(model).unwrap_or_else(|error| {
-        note(error);
-        None
-    });
-    let tokenizer_vocab = tokenizer_vocab(model).unwrap_or_else(|error| {
-        note(error);
-        None
-    });
-    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
-        beside_tokenizer(model, file).unwrap_or_else(&mut note);
-    }
+    let Beside { generation, tokenizer_vocab, unreadable } = beside(model);
+    let of_file = |error: &ErrorObject| Finding::new("companion_unreadable", Severity::Error, &error.message);
+    let mut beside: Vec<Finding> = unreadable.iter().map(of_file).collect();
     // No load reads it.
     let readme = text(model, "README.md").unwrap_or_else(|error| {
         beside.push(Finding::new("companion_unreadable", Severity::Warning, error.to_string()));
@@ -116,7 +103,7 @@ pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     report.findings.sort_by_key(|finding| finding.severity);
     let of_another = report.findings.iter().find(|finding| finding.code == "tokenizer_larger_than_vocab");
     let of_another = of_another.map(|finding| ErrorObject::new("tokenizer_invalid", &finding.message));
-    let unusable = unusable.or(of_another);
+    let unusable = unreadable.into_iter().next().or(of_another);
     let config = fields.map().clone();
     Ok(Inspected { name: model.name.clone(), report, error: mismatch, config, unusable })
 }
@@ -174,6 +161,38 @@ fn inspect_weights<S: WeightSource>(checkpoint: &Checkpoint<S>) -> Inspected {
 /// Every tensor that differs, named.
 fn differ(lines: &[String]) -> Finding {
     Finding::new("tensors_differ", Severity::Error, lines.join("; "))
+}
+
+/// What the files beside a config hold, of those that a load reads.
+struct Beside {
+    generation: Option<GenerationConfig>,
+    tokenizer_vocab: Option<usize>,
+    /// Why no load could read one or another.
+    unreadable: Vec<ErrorObject>,
+}
+
+fn beside(model: &Model) -> Beside {
+    let (generation, tokenizer) = (generation(model), tokenizer_vocab(model));
+    let others =
+        ["tokenizer_config.json", "special_tokens_map.json"].map(|file| beside_tokenizer(model, file));
+    let all = [generation.as_ref().err().cloned(), tokenizer.as_ref().err().cloned()];
+    let unreadable = all.into_iter().chain(others.map(Result::err)).flatten().collect();
+    Beside { generation: generation.ok().flatten(), tokenizer_vocab: tokenizer.ok().flatten(), unreadable }
+}
+
+/// Refuses a model of which a file beside the config is one that no load could read, or a tokenizer of another model.
+///
+/// # Errors
+/// `config_invalid` or `tokenizer_invalid`, naming the file.
+pub fn check_beside(model: &Model, config: &ModelConfig) -> Result<(), ErrorObject> {
+    let Beside { tokenizer_vocab, unreadable, .. } = beside(model);
+    if let Some(error) = unreadable.into_iter().next() {
+        return Err(error);
+    }
+    match tokenizer_vocab.and_then(|ids| inspect::ids_beyond(ids, config.vocab_size)) {
+        Some(why) => Err(ErrorObject::new("tokenizer_invalid", why).at("tokenizer.json")),
+        None => Ok(()),
+    }
 }
 
 fn generation(model: &Model) -> Result<Option<GenerationConfig>, ErrorObject> {

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use phi3::units::format_counted;
+use serde::Serialize;
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, IntoDeserializer, Unexpected,
@@ -45,6 +46,27 @@ pub(crate) fn from_pairs<T: DeserializeOwned>(pairs: Vec<(String, String)>) -> R
         map.insert(key, Value::String(text));
     }
     read(Reader { value: &Value::Object(map), is_text: true })
+}
+
+/// The first key of `value`, as a path, that is not among what was made of it: types that other programs write may carry
+/// more than ours, but for what somebody relies on whole.
+pub(crate) fn unread_key(value: &Value, read: &impl Serialize) -> Option<String> {
+    fn first(value: &Value, kept: &Value, path: &str) -> Option<String> {
+        match (value, kept) {
+            (Value::Object(fields), Value::Object(kept)) => fields.iter().find_map(|(key, value)| {
+                let path = if path.is_empty() { line(key) } else { format!("{path}.{}", line(key)) };
+                match kept.get(key) {
+                    Some(kept) => first(value, kept, &path),
+                    // An absent part and one that is null are the same.
+                    None => (!value.is_null()).then_some(path),
+                }
+            }),
+            (Value::Array(items), Value::Array(kept)) => (items.iter().zip(kept).enumerate())
+                .find_map(|(at, (value, kept))| first(value, kept, &format!("{path}[{at}]"))),
+            _ => None,
+        }
+    }
+    first(value, &serde_json::to_value(read).ok()?, "")
 }
 
 fn read<T: DeserializeOwned>(reader: Reader<'_>) -> Result<T, Wrong> {

@@ -3,6 +3,8 @@
 #[path = "../files/tests/fake_hub/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the other tests of the Hub use all of it")]
 mod fake_hub;
+#[path = "../files/tests/support/split_gguf.rs"]
+mod split_gguf;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -337,4 +339,87 @@ fn a_download_that_fails_says_why() {
     hub.mend();
     let (_, staged) = server.post("/api/models/offline", &body);
     assert_eq!(server.until(staged["attempt_id"].as_u64().expect("an attempt"), &ENDED)["state"], "stopped");
+}
+
+/// An address of a file beside the weights means its model, and where nothing may be fetched, what the cache holds.
+#[test]
+fn an_address_in_a_repository_means_its_model() {
+    let (hub, home) = (tiny(), tempfile::tempdir().expect("a temporary directory"));
+    let address = format!("{}/acme/tiny/resolve/main/config.json", hub.endpoint());
+    let offline = || {
+        let mut command = command(&hub, home.path(), &[]);
+        command.env("HF_HUB_OFFLINE", "1");
+        Server::spawn(command, home.path())
+    };
+    let stage = |server: &Server, hub: &str| {
+        let (status, answer) = server.post("/api/models/offline", &json!({"source": {"hub": hub}}));
+        (status, answer["error"]["code"].as_str().map(str::to_owned), answer)
+    };
+    let absent = stage(&offline(), &address);
+    assert_eq!((absent.0, absent.1.as_deref()), (422, Some("hub_offline")), "{absent:?}");
+    let server = Server::start(&hub, home.path());
+    let (status, _, staged) = stage(&server, &address);
+    assert_eq!(status, 202, "{staged}");
+    let done = server.until(staged["attempt_id"].as_u64().expect("an attempt"), &ENDED);
+    assert_eq!(done["state"], "stopped", "{done}");
+    drop(server);
+    let server = offline();
+    let asked = hub.log().len();
+    let here = json!({"model_id": "tiny", "hub": format!("acme/tiny@{COMMIT}")});
+    for name in [&address, "acme/tiny", "hf:acme/tiny@main"] {
+        assert_eq!(stage(&server, name), (200, None, here.clone()), "{name}");
+    }
+    // Without its weights nothing could be brought: the model that is listed stays as it is.
+    let snapshot = home.path().join("hub/models--acme--tiny/snapshots").join(COMMIT);
+    for file in snapshot.read_dir().expect("there").flatten() {
+        if file.file_name().to_string_lossy().contains("safetensors") {
+            std::fs::remove_file(file.path()).expect("removed");
+        }
+    }
+    let less = stage(&server, "acme/tiny");
+    assert_eq!((less.0, less.1.as_deref()), (422, Some("no_weights")), "{less:?}");
+    assert_eq!(hub.log().len(), asked, "nothing is asked");
+}
+
+/// Of several models in one repository the one that is named is staged, with all of its parts and nothing else.
+#[test]
+fn a_file_of_a_repository_is_a_model() {
+    let [first, second] = split_gguf::split_gguf();
+    let mut files: std::collections::BTreeMap<String, Vec<u8>> = ["a", "b"]
+        .iter()
+        .flat_map(|name| {
+            let part = |number: u32| format!("{name}-0000{number}-of-00002.gguf");
+            [(part(1), first.clone()), (part(2), second.clone())]
+        })
+        .collect();
+    files.insert("README.md".to_owned(), b"two models".to_vec());
+    let hub = FakeHub::start(vec![Repo::new("acme/both", files)]);
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(&hub, home.path());
+    let stage = |name: &str| server.post("/api/models/offline", &json!({"source": {"hub": name}}));
+    let (status, answer) = stage("acme/both");
+    assert_eq!((status, &answer["error"]["code"]), (422, &json!("hub_ambiguous")), "{answer}");
+    let address = format!("{}/acme/both/resolve/main/b-00001-of-00002.gguf", hub.endpoint());
+    let (status, staged) = stage(&address);
+    let pinned = format!("//acme/both@{COMMIT}/b-00001-of-00002.gguf");
+    assert_eq!((status, &staged["hub"]), (202, &json!(pinned)), "{staged}");
+    let done = server.until(staged["attempt_id"].as_u64().expect("an attempt"), &ENDED);
+    assert_eq!(done["state"], "stopped", "{done}");
+    let snapshot = home.path().join("hub/models--acme--both/snapshots").join(COMMIT);
+    let name = |file: std::fs::DirEntry| file.file_name().to_string_lossy().into_owned();
+    let mut names: Vec<String> = snapshot.read_dir().expect("there").flatten().map(name).collect();
+    names.sort();
+    assert_eq!(names, ["b-00001-of-00002.gguf", "b-00002-of-00002.gguf"]);
+    let asked = hub.log().len();
+    for name in [address.as_str(), &format!("hf:{pinned}")] {
+        assert_eq!(stage(name), (200, json!({"model_id": "both", "hub": pinned})), "{name}");
+    }
+    assert_eq!(hub.log().len(), asked, "the Hub is not asked for what is here");
+    let model = server.get("/api/models/both");
+    assert_eq!(model["files"].as_array().map(Vec::len), Some(2), "{model}");
+    // The file is found: what the load refuses is its family.
+    let (status, load) = server.post("/api/models/both/load", &json!({"force": true}));
+    assert_eq!(status, 202, "{load}");
+    let attempt = server.until(load["attempt_id"].as_u64().expect("an attempt"), &ENDED);
+    assert_eq!(attempt["error"]["code"], "unknown_architecture", "{attempt}");
 }

@@ -120,6 +120,7 @@ pub fn same_model<'a>(entries: &'a [ModelEntry], names: &[String]) -> Option<&'a
     let alike = |a: &str, b: &str| !a.is_empty() && a.eq_ignore_ascii_case(b);
     let repository = |entry: &&ModelEntry| {
         let hub = entry.hub.as_deref().and_then(|hub| hub.split('@').next()).unwrap_or_default();
+        let hub = hub.trim_start_matches('/');
         names.iter().any(|name| alike(hub, name))
     };
     let called = |entry: &&ModelEntry| {

@@ -179,8 +179,8 @@ mod tests {
         // 7.1 GiB of weights and 1.5 of cache go into 12 GB with the margin, into 8 GB not at all.
         assert_eq!(smallest_that_fits(&decoder, weights, &resolved).map(|d| d.0), Some("RTX 3060"));
         assert_eq!(smallest_that_fits(&decoder, u64::MAX / 2, &resolved), None);
-        // 13 GiB with the margin would go into a T4, which does not compute in bf16.
-        let weights = 10 << 30;
+        // 13.5 GiB with the margin would go into a T4, which does not compute in bf16.
+        let weights = 9 << 30;
         let smallest = |resolved: &Resolved| smallest_that_fits(&decoder, weights, resolved).map(|d| d.0);
         assert_eq!(smallest(&resolved), Some("RTX 4080 Super"));
         assert_eq!(smallest(&Resolved { format: DType::F16.into(), ..resolved.clone() }), Some("T4"));

@@ -1,6 +1,6 @@
 //! A model opened from the Hub: its config, and headers of its weights by ranges; from the cache where it is there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -48,21 +48,21 @@ fn open_complete(hub: &HubRef, pinned: &HubRef, settings: &HubSettings) -> Optio
 }
 
 fn open_snapshot(hub: &HubRef, snapshot: &Snapshot) -> Result<Model, FilesError> {
-    let path = hub.path().map_or(snapshot.directory.clone(), |path| snapshot.directory.join(path));
-    let source = match path.is_dir() {
-        true => match Companions::Directory(path.clone()).list() {
-            files if files.iter().any(|file| file.name == CONFIG) => Source::Directory(path),
-            files => {
-                let names: Vec<String> = files.into_iter().map(|file| file.name).collect();
-                match only_gguf(hub, &names)? {
-                    Some(name) => Source::Gguf(path.join(name)),
-                    None => Source::Directory(path),
-                }
-            }
-        },
-        false => Source::of_file(&path)?,
-    };
+    let path = place(hub, snapshot)?;
+    let source = if path.is_dir() { Source::Directory(path) } else { Source::of_file(&path)? };
     Ok(Model { name: hub.to_string(), ..Model::open(&source)? })
+}
+
+/// Where in a snapshot the model lies: the folder or file that is named, or the one GGUF file of a folder without a config.
+pub(crate) fn place(hub: &HubRef, snapshot: &Snapshot) -> Result<PathBuf, FilesError> {
+    let path = hub.path().map_or(snapshot.directory.clone(), |path| snapshot.directory.join(path));
+    if !path.is_dir() {
+        return Ok(path);
+    }
+    let names: Vec<String> =
+        Companions::Directory(path.clone()).list().into_iter().map(|file| file.name).collect();
+    let gguf = if names.iter().any(|name| name == CONFIG) { None } else { only_gguf(hub, &names)? };
+    Ok(gguf.map_or_else(|| path.clone(), |name| path.join(name)))
 }
 
 fn open_remote(repo: RemoteRepo) -> Result<Model, FilesError> {

@@ -24,5 +24,5 @@ pub use memory::{HostMemory, host_memory};
 pub use model::{Model, NoWeights};
 pub use overrides::of_override;
 pub use small_file::read_small;
-pub use source::{Source, is_bare_address};
+pub use source::Source;
 pub use weight_file::WeightFile;

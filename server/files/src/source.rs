@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use phi3::config::{PRESETS, Preset};
 use serde_json::{Map, Value};
 
-use crate::FilesError;
 use crate::hub::{Endpoint, HubError, HubRef, HubSettings};
+use crate::{FilesError, hub_model};
 
 /// Where a model's description comes from. A name that exists is a path; nothing else is guessed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ fn hint(text: &str) -> &'static str {
 
 /// Whether it is an address of the Hub as a browser shows it, without the scheme.
 #[must_use]
-pub fn is_bare_address(text: &str) -> bool {
+fn is_bare_address(text: &str) -> bool {
     text.starts_with("huggingface.co/") || text.starts_with("hf.co/")
 }
 
@@ -85,12 +85,12 @@ impl Source {
         Ok(Self::Hub(hub_ref(text)?))
     }
 
-    /// The branch, tag or commit that the name or address of a repository asks for; `main` where it says none.
+    /// The model on the Hub that the name or address of a repository, or of a file in it, means.
     ///
     /// # Errors
     /// As [`Source::hub`].
-    pub fn hub_revision(text: &str) -> Result<String, FilesError> {
-        Ok(hub_ref(text)?.revision().to_owned())
+    pub fn hub_model(text: &str) -> Result<HubRef, FilesError> {
+        Ok(hub_ref(text)?.of_model())
     }
 
     /// What `text` means to a process that reads this machine alone: of a repository on the Hub, its snapshot in the
@@ -133,8 +133,7 @@ impl Source {
             let command = format!("hf download {}{revision}", hub.repo());
             return Err(HubError::NotDownloaded { source_name: hub.to_string(), command }.into());
         };
-        let path = hub.path().map_or(snapshot.directory.clone(), |path| snapshot.directory.join(path));
-        Ok(path.display().to_string())
+        Ok(hub_model::place(&hub, &snapshot)?.display().to_string())
     }
 
     /// A preset by its name.

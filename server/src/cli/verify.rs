@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use phi3::api::worker::{Load, Message, Request};
 use phi3::api::{Certificate, ErrorObject, FileFact, ModelSource};
 use phi3::config::{JsonLimits, parse_json};
+use phi3::dtype::DType;
 use phi3::units::{format_bytes, format_counted, format_small};
-use phi3::validate::{Difference, Report, Verdict};
+use phi3::validate::{Difference, Probe, Report, Verdict};
 use preflight_files::{Source, read_small};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -112,9 +113,15 @@ fn read(path: &std::path::Path) -> Result<Certificate, CliError> {
     }
     let certificate: Certificate =
         values::from_json(&value).map_err(|wrong| refuse(format!("{}{}", wrong.path, wrong.rest)))?;
+    if let Some(key) = values::unread_key(&value, &certificate) {
+        return Err(refuse(format!("unknown key `{key}`")).into());
+    }
     // Nothing that failed is ever certified, and nothing of which a part is not known.
     let report = &certificate.report;
-    let differs = report.difference.as_ref().is_some_and(|difference| difference.verdict == Verdict::Fail);
+    let is_too_far = |difference: &Difference| {
+        difference.verdict == Verdict::Fail || difference.share() > Difference::bound(report.dtype)
+    };
+    let differs = report.difference.as_ref().is_some_and(is_too_far);
     let in_layers = report.layers.iter().any(|layer| layer.nan + layer.inf > 0);
     if report.verdict == Verdict::Fail || differs || in_layers || report.nan_count + report.inf_count > 0 {
         return Err(refuse("its own report says that the validation failed".to_owned()).into());
@@ -148,7 +155,15 @@ fn compare(certificate: &Certificate, files: &[FileFact], report: Report) -> Ver
         if same { report.dtype.to_string() } else { format!("{}, here {}", certified.dtype, report.dtype) };
     checks.push(Check { name: "dtype", passed: same, detail });
     checks.push(likeliest_are_the_same(certified, &report));
+    checks.extend(reference_is_as_far(certified, &report));
     checks.extend(probes_are_the_same(certified, &report));
+    let [there, here] = [certified, &report].map(|report| report.layers.len());
+    let detail = if there == here {
+        format!("{}, the same", format_counted(here as u64, "row"))
+    } else {
+        format!("{}, here {here}", format_counted(there as u64, "row"))
+    };
+    checks.push(Check { name: "layers", passed: there == here, detail });
     let passed = report.verdict != Verdict::Fail;
     checks.push(Check { name: "validation", passed, detail: report.reason.clone() });
     let values = |report: &Report| {
@@ -208,15 +223,46 @@ fn likeliest_are_the_same(certified: &Report, here: &Report) -> Check {
     Check { name: "likeliest tokens", passed: same_best && share <= bound, detail }
 }
 
+/// How far both are from the CPU in f32, each on its own machine: as near as the format lets two machines come. `None` where
+/// it could not be had here, and where it is one of the two.
+fn reference_is_as_far(certified: &Report, here: &Report) -> Option<Check> {
+    let here = here.difference.as_ref()?;
+    let Some(there) = &certified.difference else {
+        let is_reference = certified.device == "cpu" && certified.dtype == DType::F32;
+        // What was not compared there is called unverified there.
+        let is_told = is_reference || certified.verdict != Verdict::Pass;
+        let detail = "passed there without having been compared".to_owned();
+        return (!is_told).then_some(Check { name: "reference", passed: false, detail });
+    };
+    // A near tie may go the other way in a row or two.
+    let ties = (2.0 / there.rows.max(1) as f64).max(0.1);
+    let passed = there.rows == here.rows
+        && (there.share() - here.share()).abs() <= Difference::bound(certified.dtype)
+        && (there.top1_agreement - here.top1_agreement).abs() <= ties
+        && (there.top5_overlap - here.top5_overlap).abs() <= ties;
+    let told = |difference: &Difference| {
+        let (rows, best) = (difference.rows, difference.top1_agreement * 100.0);
+        let rows = format_counted(rows as u64, "row");
+        format!("{} of the largest, same best id in {best:.0} % of {rows}", format_small(difference.share()))
+    };
+    let detail = format!("{}; here {}", told(there), told(here));
+    Some(Check { name: "reference", passed, detail })
+}
+
 /// What each probe found. `None` where none was asked for.
 fn probes_are_the_same(certified: &Report, here: &Report) -> Option<Check> {
-    let found = |kind| here.probes.iter().find(|probe| probe.kind == kind).map(|probe| probe.verdict);
-    let mut others = certified.probes.iter().filter(|probe| found(probe.kind) != Some(probe.verdict));
-    let other = others.next();
+    let found = |kind| here.probes.iter().find(|probe| probe.kind == kind);
+    let is_same = |probe: &&Probe| {
+        found(probe.kind).is_some_and(|here| (here.verdict, here.tokens) == (probe.verdict, probe.tokens))
+    };
+    let other = certified.probes.iter().find(|probe| !is_same(probe));
+    let told = |probe: &Probe| {
+        format!("{} at {}", json!(probe.verdict), format_counted(probe.tokens as u64, "token"))
+    };
     let detail = match other {
         Some(probe) => {
-            let here = found(probe.kind).map_or(Value::from("not run"), |verdict| json!(verdict));
-            format!("{}: {}, here {here}", json!(probe.kind), json!(probe.verdict)).replace('"', "")
+            let here = found(probe.kind).map_or("not run".to_owned(), told);
+            format!("{}: {}, here {here}", json!(probe.kind), told(probe)).replace('"', "")
         }
         None => format!("{}, the same", format_counted(certified.probes.len() as u64, "verdict")),
     };

@@ -6,7 +6,7 @@ use phi3::api::worker::Validate;
 use phi3::api::{Certificate, ErrorObject, ModelSource};
 use phi3::validate::Report;
 use preflight_files::Source;
-use preflight_files::hub::of_directory;
+use preflight_files::hub::commit_of;
 use serde_json::{Map, Value, json};
 
 use crate::{devices, evidence};
@@ -84,14 +84,9 @@ fn named(asked: &str, path: &Path) -> Result<(String, ModelSource), ErrorObject>
     let Source::Hub(hub) = Source::resolve(asked)? else {
         return Ok((file_name(), ModelSource::Path(asked.to_owned())));
     };
-    let revision = path.ancestors().find_map(of_directory).map(|(_, commit)| commit);
-    let revision = revision.as_deref().unwrap_or(hub.revision());
-    let pinned = match hub.path() {
-        None => format!("{}@{revision}", hub.repo()),
-        Some(file) => format!("//{}@{revision}/{file}", hub.repo()),
-    };
-    let name = hub.repo().rsplit('/').next().unwrap_or_default();
-    Ok((name.to_owned(), ModelSource::Hub(pinned)))
+    let commit = commit_of(path);
+    let pinned = hub.pinned_id(commit.as_deref().unwrap_or(hub.revision()));
+    Ok((hub.name().to_owned(), ModelSource::Hub(pinned)))
 }
 
 #[cfg(test)]

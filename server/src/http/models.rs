@@ -103,7 +103,7 @@ pub(super) async fn stage(
         return add(&state, body, false).await;
     }
     let revision = match &body.source {
-        ModelSource::Hub(hub) => Some(Source::hub_revision(hub)?),
+        ModelSource::Hub(hub) => Some(Source::hub_model(hub)?.revision().to_owned()),
         ModelSource::Path(_) => None,
     };
     let (_, Json(registered)) = add(&state, body, true).await?;

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use phi3::api::{ErrorObject, ModelDetail, ModelEntry, ModelSource, Registered};
 use phi3::inspect::Support;
 use phi3::load_config::LoadConfig;
-use preflight_files::{Model, Source, is_bare_address};
+use preflight_files::hub::{HubRef, HubSettings, commit_of};
+use preflight_files::{FilesError, Model, Source};
 use serde_json::{Map, Value};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
@@ -285,9 +286,9 @@ impl Registry {
     /// A name that is none.
     pub async fn is_here(&self, source: &ModelSource) -> Result<bool, ErrorObject> {
         let ModelSource::Hub(hub) = source else { return Ok(true) };
-        let name = hub_name(hub);
+        let hub = Source::hub_model(hub)?;
         blocking(move || {
-            let path = match Source::on_this_machine(&name) {
+            let path = match Source::on_this_machine(&hub.to_string()) {
                 Ok(path) => path,
                 Err(error) if error.code() == "not_downloaded" => return Ok(false),
                 Err(error) => return Err(error.into()),
@@ -364,26 +365,34 @@ impl Registry {
         source: ModelSource,
         may_ask_hub: bool,
     ) -> Result<(ModelSource, String, Option<phi3::inspect::card::Card>), ErrorObject> {
-        let path = match &source {
-            ModelSource::Path(path) => Some(self.folders.allowed(path)?),
-            ModelSource::Hub(_) => None,
+        enum At {
+            Hub(HubRef),
+            Here { path: PathBuf, shown: String },
+        }
+        let at = match source {
+            ModelSource::Hub(hub) => At::Hub(Source::hub_model(&hub)?),
+            ModelSource::Path(path) => {
+                let path = self.folders.allowed(&path)?;
+                At::Here { shown: self.folders.shown(&path), path }
+            }
         };
-        let shown = path.as_deref().map(|path| self.folders.shown(path));
         blocking(move || {
-            let opened = match (&source, &path) {
-                (ModelSource::Hub(hub), _) if may_ask_hub => Source::hub(hub)?,
-                (ModelSource::Hub(hub), _) => Source::resolve(&Source::on_this_machine(&hub_name(hub))?)?,
-                (_, path) => Source::resolve(&path.as_deref().unwrap_or(".".as_ref()).display().to_string())?,
+            let opened = match &at {
+                At::Hub(hub) if may_ask_hub => Source::Hub(hub.clone()),
+                At::Hub(hub) => Source::resolve(&Source::on_this_machine(&hub.to_string())?)?,
+                At::Here { path, .. } => Source::resolve(&path.display().to_string())?,
             };
             let model = Model::open(&opened)?;
             let inspected = reports::inspect(&model)?;
             if let Some(error) = inspected.error {
                 return Err(error);
             }
-            if !may_ask_hub && model.checkpoint.is_none() {
+            let field = if matches!(at, At::Hub(_)) { "source.hub" } else { "source.path" };
+            let are_brought = may_ask_hub && !HubSettings::from_env().map_err(FilesError::from)?.offline;
+            if !are_brought && model.checkpoint.is_none() {
                 let alone = || ("no_weights", "a config alone has no weights: name its directory".to_owned());
                 let (code, why) = model.no_weights().map_or_else(alone, |none| (none.code, none.why));
-                return Err(ErrorObject::new(code, why).at("source.path"));
+                return Err(ErrorObject::new(code, why).at(field));
             }
             if let Some(error) = inspected.unusable
                 && inspected.report.support == Support::Run
@@ -392,18 +401,17 @@ impl Registry {
                 return Err(error);
             }
             let card = inspected.report.card;
-            Ok(match source {
-                ModelSource::Hub(_) => {
-                    let (repo, commit) = model.companions.origin().ok_or_else(|| {
+            Ok(match at {
+                At::Hub(hub) => {
+                    let origin = model.companions.origin().map(|(_, commit)| commit);
+                    let commit = origin.or_else(|| commit_of(model.name.as_ref())).ok_or_else(|| {
                         ErrorObject::new("hub_bad_answer", "the commit of the repository is not known")
                     })?;
-                    let name = repo.rsplit('/').next().unwrap_or(&repo).to_owned();
-                    (ModelSource::Hub(format!("{repo}@{commit}")), name, card)
+                    (ModelSource::Hub(hub.pinned_id(&commit)), hub.name().to_owned(), card)
                 }
-                ModelSource::Path(path) => {
-                    let path = shown.unwrap_or(path);
-                    let name = folders::file_name(path.as_ref());
-                    (ModelSource::Path(path), name, card)
+                At::Here { shown, .. } => {
+                    let name = folders::file_name(shown.as_ref());
+                    (ModelSource::Path(shown), name, card)
                 }
             })
         })
@@ -525,15 +533,6 @@ fn check_id(id: &str) -> Result<(), ErrorObject> {
         return Err(ErrorObject::new("invalid_request", message).at("id"));
     }
     Ok(())
-}
-
-/// A repository as somebody named it, told from a path.
-fn hub_name(hub: &str) -> String {
-    if hub.contains("://") || is_bare_address(hub) {
-        hub.to_owned()
-    } else {
-        format!("hf:{}", hub.trim_start_matches("hf:"))
-    }
 }
 
 /// An id made of a name.

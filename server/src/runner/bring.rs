@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use phi3::api::{AttemptState, ErrorObject};
 use phi3::engine::{LoadProgress, LoadStage};
-use preflight_files::FilesError;
-use preflight_files::hub::{DownloadProgress, HubRef, HubSettings, RemoteRepo, Snapshot};
+use preflight_files::hub::{DownloadProgress, HubRef, HubSettings, RemoteRepo};
+use preflight_files::{FilesError, Source};
 use tokio::sync::oneshot;
 
 use super::{CANCELLED, RunError, Runner};
@@ -40,30 +40,28 @@ impl Runner {
             fetched = fetched => fetched,
         };
         let fault = || ErrorObject::new("internal", "the download ended without a word");
-        let snapshot = fetched.map_err(|_gone| fault())?.map_err(ErrorObject::from)?;
+        let path = fetched.map_err(|_gone| fault())?.map_err(ErrorObject::from)?;
         self.attempts.enter(id, AttemptState::Checking, |_| ()).await?;
-        let directory = snapshot.directory;
-        let files = evidence::facts(self.attempts.ledger().store(), &directory, false).await;
+        let files = evidence::facts(self.attempts.ledger().store(), path.as_ref(), false).await;
         self.attempts.learn(id, |record| record.evidence.files = files);
-        let path = directory.display().to_string();
         let checked = tokio::task::spawn_blocking(move || climb::inspect(&path)).await;
         Ok(checked.map_err(|error| ErrorObject::new("internal", error.to_string())).flatten()?)
     }
 }
 
-/// Brings what is pinned by its commit, and keeps the name that somebody asked for it by.
+/// Brings what is pinned by its commit, and keeps the name that somebody asked for it by. Where it lies then.
 fn fetch(
     name: &str,
     revision: Option<&str>,
     watch: &mut dyn FnMut(DownloadProgress) -> ControlFlow<()>,
-) -> Result<Snapshot, FilesError> {
+) -> Result<String, FilesError> {
     let settings = HubSettings::from_env()?;
     let hub = HubRef::parse(name, &settings.endpoint)?;
     let repo = RemoteRepo::ask(&settings, &hub)?;
     let needed = repo.needed()?;
-    let snapshot = repo.download(&needed, watch)?;
+    repo.download(&needed, watch)?;
     if let Some(revision) = revision {
         repo.refer(revision)?;
     }
-    Ok(snapshot)
+    Source::on_this_machine(name)
 }

@@ -96,6 +96,7 @@ fn check(load: &Load, lane: &str, know: impl FnOnce(Facts)) -> Result<Checked, E
         ..Facts::default()
     });
     load.check_context(&config)?;
+    reports::check_beside(&model, &config)?;
     match &model.checkpoint {
         // A head beside a tied embedding is compared by the worker, which reads both anyway.
         Some(checkpoint) => checkpoint.check(&config.decoder()).map_err(FilesError::from)?,

@@ -82,7 +82,7 @@ impl Comparison {
             for difference in all.iter().filter(|difference| Topic::of(&difference.path) == topic) {
                 // The record says what was measured at every place that needs it.
                 let told = topic == Topic::Memory && rows.iter().any(|row| row.values == difference.values);
-                if !told && !follows(difference, all) {
+                if !told && !follows(difference, all) && !is_aside(&difference.path) {
                     rows.push(difference.clone());
                 }
             }
@@ -90,6 +90,11 @@ impl Comparison {
         };
         Topic::ALL.map(of).into_iter().filter(|(_, rows)| !rows.is_empty()).collect()
     }
+}
+
+/// Whether it differs between any two runs, or says in words what the row beside it says in bytes.
+fn is_aside(path: &str) -> bool {
+    path.starts_with("unload.host_available") || path.ends_with(".formula")
 }
 
 /// Whether it says again, with less, what a resolved knob says.
@@ -122,6 +127,16 @@ impl Difference {
                 (None, Some(value)) if number.is_f64() => format!("{value:.4}"),
                 _ => number.to_string(),
             },
+            Value::Array(tops) if path.ends_with("top_logits") => {
+                let told = |top: &Value| {
+                    let logit = top["logit"].as_f64().unwrap_or_default();
+                    match top["text"].as_str().filter(|text| !text.is_empty()) {
+                        Some(text) => format!("{text:?} {logit:.2}"),
+                        None => format!("{} {logit:.2}", top["token"]),
+                    }
+                };
+                tops.iter().map(told).collect::<Vec<_>>().join(", ")
+            }
             other => other.to_string(),
         }
     }
@@ -156,6 +171,8 @@ mod tests {
             ("outcome", json!(["passed", "oom_load"])),
             ("text", json!(["a", "b"])),
             ("environment.kernel", json!(["a", "b"])),
+            ("predicted.terms[weights].formula", json!(["2 x 3", "2 x 4"])),
+            ("unload.host_available_after_bytes", json!([1, 2])),
         ])
         .by_topic();
         let paths: Vec<(Topic, Vec<&str>)> = found
@@ -184,6 +201,11 @@ mod tests {
             ("context", json!(4096), "4096"),
             ("branch", json!(true), "true"),
             ("note", json!("seen"), "seen"),
+            (
+                "report.top_logits",
+                json!([{ "token": 7, "logit": 9.25, "text": " a" }, { "token": 8, "logit": -1.0 }]),
+                "\" a\" 9.25, 8 -1.00",
+            ),
             ("seed", Value::Null, "–"),
         ] {
             let difference = Difference { path: path.to_owned(), values: Vec::new() };

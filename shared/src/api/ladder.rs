@@ -213,6 +213,7 @@ impl LadderRung {
     /// It was broken off: its turn comes again.
     pub fn break_off(&mut self) {
         self.state = RungState::Waiting;
+        "broken off; it runs again when the ladder is resumed".clone_into(&mut self.reason);
     }
 
     fn describe(&mut self, outcome: Outcome) {

@@ -151,6 +151,8 @@ impl Certificate {
             Some(format!("the SHA-256 of {}", file.name))
         } else if self.report.top_logits.is_empty() {
             Some("the likeliest tokens after the prompt".to_owned())
+        } else if self.report.layers.is_empty() {
+            Some("what each layer put out".to_owned())
         } else {
             no_probe().map(|kind| format!("the probe {}, which was asked for", json!(kind)))
         }

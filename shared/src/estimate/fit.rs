@@ -113,7 +113,7 @@ pub struct Fit {
     pub verdict: Option<Verdict>,
     /// The need, without margin.
     pub required_bytes: u64,
-    /// Free memory it was held against.
+    /// Free memory it was held against; of budgets in pieces that modules do not fill, what of the need finds room there.
     pub available_bytes: Option<u64>,
     /// Longest context that still loads, capped at the model's positions; 0 where none does.
     pub max_context: Option<u64>,

@@ -27,6 +27,19 @@ pub(super) fn findings(subject: Subject<'_>, known: Known<'_>) -> Vec<Finding> {
     found
 }
 
+/// Why a tokenizer that knows `ids` ids is not that of an embedding with `rows` rows, if it is not.
+#[must_use]
+pub fn ids_beyond(ids: usize, rows: usize) -> Option<String> {
+    let told = || {
+        format!(
+            "the tokenizer knows {} ids, the embedding has {} rows: ids beyond would fail",
+            format_count(ids as u64),
+            format_count(rows as u64)
+        )
+    };
+    (ids > rows).then(told)
+}
+
 fn weights(subject: Subject<'_>, decoder: &Decoder, found: &mut Vec<Finding>) {
     if let Some(stored) = subject.stored {
         let (header, formula) =
@@ -44,12 +57,7 @@ fn weights(subject: Subject<'_>, decoder: &Decoder, found: &mut Vec<Finding>) {
     }
     if let Some(tokenizer) = subject.tokenizer_vocab {
         let vocab = decoder.vocab_size;
-        if tokenizer > vocab {
-            let message = format!(
-                "the tokenizer knows {} ids, the embedding has {} rows: ids beyond would fail",
-                format_count(tokenizer as u64),
-                format_count(vocab as u64)
-            );
+        if let Some(message) = ids_beyond(tokenizer, vocab) {
             found.push(Finding::new("tokenizer_larger_than_vocab", Severity::Error, message));
         } else if tokenizer < vocab {
             let message = format!(

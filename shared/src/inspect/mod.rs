@@ -7,6 +7,7 @@ mod keys;
 mod report;
 mod scaling;
 
+pub use findings::ids_beyond;
 pub use report::{Field, Finding, InspectReport, RuleOfThumb, Severity, Status, Support, TotalParams};
 
 use crate::config::{ConfigError, Fields, GenerationConfig, ModelConfig};

@@ -151,6 +151,15 @@ pub enum PlacementError {
 }
 
 impl PlacementError {
+    /// Weights and KV cache of what goes nowhere.
+    #[must_use]
+    pub fn left_over_bytes(&self) -> u64 {
+        match self {
+            Self::DoesNotFit { left_over_bytes, .. } => *left_over_bytes,
+            _ => 0,
+        }
+    }
+
     /// A stable name for programs: the `code` of an error object.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -9,7 +9,7 @@
 use std::io;
 
 use minijinja::value::Serde;
-use minijinja::{Environment, Template};
+use minijinja::{Environment, ErrorKind, Template};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -54,12 +54,25 @@ impl ChatTemplate {
         Self(source)
     }
 
-    /// Whether it is a template at all: it is compiled, and not run.
+    /// Whether it is a template that could be used: it is compiled, and tried on one turn for filters and tests that are
+    /// not there, which Hugging Face's Jinja refuses when it compiles. Whether it takes such a conversation is its own matter.
     ///
     /// # Errors
-    /// [`TokenizerError::Template`]: syntax, or longer than a template may be.
+    /// [`TokenizerError::Template`]: syntax, an unknown filter or test, or longer than a template may be.
     pub fn check(&self) -> Result<(), TokenizerError> {
-        with_compiled(&self.0, 0, |_| Ok(()))
+        let trial = Rendering {
+            template: String::new(),
+            messages: vec![ChatMessage::user("Hello")],
+            add_generation_prompt: true,
+            special: Map::new(),
+            unix_seconds: 0,
+        };
+        with_compiled(&self.0, 0, |template| match trial.render(template) {
+            Err(error) if [ErrorKind::UnknownFilter, ErrorKind::UnknownTest].contains(&error.kind()) => {
+                Err(explain(&error))
+            }
+            _ => Ok(()),
+        })
     }
 
     /// The template as written.
@@ -90,10 +103,12 @@ impl Rendering {
     /// # Errors
     /// [`TokenizerError::Template`]: syntax, an unknown filter, `raise_exception`, more work or text than allowed.
     pub fn run(&self) -> Result<String, TokenizerError> {
-        with_compiled(&self.template, self.unix_seconds, |template| self.render(template))
+        with_compiled(&self.template, self.unix_seconds, |template| {
+            self.render(template).map_err(|error| explain(&error))
+        })
     }
 
-    fn render(&self, template: &Template<'_, '_>) -> Result<String, TokenizerError> {
+    fn render(&self, template: &Template<'_, '_>) -> Result<String, minijinja::Error> {
         let mut context = self.special.clone();
         // Templates ask `if tools is not none`; absent names would be something else.
         context.insert("tools".to_owned(), Value::Null);
@@ -101,9 +116,9 @@ impl Rendering {
         context.insert("add_generation_prompt".to_owned(), self.add_generation_prompt.into());
         context.insert("messages".to_owned(), serde_json::json!(self.messages));
         let mut output = Limited::default();
-        let rendered = template.render_captured_to(Serde(&context), &mut output);
-        rendered.map_err(|error| explain(&error))?;
-        String::from_utf8(output.0).map_err(|error| TokenizerError::Template(error.to_string()))
+        template.render_captured_to(Serde(&context), &mut output)?;
+        String::from_utf8(output.0)
+            .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))
     }
 }
 

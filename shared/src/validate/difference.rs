@@ -65,6 +65,12 @@ impl Difference {
         }
     }
 
+    /// The largest difference, relative to the largest logit.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        self.max / self.scale.max(f64::MIN_POSITIVE)
+    }
+
     /// The largest difference that passes, relative to the largest logit. In f32 engines differ in the order of sums
     /// alone; 16 bits round every activation; quantised weights are other weights, and a layer that is computed wrong is
     /// further off than they are.
@@ -99,13 +105,12 @@ impl Report {
         if self.nan_count + self.inf_count > 0 {
             return;
         }
-        let share = difference.max / difference.scale.max(f64::MIN_POSITIVE);
         let words = if difference.scale == 0.0 && difference.verdict == Verdict::Fail {
             "no logit is a number that could be held against the CPU in f32".to_owned()
         } else {
             format!(
                 "logits differ from the CPU in f32 by {} of the largest at most (bound {:.0e}), same best id in {:.0} % of {} rows",
-                format_small(share),
+                format_small(difference.share()),
                 difference.bound,
                 difference.top1_agreement * 100.0,
                 difference.rows

@@ -28,7 +28,7 @@ fn verify(model: &ModelDir, certificate: &str) -> Ran {
 fn failed(ran: &Ran) -> Vec<(String, String)> {
     let word = |value: &Value| value.as_str().expect("a word").to_owned();
     let checks = ran.json()["checks"].as_array().expect("checks").clone();
-    assert_eq!(checks.len(), 8, "{checks:?}");
+    assert_eq!(checks.len(), 10, "{checks:?}");
     let failed = checks.iter().filter(|check| check["passed"] == false);
     failed.map(|check| (word(&check["name"]), word(&check["detail"]))).collect()
 }
@@ -59,6 +59,8 @@ fn a_certificate_holds_until_something_differs() {
         ("likeliest tokens", "/report/top_logits", json!([certificate["report"]["top_logits"][0]])),
         ("generated tokens", "/report/stop_reason", json!("nan")),
         ("probes", "/report/probes/0/verdict", json!("pass")),
+        ("probes", "/report/probes/0/tokens", json!(9)),
+        ("layers", "/report/layers", json!([certificate["report"]["layers"][0]])),
         ("files", "/files", json!([certificate["files"][0]])),
     ] {
         let mut other = certificate.clone();
@@ -71,7 +73,34 @@ fn a_certificate_holds_until_something_differs() {
     // The load config of the certificate is the one that is run.
     let mut half = certificate.clone();
     half["load_config"] = json!({ "dtype": "bfloat16" });
-    assert_eq!(verify(&model, &half.to_string()).json()["report"]["dtype"], "bf16");
+    let ran = verify(&model, &half.to_string());
+    assert_eq!(ran.json()["report"]["dtype"], "bf16");
+
+    // What is held against the CPU in f32 is as far from it here as there.
+    half["report"] = ran.json()["report"].clone();
+    let checks = |half: &Value| {
+        let ran = verify(&model, &half.to_string());
+        let checks = ran.json()["checks"].as_array().cloned().unwrap_or_default();
+        (
+            ran.code,
+            checks
+                .into_iter()
+                .find(|check| check["name"] == "reference")
+                .map(|check| check["passed"] == true),
+        )
+    };
+    assert_eq!(checks(&half), (0, Some(true)));
+    for (at, lie) in [
+        ("/difference", Value::Null),
+        ("/difference/top1_agreement", json!(0.1)),
+        ("/difference/rows", json!(1)),
+    ] {
+        let mut other = half.clone();
+        *other["report"].pointer_mut(at).expect("is there") = lie;
+        assert_eq!(checks(&other), (1, Some(false)), "{at}");
+    }
+    half["report"]["difference"]["max"] = json!(1e6);
+    assert_eq!(verify(&model, &half.to_string()).error_code(), "certificate_invalid");
 
     // Other weights: one bit of the last tensor.
     let mut bytes = std::fs::read(model.file("model.safetensors")).expect("weights");
@@ -127,6 +156,19 @@ fn what_is_no_certificate_is_refused() {
         (&without("/files/1/sha256", Value::Null), "lacks the SHA-256 of"),
         (&without("/report/top_logits", json!([])), "lacks the likeliest tokens"),
         (&without("/report/probes", json!([])), "lacks the probe \"window\""),
+        (&without("/report/layers", json!([])), "lacks what each layer put out"),
+        (
+            &without("/report/layers/0", json!({ "nan": 0, "inf": 0, "odd": 1 })),
+            "unknown key `report.layers[0].odd`",
+        ),
+        (
+            &without("/report/stop_reason", json!("length")).replacen(
+                "\"stop_reason\"",
+                "\"zzz\":1,\"stop_reason\"",
+                1,
+            ),
+            "unknown key `report.zzz`",
+        ),
         (&stranger.to_string(), "runs is not known"),
         (&torn.to_string(), "run is missing"),
     ] {

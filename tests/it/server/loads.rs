@@ -37,7 +37,9 @@ fn a_chat_template_that_does_not_compile_costs_nobody_a_model() {
     let server = served(&model);
     ready(&server, start(&server, "load", &json!({})));
     let deep = format!("{{{{ {} 1 }}}}", "not ".repeat(30_000));
-    for (template, says) in [("{{ x", "chat template"), (&deep, "chat template")] {
+    for (template, says) in
+        [("{{ x", "chat template"), (&deep, "chat template"), ("{{ messages | nofilter }}", "nofilter")]
+    {
         let body = json!({ "branch": true, "load_config": { "chat_template": template } });
         let attempt = server.ended(start(&server, "load", &body));
         let error = &attempt["error"];

@@ -89,3 +89,38 @@ fn what_no_load_could_read_is_not_staged() {
     }
     assert_eq!(server.post("/api/models/offline", &json!({ "source": { "path": "tiny" } })).status, 201);
 }
+
+/// A load that is refused for what lies beside the weights leaves the model running that ran.
+#[test]
+fn a_file_that_breaks_costs_no_running_model() {
+    let root = root();
+    let tiny = root.path().join("tiny");
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let load = || {
+        let answer = server.post("/api/models/tiny/load", &json!({ "branch": true }));
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.json()["attempt_id"].as_u64().expect("an id")
+    };
+    let running = load();
+    server.until(running, |attempt| attempt["state"] == "ready");
+    for (file, text, code) in [
+        ("special_tokens_map.json", "[", "tokenizer_invalid"),
+        ("tokenizer.json", "{}", "tokenizer_invalid"),
+        ("generation_config.json", "{", "config_invalid"),
+    ] {
+        let path = tiny.join(file);
+        let before = std::fs::read(&path).ok();
+        std::fs::write(&path, text).expect("written");
+        let attempt = server.ended(load());
+        assert_eq!(
+            (&attempt["state"], &attempt["error"]["code"]),
+            (&json!("failed"), &json!(code)),
+            "{attempt}"
+        );
+        assert_eq!(server.get(&format!("/api/attempts/{running}")).json()["state"], "ready", "{file}");
+        match before {
+            Some(bytes) => std::fs::write(&path, bytes).expect("written"),
+            None => std::fs::remove_file(&path).expect("removed"),
+        }
+    }
+}

@@ -79,7 +79,10 @@ pub fn Compare(
 fn shown(difference: &Difference, value: &Value) -> String {
     let is_timed = ["_ms", "_per_s"].iter().any(|end| difference.path.ends_with(end));
     let value = if is_timed && value.as_f64() == Some(0.0) { &Value::Null } else { value };
-    difference.shown(value)
+    match (difference.path.as_str(), value) {
+        ("report.stop_reason", Value::String(reason)) => text::stop_reason(reason),
+        _ => difference.shown(value),
+    }
 }
 
 /// A value as it stands in the record.

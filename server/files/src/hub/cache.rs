@@ -57,9 +57,16 @@ impl HubSettings {
     }
 }
 
+/// The commit of the snapshot that a file or folder of a cache is in.
+#[must_use]
+pub fn commit_of(path: &Path) -> Option<String> {
+    // What is linked from a snapshot lies elsewhere itself.
+    path.ancestors().find_map(of_directory).map(|(_, commit)| commit)
+}
+
 /// Repository and commit of a directory that is a snapshot in a cache, by the names above it.
 #[must_use]
-pub fn of_directory(directory: &Path) -> Option<(String, String)> {
+pub(crate) fn of_directory(directory: &Path) -> Option<(String, String)> {
     let directory = directory.canonicalize().ok()?;
     let commit = directory.file_name()?.to_str().filter(|name| is_commit(name))?;
     let snapshots =

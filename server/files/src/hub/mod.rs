@@ -14,7 +14,8 @@ mod file;
 mod remote;
 mod download;
 
-pub use cache::{Snapshot, of_directory};
+pub(crate) use cache::of_directory;
+pub use cache::{Snapshot, commit_of};
 pub use download::DownloadProgress;
 pub use endpoint::Endpoint;
 pub use error::HubError;

@@ -126,6 +126,12 @@ impl HubRef {
         &self.repo
     }
 
+    /// Its name without the owner.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.repo.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The branch, tag, commit or `refs/pr/N` that was asked for; `main` if none was.
     #[must_use]
     pub fn revision(&self) -> &str {
@@ -157,18 +163,48 @@ impl HubRef {
         Self { path: Some(path), ..self.clone() }
     }
 
+    /// The model that is meant: a file that lies beside weights stands for the folder that it lies in.
+    #[must_use]
+    pub(crate) fn of_model(self) -> Self {
+        const BESIDE: [&str; 5] = [".json", ".md", ".jinja", ".txt", ".model"];
+        let is_beside = |path: &str| {
+            let path = path.to_ascii_lowercase();
+            !path.ends_with(".safetensors.index.json") && BESIDE.iter().any(|ending| path.ends_with(ending))
+        };
+        let path = match self.path {
+            Some(path) if is_beside(&path) => path.rsplit_once('/').map(|(folder, _)| folder.to_owned()),
+            path => path,
+        };
+        Self { path, ..self }
+    }
+
+    /// The same at a commit, without the scheme: `ORG/NAME@COMMIT`, or `//ORG/NAME@COMMIT/PATH`.
+    #[must_use]
+    pub fn pinned_id(&self, commit: &str) -> String {
+        self.at(commit).to_string().trim_start_matches("hf:").to_owned()
+    }
+
     /// The same repository at a revision that was named apart from it.
     ///
     /// # Errors
     /// No name of a revision, or another than the source names.
     pub fn at_revision(&self, revision: &str) -> Result<Self, HubError> {
-        check_revision(revision).map_err(|why| HubError::name(revision, why))?;
+        let there = self.moved_to(revision)?;
         match self.named_revision() {
             Some(named) if named != revision => {
                 Err(HubError::name(&self.to_string(), "the load config names another revision; keep one"))
             }
-            _ => Ok(self.at(revision)),
+            _ => Ok(there),
         }
+    }
+
+    /// The same at a revision that somebody named, whichever it was at.
+    ///
+    /// # Errors
+    /// No name of a revision.
+    pub fn moved_to(&self, revision: &str) -> Result<Self, HubError> {
+        check_revision(revision).map_err(|why| HubError::name(revision, why))?;
+        Ok(self.at(revision))
     }
 
     /// The same repository at another revision.

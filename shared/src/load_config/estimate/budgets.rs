@@ -258,17 +258,17 @@ impl Search<'_> {
         };
         let fit = fit::against(&case);
         let need = format_bytes(report.total_bytes);
+        let allowed = format_bytes(available);
+        let mut available_bytes = fit.available_bytes;
         let reason = match (placed, fit.verdict) {
-            (Err(error), _) => {
-                let allowed = format_bytes(available);
-                // Modules are not cut: what is left over in several places is room for none.
-                let apart = if report.total_bytes <= available {
-                    " in all, in pieces that it does not fill"
-                } else {
-                    ""
-                };
-                format!("needs {need}, max_memory allows {allowed}{apart}: {error}")
+            // Modules are not cut: what is left over in several places is room for none, and so not available.
+            (Err(error), _) if report.total_bytes <= available => {
+                available_bytes = Some(report.total_bytes - error.left_over_bytes().min(report.total_bytes));
+                format!(
+                    "needs {need}, max_memory allows {allowed} in all, in pieces that it does not fill: {error}"
+                )
             }
+            (Err(error), _) => format!("needs {need}, max_memory allows {allowed}: {error}"),
             (Ok(placed), verdict) => {
                 let is_roomy =
                     |used: &DeviceUse| u128::from(used.total_bytes) * 6 <= u128::from(used.budget_bytes) * 5;
@@ -286,7 +286,7 @@ impl Search<'_> {
                 format!("needs {}{margin}", each(placed, used))
             }
         };
-        Fit { reason, ..fit }
+        Fit { reason, available_bytes, ..fit }
     }
 
     /// Why no engine of this build would load what is placed so.

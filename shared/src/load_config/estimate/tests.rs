@@ -118,6 +118,12 @@ fn what_does_not_fit_needs_more_than_there_is() {
         assert_eq!(fit.verdict, Some(Verdict::DoesNotFit), "{fit:?}");
         assert!(Some(fit.required_bytes) > fit.available_bytes, "{}", fit.reason);
     }
+    // Each of twenty has room for one layer and most of another: more in all than is needed.
+    let budgets: serde_json::Map<String, Value> = (0..20).map(|i| (i.to_string(), json!("1330MB"))).collect();
+    let fit = sized(json!({ "max_memory": budgets }), &Options::default()).report.fit;
+    assert_eq!(fit.verdict, Some(Verdict::DoesNotFit), "{fit:?}");
+    assert!(fit.required_bytes < 20 * 1_330_000_000 && fit.reason.contains("in pieces"), "{}", fit.reason);
+    assert!(Some(fit.required_bytes) > fit.available_bytes, "{fit:?}");
 }
 
 #[test]
