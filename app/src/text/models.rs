@@ -19,8 +19,7 @@ pub const VALIDATE: &str = "Validate";
 pub const COMMIT: &str = "Commit known-good";
 pub const PLAN: &str = "Plan";
 pub const REGISTER: &str = "Register a model";
-pub const REGISTER_WHY: &str =
-    "A folder below a model root of the server, or ORG/NAME on the Hub; a revision is pinned to its commit.";
+pub const REGISTER_WHY: &str = "A folder below a model root of the server; on the Hub ORG/NAME, or any address of a repository or of a file in it. A revision is pinned to its commit.";
 pub const PATH: &str = "Folder, or ORG/NAME[@REV]";
 pub const FROM_HUB: &str = "On the Hub";
 pub const ADD: &str = "Register";
