@@ -114,10 +114,13 @@ fn stamps(path: &Path) -> Vec<Stamp> {
         let entries = folder.read_dir().into_iter().flatten().flatten().take(MOST);
         entries.map(|entry| entry.path()).collect()
     } else {
-        // A file stands for itself, with what every run reads beside it; a GGUF holds all of that.
+        // A file stands for itself, with what every run reads beside it; a GGUF holds all of that, in one part or several.
         let is_gguf = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
-        let companions = READ.iter().filter(|_| !is_gguf).map(|name| path.with_file_name(name));
-        [path.to_owned()].into_iter().chain(companions).collect()
+        let beside = match is_gguf {
+            true => preflight_files::other_parts(path),
+            false => READ.iter().map(|name| path.with_file_name(name)).collect(),
+        };
+        [path.to_owned()].into_iter().chain(beside).collect()
     };
     let mut stamps: Vec<Stamp> = files.into_iter().filter_map(stamp).collect();
     stamps.sort_by(|a, b| a.name.cmp(&b.name));

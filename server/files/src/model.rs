@@ -328,7 +328,8 @@ pub(crate) fn is_pickled(name: &str) -> bool {
 }
 
 /// The other parts of a split GGUF file, there or not.
-fn other_parts(path: &Path) -> Vec<PathBuf> {
+#[must_use]
+pub fn other_parts(path: &Path) -> Vec<PathBuf> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let names = part_names(name).unwrap_or_default().into_iter().filter(|part| part != name);
     names.map(|part| path.with_file_name(part)).collect()
