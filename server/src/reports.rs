@@ -304,7 +304,14 @@ pub fn estimate(
     let (decoder, load_config) = overridden(model, overrides)?;
     let stored = match &model.checkpoint {
         Some(_) if decoder.runs() => Some(model.described_weights(&decoder)?.language_model(&decoder)),
-        Some(checkpoint) => Some(checkpoint.language_model(&decoder)),
+        Some(checkpoint) => {
+            let stored = checkpoint.language_model(&decoder);
+            // Names may be others than ours; most of a model does not lack for that.
+            if estimate::params_total(&decoder, Some(&stored)) < estimate::params(&decoder).total / 2 {
+                checkpoint.check_described(&decoder).map_err(FilesError::from)?;
+            }
+            Some(stored)
+        }
         None => None,
     };
     let other_parts = model.checkpoint.as_ref().and_then(|checkpoint| checkpoint.other_parts(&decoder));

@@ -490,6 +490,8 @@ fn layers_that_no_class_computes_are_unknown() {
             (r#""layer_types":["full_attention","chunked_attention"]"#, "layer_types"),
             (r#""num_kv_shared_layers":1"#, "num_kv_shared_layers"),
             (r#""kv_sharing_modes":["store","reuse"]"#, "kv_sharing_modes"),
+            (r#""architectures":["LlamaForSequenceClassification"]"#, "architectures[0]"),
+            (r#""architectures":["MistralModel"]"#, "architectures[0]"),
         ] {
             if computed(field, keys) {
                 continue;

@@ -59,7 +59,7 @@ fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoVie
         view! {
             <button type="button" class="btn" data-change=s.change on:click=move |_| { store.apply(&change); }>
                 {text::capitalised(&s.label)}
-                <span>{format!("{}, {}", format_bytes(s.total_bytes), s.verdict.words())}</span>
+                <span>{format!("{}, {}", format_bytes(s.held_bytes()), s.verdict.words())}</span>
             </button>
         }
     };
@@ -97,7 +97,7 @@ fn warning(sentence: &str) -> impl IntoView + use<> {
 fn advice(fit: &fit::Fit) -> Option<impl IntoView + use<>> {
     let other = || {
         let other = fit.suggestions.first().filter(|_| !fit.suggestions.iter().any(is_choice))?;
-        Some(text::elsewhere(&other.label, other.total_bytes))
+        Some(text::elsewhere(&other.label, other.held_bytes()))
     };
     let words = fit.advice.as_ref().map(|advice| format!("{}.", text::capitalised(advice))).or_else(other)?;
     Some(view! { <div data-testid="fit-advice">{words}</div> })

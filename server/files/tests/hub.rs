@@ -12,6 +12,7 @@ use phi3::config::ModelConfig;
 use phi3::estimate;
 use preflight_files::hub::{HubRef, HubSettings};
 use preflight_files::{FilesError, Model};
+use serde_json::json;
 use split_gguf::split_gguf;
 
 const CANARY: &str = "hf_CanaryThatNobodyMaySee";
@@ -75,6 +76,20 @@ fn a_sharded_model_costs_its_headers_alone() {
     assert_eq!(hub.log().iter().filter(|logged| logged.path.contains("absent")).count(), 0);
     let origin = model.companions.origin().expect("from the Hub");
     assert_eq!(origin, ("acme/tiny".to_owned(), COMMIT.to_owned()));
+}
+
+/// A list may hold names alone: lengths come with the first answer of a file.
+#[test]
+fn a_list_of_names_is_enough_to_read_headers() {
+    let hub = tiny();
+    let names: Vec<_> = repo_files().keys().map(|name| json!({ "rfilename": name })).collect();
+    let list = json!({ "id": "acme/tiny", "sha": COMMIT, "siblings": names });
+    hub.fault("/api/", Fault::Body(list.to_string()));
+    let model = open(&hub, "acme/tiny").expect("opens");
+    let decoder = ModelConfig::parse(tiny_config().as_bytes()).expect("good").decoder();
+    let checkpoint = model.checked_weights(&decoder).expect("its weights");
+    assert_eq!(checkpoint.parameter_count(), estimate::params(&decoder).total);
+    assert!(hub.sent(".safetensors") < 40 << 10, "{}", hub.sent(".safetensors"));
 }
 
 #[test]

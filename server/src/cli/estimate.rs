@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use phi3::api::ErrorObject;
 use phi3::dtype::DType;
 use phi3::engine::Attention;
-use phi3::estimate::fit::{Fit, Verdict};
+use phi3::estimate::fit::{Fit, Suggestion, Verdict};
 use phi3::estimate::{Backend, Calibration, Format, KvPolicy, Options, Size, Term};
 use phi3::placement::Placement;
 use phi3::units::{format_bytes, format_count, format_counted};
@@ -196,8 +196,8 @@ fn page(name: &str, estimated: &Estimated) -> Page {
             .map(|suggestion| {
                 vec![
                     Cell::left(&suggestion.label),
-                    Cell::right(format_bytes(suggestion.total_bytes)),
-                    Cell::left(suggestion.verdict.words()).styled(DIM),
+                    Cell::right(format_bytes(suggestion.held_bytes())),
+                    Cell::left(verdict_of(suggestion)).styled(DIM),
                 ]
             })
             .collect();
@@ -225,6 +225,15 @@ fn page(name: &str, estimated: &Estimated) -> Page {
 }
 
 /// A term in its columns; a formula of several parts has a line for each.
+/// The verdict of a change, with all that it takes where the device that the verdict is about holds a part.
+fn verdict_of(suggestion: &Suggestion) -> String {
+    let verdict = suggestion.verdict.words();
+    match suggestion.device_bytes {
+        Some(_) => format!("{verdict} (of {})", format_bytes(suggestion.total_bytes)),
+        None => verdict.to_owned(),
+    }
+}
+
 fn term_rows(term: &Term) -> Vec<Vec<Cell>> {
     let name = match term.device.as_str() {
         "device" => term.name.replace('_', " "),

@@ -16,7 +16,7 @@ pub use fields::{Fields, MAX_CONFIG_BYTES};
 pub use generation::GenerationConfig;
 pub use json::{JsonError, JsonLimits, parse_json};
 pub use model::{Defaulted, ModelConfig};
-pub(crate) use other_layers::{FULL, LINEAR, OtherLayers, SLIDING, refuse_other_layers};
+pub(crate) use other_layers::{FULL, LINEAR, OtherLayers, SLIDING, refuse_other_heads, refuse_other_layers};
 pub use presets::{PRESETS, Preset};
 pub use rope_scaling::RopeScaling;
 pub use vocab::tokenizer_vocab_size;

@@ -1,6 +1,6 @@
 //! The validated model: every number that the rest of the crate computes from.
 
-use super::{ConfigError, Fields, OtherLayers, RopeScaling, limits, refuse_other_layers};
+use super::{ConfigError, Fields, OtherLayers, RopeScaling, limits, refuse_other_heads, refuse_other_layers};
 use crate::dtype::DType;
 
 /// A key that the file left out and the value that stands in for it: the default of Hugging Face's `Phi3Config`.
@@ -78,6 +78,7 @@ impl ModelConfig {
             Some(other) => return Err(ConfigError::UnknownArchitecture { model_type: other.to_owned() }),
             None => return Err(ConfigError::Missing { field: "model_type".to_owned() }),
         }
+        refuse_other_heads(fields)?;
         refuse_other_layers(fields, OtherLayers::default())?;
         let key = "per_layer_config";
         if let Some(layers) = fields.object(key)?.filter(|layers| !layers.map().is_empty()) {

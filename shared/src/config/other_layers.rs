@@ -51,3 +51,18 @@ pub(crate) fn refuse_other_layers(fields: &Fields, computed: OtherLayers) -> Res
         _ => Ok(()),
     }
 }
+
+/// Refuses classes that have another head than one for text, or none: their tensors are others, and so is what they need.
+pub(crate) fn refuse_other_heads(fields: &Fields) -> Result<(), ConfigError> {
+    let first = fields.get("architectures").and_then(|classes| classes.get(0));
+    let class = first.and_then(Value::as_str).unwrap_or_default();
+    let is_other = ["Model", "Classification", "QuestionAnswering"].iter().any(|end| class.ends_with(end));
+    if !is_other || class.ends_with("LMHeadModel") {
+        return Ok(());
+    }
+    Err(ConfigError::UnknownLayers {
+        field: fields.path("architectures[0]"),
+        found: class.to_owned(),
+        reason: "a class without a head for text, so that what it needs is unknown".to_owned(),
+    })
+}

@@ -2,7 +2,9 @@
 
 use super::{Attention, Augmented, Bias, Biases, Decoder, Exempt, Family, HeadDim, KvHeads, Latent};
 use super::{Linear, Quantization, apart, layers};
-use crate::config::{ConfigError, Defaulted, Fields, ModelConfig, OtherLayers, limits, refuse_other_layers};
+use crate::config::{
+    ConfigError, Defaulted, Fields, ModelConfig, OtherLayers, limits, refuse_other_heads, refuse_other_layers,
+};
 use crate::units::one_line;
 
 impl Decoder {
@@ -29,6 +31,7 @@ impl Decoder {
         if family.runs() {
             return ModelConfig::from_fields(fields)?.decoder().quantized(fields);
         }
+        refuse_other_heads(fields)?;
         let nested = match family.nested {
             Some(key) => {
                 Some(fields.object(key)?.ok_or_else(|| ConfigError::Missing { field: fields.path(key) })?)

@@ -184,11 +184,11 @@ impl Exempt {
             let pattern = Some(entry).filter(|_| patterns.len() < MOST_PATTERNS);
             let pattern = pattern.and_then(|entry| match entry.strip_prefix("re:") {
                 Some(expression) => Pattern::of_expression(expression),
-                None if entry.contains(".*") => Pattern::of_name(entry),
+                None if entry.contains(".*") => Pattern::of_name(entry).map(|pattern| vec![pattern]),
                 None => None,
             });
             let is_plain = pattern.is_none();
-            patterns.extend(pattern);
+            patterns.extend(pattern.into_iter().flatten());
             is_plain
         });
         let dynamic = left_out(&config);
@@ -215,7 +215,9 @@ impl Exempt {
             modules,
             patterns,
             only: only.unwrap_or_default(),
-            head: config.get("lm_head").is_some_and(|value| *value == true),
+            // Of compressed-tensors every linear module is quantised that is not left out.
+            head: config.get("lm_head").is_some_and(|value| *value == true)
+                || config.get("quant_method").is_some_and(|method| method == "compressed-tensors"),
             unknown,
             static_activations: config.get("activation_scheme").is_some_and(|scheme| scheme == "static")
                 || groups(&config).iter().any(|group| {
@@ -267,7 +269,8 @@ fn left_out(config: &Fields) -> Option<Vec<Pattern>> {
     let rules = config.get("dynamic")?.as_object()?;
     // The first that matches counts: of those that leave out alone the order is none.
     let few = Some(rules.keys()).filter(|rules| rules.len() <= MOST_PATTERNS)?;
-    few.map(|rule| Pattern::of_expression(rule.strip_prefix("-:")?)).collect()
+    let patterns = few.map(|rule| Pattern::of_expression(rule.strip_prefix("-:")?));
+    patterns.collect::<Option<Vec<_>>>().map(|patterns| patterns.into_iter().flatten().collect())
 }
 
 /// The only modules of a layer that GPTQ's tools quantise: a list, or lists of those that are done together.
@@ -332,7 +335,8 @@ mod tests {
             (r"re:^model\.layers\.\d+\.self_attn\.q_proj$", true, false),
             (r"re:.*layers\.[0-9]+\.self_attn$", false, false),
             ("re:self_attn.*", false, false),
-            ("re:.*(q|k)_proj", false, true),
+            ("re:.*(q|k)_proj", true, false),
+            ("re:(?!.*mlp).*", false, true),
             ("model.layers.*.self_attn", true, false),
             ("model.layers.*.mlp", false, false),
             ("model.layers.[0-9].self_attn", false, true),
@@ -347,7 +351,7 @@ mod tests {
             );
         }
         let gptq = |more: &str| read(&format!(r#"{{"quant_method":"gptq",{more}}}"#)).expect("good").1;
-        for unknown in [r#""dynamic":{"+:.*q_proj":{"bits":8}}"#, r#""dynamic":{"-:(q|k)":{}}"#] {
+        for unknown in [r#""dynamic":{"+:.*q_proj":{"bits":8}}"#, r#""dynamic":{"-:(?!q).*":{}}"#] {
             let exempt = gptq(unknown);
             assert_eq!((exempt.unknown, exempt.is_unsure(&[])), (Some("dynamic"), true), "{unknown}");
         }

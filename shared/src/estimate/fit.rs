@@ -52,8 +52,11 @@ pub struct Suggestion {
     pub change: String,
     /// The change in words.
     pub label: String,
-    /// The need with it.
+    /// The need with it, on all devices together.
     pub total_bytes: u64,
+    /// Of a change that brings in another device, what lies on the fuller of those that the verdict is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_bytes: Option<u64>,
     /// The verdict with it.
     pub verdict: Verdict,
     /// Whether the engines of this build do it.
@@ -75,7 +78,13 @@ impl Suggestion {
         if is_run && !runs {
             label.push_str(" (not run by this build)");
         }
-        Self { change, label, total_bytes, verdict, runs: is_run && runs }
+        Self { change, label, total_bytes, device_bytes: None, verdict, runs: is_run && runs }
+    }
+
+    /// What is held against the device's memory.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.device_bytes.unwrap_or(self.total_bytes)
     }
 }
 
@@ -164,6 +173,7 @@ pub fn judge(
     available: Option<u64>,
 ) -> Fit {
     let mut fit = alone(decoder, stored, resolved, weights_bytes, available);
+    fit.warnings.extend(estimate::unsure(decoder, stored, resolved).map(|doubt| format!("weights: {doubt}")));
     if let Some((held, bytes)) = held_by_a_load(decoder, stored, resolved, weights_bytes) {
         let load = Resolved { format: held, ..resolved.clone() };
         let total = estimate::total_bytes(decoder, bytes, &load);

@@ -1,6 +1,6 @@
 //! What one could change: each lever alone, from the one that changes least.
 
-use super::activations::Attention;
+use super::activations::{Attention, Workspace};
 use super::fit::{Suggestion, Verdict, largest};
 use super::{
     Backend, Format, KvPolicy, LayerKv, Resolved, StoredTensors, broken_row, correction_bytes, counted,
@@ -153,39 +153,57 @@ impl Levers<'_> {
         )
     }
 
-    /// The fewest layers that have to leave the device, with their cache.
+    /// The fewest layers that have to leave the device, with their cache; the CPU has a runtime and buffers of its own.
     fn offload(&self, available: u64) -> Option<Suggestion> {
         let shares = self.shares();
         let layers = shares.len() - 2;
-        let mut total = (self.need)(self.resolved).0;
+        let mut here = (self.need)(self.resolved).0;
+        let mut there =
+            self.resolved.overhead_of(Backend::Cpu).saturating_add(self.layer_buffers(Backend::Cpu));
         // With every layer gone it is no load on this device any more.
         (1..layers).find_map(|count| {
-            total = total.saturating_sub(shares[layers + 1 - count]);
-            let verdict = Verdict::of(total, available);
+            let share = shares[layers + 1 - count];
+            (here, there) = (here.saturating_sub(share), there.saturating_add(share));
             let label = format!("keep {count} of {layers} layers on the CPU");
-            let change = format!("offload_layers={count}");
-            (verdict < self.now)
-                .then(|| Suggestion::new(self.decoder, change, label, total, verdict, self.spreads()))
+            let spread = || self.spread(format!("offload_layers={count}"), label, here, there, available);
+            (Verdict::of(here, available) < self.now).then(spread)
         })
     }
 
-    /// The fuller of two such devices, split after a layer where that is least.
+    /// Two such devices, split after a layer where the fuller holds least.
     fn second_gpu(&self, available: u64) -> Option<Suggestion> {
         let shares = self.shares();
         let all = shares.iter().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
-        // Activations and the runtime are on both.
-        let on_both = (self.need)(self.resolved).0.saturating_sub(all);
+        // Activations and the runtime are on both, but for the buffers of the head.
+        let last = (self.need)(self.resolved).0.saturating_sub(all);
+        let [first_buffers, buffers] = [self.layer_buffers(self.resolved.backend), self.buffers()];
+        let first = last.saturating_sub(buffers.saturating_sub(first_buffers));
         let mut before = 0u64;
-        let fuller = shares[..shares.len() - 1].iter().map(|bytes| {
+        let splits = shares[..shares.len() - 1].iter().map(|bytes| {
             before = before.saturating_add(*bytes);
-            before.max(all.saturating_sub(before))
+            [before.saturating_add(first), all.saturating_sub(before).saturating_add(last)]
         });
-        let fuller = fuller.skip(1).min()?.saturating_add(on_both);
+        let [one, other] = splits.skip(1).min_by_key(|[one, other]| *one.max(other))?;
         let label = "split the layers over two such devices".to_owned();
-        let verdict = Verdict::of(fuller, available);
-        let change = "devices=2".to_owned();
-        (shares.len() > 3)
-            .then(|| Suggestion::new(self.decoder, change, label, fuller, verdict, self.spreads()))
+        let spread = || self.spread("devices=2".to_owned(), label, one.max(other), one.min(other), available);
+        (shares.len() > 3).then(spread)
+    }
+
+    /// A change that leaves so many bytes on the device and takes so many to another.
+    fn spread(&self, change: String, label: String, here: u64, there: u64, available: u64) -> Suggestion {
+        let (total, verdict) = (here.saturating_add(there), Verdict::of(here, available));
+        let told = Suggestion::new(self.decoder, change, label, total, verdict, self.spreads());
+        Suggestion { device_bytes: Some(here), ..told }
+    }
+
+    fn buffers(&self) -> u64 {
+        Workspace::on(self.resolved.backend, self.decoder, self.resolved).bytes()
+    }
+
+    /// Buffers of a device that has layers and not the head.
+    fn layer_buffers(&self, backend: Backend) -> u64 {
+        let [rest @ .., _head] = Workspace::on(backend, self.decoder, self.resolved).by_stage();
+        rest.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
     /// Weights and cache of what comes before the layers, of each layer, and of what comes after them.

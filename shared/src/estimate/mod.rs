@@ -149,17 +149,27 @@ pub(crate) fn overhead_words(backend: Backend, calibration: Option<Calibration>)
     }
 }
 
+/// Why a config's own quantisation may hold other weights than are counted.
+pub(crate) fn unsure(
+    decoder: &Decoder,
+    stored: Option<&StoredTensors>,
+    resolved: &Resolved,
+) -> Option<&'static str> {
+    let is_own = stored.is_none() && decoder.quantization.map(Format::Quantized) == Some(resolved.format);
+    (is_own && weights::is_unsure(decoder))
+        .then_some("which modules the quantization_config leaves out is not certain")
+}
+
 /// Why the bytes of the weights are no exact number, where they are none.
 fn doubt(decoder: &Decoder, stored: Option<&StoredTensors>, resolved: &Resolved) -> Option<String> {
     let Resolved { format, convert_to, .. } = *resolved;
-    let is_own = stored.is_none() && decoder.quantization.map(Format::Quantized) == Some(format);
+    if let Some(unsure) = unsure(decoder, stored, resolved) {
+        return Some(unsure.to_owned());
+    }
     Some(match (&decoder.unknown_quantization, format) {
         _ if stored.is_some() && convert_to.is_none() => return None,
         (Some(method), _) if stored.is_none() => {
             format!("the layout of {method} is not known here: stored, it will be less")
-        }
-        (_, Format::Quantized(_)) if is_own && weights::is_unsure(decoder) => {
-            "which modules the quantization_config leaves out is not certain".to_owned()
         }
         (_, Format::Q4KM | Format::Quantized(_)) if weights::has_other_projections(decoder) => {
             format!("what {format} makes of this family's own projections is not certain")

@@ -74,7 +74,8 @@ fn quantized_bytes(decoder: &Decoder, part: &Part, quantization: Quantization) -
     let is_left =
         |exempt: &Exempt| !exempt.lists_none() && exempt.leaves(&tensors::own_module(decoder, part));
     // What is said of the only modules is said of those of layers.
-    let is_head = part.role == Role::LmHead && !part.is_bias && exempt.is_some_and(|exempt| exempt.head);
+    let is_packed = |exempt: &Exempt| exempt.head && !(exempt.only.is_empty() && is_left(exempt));
+    let is_head = part.role == Role::LmHead && !part.is_bias && exempt.is_some_and(is_packed);
     if !is_head && (!is_projection(part) || exempt.is_some_and(is_left)) {
         return half();
     }
@@ -121,10 +122,9 @@ pub(super) fn is_unsure(decoder: &Decoder) -> bool {
     if has_other_projections(decoder) {
         return true;
     }
-    // Of compressed-tensors every linear module is quantised that is not left out: a head and a router too.
+    // Of compressed-tensors every linear module is quantised that is not left out: a router too.
     let is_compressed = matches!(decoder.quantization, Some(Quantization::Compressed { .. }));
-    let is_beside =
-        |part: &Part| matches!(part.role, Role::LmHead | Role::Router | Role::SharedGate) && !part.is_bias;
+    let is_beside = |part: &Part| matches!(part.role, Role::Router | Role::SharedGate) && !part.is_bias;
     let mut beside = tensors::parts(decoder).filter(|part| is_compressed && is_beside(part));
     if beside.any(|part| !decoder.exempt.leaves(&tensors::own_module(decoder, &part))) {
         return true;

@@ -187,7 +187,7 @@ pub struct Export {
 #[must_use]
 pub fn export(subject: &Subject<'_>, target: Target) -> Export {
     let mut stated = Stated::new(subject);
-    let positions = subject.config.map(|config| config.max_position_embeddings as u64);
+    let positions = subject.config.map(|config| subject.load_config.positions(config));
     if let (Some(context), Some(positions)) = (subject.context, positions)
         && context > positions
     {

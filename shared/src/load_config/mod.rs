@@ -368,6 +368,15 @@ impl LoadConfig {
         ModelConfig::from_fields(&self.overridden(fields))
     }
 
+    /// Positions that a model has with the overrides.
+    #[must_use]
+    pub fn positions(&self, config: &ModelConfig) -> u64 {
+        let scaling = self.rope_scaling.as_ref().and_then(Option::as_ref);
+        let stretched =
+            scaling.and_then(|scaling| stretched(scaling, config.original_max_position_embeddings as u64));
+        stretched.unwrap_or(config.max_position_embeddings as u64)
+    }
+
     /// The keys of a config with the overrides in their place, not judged.
     #[must_use]
     pub fn overridden(&self, fields: &Fields) -> Fields {
@@ -381,7 +390,10 @@ impl LoadConfig {
                     }
                 }
             }
-            if let Some(positions) = scaling.as_ref().and_then(|scaling| stretched(scaling, &map)) {
+            let trained = ["original_max_position_embeddings", "max_position_embeddings"];
+            let trained = trained.iter().find_map(|key| map.get(*key)?.as_u64());
+            let stretched = |trained| scaling.as_ref().and_then(|scaling| stretched(scaling, trained));
+            if let Some(positions) = trained.and_then(stretched) {
                 map.insert("max_position_embeddings".to_owned(), positions.into());
             }
             let scaling = scaling.clone().map_or(Value::Null, Value::Object);
@@ -395,11 +407,9 @@ impl LoadConfig {
 }
 
 /// Positions of a model whose trained ones are spread by a linear factor: longer sequences are what it is set for.
-fn stretched(scaling: &Map<String, Value>, fields: &Map<String, Value>) -> Option<u64> {
+fn stretched(scaling: &Map<String, Value>, trained: u64) -> Option<u64> {
     let is_linear = scaling.get("rope_type").and_then(Value::as_str) == Some("linear");
     let factor = scaling.get("factor").and_then(Value::as_f64).filter(|_| is_linear)?;
-    let trained = ["original_max_position_embeddings", "max_position_embeddings"];
-    let trained = trained.iter().find_map(|key| fields.get(*key)?.as_u64())?;
     Some(((trained as f64 * factor) as u64).min(limits::POSITIONS as u64))
 }
 

@@ -410,11 +410,21 @@ fn compressed_tensors_are_sized_by_their_groups() {
         let lines = open(&without).named_differences(&decoder);
         assert_eq!(lines, ["`model.layers.0.self_attn.q_proj.weight` has no weight_scale"], "{config}");
     }
-    // Where a head may be quantised too, or a cache has scales, no number is exact.
     let channel = compressed("float-quantized", &of(8, "float", "channel"), dynamic, "");
+    let weights = |config: &str| {
+        let sized = estimate::estimate(&llama(config, 1), None, &Options::default()).expect("defaults");
+        (sized.weights_bytes, sized.terms[0].badge)
+    };
+    let (plain, badge) = weights(&channel);
+    assert_eq!(badge, Badge::Exact);
+    // By another name, and not left out: a byte a weight less, a scale a row.
+    let named = channel.replace(r#"["lm_head"]"#, r#"["re:.*(lm|my)_head"]"#);
+    assert_eq!(weights(&named), (plain, Badge::Exact));
+    let head = channel.replace(r#"["lm_head"]"#, "[]");
+    assert_eq!(weights(&head), (plain - (VOCAB * HIDDEN) as u64 + 2 * VOCAB as u64, Badge::Exact));
+    // Where it is not certain what is left out, or a cache has scales, no number is exact.
     let unsure = [
-        channel.replace(r#"["lm_head"]"#, "[]"),
-        channel.replace(r#"["lm_head"]"#, r#"["re:.*(lm|my)_head"]"#),
+        channel.replace(r#"["lm_head"]"#, r#"["lm_head","re:(?!.*mlp).*"]"#),
         channel.replace(r#""kv_cache_scheme":null"#, r#""kv_cache_scheme":{"num_bits":8}"#),
     ];
     // Others are not known here, which is told.

@@ -149,6 +149,26 @@ impl Client {
         })
     }
 
+    /// The length of a file of which the list says nothing, as an answer to a range tells it.
+    ///
+    /// # Errors
+    /// An answer that tells none, any failure.
+    pub(super) fn length(&self, target: &Target) -> Result<u64, HubError> {
+        self.patiently(|| {
+            let response = self.get(target, Some((0, 0)))?;
+            if is_html(response.headers()) {
+                return Err(web_page(&target.what));
+            }
+            let told = match response.status().as_u16() {
+                200 => text(response.headers(), "content-length"),
+                _ => text(response.headers(), "content-range").and_then(|range| range.rsplit('/').next()),
+            };
+            let silent =
+                || HubError::bad_answer(&target.what, "neither the list of files nor it tells its length");
+            told.and_then(|bytes| bytes.parse().ok()).ok_or_else(silent)
+        })
+    }
+
     /// The bytes of a file of `len` bytes from `offset` on, piece by piece. Nothing is tried again here: what came before
     /// a failure has been taken.
     ///

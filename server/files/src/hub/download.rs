@@ -113,9 +113,8 @@ impl RemoteRepo {
         let folder = self.settings().repo_folder(&self.repo);
         let mut sizes = Vec::new();
         for entry in files {
-            sizes.push(entry.bytes.ok_or_else(|| {
-                HubError::bad_answer(&self.name_of(&entry.path), "the list of files does not tell its length")
-            })?);
+            let asked = || self.client().length(&self.target(&entry.path)?);
+            sizes.push(entry.bytes.map_or_else(asked, Ok)?);
         }
         let progress = DownloadProgress { done_bytes: 0, total_bytes: sizes.iter().sum() };
         let mut told = Told { watch, progress, last: None };

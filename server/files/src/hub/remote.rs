@@ -208,13 +208,12 @@ impl RemoteRepo {
     /// A file to be read at positions.
     ///
     /// # Errors
-    /// Not in the list, or the list does not tell its length.
+    /// Not in the list, or neither the list nor the Hub's answer tells its length.
     pub fn open(&self, path: &str) -> Result<HubFile, HubError> {
         let missing = || HubError::NoFile { source_name: self.asked.to_string(), file: path.to_owned() };
         let entry = self.find(path).ok_or_else(missing)?;
         let target = self.target(path)?;
-        let unknown = || HubError::bad_answer(&target.what, "the list of files does not tell its length");
-        let bytes = entry.bytes.ok_or_else(unknown)?;
+        let bytes = entry.bytes.map_or_else(|| self.client.length(&target), Ok)?;
         Ok(HubFile::new(Arc::clone(&self.client), target, bytes))
     }
 

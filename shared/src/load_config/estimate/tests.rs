@@ -303,3 +303,41 @@ fn weights_that_a_load_refuses_are_said_to_be() {
         assert!(!warned.contains("widens"), "{warned}");
     }
 }
+
+/// What a change to several devices is said to take is what a load so placed is said to take.
+#[test]
+fn changes_to_several_devices_are_counted_as_their_placement_is() {
+    let options = |memory| Options {
+        backend: Some(Backend::Cuda),
+        device_memory: Some(Size(memory)),
+        ..Options::default()
+    };
+    let fit = sized(json!({}), &options(7_500_000_000)).report.fit;
+    let of = |key: &str| {
+        let found = fit.suggestions.iter().find_map(|it| Some((it, it.change.strip_prefix(key)?)));
+        found.unwrap_or_else(|| panic!("{key}: {fit:?}"))
+    };
+    let placed = |map: serde_json::Map<String, Value>| {
+        let budgets = json!({ "0": "80GB", "1": "80GB", "cpu": "80GB" });
+        let map = json!({ "device_map": map, "max_memory": budgets });
+        let placement = sized(map, &options(1 << 40)).placement.expect("placed");
+        placement.devices.iter().map(|used| used.total_bytes).filter(|bytes| *bytes > 0).collect::<Vec<u64>>()
+    };
+    let split = |first: u32, rest: &str| {
+        let layers = (first..32).map(|layer| (format!("model.layers.{layer}"), json!(rest)));
+        [(String::new(), json!(0))].into_iter().chain(layers).collect::<serde_json::Map<_, _>>()
+    };
+    let (offload, count) = of("offload_layers=");
+    let there = placed(split(32 - count.parse::<u32>().expect("a number"), "cpu"));
+    assert_eq!(Some(offload.total_bytes), there.iter().copied().reduce(|a, b| a + b), "{there:?}");
+    assert_eq!(offload.device_bytes, Some(there[0]), "{there:?}");
+    let (second, _) = of("devices=");
+    let with_head = |first| {
+        let mut map = split(first, "1");
+        map.extend(["model.norm", "lm_head"].map(|name| (name.to_owned(), json!(1))));
+        placed(map)
+    };
+    let best = (1..32).map(with_head).min_by_key(|there| there.iter().copied().max()).expect("some");
+    assert_eq!(second.device_bytes, best.iter().copied().max(), "{best:?}");
+    assert_eq!(second.total_bytes, best.iter().sum::<u64>(), "{best:?}");
+}
