@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use phi3::devices::{self, Class, Device, Sureness};
+use phi3::devices::{self, Class, Device, Sureness, WEBGPU, WebGpuClass};
 use phi3::estimate::Backend;
 use phi3::units::format_bytes;
 use serde_json::{Value, json};
@@ -24,9 +24,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let wanted = args.name.as_deref().unwrap_or_default().to_lowercase();
-    let found: Vec<&Device> =
-        devices::all().filter(|device| device.name.to_lowercase().contains(&wanted)).collect();
-    if found.is_empty() {
+    let is_wanted = |name: &str| name.to_lowercase().contains(&wanted);
+    let found: Vec<&Device> = devices::all().filter(|device| is_wanted(device.name)).collect();
+    let browsers: Vec<&WebGpuClass> =
+        WEBGPU.iter().filter(|class| is_wanted(&format!("WebGPU, {}", class.name))).collect();
+    if found.is_empty() && browsers.is_empty() {
         let message = match devices::find(&wanted) {
             Ok(device) => format!("no name contains `{wanted}`; did you mean {}?", device.name),
             Err(unknown) => unknown.to_string(),
@@ -35,9 +37,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     }
     if args.json {
         let gpus: Vec<Value> = found.into_iter().map(described).collect();
-        output::print_json(&json!({ "gpus": gpus }))?;
+        let browsers: Vec<Value> = browsers.into_iter().map(described_browser).collect();
+        output::print_json(&json!({ "gpus": gpus, "webgpu": browsers }))?;
     } else {
-        output::print_page(page(&found))?;
+        output::print_page(page(&found, &browsers))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -58,8 +61,38 @@ fn described(device: &Device) -> Value {
     })
 }
 
-fn page(gpus: &[&Device]) -> Page {
+fn described_browser(class: &WebGpuClass) -> Value {
+    json!({
+        "name": class.name,
+        "max_buffer_bytes": class.max_buffer_bytes,
+        "max_binding_bytes": class.max_binding_bytes,
+        "source": class.source,
+    })
+}
+
+fn page(gpus: &[&Device], browsers: &[&WebGpuClass]) -> Page {
     let mut page = Page::default();
+    if !gpus.is_empty() {
+        of_gpus(&mut page, gpus);
+    }
+    if !browsers.is_empty() {
+        page.heading("What browsers grant (WebGPU): no total, but limits");
+        let header = ["", "one buffer", "one binding", "source"];
+        let mut rows: Vec<Vec<Cell>> = vec![header.map(|word| Cell::left(word).styled(DIM)).into()];
+        rows.extend(browsers.iter().map(|class| {
+            vec![
+                Cell::left(class.name).styled(BOLD),
+                Cell::right(format_bytes(class.max_buffer_bytes)),
+                Cell::right(format_bytes(class.max_binding_bytes)),
+                Cell::left(class.source).styled(DIM),
+            ]
+        }));
+        page.table(&rows);
+    }
+    page
+}
+
+fn of_gpus(page: &mut Page, gpus: &[&Device]) {
     page.line(BOLD, "GPUs for --device");
     let header = ["", "class", "nominal", "usable", "", "GB/s", "source"];
     let mut rows: Vec<Vec<Cell>> = vec![header.map(|word| Cell::left(word).styled(DIM)).into()];
@@ -83,7 +116,6 @@ fn page(gpus: &[&Device]) -> Page {
         ]
     }));
     page.table(&rows);
-    page
 }
 
 fn class(class: Class) -> &'static str {

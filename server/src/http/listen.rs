@@ -28,6 +28,9 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How long to wait where the system has no more sockets to give.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Who connected just before the end has sent a request by then, and is answered; idle connections are closed without a word.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// Serves until `ending` fires; then open requests get `grace`, and who comes meanwhile is still answered: that this server
 /// is going. Tells whether all ended by themselves.
 pub(crate) async fn serve(
@@ -63,8 +66,12 @@ pub(crate) async fn serve(
             tokio::spawn(async move { (connection.await.ok(), place).0 });
         }
     };
+    let drained = async {
+        tokio::time::sleep(SETTLE).await;
+        tokio::time::timeout(grace, open.shutdown()).await
+    };
     tokio::select! {
-        drained = tokio::time::timeout(grace, open.shutdown()) => drained.is_ok(),
+        drained = drained => drained.is_ok(),
         () = late => false,
     }
 }
