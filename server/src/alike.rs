@@ -32,7 +32,9 @@ impl Alike {
     ) -> Self {
         let files = identity(path);
         let of = |config: &LoadConfig, context: Option<usize>| {
-            fingerprint(&json!([files, diff(&LoadConfig::default(), config), context]))
+            // The kind of a scaling is no change beside its parameters, and decides all the same.
+            let scaling = config.to_map().remove("rope_scaling");
+            fingerprint(&json!([files, diff(&LoadConfig::default(), config), scaling, context]))
         };
         let loads = of(&said, context);
         // The files of a revision are looked at before; remote code is never run.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -99,7 +100,14 @@ pub(crate) fn identity(path: &Path) -> String {
         // The place counts too: two folders of the same names and lengths may hold other bytes.
         format!("{}\t{}\t{}\n", stamp.path.display(), stamp.bytes, stamp.modified_ns)
     });
-    lines.collect()
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+    lines.chain(READ.iter().filter_map(|name| no_file(&folder.join(name)))).collect()
+}
+
+/// What stands in the place of a file and is none: a load fails for it, until it is gone.
+fn no_file(path: &Path) -> Option<String> {
+    let metadata = path.symlink_metadata().ok().filter(|_| !path.is_file())?;
+    Some(format!("{}\t{:o}\t{:?}\n", path.display(), metadata.mode(), path.read_link().ok()))
 }
 
 fn stamps(path: &Path) -> Vec<Stamp> {

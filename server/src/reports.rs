@@ -176,7 +176,8 @@ fn beside(model: &Model) -> Beside {
     let others =
         ["tokenizer_config.json", "special_tokens_map.json"].map(|file| beside_tokenizer(model, file));
     let all = [generation.as_ref().err().cloned(), tokenizer.as_ref().err().cloned()];
-    let unreadable = all.into_iter().chain(others.map(Result::err)).flatten().collect();
+    let template = template(model).err();
+    let unreadable = all.into_iter().chain(others.map(Result::err)).chain([template]).flatten().collect();
     Beside { generation: generation.ok().flatten(), tokenizer_vocab: tokenizer.ok().flatten(), unreadable }
 }
 
@@ -207,6 +208,14 @@ fn tokenizer_vocab(model: &Model) -> Result<Option<usize>, ErrorObject> {
     let Some(json) = model.companion(file)? else { return Ok(None) };
     let size = tokenizer_vocab_size(&json);
     size.map(Some).ok_or_else(|| unread("tokenizer_invalid", file, &json, "is no tokenizer"))
+}
+
+/// A chat template of its own is text.
+fn template(model: &Model) -> Result<(), ErrorObject> {
+    let file = "chat_template.jinja";
+    let Some(text) = model.companion(file)? else { return Ok(()) };
+    let refused = |error| ErrorObject::new("tokenizer_invalid", format!("{file}: is no UTF-8: {error}"));
+    std::str::from_utf8(&text).map(|_text| ()).map_err(refused)
 }
 
 /// What stands beside the tokenizer: objects, and where there is a chat template, one that can be told.

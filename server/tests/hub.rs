@@ -393,7 +393,8 @@ fn a_file_of_a_repository_is_a_model() {
         })
         .collect();
     files.insert("README.md".to_owned(), b"two models".to_vec());
-    let hub = FakeHub::start(vec![Repo::new("acme/both", files)]);
+    let bare = [("config.json".to_owned(), tiny_config().as_bytes().to_vec())].into();
+    let hub = FakeHub::start(vec![Repo::new("acme/both", files), Repo::new("acme/bare", bare)]);
     let home = tempfile::tempdir().expect("a temporary directory");
     let server = Server::start(&hub, home.path());
     let stage = |name: &str| server.post("/api/models/offline", &json!({"source": {"hub": name}}));
@@ -415,8 +416,17 @@ fn a_file_of_a_repository_is_a_model() {
         assert_eq!(stage(name), (200, json!({"model_id": "both", "hub": pinned})), "{name}");
     }
     assert_eq!(hub.log().len(), asked, "the Hub is not asked for what is here");
+    // By another name of the same commit, which the cache does not know.
+    let other = address.replace("main", "refs%2Fpr%2F1");
+    let (status, again) = stage(&other);
+    assert_eq!((status, &again["hub"]), (202, &json!(pinned)), "{again}");
+    server.until(again["attempt_id"].as_u64().expect("an attempt"), &ENDED);
     let model = server.get("/api/models/both");
     assert_eq!(model["files"].as_array().map(Vec::len), Some(2), "{model}");
+    // Where there is nothing to bring, nothing is registered.
+    let (status, answer) = stage("acme/bare");
+    assert_eq!((status, &answer["error"]["code"]), (404, &json!("hub_not_found")), "{answer}");
+    assert!(!server.get("/api/models/both").to_string().contains("bare"));
     // The file is found: what the load refuses is its family.
     let (status, load) = server.post("/api/models/both/load", &json!({"force": true}));
     assert_eq!(status, 202, "{load}");

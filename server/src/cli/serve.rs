@@ -1,6 +1,6 @@
 //! `preflight serve`: the server with its dashboard.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -122,7 +122,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour);
+    // A log that cannot be written must end nothing: what tells of such errors would panic.
+    log.with_writer(std::io::stderr).log_internal_errors(false).init();
     let config = Config {
         listen,
         token: token(layer.token_file.as_deref())?,
@@ -136,16 +138,18 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         limits: Limits::default(),
         settings: told,
     };
-    let open = config.insecure_no_auth && config.token.is_none() && !config.listen.ip().is_loopback();
+    let is_open = config.insecure_no_auth && config.token.is_none() && !config.listen.ip().is_loopback();
     let internal = |error: std::io::Error| CliError::internal(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(internal)?;
     runtime.block_on(async {
         // Heard before the address is told, so that whoever reads it can end us.
         let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
         let server = Server::bind(config).await?;
-        strange_variables().for_each(|sentence| eprintln!("warning: {sentence}"));
-        if open {
-            eprintln!("warning: no token is asked for: whoever reaches this address can load models and read what is kept");
+        let open =
+            "no token is asked for: whoever reaches this address can load models and read what is kept";
+        let open = is_open.then(|| open.to_owned());
+        for warning in strange_variables().chain(open) {
+            writeln!(std::io::stderr(), "warning: {warning}").ok();
         }
         output::print(&format!("listening on {}\n", server.url().map_err(internal)?))?;
         let shutdown = async move {

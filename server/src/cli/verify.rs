@@ -123,7 +123,17 @@ fn read(path: &std::path::Path) -> Result<Certificate, CliError> {
     };
     let differs = report.difference.as_ref().is_some_and(is_too_far);
     let in_layers = report.layers.iter().any(|layer| layer.nan + layer.inf > 0);
-    if report.verdict == Verdict::Fail || differs || in_layers || report.nan_count + report.inf_count > 0 {
+    let is_odd = report.difference.as_ref().is_some_and(|difference| {
+        difference.bound != Difference::bound(report.dtype) || difference.mean > difference.max
+    });
+    let in_probes = report.probes.iter().any(|probe| probe.non_finite > 0);
+    if report.verdict == Verdict::Fail
+        || differs
+        || is_odd
+        || in_probes
+        || in_layers
+        || report.nan_count + report.inf_count > 0
+    {
         return Err(refuse("its own report says that the validation failed".to_owned()).into());
     }
     if let Some(missing) = certificate.lacks() {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use phi3::api::{ErrorObject, ModelDetail, ModelEntry, ModelSource, Registered};
 use phi3::inspect::Support;
 use phi3::load_config::LoadConfig;
-use preflight_files::hub::{HubRef, HubSettings, commit_of};
+use preflight_files::hub::{HubRef, HubSettings, RemoteRepo, commit_of};
 use preflight_files::{FilesError, Model, Source};
 use serde_json::{Map, Value};
 use tokio::sync::{RwLock, RwLockReadGuard};
@@ -389,6 +389,10 @@ impl Registry {
             }
             let field = if matches!(at, At::Hub(_)) { "source.hub" } else { "source.path" };
             let are_brought = may_ask_hub && !HubSettings::from_env().map_err(FilesError::from)?.offline;
+            if let Some(repo) = model.companions.remote() {
+                // What a download would bring, if there is anything to bring.
+                repo.needed().map_err(FilesError::from)?;
+            }
             if !are_brought && model.checkpoint.is_none() {
                 let alone = || ("no_weights", "a config alone has no weights: name its directory".to_owned());
                 let (code, why) = model.no_weights().map_or_else(alone, |none| (none.code, none.why));
@@ -403,10 +407,7 @@ impl Registry {
             let card = inspected.report.card;
             Ok(match at {
                 At::Hub(hub) => {
-                    let origin = model.companions.origin().map(|(_, commit)| commit);
-                    let commit = origin.or_else(|| commit_of(model.name.as_ref())).ok_or_else(|| {
-                        ErrorObject::new("hub_bad_answer", "the commit of the repository is not known")
-                    })?;
+                    let commit = commit_of_model(&hub, &model)?;
                     (ModelSource::Hub(hub.pinned_id(&commit)), hub.name().to_owned(), card)
                 }
                 At::Here { shown, .. } => {
@@ -533,6 +534,19 @@ fn check_id(id: &str) -> Result<(), ErrorObject> {
         return Err(ErrorObject::new("invalid_request", message).at("id"));
     }
     Ok(())
+}
+
+/// The commit that a model of the Hub was opened at. A file from the cache says nothing of it: it is asked for again.
+fn commit_of_model(hub: &HubRef, model: &Model) -> Result<String, FilesError> {
+    let origin = model.companions.origin().map(|(_, commit)| commit);
+    if let Some(commit) = origin.or_else(|| commit_of(model.name.as_ref())) {
+        return Ok(commit);
+    }
+    let settings = HubSettings::from_env()?;
+    match settings.snapshot(hub)?.filter(|_| settings.offline) {
+        Some(snapshot) => Ok(snapshot.commit),
+        None => Ok(RemoteRepo::ask(&settings, hub)?.commit),
+    }
 }
 
 /// An id made of a name.

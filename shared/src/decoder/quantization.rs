@@ -184,11 +184,11 @@ impl Exempt {
             let pattern = Some(entry).filter(|_| patterns.len() < MOST_PATTERNS);
             let pattern = pattern.and_then(|entry| match entry.strip_prefix("re:") {
                 Some(expression) => Pattern::of_expression(expression),
-                None if entry.contains(".*") => Pattern::of_name(entry).map(|pattern| vec![pattern]),
+                None if entry.contains(".*") => Pattern::of_name(entry),
                 None => None,
             });
             let is_plain = pattern.is_none();
-            patterns.extend(pattern.into_iter().flatten());
+            patterns.extend(pattern);
             is_plain
         });
         let dynamic = left_out(&config);
@@ -269,8 +269,7 @@ fn left_out(config: &Fields) -> Option<Vec<Pattern>> {
     let rules = config.get("dynamic")?.as_object()?;
     // The first that matches counts: of those that leave out alone the order is none.
     let few = Some(rules.keys()).filter(|rules| rules.len() <= MOST_PATTERNS)?;
-    let patterns = few.map(|rule| Pattern::of_expression(rule.strip_prefix("-:")?));
-    patterns.collect::<Option<Vec<_>>>().map(|patterns| patterns.into_iter().flatten().collect())
+    few.map(|rule| Pattern::of_expression(rule.strip_prefix("-:")?)).collect()
 }
 
 /// The only modules of a layer that GPTQ's tools quantise: a list, or lists of those that are done together.
@@ -335,8 +334,7 @@ mod tests {
             (r"re:^model\.layers\.\d+\.self_attn\.q_proj$", true, false),
             (r"re:.*layers\.[0-9]+\.self_attn$", false, false),
             ("re:self_attn.*", false, false),
-            ("re:.*(q|k)_proj", true, false),
-            ("re:(?!.*mlp).*", false, true),
+            ("re:.*(q|k)_proj", false, true),
             ("model.layers.*.self_attn", true, false),
             ("model.layers.*.mlp", false, false),
             ("model.layers.[0-9].self_attn", false, true),
@@ -351,7 +349,7 @@ mod tests {
             );
         }
         let gptq = |more: &str| read(&format!(r#"{{"quant_method":"gptq",{more}}}"#)).expect("good").1;
-        for unknown in [r#""dynamic":{"+:.*q_proj":{"bits":8}}"#, r#""dynamic":{"-:(?!q).*":{}}"#] {
+        for unknown in [r#""dynamic":{"+:.*q_proj":{"bits":8}}"#, r#""dynamic":{"-:(q|k)":{}}"#] {
             let exempt = gptq(unknown);
             assert_eq!((exempt.unknown, exempt.is_unsure(&[])), (Some("dynamic"), true), "{unknown}");
         }

@@ -30,6 +30,13 @@ pub(super) fn set_up(environment: &mut Environment<'_>, unix_seconds: i64) {
         _ => minijinja::escape_formatter(output, state, value),
     });
     environment.add_filter("tojson", tojson);
+    // Python's words: nothing can be iterated over in None, and texts and maps have a length and places.
+    environment.add_test("iterable", |value: &Value| {
+        value.kind() != ValueKind::None && (value.as_str().is_some() || value.try_iter().is_ok())
+    });
+    environment.add_test("sequence", |value: &Value| {
+        [ValueKind::Seq, ValueKind::Map, ValueKind::String].contains(&value.kind())
+    });
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });

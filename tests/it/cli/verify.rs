@@ -99,8 +99,16 @@ fn a_certificate_holds_until_something_differs() {
         *other["report"].pointer_mut(at).expect("is there") = lie;
         assert_eq!(checks(&other), (1, Some(false)), "{at}");
     }
-    half["report"]["difference"]["max"] = json!(1e6);
-    assert_eq!(verify(&model, &half.to_string()).error_code(), "certificate_invalid");
+    for (at, lie) in [
+        ("/difference/max", json!(1e6)),
+        ("/difference/bound", json!(9)),
+        ("/difference/mean", json!(1e3)),
+        ("/probes/0/non_finite", json!(1)),
+    ] {
+        let mut other = half.clone();
+        *other["report"].pointer_mut(at).expect("is there") = lie;
+        assert_eq!(verify(&model, &other.to_string()).error_code(), "certificate_invalid", "{at}");
+    }
 
     // Other weights: one bit of the last tensor.
     let mut bytes = std::fs::read(model.file("model.safetensors")).expect("weights");

@@ -1,7 +1,9 @@
 //! How a server ends: killed, it leaves no worker behind; asked to, it tells everyone and goes.
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -9,7 +11,7 @@ use serde_json::json;
 use super::v1::{data, loaded, long, open};
 use crate::support::http::Server;
 use crate::support::model_dir::ModelDir;
-use crate::support::program::{children, has_ended};
+use crate::support::program::{children, has_ended, program};
 
 /// A server with a validation that goes on for several seconds.
 fn busy(model: &ModelDir) -> (Server, u64) {
@@ -171,4 +173,16 @@ fn an_idle_server_ends_at_once() {
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     assert_eq!(events.next().expect("the last word")["type"], "shutdown");
     assert_eq!(events.next(), None);
+}
+
+/// A log that cannot be written ends nothing, and keeps nothing from ending.
+#[test]
+fn a_log_that_cannot_be_written_keeps_no_server_from_ending() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(program("preflight"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path()).env("RUST_LOG", "debug");
+    command.stderr(File::options().write(true).open("/dev/full").expect("a disk that is full"));
+    let server = Server::spawn(command, Some(dir));
+    assert_eq!(server.get("/health").status, 200);
+    assert_eq!(server.stop(), Some(0));
 }

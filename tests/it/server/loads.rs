@@ -377,3 +377,20 @@ fn a_worker_killed_at_rest_fails_its_attempt() {
         assert!(counters.lines().any(|found| found == line), "{line}: {counters}");
     }
 }
+
+/// Two kinds of a scaling with one factor are two load configs: neither joins the other, nor forbids it.
+#[test]
+fn the_kind_of_a_scaling_tells_loads_apart() {
+    let model = ModelDir::of_case("mha_plain");
+    let server = served(&model);
+    let scaled = |kind: &str| json!({ "branch": true, "load_config": { "rope_scaling": { "type": kind, "factor": 2.0 } } });
+    let yarn = server.ended(start(&server, "load", &scaled("yarn")));
+    assert_eq!(yarn["state"], "failed", "{yarn}");
+    let linear = start(&server, "load", &scaled("linear"));
+    ready(&server, linear);
+    let dynamic = start(&server, "load", &scaled("dynamic"));
+    assert_ne!(dynamic, linear);
+    assert_eq!(server.ended(dynamic)["state"], "failed");
+    assert_eq!(server.get(&format!("/api/attempts/{linear}")).json()["state"], "ready");
+    assert_eq!(start(&server, "load", &scaled("linear")), linear);
+}

@@ -104,9 +104,10 @@ fn a_file_that_breaks_costs_no_running_model() {
     let running = load();
     server.until(running, |attempt| attempt["state"] == "ready");
     for (file, text, code) in [
-        ("special_tokens_map.json", "[", "tokenizer_invalid"),
-        ("tokenizer.json", "{}", "tokenizer_invalid"),
-        ("generation_config.json", "{", "config_invalid"),
+        ("special_tokens_map.json", b"[".as_slice(), "tokenizer_invalid"),
+        ("tokenizer.json", b"{}", "tokenizer_invalid"),
+        ("generation_config.json", b"{", "config_invalid"),
+        ("chat_template.jinja", b"\xff", "tokenizer_invalid"),
     ] {
         let path = tiny.join(file);
         let before = std::fs::read(&path).ok();
@@ -122,5 +123,15 @@ fn a_file_that_breaks_costs_no_running_model() {
             Some(bytes) => std::fs::write(&path, bytes).expect("written"),
             None => std::fs::remove_file(&path).expect("removed"),
         }
-    }
+    } // What is no file at all: once it is gone the same load is another.
+    let folder = tiny.join("chat_template.jinja");
+    std::fs::create_dir(&folder).expect("made");
+    let attempt = server.ended(load());
+    assert_eq!(attempt["error"]["code"], "not_a_file", "{attempt}");
+    assert_eq!(
+        server.post("/api/models/tiny/load", &json!({ "branch": true })).error_code(),
+        "identical_retry"
+    );
+    std::fs::remove_dir(&folder).expect("removed");
+    load();
 }
