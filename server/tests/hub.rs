@@ -425,8 +425,8 @@ fn a_file_of_a_repository_is_a_model() {
     assert_eq!(model["files"].as_array().map(Vec::len), Some(2), "{model}");
     // Where there is nothing to bring, nothing is registered.
     let (status, answer) = stage("acme/bare");
-    assert_eq!((status, &answer["error"]["code"]), (404, &json!("hub_not_found")), "{answer}");
-    assert!(!server.get("/api/models/both").to_string().contains("bare"));
+    assert_eq!((status, &answer["error"]["code"]), (422, &json!("hub_not_found")), "{answer}");
+    assert!(!server.get("/api/models").to_string().contains("bare"));
     // The file is found: what the load refuses is its family.
     let (status, load) = server.post("/api/models/both/load", &json!({"force": true}));
     assert_eq!(status, 202, "{load}");
