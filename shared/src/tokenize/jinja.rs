@@ -179,3 +179,31 @@ impl Formatter for PythonFormatter {
         out.write_all(b": ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ChatMessage, Rendering};
+
+    /// What Jinja2 3.1.6 says of the same values.
+    #[test]
+    fn values_are_iterable_and_sequences_as_in_python() {
+        for (value, iterable, sequence) in [
+            ("none", "False", "False"),
+            ("1", "False", "False"),
+            ("'text'", "True", "True"),
+            ("[1]", "True", "True"),
+            ("{'a': 1}", "True", "True"),
+            ("messages", "True", "True"),
+        ] {
+            let template = format!("{{{{ {value} is iterable }}}} {{{{ {value} is sequence }}}}");
+            let rendering = Rendering {
+                template,
+                messages: vec![ChatMessage::user("x")],
+                add_generation_prompt: false,
+                special: serde_json::Map::new(),
+                unix_seconds: 0,
+            };
+            assert_eq!(rendering.run().expect(value), format!("{iterable} {sequence}"), "{value}");
+        }
+    }
+}
