@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use phi3::api::ErrorObject;
 use phi3::api::worker::{Probe, RENDER_TEMPLATE, TemplateAsk};
 use phi3::engine::DeviceInfo;
-use phi3::load_config::LoadConfig;
 use phi3::placement::DeviceId;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -214,13 +213,13 @@ pub fn check_template(source: &str) -> Result<(), ErrorObject> {
     answer.map(|_text| ()).map_err(|error| refused(error.message))
 }
 
-/// Refuses a load config, before it is kept, whose chat template no load could use. Where no worker can look at it, the
+/// Refuses a chat template, where there is one, before anything is kept or loaded. Where no worker can look at it, the
 /// load will tell.
 ///
 /// # Errors
 /// `load_config_invalid`
-pub fn check_template_of(load_config: &LoadConfig) -> Result<(), ErrorObject> {
-    match load_config.chat_template.as_deref().map_or(Ok(()), check_template) {
+pub fn check_template_early(source: Option<&str>) -> Result<(), ErrorObject> {
+    match source.map_or(Ok(()), check_template) {
         Err(error) if error.code == NOT_STARTED => Ok(()),
         checked => checked,
     }

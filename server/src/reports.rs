@@ -20,6 +20,8 @@ use preflight_files::{FilesError, Model, NoWeights, Source, WeightFile, of_overr
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::launcher;
+
 /// What was found of a model, and what keeps it from being loaded.
 #[derive(Debug, Serialize)]
 pub struct Inspected {
@@ -48,9 +50,10 @@ pub struct Inspected {
 /// A config or weights that are refused.
 pub fn inspect(model: &Model) -> Result<Inspected, ErrorObject> {
     let fields = model.fields()?;
-    let Beside { generation, tokenizer_vocab, unreadable } = beside(model);
+    let Beside { generation, tokenizer_vocab, template, unreadable } = beside(model);
     let of_file = |error: &ErrorObject| Finding::new("companion_unreadable", Severity::Error, &error.message);
     let mut beside: Vec<Finding> = unreadable.iter().map(of_file).collect();
+    beside.extend(template.as_deref().and_then(template_finding));
     // No load reads it.
     let readme = text(model, "README.md").unwrap_or_else(|error| {
         beside.push(Finding::new("companion_unreadable", Severity::Warning, error.to_string()));
@@ -167,18 +170,27 @@ fn differ(lines: &[String]) -> Finding {
 struct Beside {
     generation: Option<GenerationConfig>,
     tokenizer_vocab: Option<usize>,
+    /// The chat template that a load would use.
+    template: Option<String>,
     /// Why no load could read one or another.
     unreadable: Vec<ErrorObject>,
 }
 
 fn beside(model: &Model) -> Beside {
     let (generation, tokenizer) = (generation(model), tokenizer_vocab(model));
-    let others =
+    let [config, special] =
         ["tokenizer_config.json", "special_tokens_map.json"].map(|file| beside_tokenizer(model, file));
-    let all = [generation.as_ref().err().cloned(), tokenizer.as_ref().err().cloned()];
-    let template = template(model).err();
-    let unreadable = all.into_iter().chain(others.map(Result::err)).chain([template]).flatten().collect();
-    Beside { generation: generation.ok().flatten(), tokenizer_vocab: tokenizer.ok().flatten(), unreadable }
+    let template = template(model);
+    let errors = [generation.as_ref().err(), tokenizer.as_ref().err(), config.as_ref().err()];
+    let others = [special.as_ref().err(), template.as_ref().err()];
+    let unreadable = errors.into_iter().chain(others).flatten().cloned().collect();
+    Beside {
+        generation: generation.ok().flatten(),
+        tokenizer_vocab: tokenizer.ok().flatten(),
+        // As Hugging Face has it, the file of its own wins.
+        template: template.ok().flatten().or(config.ok().flatten()),
+        unreadable,
+    }
 }
 
 /// Refuses a model of which a file beside the config is one that no load could read, or a tokenizer of another model.
@@ -211,26 +223,38 @@ fn tokenizer_vocab(model: &Model) -> Result<Option<usize>, ErrorObject> {
 }
 
 /// A chat template of its own is text.
-fn template(model: &Model) -> Result<(), ErrorObject> {
+fn template(model: &Model) -> Result<Option<String>, ErrorObject> {
     let file = "chat_template.jinja";
-    let Some(text) = model.companion(file)? else { return Ok(()) };
+    let Some(text) = model.companion(file)? else { return Ok(None) };
     let refused = |error| ErrorObject::new("tokenizer_invalid", format!("{file}: is no UTF-8: {error}"));
-    std::str::from_utf8(&text).map(|_text| ()).map_err(refused)
+    String::from_utf8(text).map(Some).map_err(refused)
 }
 
-/// What stands beside the tokenizer: objects, and where there is a chat template, one that can be told.
-fn beside_tokenizer(model: &Model, file: &str) -> Result<(), ErrorObject> {
-    let Some(json) = model.companion(file)? else { return Ok(()) };
+/// What stands beside the tokenizer: objects, and where there is a chat template, one that can be told. That one is given.
+fn beside_tokenizer(model: &Model, file: &str) -> Result<Option<String>, ErrorObject> {
+    let Some(json) = model.companion(file)? else { return Ok(None) };
     let refused = |why: String| unread("tokenizer_invalid", file, &json, &why);
     let object = serde_json::from_slice::<Map<String, Value>>(&json);
     let object = object.map_err(|error| refused(format!("no JSON object: {error}")))?;
     match object.get("chat_template") {
-        None | Some(Value::Null | Value::String(_)) => Ok(()),
-        Some(Value::Array(named)) if named.iter().any(|one| one["name"] == "default") => Ok(()),
-        Some(_) => {
-            Err(refused("`chat_template` is neither a string nor a list with one named `default`".to_owned()))
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(template)) => Ok(Some(template.clone())),
+        Some(named) => {
+            let default =
+                named.as_array().and_then(|named| named.iter().find(|one| one["name"] == "default"));
+            let default = default.ok_or_else(|| {
+                refused("`chat_template` is neither a string nor a list with one named `default`".to_owned())
+            })?;
+            Ok(default["template"].as_str().map(str::to_owned))
         }
     }
+}
+
+/// A chat template of the model that does not compile: it loads and completes all the same, and every chat is refused.
+fn template_finding(template: &str) -> Option<Finding> {
+    let error = launcher::check_template_early(Some(template)).err()?;
+    let message = format!("{}: chats are refused, completions are not", error.message);
+    Some(Finding::new("chat_template_invalid", Severity::Warning, message))
 }
 
 /// A companion that is not what its name says: told by what it is, else by why it cannot be read.

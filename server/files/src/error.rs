@@ -64,6 +64,14 @@ pub enum FilesError {
         /// What is not there.
         what: &'static str,
     },
+    /// A directory of several models: mostly one in several formats.
+    #[error("{}: holds {} GGUF models; name one: {}", path.display(), files.len(), files.join(", "))]
+    SeveralGguf {
+        /// The directory.
+        path: PathBuf,
+        /// Each, as it may be given.
+        files: Vec<String>,
+    },
     /// Weights in a directory that nothing says to be the model's.
     #[error(
         "{name}: holds {}, but no model.safetensors and no model.safetensors.index.json that says which tensors lie where; name one file, or add the index",
@@ -157,7 +165,7 @@ impl FilesError {
             Self::UnknownPreset { .. } => "unknown_preset",
             Self::NotAFile { .. } => "not_a_file",
             Self::UnknownKind { .. } => "unknown_file_kind",
-            Self::Lacks { .. } | Self::NoIndex { .. } => "incomplete_model",
+            Self::Lacks { .. } | Self::NoIndex { .. } | Self::SeveralGguf { .. } => "incomplete_model",
             Self::TooLarge { .. } => "too_large",
             Self::Io { .. } => "io_error",
             Self::Config { error, .. } => error.code(),
@@ -177,6 +185,7 @@ impl FilesError {
             | Self::BrokenLink { path, .. }
             | Self::UnknownKind { path, .. }
             | Self::Lacks { path, .. }
+            | Self::SeveralGguf { path, .. }
             | Self::TooLarge { path, .. }
             | Self::Io { path, .. } => path.display().to_string(),
             Self::NotRun { .. } => "model_type".to_owned(),

@@ -10,7 +10,7 @@ use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
 use phi3::weights::{Checkpoint, WeightsFinding};
 
 use crate::hub::{HubError, HubFile, HubRef, HubSettings, RemoteRepo, Snapshot};
-use crate::model::{CONFIG, INDEX, SINGLE};
+use crate::model::{CONFIG, INDEX, SINGLE, gguf_models};
 use crate::{Companions, FilesError, Model, Source, WeightFile};
 
 /// Headers that are fetched at once.
@@ -185,21 +185,13 @@ fn fetch_headers(files: &[(String, HubFile)]) -> Result<(), HubError> {
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-/// The one GGUF file of a folder; several are one model each, in several formats, and nobody can guess which.
+/// The one GGUF model of a folder; several are mostly one model in several formats, and nobody can guess which is meant.
 fn only_gguf<'a>(hub: &HubRef, names: &'a [String]) -> Result<Option<&'a str>, HubError> {
-    let files = names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".gguf"));
-    let parts_of_one = |first: &String| {
-        let parts = part_names(first).unwrap_or_default();
-        files.clone().all(|name| parts.contains(name))
-    };
-    match (files.clone().next(), files.clone().nth(1)) {
-        (None, _) => Ok(None),
-        (Some(only), None) => Ok(Some(only)),
-        // All are parts of one model, which is opened by any of them.
-        (Some(first), Some(_)) if parts_of_one(first) => Ok(Some(first)),
-        _ => {
-            let all = names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".gguf"));
-            let files = all.map(|name| hub.file(name).to_string()).collect();
+    match gguf_models(names)[..] {
+        [] => Ok(None),
+        [only] => Ok(Some(only)),
+        ref models => {
+            let files = models.iter().map(|name| hub.file(name).to_string()).collect();
             Err(HubError::Ambiguous { source_name: hub.to_string(), files })
         }
     }

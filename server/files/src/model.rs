@@ -335,8 +335,20 @@ pub fn other_parts(path: &Path) -> Vec<PathBuf> {
     names.map(|part| path.with_file_name(part)).collect()
 }
 
+/// The GGUF models among the names of a folder: of one in several parts its first.
+pub(crate) fn gguf_models(names: &[String]) -> Vec<&str> {
+    let mut models: Vec<&str> = Vec::new();
+    for name in names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".gguf")) {
+        let parts = part_names(name).unwrap_or_default();
+        if !models.iter().any(|first| parts.iter().any(|part| part == first)) {
+            models.push(name);
+        }
+    }
+    models
+}
+
 /// Whether a name is taken, by a working link or not: what cannot be opened is told, not passed over.
-fn exists(path: &Path) -> bool {
+pub(crate) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 

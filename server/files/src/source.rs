@@ -6,7 +6,8 @@ use phi3::config::{PRESETS, Preset};
 use serde_json::{Map, Value};
 
 use crate::hub::{Endpoint, HubError, HubRef, HubSettings};
-use crate::{FilesError, hub_model};
+use crate::model::{CONFIG, exists, gguf_models};
+use crate::{Companions, FilesError, hub_model};
 
 /// Where a model's description comes from. A name that exists is a path; nothing else is guessed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Source {
     pub fn resolve(text: &str) -> Result<Self, FilesError> {
         let path = Path::new(text);
         match path.metadata() {
-            Ok(metadata) if metadata.is_dir() => Ok(Self::Directory(path.to_owned())),
+            Ok(metadata) if metadata.is_dir() => Self::of_directory(path),
             Ok(_) => Self::of_file(path),
             Err(error) => match text.split_once(':') {
                 Some(("preset", name)) => Self::preset(name),
@@ -147,6 +148,25 @@ impl Source {
             known: PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", "),
         };
         Preset::find(name).map(Self::Preset).ok_or_else(unknown)
+    }
+
+    /// What a directory is: its one GGUF model where it holds no other.
+    ///
+    /// # Errors
+    /// Several of them.
+    fn of_directory(path: &Path) -> Result<Self, FilesError> {
+        let listed = Companions::Directory(path.to_owned()).list();
+        let names: Vec<String> = listed.into_iter().map(|file| file.name).collect();
+        let is_other = exists(&path.join(CONFIG)) || names.iter().any(|name| name.contains(".safetensors"));
+        match gguf_models(&names)[..] {
+            _ if is_other => Ok(Self::Directory(path.to_owned())),
+            [] => Ok(Self::Directory(path.to_owned())),
+            [only] => Ok(Self::Gguf(path.join(only))),
+            ref several => {
+                let files = several.iter().map(|name| path.join(name).display().to_string()).collect();
+                Err(FilesError::SeveralGguf { path: path.to_owned(), files })
+            }
+        }
     }
 
     /// What a file is, by its name.

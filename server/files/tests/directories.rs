@@ -108,3 +108,29 @@ fn parts_of_a_split_gguf_are_found_beside_each_other() {
     let error = Model::open(&Source::Gguf(names[1].clone())).expect_err("no sizes").to_string();
     assert!(error.contains("the first part, which has the sizes, is not beside it"), "{error}");
 }
+
+/// A folder of a Hub repository with one GGUF model is that model, and so is the same folder here.
+#[test]
+fn a_directory_with_one_gguf_model_is_that_model() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let text = folder.path().to_str().expect("UTF-8");
+    let names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
+    for (name, part) in names.into_iter().zip(split_gguf()) {
+        std::fs::write(folder.path().join(name), part).expect("written");
+    }
+    std::fs::write(folder.path().join("README.md"), "of no account").expect("written");
+    let opened = |text: &str| Model::open(&Source::resolve(text)?);
+    let whole = opened(text).expect("its one model");
+    assert!(whole.checkpoint.expect("its weights").findings().is_empty(), "all parts of it");
+    // Of two nobody can say which is meant; a part counts once.
+    std::fs::copy(folder.path().join("README.md"), folder.path().join("b.GGUF")).expect("copied");
+    let error = opened(text).expect_err("two models");
+    assert_eq!(error.code(), "incomplete_model");
+    assert!(
+        error.to_string().contains("holds 2 GGUF models") && error.to_string().contains("b.GGUF"),
+        "{error}"
+    );
+    // A config says that the folder is its model, whatever lies beside it.
+    std::fs::write(folder.path().join("config.json"), CONFIG).expect("written");
+    assert!(matches!(Source::resolve(text), Ok(Source::Directory(_))));
+}

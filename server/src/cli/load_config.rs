@@ -9,10 +9,15 @@ use serde_json::{Map, Value};
 
 use super::input;
 use crate::error::CliError;
+use crate::launcher;
 
-/// The overrides of a file that shall be sized; none without one. They are checked here, before anything is started.
+/// The overrides of a file that shall be sized; none without one. They are checked here, before anything is opened.
 pub(super) fn read(file: Option<&Path>) -> Result<Map<String, Value>, CliError> {
-    Ok(parse(file)?.0)
+    let (map, config) = parse(file)?;
+    match (file, launcher::check_template_early(config.chat_template.as_deref())) {
+        (Some(file), Err(error)) => Err(of_file(file, error)),
+        _ => Ok(map),
+    }
 }
 
 /// The overrides of a file that shall be loaded: also what this build cannot run is refused.
@@ -45,7 +50,10 @@ pub(super) fn parse(file: Option<&Path>) -> Result<(Map<String, Value>, LoadConf
 }
 
 fn at_file(file: &Path, error: &LoadConfigError) -> CliError {
-    let object = ErrorObject::from(error);
-    let message = format!("{}: {}", file.display(), object.message);
-    ErrorObject { message, ..object }.into()
+    of_file(file, error.into())
+}
+
+fn of_file(file: &Path, error: ErrorObject) -> CliError {
+    let message = format!("{}: {}", file.display(), error.message);
+    ErrorObject { message, ..error }.into()
 }

@@ -118,7 +118,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
         let file = file.map_or_else(String::new, |file| format!("{}: ", file.display()));
         let refuse = |error: &dyn std::fmt::Display| CliError::usage(format!("{file}{error}"));
         let parsed = LoadConfig::from_map(map).map_err(|error| refuse(&error))?;
-        launcher::check_template_of(&parsed).map_err(|error| refuse(&error))?;
+        launcher::check_template_early(parsed.chat_template.as_deref()).map_err(|error| refuse(&error))?;
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

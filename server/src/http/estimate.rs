@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use phi3::api::{ErrorBody, ErrorObject};
 use phi3::estimate::Options;
+use phi3::load_config::LoadConfig;
 use preflight_files::{Model, Source};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use super::error::HttpError;
 use super::extract::{self, JsonBody};
 use super::source::SourceRequest;
+use crate::launcher;
 use crate::reports::{self, Estimated};
 use crate::state::AppState;
 
@@ -47,7 +49,10 @@ pub(super) async fn post(
         options.calibration = state.attempts.ledger().calibration(&state.host.environment()).await?;
     }
     let estimate = move |source: &Source| {
-        reports::estimate(&Model::open(source)?, &options, &overrides).map_err(in_body)
+        let estimated = reports::estimate(&Model::open(source)?, &options, &overrides).map_err(in_body)?;
+        let load_config = LoadConfig::from_map(&overrides).map_err(|error| in_body((&error).into()))?;
+        launcher::check_template_early(load_config.chat_template.as_deref()).map_err(in_body)?;
+        Ok(estimated)
     };
     source.ask(&state, estimate).await.map(Json)
 }

@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use phi3::api::{Certificate, ErrorBody, ErrorObject, ModelDetail, ModelEntry, ModelSource, Registered};
+use phi3::api::{
+    Certificate, ErrorBody, ErrorObject, Evidence, ModelDetail, ModelEntry, ModelSource, Registered,
+};
 use phi3::validate::Verdict;
 use preflight_files::Source;
 use serde::Deserialize;
@@ -60,7 +62,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Vec<Model
     // One that is loaded is there, though its folder is listed under another id by now.
     for loaded in state.loaded.all() {
         if entries.iter().all(|entry| entry.id != loaded.model) {
-            entries.extend(state.registry.detail(&loaded.model).await.ok().map(|detail| detail.entry));
+            entries.push(with_loaded(&state, &loaded.model).await?.entry);
         }
     }
     for entry in &mut entries {
@@ -246,7 +248,31 @@ pub(super) async fn commit(
 }
 
 async fn detail(state: &AppState, id: &str) -> Result<Json<ModelDetail>, HttpError> {
-    let mut detail = state.registry.detail(id).await?;
+    let mut detail = with_loaded(state, id).await?;
     detail.entry.loaded_by = state.loaded(id).map(|loaded| loaded.attempt_id);
     Ok(Json(detail))
+}
+
+/// A model with all that is kept of it. One that is loaded is there though its files are gone by now: as the attempt that
+/// loaded it knows it.
+async fn with_loaded(state: &AppState, id: &str) -> Result<ModelDetail, HttpError> {
+    let (error, loaded) = match (state.registry.detail(id).await, state.loaded(id)) {
+        (Err(error), Some(loaded)) if error.code == "no_such_model" => (error, loaded),
+        (detail, _) => return Ok(detail?),
+    };
+    let Evidence { source, files, .. } = state.attempts.get(loaded.attempt_id).await?.evidence;
+    let (path, hub) = match source {
+        ModelSource::Path(path) => (path, None),
+        ModelSource::Hub(hub) => (String::new(), Some(hub)),
+    };
+    let message = format!("the files of `{id}` are gone; it runs until it is unloaded");
+    let entry = ModelEntry {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        path,
+        hub,
+        error: Some(ErrorObject { message, ..error }),
+        ..ModelEntry::default()
+    };
+    Ok(ModelDetail { entry, card: None, files, created_ms: None, updated_ms: None })
 }

@@ -1,4 +1,5 @@
-//! A table as RFC 4180 has it, with a column `load_config_json`.
+//! A table as RFC 4180 has it, with a column `load_config_json`; between its cells also semicolons or tabs, as spreadsheets
+//! write them where the comma is the decimal sign.
 
 use std::path::Path;
 
@@ -11,22 +12,35 @@ use super::{COLUMN, Imported, unreadable};
 
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Imported, ErrorObject> {
     // Rows of another length are told one by one, not as the end of the file.
-    let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes);
+    let open = |delimiter| ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(bytes);
     let fail = |error: csv::Error| unreadable(path, format_args!("is no CSV file: {error}"));
-    let headers = reader.byte_headers().map_err(fail)?.clone();
-    let headers: Vec<String> =
-        headers.iter().map(|header| String::from_utf8_lossy(header).trim().to_owned()).collect();
-    let position =
-        headers.iter().position(|header| header.eq_ignore_ascii_case(COLUMN)).ok_or_else(|| {
-            unreadable(path, format_args!("has no column {COLUMN}; its columns: {}", headers.join(", ")))
-        })?;
-    if headers.iter().filter(|header| header.eq_ignore_ascii_case(COLUMN)).count() > 1 {
+    let headers_of = |delimiter| -> Result<Vec<String>, ErrorObject> {
+        let headers = open(delimiter).byte_headers().map_err(fail)?.clone();
+        Ok(headers.iter().map(|header| String::from_utf8_lossy(header).trim().to_owned()).collect())
+    };
+    let is_column = |header: &String| header.eq_ignore_ascii_case(COLUMN);
+    let mut delimiter = b',';
+    let mut headers = headers_of(delimiter)?;
+    for other in [b';', b'\t'] {
+        if !headers.iter().any(is_column) {
+            let found = headers_of(other)?;
+            if found.iter().any(is_column) {
+                (delimiter, headers) = (other, found);
+            }
+        }
+    }
+    let position = headers.iter().position(is_column).ok_or_else(|| {
+        unreadable(path, format_args!("has no column {COLUMN}; its columns: {}", headers.join(", ")))
+    })?;
+    if headers.iter().filter(|header| is_column(header)).count() > 1 {
         return Err(unreadable(path, format_args!("has the column {COLUMN} twice: which one is meant?")));
     }
-    if ends_in_quotes(bytes) {
+    if ends_in_quotes(bytes, delimiter) {
         // The reader takes all that follows as one cell.
         return Err(unreadable(path, "has a cell whose quote is never closed"));
     }
+    let mut reader = open(delimiter);
+    reader.byte_headers().map_err(fail)?;
     let mut imported = Imported::default();
     let mut record = ByteRecord::new();
     for row in 1.. {
@@ -38,12 +52,12 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Imported, ErrorObject> {
     Ok(imported)
 }
 
-fn ends_in_quotes(bytes: &[u8]) -> bool {
+fn ends_in_quotes(bytes: &[u8], delimiter: u8) -> bool {
     let (mut quoted, mut starts) = (false, true);
     for byte in bytes {
         // A doubled quote closes and opens again.
         quoted ^= *byte == b'"' && (quoted || starts);
-        starts = !quoted && matches!(byte, b',' | b'\n' | b'\r' | b'"');
+        starts = !quoted && (*byte == delimiter || matches!(byte, b'\n' | b'\r' | b'"'));
     }
     quoted
 }
@@ -56,7 +70,7 @@ fn add(imported: &mut Imported, row: u64, headers: &[String], position: usize, r
         Ok(cells) if cells.len() == headers.len() => cells,
         Ok(cells) => {
             let message = format!(
-                "has {}, the header has {}: a cell with commas or quotes must stand in quotes, \
+                "has {}, the header has {}: a cell with delimiters or quotes must stand in quotes, \
                  with its own quotes doubled",
                 format_counted(cells.len() as u64, "cell"),
                 headers.len()

@@ -56,7 +56,15 @@ fn add(imported: &mut Imported, row: u64, text: &str) {
         }
         Err(error) => return imported.add_error(row, &Map::new(), vec![error], text),
     };
-    let key = [COLUMN, "load_config"].into_iter().find(|key| columns.contains_key(*key));
+    let keys = [COLUMN, "load_config"];
+    if keys.iter().all(|key| columns.contains_key(*key)) {
+        let error = ErrorObject::new(
+            "row_malformed",
+            format!("has `{}` and `{}`: which one is meant?", keys[0], keys[1]),
+        );
+        return imported.add_error(row, &columns, vec![error], text);
+    }
+    let key = keys.into_iter().find(|key| columns.contains_key(*key));
     match key.and_then(|key| columns.shift_remove(key)) {
         None => imported.add_map(row, Map::new(), &columns, text),
         Some(Value::String(json)) => imported.add_text(row, columns, &json),

@@ -81,6 +81,9 @@ pub fn import(path: &Path, table: Option<&str>) -> Result<Imported, ErrorObject>
         return Err(unreadable(path, "is no SQLite database: --table has no meaning"));
     }
     let bytes = read_small(path, MAX_BYTES)?;
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(unreadable(path, "is UTF-16 text: save it as UTF-8"));
+    }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());

@@ -71,6 +71,12 @@ fn rows_that_say_a_thing_twice_are_refused() {
     let rows = r#"[{"load_config_json": {"dtype": "bf16", "dtype": "f16"}}, {"load_config_json": {"dtype": "f16"}},
         {"load_config_json": {"max_memory": {"0": "1GiB", "0": "2GiB"}}},
         {"load_config_json": {}, "load_config_json": {"dtype": "f16"}}]"#;
+    let both = r#"{"load_config": {"dtype": "f16"}, "load_config_json": {}}"#;
+    let told = good("rows.json", both);
+    assert!(
+        told.rows.is_empty() && told.errors[0].errors[0].message.contains("which one is meant"),
+        "{told:?}"
+    );
     let lines = "{\"dtype\": \"bf16\", \"dtype\": \"f16\"}\n{\"dtype\": \"f16\"}\n";
     let one = r#"{"dtype": "bf16", "dtype": "f16"}"#;
     for (text, refused, taken) in [(rows, vec![1, 3, 4], 1), (lines, vec![1], 1), (one, vec![1], 0)] {
@@ -99,6 +105,18 @@ fn csv_keeps_every_column() {
     assert_eq!(imported.errors[1].name.as_deref(), Some("python"));
     let lacking = super::tests::imported("rows.csv", "id,load_config\n1,{}\n").expect_err("no column");
     assert!(lacking.message.contains("load_config_json") && lacking.message.contains("id, load_config"));
+    for delimiter in [";", "\t"] {
+        let csv = format!(
+            "name{delimiter}load_config_json{delimiter}notes\n\
+             phi{delimiter}\"{{\"\"dtype\"\": \"\"bf16\"\"}}\"{delimiter}\"one, two\"\n\
+             bare{delimiter}{{}}{delimiter}1,5\n"
+        );
+        let imported = good("rows.csv", csv);
+        assert!(imported.errors.is_empty(), "{imported:?}");
+        assert_eq!(imported.rows[0].load_config["dtype"], "bfloat16");
+        assert_eq!(imported.rows[0].notes.as_deref(), Some("one, two"));
+        assert_eq!(imported.rows[1].notes.as_deref(), Some("1,5"));
+    }
     let latin = good("rows.csv", b"load_config_json,name\n{},caf\xe9\n");
     assert_eq!(latin.errors[0].errors[0].code, "row_malformed");
 }
@@ -108,6 +126,7 @@ fn a_csv_that_could_be_read_in_two_ways_is_refused() {
     for (text, says) in [
         ("name,load_config_json\na,\"{\"\"dtype\"\": \"\"bf16\"\"}\nb,{}\n", "quote is never closed"),
         ("load_config_json,Load_Config_JSON\n{},{}\n", "twice"),
+        ("name;load_config_json\na;\"{\"\"dtype\"\": \"\"bf16\"\"}\nb;{}\n", "quote is never closed"),
     ] {
         let error = imported("rows.csv", text).expect_err(says);
         assert!(error.code == "import_unreadable" && error.message.contains(says), "{error}");

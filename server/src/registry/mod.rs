@@ -479,7 +479,8 @@ fn check_load_config(map: &Map<String, Value>) -> Result<(), ErrorObject> {
         let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         ErrorObject::new("load_config_invalid", message).at("load_config")
     })?;
-    launcher::check_template_of(&parsed).map_err(|error| error.at("load_config.chat_template"))
+    launcher::check_template_early(parsed.chat_template.as_deref())
+        .map_err(|error| error.at("load_config.chat_template"))
 }
 
 /// Refuses a load config that is too large to be told with every event of its attempts.

@@ -10,7 +10,7 @@ use crate::validate::{ProbeKind, Report};
 use super::worker::Validate;
 
 /// A model that the server knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelEntry {
     /// Id in URLs: `default`, or the folder's name.

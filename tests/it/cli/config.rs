@@ -8,6 +8,7 @@ use phi3::load_config::LoadConfig;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::support::http::Server;
 use crate::support::model_dir::ModelDir;
 use crate::support::program::{preflight, program};
 
@@ -89,7 +90,20 @@ fn a_template_that_no_load_could_use_is_told_when_it_is_checked() {
     let report: Value = serde_json::from_str(&broken.stdout).expect("JSON");
     assert_eq!((broken.code, &report["valid"]), (2, &json!(false)), "{broken:?}");
     assert_eq!(report["errors"][0]["path"], "chat_template", "{report}");
-    assert_eq!(check("{% for m in messages %}{{ m.content }}{% endfor %}").code, 0);
+    let estimate = preflight(&["estimate", "preset:phi-3-mini-4k-instruct", "--load-config", file, "--json"]);
+    assert_eq!((estimate.code, estimate.error_code().as_str()), (2, "load_config_invalid"), "{estimate:?}");
+    let server = Server::start(&[]);
+    let body = |template: &str| {
+        json!({
+            "source": { "preset": "phi-3-mini-4k-instruct" }, "options": { "load_config": { "chat_template": template } },
+        })
+    };
+    let answer = server.post("/api/estimate", &body("{% for %}"));
+    assert_eq!(answer.status, 422, "{answer:?}");
+    assert_eq!(answer.json()["error"]["path"], "options.load_config.chat_template", "{answer:?}");
+    let good = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    assert_eq!(server.post("/api/estimate", &body(good)).status, 200);
+    assert_eq!(check(good).code, 0);
 }
 
 #[test]

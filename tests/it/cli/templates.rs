@@ -37,6 +37,35 @@ fn a_template_makes_the_prompt() {
     assert!(ran.json()["error"]["message"].as_str().expect("words").contains("no such role"), "{ran:?}");
 }
 
+/// A model whose own template does not compile loads and completes; `inspect` says that it will not chat.
+#[test]
+fn a_models_own_template_that_does_not_compile_is_a_finding() {
+    let model = with_tokenizer();
+    let found = || {
+        let inspected = preflight(&["inspect", model.arg(), "--json"]);
+        assert_eq!(inspected.code, 0, "{inspected:?}");
+        let findings = inspected.json()["findings"].as_array().expect("a list").clone();
+        findings.into_iter().find(|finding| finding["code"] == "chat_template_invalid")
+    };
+    assert_eq!(found(), None);
+    let named = json!([{ "name": "default", "template": "{{ x | nofilter }}" }]);
+    for template in [json!("{% if %}"), named] {
+        model.write("tokenizer_config.json", json!({ "chat_template": template }).to_string());
+        let finding = found().expect("found");
+        assert_eq!(finding["severity"], "warning", "{finding}");
+        assert!(
+            finding["message"].as_str().is_some_and(|text| text.contains("chats are refused")),
+            "{finding}"
+        );
+    }
+    // The file of its own wins.
+    model.write("chat_template.jinja", "{{ messages }}");
+    assert_eq!(found(), None);
+    model.write("chat_template.jinja", "{% for %}");
+    assert!(found().is_some());
+    assert_eq!(preflight(&["validate", model.arg(), "--prompt", "abc", "--max-new-tokens", "2"]).code, 0);
+}
+
 /// A normalizer that makes a thousand letters of one, three times over, would take gigabytes.
 #[test]
 fn a_tokenizer_that_multiplies_text_is_refused() {

@@ -423,6 +423,28 @@ fn files_that_are_gone_are_named() {
     assert!(error.get("path").is_none_or(Value::is_null), "the request names no path: {error}");
 }
 
+/// What runs is listed, whatever became of its files, and goes when it is unloaded.
+#[test]
+fn a_loaded_model_whose_files_are_gone_is_still_listed() {
+    let root = root();
+    let server = Server::start(&["--model-root", arg(&root)]);
+    let attempt =
+        server.post("/api/models/tiny/load", &json!({})).json()["attempt_id"].as_u64().expect("an id");
+    server.until(attempt, |attempt| attempt["state"] == "ready");
+    std::fs::rename(root.path().join("tiny"), root.path().join(".away")).expect("renamed");
+    std::fs::remove_file(root.path().join(".away/config.json")).expect("removed");
+    let listed = server.get("/api/models").json();
+    assert_eq!((&listed[0]["id"], &listed[0]["loaded_by"]), (&json!("tiny"), &json!(attempt)), "{listed}");
+    let one = server.get("/api/models/tiny").json();
+    assert!(one["error"]["message"].as_str().is_some_and(|text| text.contains("are gone")), "{one}");
+    assert!(one["files"].as_array().is_some_and(|files| !files.is_empty()), "as it was loaded: {one}");
+    assert_eq!(server.get("/ready?model=tiny").status, 200);
+    assert_eq!(server.ask("DELETE", "/api/models/tiny", &[], "").error_code(), "model_loaded");
+    assert_eq!(server.post("/api/models/tiny/unload", &json!({})).status, 202);
+    server.ended(attempt);
+    assert_eq!(server.get("/api/models/tiny").status, 404);
+}
+
 /// Weights without a config are counted, as `preflight inspect` counts them.
 #[test]
 fn weights_alone_are_inspected() {

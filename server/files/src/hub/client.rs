@@ -339,10 +339,13 @@ impl Client {
         };
         let uri: Uri = absolute.parse().map_err(|_no_uri| nowhere())?;
         let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err(nowhere()) };
+        let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
         match self.settings.endpoint.may_redirect_to(&uri) {
             true => Ok(uri),
-            // Only scheme and host are told: the rest of such an address is often signed.
-            false => Err(HubError::Redirected { what: what.to_owned(), to: format!("{scheme}://{host}") }),
+            // No more is told: the rest of such an address is often signed.
+            false => {
+                Err(HubError::Redirected { what: what.to_owned(), to: format!("{scheme}://{host}{port}") })
+            }
         }
     }
 

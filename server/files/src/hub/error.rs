@@ -92,7 +92,7 @@ pub enum HubError {
         file: String,
     },
     /// Nothing in it says which file is meant.
-    #[error("{source_name}: holds {} GGUF files, one model each; name one: {}", files.len(), files.join(", "))]
+    #[error("{source_name}: holds {} GGUF models; name one: {}", files.len(), files.join(", "))]
     Ambiguous {
         /// The source.
         source_name: String,
@@ -150,7 +150,7 @@ pub enum HubError {
     Redirected {
         /// What was asked for.
         what: String,
-        /// Scheme and host.
+        /// Scheme, host and port.
         to: String,
     },
     /// Sent on without end.

@@ -57,10 +57,12 @@ impl HubRef {
     /// # Errors
     /// [`HubError::Name`], saying which rule is broken.
     pub fn parse_id(text: &str) -> Result<Self, HubError> {
-        check_text(text)?;
         if let Some(path) = text.strip_prefix("//") {
+            // Names of files may hold spaces, which an address writes as `%20`.
+            check_text(text, |c| c == ' ')?;
             return Self::parse_file_system(text, path);
         }
+        check_text(text, |_| false)?;
         let (repo, revision) = match text.split_once('@') {
             Some((repo, revision)) => (repo, Some(revision)),
             None => (text, None),
@@ -80,7 +82,7 @@ impl HubRef {
     /// [`HubError::Name`]: another host, a page that is no repository of models, a broken rule.
     pub fn parse_url(text: &str, endpoint: &Endpoint) -> Result<Self, HubError> {
         let refuse = |why| HubError::name(text, why);
-        check_text(text)?;
+        check_text(text, |_| false)?;
         let address = text.split(['?', '#']).next().unwrap_or_default();
         let Some((scheme, rest)) = address.split_once("://") else {
             return Err(refuse("has no scheme; write https://huggingface.co/ORG/NAME or hf:ORG/NAME"));
@@ -322,8 +324,8 @@ pub(super) fn shown(text: &str) -> String {
     line
 }
 
-fn check_text(text: &str) -> Result<(), HubError> {
-    match text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
+fn check_text(text: &str, is_allowed: impl Fn(char) -> bool) -> Result<(), HubError> {
+    match text.contains(|c: char| (c.is_control() || c.is_whitespace() || c == '\\') && !is_allowed(c)) {
         true => Err(HubError::name(text, "holds a space, a backslash or an unprintable character")),
         false => Ok(()),
     }

@@ -54,6 +54,9 @@ fn every_form_of_address() {
     let found = HubRef::parse_id("//a/b@refs/pr/2/x/y.gguf").expect("Hugging Face's file system");
     assert_eq!((found.repo(), found.revision(), found.path()), ("a/b", "refs/pr/2", Some("x/y.gguf")));
     assert_eq!(found.to_string(), "hf://a/b@refs/pr/2/x/y.gguf");
+    let found = url("https://huggingface.co/a/b/resolve/main/my%20file.gguf").expect("with a space");
+    let again = found.to_string();
+    assert_eq!(HubRef::parse_id(again.strip_prefix("hf:").expect("hf:")).expect("reads itself"), found);
     assert_eq!(HubRef::parse_id("//a/b/y.gguf").expect("without a revision").path(), Some("y.gguf"));
 }
 

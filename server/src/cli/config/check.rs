@@ -51,7 +51,7 @@ struct Checked {
 pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
     let map = load_config::read_object(&args.file)?;
     let report = match LoadConfig::from_map_all(&map) {
-        Ok(config) => match launcher::check_template_of(&config) {
+        Ok(config) => match launcher::check_template_early(config.chat_template.as_deref()) {
             Ok(()) => valid(&config),
             Err(error) => invalid(vec![error]),
         },

@@ -108,7 +108,7 @@ pub(super) fn without(
 }
 
 /// Options with what drives the devices, where all are driven alike and nothing else is said.
-fn driven<'a>(options: &Options, devices: impl Iterator<Item = &'a DeviceId>) -> Options {
+pub(super) fn driven<'a>(options: &Options, devices: impl Iterator<Item = &'a DeviceId>) -> Options {
     let mut backends: Vec<Backend> = devices.map(DeviceId::backend).collect();
     backends.dedup();
     let one = match backends[..] {

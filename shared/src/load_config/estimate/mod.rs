@@ -106,16 +106,21 @@ fn answer(
 ) -> Result<Estimated, EstimateError> {
     let mut options = load_config.options(options);
     let named = options.device.as_deref().and_then(|name| devices::find(name).ok());
-    let targets = load_config.device_map.as_ref().map(device_map::devices).unwrap_or_default();
+    let mut targets = load_config.device_map.as_ref().map(device_map::devices).unwrap_or_default();
     if !load_config.max_memory.is_empty() {
         let free = options.device_memory.map(|size| size.0).or(named.map(|device| device.usable_bytes()));
         return budgets::estimate(decoder, stored, &options, load_config, free, judged);
     }
-    // A map that leads to one device has to go with the model like any other.
-    if let ([only], Some(map @ Strategy::Explicit(_))) = (targets.as_slice(), &load_config.device_map) {
+    if let Some(map @ Strategy::Explicit(_)) = &load_config.device_map {
         let resolved = Resolved::new(decoder, stored, &options)?;
-        let endless = Devices::stated(vec![Device::of((*only).clone(), u64::MAX, &resolved)])?;
-        placement::plan(&placement::workload(decoder, stored, &resolved), &endless, map, Rules::Preflight)?;
+        let endless = targets.iter().map(|id| Device::of((*id).clone(), u64::MAX, &resolved)).collect();
+        let workload = placement::workload(decoder, stored, &resolved);
+        let placed = placement::plan(&workload, &Devices::stated(endless)?, map, Rules::Preflight)?;
+        // What the map names and leaves empty has no share in the load.
+        targets.retain(|id| placed.modules.iter().any(|module| module.device == **id));
+        if let [_only] = targets[..] {
+            options = budgets::driven(&options, targets.iter().copied());
+        }
     }
     match targets.as_slice() {
         [DeviceId::Cpu] if named.is_some() && options.backend.is_none() => {

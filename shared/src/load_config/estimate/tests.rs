@@ -266,11 +266,14 @@ fn a_device_map_says_where_the_model_lies() {
         let by_name = sized(json!({ "device_map": device }), &host).report.total_bytes;
         for map in [
             json!({ "": device }),
+            // Named, and left empty.
+            json!({ "": if device == "cpu" { "cuda:0" } else { "cpu" }, "model": device, "lm_head": device }),
             json!({ "model": device, "lm_head": device }),
             json!({ "model.embed_tokens": device, "model.layers": device, "model.norm": device, "lm_head": device }),
         ] {
-            let by_module = sized(json!({ "device_map": map }), &host).report.total_bytes;
-            assert_eq!(by_module, by_name, "{device}: {map}");
+            let by_module = sized(json!({ "device_map": map }), &host).report;
+            assert_eq!(by_module.total_bytes, by_name, "{device}: {map}");
+            assert_eq!(by_module.fit.verdict, Some(Verdict::Fits), "{device}: {map}");
         }
     }
 }
