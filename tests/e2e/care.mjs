@@ -3,7 +3,7 @@
 
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { assert, expectValue, poll, value } from "./harness.mjs";
+import { assert, expectValue, poll, settled, value } from "./harness.mjs";
 import { PAGES, go } from "./pages.mjs";
 
 const CLIPBOARD = { permissions: ["clipboard-read", "clipboard-write"] };
@@ -145,7 +145,7 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       await row.getByRole("button", { name: "cuda:0" }).click();
       await poll(() => page.getByTestId("verdict").getAttribute("data-value"), (v) => v === "does_not_fit", "2 GiB to be too few");
       await screenshots(page, "live");
-      await page.waitForTimeout(500);
+      await settled(page);
       await page.reload();
       await poll(() => page.getByTestId("verdict").getAttribute("data-value"), (v) => v === "does_not_fit", "the verdict after a reload");
       assert((await value(page, "overhead-bytes")) === overhead, "the runtime is gone after a reload");
@@ -213,7 +213,7 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       // Who has the same server sees the same rows.
       await go(page, "attempts");
       await page.getByTestId("attempts-search").fill("tiny");
-      await page.waitForTimeout(500);
+      await settled(page);
       await page.getByTestId("share").click();
       const link = await poll(() => copied(page), (text) => /at=/.test(text), "a link with the search");
       const context = await browser.newContext();

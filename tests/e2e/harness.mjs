@@ -104,6 +104,9 @@ export async function poll(read, good, what, timeout = WAIT_MS) {
   throw new Error(`expected ${what}, found ${JSON.stringify(found)}`);
 }
 
+/// The address is written so long after a change, by the page's own clock: on a busy machine it goes slower than ours.
+export const settled = (page) => page.evaluate(() => new Promise((done) => setTimeout(done, 500)));
+
 export function assert(condition, message) {
   if (!condition) throw new Error(message);
 }

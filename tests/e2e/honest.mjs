@@ -1,12 +1,10 @@
 // That what the pages say is so, that a click does what it promises, and that what a person has set stays.
 
 import { join } from "node:path";
-import { assert, expectValue, openPage, poll, startServer } from "./harness.mjs";
+import { assert, expectValue, openPage, poll, settled, startServer } from "./harness.mjs";
 import { go } from "./pages.mjs";
 
 const LOAD_MS = 120_000;
-/// The address is written so long after a change, at most.
-const settled = (page) => page.waitForTimeout(500);
 const json = { "content-type": "application/json" };
 
 const attempt = (id, more = {}) => ({

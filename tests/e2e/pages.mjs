@@ -2,7 +2,7 @@
 
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { assert, expectValue, free, openPage, poll, startServer, value } from "./harness.mjs";
+import { assert, expectValue, free, openPage, poll, settled, startServer, value } from "./harness.mjs";
 
 export const PAGES = ["inspect", "estimate", "plan", "validate", "models", "attempts", "ladder", "playground", "devices", "settings"];
 
@@ -15,7 +15,6 @@ export async function go(page, name) {
 }
 
 const text = (page, testid) => page.getByTestId(testid).first().innerText();
-const settled = (page) => page.waitForTimeout(500);
 
 /// Puts a load config into the plan's editor.
 async function plan(page, json) {

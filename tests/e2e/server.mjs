@@ -112,7 +112,7 @@ export function serverTests({ onPage, server, screenshots }) {
       await page.getByTestId("attempts-search").fill("model-3");
       await page.getByTestId("attempts-state").selectOption("failed");
       await page.getByRole("columnheader", { name: "Lasted" }).getByRole("button").click();
-      await page.waitForTimeout(500);
+      await poll(() => decodeURIComponent(page.url()), (url) => ["model-3", "failed", "duration"].every((said) => url.includes(said)), "search, filter and order in the address");
       await page.reload();
       await poll(() => page.getByTestId("attempts").getAttribute("data-count"), (n) => Number(n) === MANY, "all attempts");
       assert((await page.getByTestId("attempts-search").inputValue()) === "model-3", "the search is gone after a reload");

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { assert, openPage, poll, startServer } from "./harness.mjs";
+import { assert, openPage, poll, settled, startServer } from "./harness.mjs";
 import { go } from "./pages.mjs";
 
 const LOAD_MS = 60_000;
@@ -144,7 +144,7 @@ export function useTests({ onPage, browser, host, withoutServer, server, serverA
       assert(posts.length === 0, "something was sent before it was asked for");
       await go(page, "plan");
       await page.getByTestId("plan-json").fill('{"low_cpu_mem_usage": false}');
-      await page.waitForTimeout(500);
+      await settled(page);
       await page.getByTestId("run-on-server").first().click();
       const dialog = page.getByTestId("hand-off");
       await dialog.getByTestId("hand-off-model").selectOption("default");

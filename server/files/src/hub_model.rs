@@ -74,7 +74,7 @@ fn open_remote(repo: RemoteRepo) -> Result<Model, FilesError> {
         Some(path) => format!("{path}/"),
     };
     if !folder.is_empty() && !repo.files.iter().any(|entry| entry.path.starts_with(&folder)) {
-        return Err(missing(&folder).into());
+        return Err(missing(folder.trim_end_matches('/')).into());
     }
     let has = |name: &str| repo.find(&format!("{folder}{name}")).is_some();
     if !has(CONFIG) {

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use phi3::config::{ConfigError, Fields, MAX_CONFIG_BYTES};
 use phi3::decoder::{Decoder, Family};
-use phi3::weights::Checkpoint;
 use phi3::weights::gguf::part_names;
 use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
+use phi3::weights::{Checkpoint, WeightsError};
 use serde_json::Value;
 
 use crate::hub::{HubRef, HubSettings};
@@ -389,5 +389,9 @@ fn open_shards(path: &Path) -> Result<Checkpoint<WeightFile>, FilesError> {
             Err(error) => return Err(error),
         }
     }
-    Ok(pollster::block_on(Checkpoint::from_shards(&index, files))?)
+    let of_shard = |error: WeightsError| match index.shards().contains(&error.file) {
+        true => WeightsError { file: directory.join(&error.file).display().to_string(), ..error },
+        false => error,
+    };
+    Ok(pollster::block_on(Checkpoint::from_shards(&index, files)).map_err(of_shard)?)
 }

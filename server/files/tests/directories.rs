@@ -134,3 +134,14 @@ fn a_directory_with_one_gguf_model_is_that_model() {
     std::fs::write(folder.path().join("config.json"), CONFIG).expect("written");
     assert!(matches!(Source::resolve(text), Ok(Source::Directory(_))));
 }
+
+/// Of a damaged shard the folder is told too: which model's it is.
+#[test]
+fn a_damaged_shard_is_named_with_its_folder() {
+    let folder = folder(&["a.safetensors"]);
+    let index = r#"{"weight_map": {"lm_head.weight": "a.safetensors"}}"#;
+    std::fs::write(folder.path().join("model.safetensors.index.json"), index).expect("written");
+    let error = open(folder.path()).expect_err("damaged").to_string();
+    let shard = folder.path().join("a.safetensors").display().to_string();
+    assert!(error.starts_with(&shard), "{error}");
+}

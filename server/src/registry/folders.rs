@@ -95,8 +95,8 @@ impl Folders {
         let found = candidates.iter().find_map(|path| path.canonicalize().ok());
         match found {
             Some(found) if self.holds(&found) => match leads_out(&found, |path| self.holds(path)) {
-                true => Err(self.linked_out(&found).at("source.path")),
-                false => Ok(found),
+                Some(link) => Err(self.linked_out(&link).at("source.path")),
+                None => Ok(found),
             },
             Some(_) => Err(outside()),
             None if asked.is_relative() && !self.roots.is_empty() && !path.contains("..") => {
@@ -146,14 +146,17 @@ impl Folders {
         let holds = |found: &Path| {
             self.holds(found) || (is_default && own.as_ref().is_ok_and(|own| found.starts_with(own)))
         };
-        if leads_out(path, holds) {
-            return Err(self.linked_out(path));
+        match leads_out(path, holds) {
+            Some(link) => Err(self.linked_out(&link)),
+            None => Ok(path.to_owned()),
         }
-        Ok(path.to_owned())
     }
 
-    fn linked_out(&self, path: &Path) -> ErrorObject {
-        let message = format!("a file of {} is a link that leads out of it", self.shown(path));
+    fn linked_out(&self, link: &Path) -> ErrorObject {
+        let message = format!(
+            "{} is a link that leads out of the model roots: put the file itself there",
+            self.shown(link)
+        );
         ErrorObject::new("path_outside_roots", message)
     }
 
@@ -220,14 +223,14 @@ pub fn default_model(roots: &[PathBuf]) -> Option<PathBuf> {
     roots.iter().map(|root| root.join(DEFAULT_DIRECTORY)).find(|path| path.is_dir())
 }
 
-/// Whether an entry of a folder, or one beside a file, is a link to what `holds` does not hold: opening the model would
+/// An entry of a folder, or one beside a file, that is a link to what `holds` does not hold: opening the model would
 /// follow it.
-fn leads_out(path: &Path, holds: impl Fn(&Path) -> bool) -> bool {
+fn leads_out(path: &Path, holds: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let folder = if path.is_dir() { Some(path) } else { path.parent() };
     let entries = folder.and_then(|folder| folder.read_dir().ok()).into_iter().flatten();
     let mut links = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_symlink());
     // A link to nowhere is told as such when it is opened.
-    links.any(|link| link.canonicalize().is_ok_and(|found| !holds(&found)))
+    links.find(|link| link.canonicalize().is_ok_and(|found| !holds(&found)))
 }
 
 /// The last part of a path.

@@ -37,7 +37,14 @@ impl<S: WeightSource> Checkpoint<S> {
         if lines.is_empty() {
             return Ok(());
         }
+        let lines = self.missing_parts().into_iter().chain(lines).collect();
         Err(WeightsError::new(&self.name, WeightsProblem::Mismatch(lines)))
+    }
+
+    /// What explains tensors that are missing.
+    fn missing_parts(&self) -> Option<String> {
+        let missing = self.findings.iter().find(|f| matches!(f, WeightsFinding::MissingParts(_)));
+        missing.map(ToString::to_string)
     }
 
     /// What is missing, misshapen or unexpected, a line each; and what is in no float format, if `floats_wanted`.
@@ -90,8 +97,7 @@ impl<S: WeightSource> Checkpoint<S> {
     /// What the files say against the config, in a sentence's words.
     #[must_use]
     pub fn contradiction(&self, decoder: &Decoder) -> Option<String> {
-        let missing = self.findings.iter().find(|f| matches!(f, WeightsFinding::MissingParts(_)));
-        let mut lines: Vec<String> = missing.map(ToString::to_string).into_iter().collect();
+        let mut lines: Vec<String> = self.missing_parts().into_iter().collect();
         lines.extend(self.named_differences(decoder));
         let more = lines.len().saturating_sub(MOST_IN_A_SENTENCE);
         if more > 0 {

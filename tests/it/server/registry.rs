@@ -527,8 +527,11 @@ fn links_out_of_the_root_are_not_followed() {
     assert_eq!((refused.status, refused.error_code().as_str()), (403, "path_outside_roots"));
     let asked = server.post("/api/inspect", &json!({ "source": { "path": "tiny" } }));
     let error = &asked.json()["error"];
-    let says = "a file of tiny is a link that leads out of it";
+    let says =
+        "tiny/generation_config.json is a link that leads out of the model roots: put the file itself there";
     assert_eq!((asked.status, &error["message"], &error["path"]), (403, &json!(says), &json!("source.path")));
-    assert!(!server.get("/api/models/tiny").body.contains("generation_config"));
+    let model = server.get("/api/models/tiny");
+    assert!(!model.json()["files"].to_string().contains("generation_config"), "{model:?}");
+    assert!(!model.body.contains("canary"));
     assert!(!server.get("/api/attempts").body.contains("canary"));
 }
