@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use phi3::api::FileFact;
 use phi3::units::format_count;
+use preflight_files::READ_BESIDE;
 use sha2::{Digest as _, Sha256};
 
 use crate::store::Store;
@@ -78,20 +79,10 @@ pub(crate) fn differing(then: &[FileFact], now: &[FileFact]) -> Vec<String> {
     of_then.chain(new).collect()
 }
 
-/// Files beside the weights that every run reads where they are.
-const READ: [&str; 6] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-];
-
 /// Whether every run reads a file of this name.
 fn is_read(name: &str) -> bool {
     let is_weights = [".safetensors", ".gguf"].iter().any(|end| name.ends_with(end));
-    is_weights || READ.contains(&name)
+    is_weights || READ_BESIDE.contains(&name)
 }
 
 /// What tells a model's files apart from others without reading them: names, lengths, times of change.
@@ -101,7 +92,7 @@ pub(crate) fn identity(path: &Path) -> String {
         format!("{}\t{}\t{}\n", stamp.path.display(), stamp.bytes, stamp.modified_ns)
     });
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-    lines.chain(READ.iter().filter_map(|name| no_file(&folder.join(name)))).collect()
+    lines.chain(READ_BESIDE.iter().filter_map(|name| no_file(&folder.join(name)))).collect()
 }
 
 /// What stands in the place of a file and is none: a load fails for it, until it is gone.
@@ -126,7 +117,7 @@ fn stamps(path: &Path) -> Vec<Stamp> {
         let is_gguf = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
         let beside = match is_gguf {
             true => preflight_files::other_parts(path),
-            false => READ.iter().map(|name| path.with_file_name(name)).collect(),
+            false => READ_BESIDE.iter().map(|name| path.with_file_name(name)).collect(),
         };
         [path.to_owned()].into_iter().chain(beside).collect()
     };

@@ -22,6 +22,9 @@ use serde_json::{Map, Value};
 
 use crate::launcher;
 
+/// Of how many parameters one may be missing before a checkpoint is not that of its config: a norm, but no layer.
+const NEARLY_ALL: u64 = 1000;
+
 /// What was found of a model, and what keeps it from being loaded.
 #[derive(Debug, Serialize)]
 pub struct Inspected {
@@ -339,8 +342,9 @@ pub fn estimate(
         Some(_) if decoder.runs() => Some(model.described_weights(&decoder)?.language_model(&decoder)),
         Some(checkpoint) => {
             let stored = checkpoint.language_model(&decoder);
-            // Names may be others than ours; most of a model does not lack for that.
-            if estimate::params_total(&decoder, Some(&stored)) < estimate::params(&decoder).total / 2 {
+            // Names may be others than ours, and what they hold is then all there.
+            let whole = estimate::params(&decoder).total;
+            if estimate::params_total(&decoder, Some(&stored)) < whole - whole / NEARLY_ALL {
                 checkpoint.check_described(&decoder).map_err(FilesError::from)?;
             }
             Some(stored)

@@ -306,6 +306,21 @@ fn a_repository_is_staged_by_a_download() {
     assert_eq!(hub.log().len(), asked, "the Hub is not asked for what is here");
     assert!((hub.sent("/cdn/acme/tiny//model-00001") as u64) < first + first / 2, "nothing comes twice");
     assert_eq!(server.get("/api/models/tiny")["hub"], format!("acme/tiny@{COMMIT}"));
+    // What a load reads beside the weights is part of what is here: not fetched yet, or lost, it is fetched.
+    let tokenizer = home.path().join("hub/models--acme--tiny/snapshots").join(COMMIT).join("tokenizer.json");
+    let blob = tokenizer.canonicalize().expect("a link to it");
+    for lost in [&tokenizer, &blob] {
+        std::fs::remove_file(lost).expect("removed");
+        let (status, staged) = server.post("/api/models/offline", &body);
+        assert_eq!(status, 202, "{staged}");
+        let done = server.until(staged["attempt_id"].as_u64().expect("an attempt"), &ENDED);
+        assert_eq!((&done["state"], tokenizer.is_file()), (&json!("stopped"), true), "{done}");
+    }
+    // Where the Hub cannot be reached, weights that are here are enough.
+    std::fs::remove_file(&tokenizer).expect("removed");
+    hub.fault("/api/", Fault::Status(503, "", None));
+    assert_eq!(server.post("/api/models/offline", &body), here);
+    hub.mend();
     let load = server.post("/api/models/tiny/load", &json!({"force": true}));
     assert_eq!(load.0, 202, "{load:?}");
 }
@@ -416,6 +431,13 @@ fn a_file_of_a_repository_is_a_model() {
         assert_eq!(stage(name), (200, json!({"model_id": "both", "hub": pinned})), "{name}");
     }
     assert_eq!(hub.log().len(), asked, "the Hub is not asked for what is here");
+    // What is here of several does not decide which is meant.
+    let (status, answer) = stage("acme/both");
+    assert_eq!((status, &answer["error"]["code"]), (422, &json!("hub_ambiguous")), "{answer}");
+    assert!(
+        answer["error"]["message"].as_str().is_some_and(|text| text.contains("holds 2 GGUF models")),
+        "{answer}"
+    );
     // By another name of the same commit, which the cache does not know.
     let other = address.replace("main", "refs%2Fpr%2F1");
     let (status, again) = stage(&other);

@@ -10,7 +10,7 @@ use phi3::weights::safetensors::{MAX_INDEX_BYTES, ShardIndex};
 use phi3::weights::{Checkpoint, WeightsFinding};
 
 use crate::hub::{HubError, HubFile, HubRef, HubSettings, RemoteRepo, Snapshot};
-use crate::model::{CONFIG, INDEX, SINGLE, gguf_models};
+use crate::model::{CONFIG, INDEX, READ_BESIDE, SINGLE, TOKENIZER, exists, gguf_models};
 use crate::{Companions, FilesError, Model, Source, WeightFile};
 
 /// Headers that are fetched at once.
@@ -27,24 +27,58 @@ pub(crate) fn open(hub: &HubRef, settings: &HubSettings) -> Result<Model, FilesE
         return open_snapshot(hub, &snapshot);
     }
     if hub.is_pinned()
-        && let Some(model) = open_complete(hub, hub, settings)
+        && let Some(model) = open_whole(hub, settings)
     {
         return Ok(model);
     }
     let repo = RemoteRepo::ask(settings, hub)?;
-    match open_complete(hub, &repo.pinned(), settings) {
+    match open_listed(hub, &repo, settings)? {
         Some(model) => Ok(model),
         None => open_remote(repo),
     }
 }
 
-/// The snapshot of a commit, if it holds the weights; one that is cut or odd is passed over for the Hub's files.
-fn open_complete(hub: &HubRef, pinned: &HubRef, settings: &HubSettings) -> Option<Model> {
-    let snapshot = settings.snapshot(pinned).ok().flatten()?;
-    open_snapshot(hub, &snapshot).ok().filter(|model| {
-        let is_part = |finding: &WeightsFinding| matches!(finding, WeightsFinding::MissingParts(_));
-        model.checkpoint.as_ref().is_some_and(|checkpoint| !checkpoint.findings().iter().any(is_part))
-    })
+/// The model in the snapshot of a commit, where the cache alone tells that nothing is missing of it: which model is meant,
+/// its weights, and beside them what a load reads. What is cut, odd or not certain is left to the Hub's files.
+pub(crate) fn open_whole(hub: &HubRef, settings: &HubSettings) -> Option<Model> {
+    let snapshot = settings.snapshot(hub).ok().flatten()?;
+    let place = place(hub, &snapshot).ok()?;
+    // The one GGUF file that was fetched may be one of several.
+    let is_named = place.is_dir() || hub.path().is_some_and(|path| place.ends_with(path));
+    let model = open_snapshot(hub, &snapshot).ok().filter(|model| is_named && has_all_parts(model))?;
+    let is_lost = |name: &&str| exists(&place.join(name)) && !place.join(name).is_file();
+    let is_whole = place.is_file() || (place.join(TOKENIZER).is_file() && !READ_BESIDE.iter().any(is_lost));
+    is_whole.then_some(model)
+}
+
+/// The same where the Hub's list tells what belongs to it.
+fn open_listed(hub: &HubRef, repo: &RemoteRepo, settings: &HubSettings) -> Result<Option<Model>, FilesError> {
+    let needed = match repo.needed() {
+        Ok(needed) => needed,
+        Err(error @ HubError::Ambiguous { .. }) => return Err(error.into()),
+        // No weights that are read: there may be a config.
+        Err(_) => return Ok(None),
+    };
+    let Ok(Some(snapshot)) = settings.snapshot(&repo.pinned()) else { return Ok(None) };
+    let is_here = |path: &str| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let is_read = READ_BESIDE.contains(&name) || is_weights(name);
+        !is_read || snapshot.directory.join(path).is_file()
+    };
+    if !needed.iter().all(|entry| is_here(&entry.path)) {
+        return Ok(None);
+    }
+    Ok(open_snapshot(hub, &snapshot).ok().filter(has_all_parts))
+}
+
+fn is_weights(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    [".safetensors", ".gguf", ".safetensors.index.json"].iter().any(|end| name.ends_with(end))
+}
+
+fn has_all_parts(model: &Model) -> bool {
+    let is_part = |finding: &WeightsFinding| matches!(finding, WeightsFinding::MissingParts(_));
+    model.checkpoint.as_ref().is_some_and(|checkpoint| !checkpoint.findings().iter().any(is_part))
 }
 
 fn open_snapshot(hub: &HubRef, snapshot: &Snapshot) -> Result<Model, FilesError> {
@@ -90,7 +124,14 @@ fn open_remote(repo: RemoteRepo) -> Result<Model, FilesError> {
         () if has(INDEX) => Some(open_shards(&repo, &folder, INDEX)?),
         () => None,
     };
-    with_config(repo, folder, CONFIG, checkpoint)?.with_its_weights()
+    let model = with_config(repo, folder.clone(), CONFIG, checkpoint)?;
+    match (model.gguf_meant(), model.companions) {
+        (meant, Companions::Hub(repo, _)) if !meant.is_empty() => match only_gguf(&asked, &meant)? {
+            Some(name) => open_file(*repo, &format!("{folder}{name}")),
+            None => Err(missing(&format!("{folder}{CONFIG}")).into()),
+        },
+        (_, companions) => Model { companions, ..model }.with_its_weights(),
+    }
 }
 
 /// Opens one file of a repository, by its kind; its config lies beside it.

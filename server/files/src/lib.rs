@@ -21,7 +21,7 @@ pub use disk::free_bytes;
 pub use error::FilesError;
 pub use file_source::FileSource;
 pub use memory::{HostMemory, host_memory};
-pub use model::{Model, NoWeights, other_parts};
+pub use model::{Model, NoWeights, READ_BESIDE, other_parts};
 pub use overrides::of_override;
 pub use small_file::read_small;
 pub use source::Source;

@@ -15,6 +15,28 @@ use crate::{Companions, FileSource, FilesError, Source, WeightFile, hub_model, r
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+
+/// Keys of a config of which every one that describes a model has some.
+const SIZES: [&str; 7] = [
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "text_config",
+    "n_embd",
+    "n_layer",
+    "d_model",
+];
+
+/// Files beside the weights that every run reads where they are.
+pub const READ_BESIDE: [&str; 6] = [
+    CONFIG,
+    "generation_config.json",
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+];
 
 /// An opened model. No tensor's data has been read.
 #[derive(Debug)]
@@ -62,7 +84,14 @@ impl Model {
             Source::Config(path) => Self::with_weights(path, path, path.parent(), None),
             Source::Directory(path) => {
                 let model = Self::with_weights(path, &path.join(CONFIG), Some(path), open_named(path)?)?;
-                model.with_its_weights()
+                match model.gguf_meant()[..] {
+                    [] => model.with_its_weights(),
+                    [ref only] => Self::open(&Source::Gguf(path.join(only))),
+                    ref several => {
+                        let files = several.iter().map(|name| path.join(name).display().to_string());
+                        Err(FilesError::SeveralGguf { path: path.clone(), files: files.collect() })
+                    }
+                }
             }
             Source::Safetensors(path) => Self::beside(path, open_single(path)?),
             Source::Index(path) => Self::beside(path, open_shards(path)?),
@@ -98,6 +127,17 @@ impl Model {
             checkpoint: Some(checkpoint),
             companions: Companions::None,
         })
+    }
+
+    /// The model by a name that means it for certain: of a repository without a config, with the GGUF file that it is.
+    #[must_use]
+    pub fn named_in(&self, hub: HubRef) -> HubRef {
+        let is_gguf = |name: &str| name.to_ascii_lowercase().ends_with(".gguf");
+        let file = self.config_file.rsplit('/').next().filter(|name| is_gguf(name));
+        match file {
+            Some(file) if !hub.path().is_some_and(is_gguf) => hub.file(file),
+            _ => hub,
+        }
     }
 
     /// The keys of the config, not judged yet.
@@ -238,6 +278,18 @@ impl Model {
             false => format!("what {} names", plain(checkpoint.name())),
         };
         (!unused.is_empty()).then(|| format!("{used} is used; not used, though it lies there: {names}{more}"))
+    }
+
+    /// GGUF models beside a config that says the kind of model and no size of it, as some repositories of them have one: what
+    /// is meant is in them.
+    pub(crate) fn gguf_meant(&self) -> Vec<String> {
+        let has_sizes =
+            self.fields().map_or(true, |fields| SIZES.iter().any(|key| fields.get(key).is_some()));
+        if self.checkpoint.is_some() || has_sizes {
+            return Vec::new();
+        }
+        let names: Vec<String> = self.companions.list().into_iter().map(|file| file.name).collect();
+        gguf_models(&names).into_iter().map(str::to_owned).collect()
     }
 
     /// Refuses weights that nothing names: nobody could say which tensors of which file are the model's.

@@ -103,6 +103,22 @@ impl Source {
         Self::as_configured(text, None, None)
     }
 
+    /// Whether nothing of a model on the Hub is left to fetch, as far as its cache alone can tell. Offline its weights are
+    /// enough.
+    ///
+    /// # Errors
+    /// A snapshot with a link out of the cache; an environment that is refused.
+    pub fn is_cached(hub: &HubRef) -> Result<bool, FilesError> {
+        let settings = HubSettings::from_env()?;
+        if settings.snapshot(hub)?.is_none() {
+            return Ok(false);
+        }
+        Ok(match settings.offline {
+            true => hub_model::open(hub, &settings).is_ok_and(|model| model.checkpoint.is_some()),
+            false => hub_model::open_whole(hub, &settings).is_some(),
+        })
+    }
+
     /// As [`Source::on_this_machine`]. A load config may name the revision, where `text` names none, and the
     /// folder of the cache.
     ///

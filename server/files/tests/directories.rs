@@ -130,7 +130,12 @@ fn a_directory_with_one_gguf_model_is_that_model() {
         error.to_string().contains("holds 2 GGUF models") && error.to_string().contains("b.GGUF"),
         "{error}"
     );
-    // A config says that the folder is its model, whatever lies beside it.
+    // A config that says no size describes nothing: what is meant is beside it.
+    std::fs::write(folder.path().join("config.json"), r#"{"model_type": "mistral"}"#).expect("written");
+    assert_eq!(opened(text).expect_err("two models").to_string(), error.to_string());
+    std::fs::remove_file(folder.path().join("b.GGUF")).expect("removed");
+    assert!(opened(text).expect("its one model").name.ends_with("m-00001-of-00002.gguf"));
+    // Any other says that the folder is its model, whatever lies beside it.
     std::fs::write(folder.path().join("config.json"), CONFIG).expect("written");
     assert!(matches!(Source::resolve(text), Ok(Source::Directory(_))));
 }

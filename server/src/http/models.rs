@@ -20,7 +20,7 @@ use crate::stage;
 use crate::state::AppState;
 
 /// What a request registers; of a model that is registered already, what is said of it anew.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RegisterBody {
     source: ModelSource,
@@ -108,7 +108,14 @@ pub(super) async fn stage(
         ModelSource::Hub(hub) => Some(Source::hub_model(hub)?.revision().to_owned()),
         ModelSource::Path(_) => None,
     };
-    let (_, Json(registered)) = add(&state, body, true).await?;
+    let asked = match add(&state, body.clone(), true).await {
+        // Without the Hub what the cache has must do, if it is enough.
+        Err(error) if ["hub_unavailable", "hub_timeout"].contains(&error.0.code.as_str()) => {
+            return add(&state, body, false).await.map_err(|_not_enough| error);
+        }
+        asked => asked,
+    };
+    let (_, Json(registered)) = asked?;
     let attempt_id = stage::stage(&state, &registered.model_id, revision).await?;
     Ok((StatusCode::ACCEPTED, Json(Registered { attempt_id, ..registered })))
 }

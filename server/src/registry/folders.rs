@@ -1,5 +1,6 @@
 //! Where models may lie: under the model roots, and the default.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -18,10 +19,19 @@ const MOST: usize = 1000;
 /// The folders of a server.
 #[derive(Debug, Default)]
 pub struct Folders {
-    roots: Vec<PathBuf>,
+    roots: Vec<Root>,
     default: Option<PathBuf>,
     /// Where models of the Hub lie: as it is named, and with links resolved.
     hub_caches: Vec<PathBuf>,
+}
+
+/// A folder that models lie under.
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    /// The end of its path that no other root ends in: where there are several, what lies below is named behind it, so
+    /// that two folders of one name are never taken for each other, whatever comes and in whichever order they are given.
+    name: PathBuf,
 }
 
 /// A model that lies where models may lie.
@@ -72,7 +82,8 @@ impl Folders {
         };
         let hub_cache = HubSettings::from_env().ok().map(|settings| settings.cache);
         let resolved = hub_cache.as_deref().and_then(|cache| cache.canonicalize().ok());
-        Ok(Self { roots, default, hub_caches: hub_cache.into_iter().chain(resolved).collect() })
+        let hub_caches = hub_cache.into_iter().chain(resolved).collect();
+        Ok(Self { roots: named(roots), default, hub_caches })
     }
 
     /// The path of a path in a request, which must lie under a root once links are resolved.
@@ -88,11 +99,10 @@ impl Folders {
             return Err(outside());
         }
         let asked = Path::new(path);
-        let candidates: Vec<PathBuf> = match asked.is_absolute() {
-            true => vec![asked.to_owned()],
-            false => self.roots.iter().map(|root| root.join(asked)).collect(),
+        let found = match asked.is_absolute() {
+            true => asked.canonicalize().ok(),
+            false => self.below(asked)?,
         };
-        let found = candidates.iter().find_map(|path| path.canonicalize().ok());
         match found {
             Some(found) if self.holds(&found) => match leads_out(&found, |path| self.holds(path)) {
                 Some(link) => Err(self.linked_out(&link).at("source.path")),
@@ -107,6 +117,26 @@ impl Folders {
         }
     }
 
+    /// What a relative path means: behind the name of a root what lies there, else the one that lies under any.
+    fn below(&self, asked: &Path) -> Result<Option<PathBuf>, ErrorObject> {
+        let there = |path: PathBuf| path.canonicalize().ok();
+        let rest = |root: &Root| Some(root.path.join(asked.strip_prefix(&root.name).ok()?));
+        let behind: BTreeSet<PathBuf> = self.roots.iter().filter_map(rest).filter_map(there).collect();
+        let under: BTreeSet<PathBuf> =
+            self.roots.iter().map(|root| root.path.join(asked)).filter_map(there).collect();
+        // Of one root the name needs not be told, and is not.
+        let found =
+            if behind.is_empty() || (self.roots.len() == 1 && !under.is_empty()) { under } else { behind };
+        let held: Vec<&PathBuf> = found.iter().filter(|path| self.holds(path)).collect();
+        if held.len() > 1 {
+            let names: Vec<_> = held.iter().map(|path| self.shown(path)).collect();
+            let (asked, names) = (asked.display(), names.join(", "));
+            let message = format!("{asked} lies under more than one --model-root: name one: {names}");
+            return Err(ErrorObject::new("path_ambiguous", message).at("source.path"));
+        }
+        Ok(held.first().copied().or(found.first()).cloned())
+    }
+
     /// An error as a client may see it: paths below their root, where a message names one.
     #[must_use]
     pub fn told(&self, error: ErrorObject) -> ErrorObject {
@@ -118,18 +148,23 @@ impl Folders {
     #[must_use]
     pub fn told_text(&self, text: &str) -> String {
         let above_default = self.default.as_deref().and_then(Path::parent);
-        let above = self.roots.iter().map(PathBuf::as_path).chain(above_default);
-        let above = above.map(|root| (root, "the model root"));
-        let caches = self.hub_caches.iter().map(|cache| (cache.as_path(), "the Hub's cache"));
-        let named = above.chain(caches).filter(|(root, _)| root.file_name().is_some());
-        named.fold(text.to_owned(), |text, (root, name)| {
+        let roots = self.roots.iter().map(|root| (root.path.as_path(), self.prefix(root), "the model root"));
+        let default = above_default.into_iter().map(|above| (above, String::new(), "the model root"));
+        let caches = self.hub_caches.iter().map(|cache| (cache.as_path(), String::new(), "the Hub's cache"));
+        let named = roots.chain(default).chain(caches).filter(|(root, ..)| root.file_name().is_some());
+        named.fold(text.to_owned(), |text, (root, prefix, name)| {
             let root = root.display().to_string();
-            text.replace(&format!("{root}/"), "").replace(&root, name)
+            text.replace(&format!("{root}/"), &prefix).replace(&root, name)
         })
     }
 
     fn holds(&self, path: &Path) -> bool {
-        self.roots.iter().any(|root| path.starts_with(root))
+        self.roots.iter().any(|root| path.starts_with(&root.path))
+    }
+
+    /// What stands before a path below a root.
+    fn prefix(&self, root: &Root) -> String {
+        if self.roots.len() > 1 { format!("{}/", root.name.display()) } else { String::new() }
     }
 
     /// The folder of a model that is named by its id, as [`Folders::allowed`] holds paths: no file of it is a link
@@ -183,11 +218,11 @@ impl Folders {
             listed.push(Found { id: DEFAULT_ID.to_owned(), shown: self.shown(path), path: path.clone() });
         }
         for root in &self.roots {
-            let entries = match root.read_dir() {
+            let entries = match root.path.read_dir() {
                 Ok(entries) => entries.take(MOST).filter_map(Result::ok),
                 Err(error) => {
                     // It could when the server started: what lies elsewhere is still told.
-                    tracing::warn!(root = %root.display(), %error, "a model root cannot be read");
+                    tracing::warn!(root = %root.path.display(), %error, "a model root cannot be read");
                     continue;
                 }
             };
@@ -199,9 +234,11 @@ impl Folders {
                 .collect();
             folders.sort();
             for path in folders {
-                let id = file_name(&path);
-                // The first of two folders of one name is meant.
-                if !listed.iter().any(|found| found.id == id) && id != DEFAULT_ID {
+                let is_free = |id: &String| *id != DEFAULT_ID && listed.iter().all(|found| found.id != *id);
+                let (id, of_root) = (file_name(&path), file_name(&root.name));
+                // Of two folders of one name the second is told by its root too.
+                let ids = [id.clone(), format!("{of_root}-{id}")];
+                if let Some(id) = ids.into_iter().find(is_free) {
                     listed.push(Found { id, shown: self.shown(&path), path });
                 }
             }
@@ -209,11 +246,16 @@ impl Folders {
         listed
     }
 
-    /// A path below its root: clients are told no more of this machine.
+    /// A path below its root, behind the root's name where there are several: clients are told no more of this machine.
     #[must_use]
     pub fn shown(&self, path: &Path) -> String {
-        let below = self.roots.iter().find_map(|root| path.strip_prefix(root).ok());
-        below.map_or_else(|| file_name(path), |below| below.display().to_string())
+        // Of roots within each other the inner one.
+        let below = self.roots.iter().filter_map(|root| Some((root, path.strip_prefix(&root.path).ok()?)));
+        let below = below.min_by_key(|(_, below)| below.components().count());
+        below.map_or_else(
+            || file_name(path),
+            |(root, below)| format!("{}{}", self.prefix(root), below.display()),
+        )
     }
 }
 
@@ -221,6 +263,22 @@ impl Folders {
 #[must_use]
 pub fn default_model(roots: &[PathBuf]) -> Option<PathBuf> {
     roots.iter().map(|root| root.join(DEFAULT_DIRECTORY)).find(|path| path.is_dir())
+}
+
+/// Roots with the shortest ends of their paths that tell them apart; each once.
+fn named(mut paths: Vec<PathBuf>) -> Vec<Root> {
+    let mut seen = BTreeSet::new();
+    paths.retain(|path| seen.insert(path.clone()));
+    let end = |path: &Path, parts: usize| -> PathBuf {
+        let all: Vec<_> = path.components().collect();
+        all[all.len().saturating_sub(parts)..].iter().collect()
+    };
+    let name = |path: &PathBuf| {
+        let longest = path.components().count();
+        let is_its_own = |name: &PathBuf| paths.iter().all(|other| other == path || !other.ends_with(name));
+        (1..=longest).map(|parts| end(path, parts)).find(is_its_own).unwrap_or_else(|| path.clone())
+    };
+    paths.iter().map(|path| Root { name: name(path), path: path.clone() }).collect()
 }
 
 /// An entry of a folder, or one beside a file, that is a link to what `holds` does not hold: opening the model would
@@ -311,5 +369,44 @@ mod tests {
         let no_folder = dir.path().join("root/b/config.json");
         let refused = Folders::new(&[no_folder], None).expect_err("no folder");
         assert!(refused.code == "not_found" && refused.message.starts_with("--model-root"), "{refused}");
+    }
+
+    /// Two folders of one name under two roots are two models, by their names and in whichever order the roots come.
+    #[test]
+    fn namesakes_under_two_roots_are_told_apart() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let at = |path: &str| dir.path().join(path);
+        for model in ["one/same", "two/same", "two/only", "x/one/same"] {
+            std::fs::create_dir_all(at(model)).expect("made");
+            std::fs::write(at(model).join("config.json"), "{}").expect("written");
+        }
+        for roots in [["one", "two"], ["two", "one"]] {
+            let folders = Folders::new(&roots.map(at), None).expect("they exist");
+            for path in ["one/same", "two/same", "two/only"] {
+                let found = folders.allowed(path).expect(path);
+                assert_eq!(found, at(path).canonicalize().expect("there"));
+                assert_eq!(folders.allowed(&at(path).display().to_string()).expect("absolute"), found);
+                assert_eq!(folders.shown(&found), path);
+            }
+            let error = folders.allowed("same").expect_err("two of them");
+            assert_eq!(error.code, "path_ambiguous");
+            assert!(error.message.ends_with("name one: one/same, two/same"), "{error}");
+            // What a server with one root called it still means it, while it is the only one.
+            assert_eq!(folders.shown(&folders.allowed("only").expect("one of them")), "two/only");
+            let message =
+                format!("{}/same/config.json: bad", at("two").canonicalize().expect("there").display());
+            assert_eq!(folders.told_text(&message), "two/same/config.json: bad");
+            let found: Vec<_> = folders.found().into_iter().map(|found| (found.id, found.shown)).collect();
+            let second = [format!("{}-same", roots[1]), format!("{}/same", roots[1])];
+            assert!(found.iter().any(|(id, shown)| [id, shown] == [&second[0], &second[1]]), "{found:?}");
+        }
+        // Of two roots of one name as much is told as tells them apart.
+        let folders = Folders::new(&["one", "x/one"].map(at), None).expect("they exist");
+        let inner = at("x/one/same").canonicalize().expect("there");
+        assert_eq!(folders.shown(&inner), "x/one/same");
+        assert_eq!(folders.allowed("x/one/same").expect("its name"), inner);
+        // One root's models go by their own names, and one that was named behind it is still found.
+        let folders = Folders::new(&[at("two")], None).expect("it exists");
+        assert_eq!(folders.shown(&folders.allowed("two/only").expect("by its root")), "only");
     }
 }

@@ -287,18 +287,8 @@ impl Registry {
     pub async fn is_here(&self, source: &ModelSource) -> Result<bool, ErrorObject> {
         let ModelSource::Hub(hub) = source else { return Ok(true) };
         let hub = Source::hub_model(hub)?;
-        blocking(move || {
-            let path = match Source::on_this_machine(&hub.to_string()) {
-                Ok(path) => path,
-                Err(error) if error.code() == "not_downloaded" => return Ok(false),
-                Err(error) => return Err(error.into()),
-            };
-            // A shard that is missing, or cut, is fetched again.
-            Ok(Source::resolve(&path)
-                .and_then(|source| Model::open(&source))
-                .is_ok_and(|model| model.checkpoint.is_some()))
-        })
-        .await
+        // A shard, or a file beside it, that is missing or cut is fetched again.
+        blocking(move || Ok(Source::is_cached(&hub)?)).await
     }
 
     /// The repository of a model at its commit, where it is from the Hub.
@@ -408,7 +398,8 @@ impl Registry {
             Ok(match at {
                 At::Hub(hub) => {
                     let commit = commit_of_model(&hub, &model)?;
-                    (ModelSource::Hub(hub.pinned_id(&commit)), hub.name().to_owned(), card)
+                    let (name, hub) = (hub.name().to_owned(), model.named_in(hub));
+                    (ModelSource::Hub(hub.pinned_id(&commit)), name, card)
                 }
                 At::Here { shown, .. } => {
                     let name = folders::file_name(shown.as_ref());

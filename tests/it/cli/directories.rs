@@ -1,5 +1,9 @@
 //! Directories that hold less than a model, or more: what is said of them rests on what was read.
 
+use phi3::decoder::Decoder;
+use phi3::dtype::DType;
+use phi3::tensors;
+use phi3::weights::safetensors::{NewTensor, lay_out};
 use serde_json::{Value, json};
 
 use crate::support::model_dir::ModelDir;
@@ -200,4 +204,34 @@ fn tensors_in_formats_that_are_not_computed_in_are_named() {
         held.contains("12 in f4") && held.contains("4 in f8_e8m0") && held.contains("2 in c64"),
         "{held}"
     );
+}
+
+/// Without a layer, or a matrix, a checkpoint is not that of its config, of whichever family: no sum is told that lacks it.
+#[test]
+fn a_checkpoint_that_lacks_a_matrix_is_refused_of_every_family() {
+    let config = json!({
+        "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100, "max_position_embeddings": 64,
+        "torch_dtype": "bfloat16", "tie_word_embeddings": false,
+    });
+    let decoder = Decoder::parse(config.to_string().as_bytes()).expect("a known family");
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().to_str().expect("UTF-8");
+    std::fs::write(folder.path().join("config.json"), config.to_string()).expect("written");
+    let estimate = |left_out: &str| {
+        let held =
+            tensors::list(&decoder).filter(|spec| left_out.is_empty() || !spec.name.contains(left_out));
+        let held = held.map(|spec| NewTensor { name: spec.name, dtype: DType::Bf16, shape: spec.shape });
+        let layout = lay_out(held.collect(), u64::MAX).remove(0);
+        let mut bytes = layout.header.clone();
+        bytes.resize(layout.file_bytes() as usize, 0);
+        std::fs::write(folder.path().join("model.safetensors"), bytes).expect("written");
+        preflight(&["estimate", path, "--json"])
+    };
+    assert_eq!(estimate("").code, 0);
+    for left_out in ["lm_head", "layers.1.", "mlp", "self_attn", "layers.2.mlp.down_proj"] {
+        let ran = estimate(left_out);
+        assert_eq!((ran.code, ran.error_code().as_str()), (2, "weights_mismatch"), "{left_out}: {ran:?}");
+        assert!(ran.json()["error"]["message"].to_string().contains("is missing"), "{ran:?}");
+    }
 }

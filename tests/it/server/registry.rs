@@ -423,6 +423,41 @@ fn files_that_are_gone_are_named() {
     assert!(error.get("path").is_none_or(Value::is_null), "the request names no path: {error}");
 }
 
+/// What is registered from one of two roots is that, whatever has its name under the other.
+#[test]
+fn models_of_one_name_under_two_roots_are_two() {
+    let (one, two) = (root(), root());
+    let config = two.path().join("tiny/config.json");
+    let longer = [std::fs::read(&config).expect("the tiny model"), b"\n".to_vec()].concat();
+    std::fs::write(&config, &longer).expect("written");
+    let server = Server::start(&["--model-root", arg(&one), "--model-root", arg(&two)]);
+    let second = two.path().join("tiny");
+    let body = json!({ "source": { "path": second }, "id": "second" });
+    assert_eq!(server.post("/api/models/offline", &body).status, 201);
+    let config_bytes = |id: &str| {
+        let files = server.get(&format!("/api/models/{id}")).json()["files"].clone();
+        let files = files.as_array().expect("files");
+        let config = files.iter().find(|file| file["name"] == "config.json");
+        config.expect("a config")["bytes"].as_u64()
+    };
+    let bytes = Some(longer.len() as u64);
+    assert_eq!((config_bytes("second"), config_bytes("tiny")), (bytes, bytes.map(|bytes| bytes - 1)));
+    let listed = server.get("/api/models").json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed}");
+    let asked = server.post("/api/models/offline", &json!({ "source": { "path": "tiny" } }));
+    assert_eq!((asked.status, asked.error_code().as_str()), (422, "path_ambiguous"), "{asked:?}");
+    // A namesake that comes later takes nobody's place.
+    std::fs::create_dir(two.path().join("only")).expect("made");
+    std::fs::copy(second.join("config.json"), two.path().join("only/config.json")).expect("copied");
+    let path = two.path().join("only");
+    let only = server.post("/api/models", &json!({ "source": { "path": path } }));
+    assert_eq!(only.status, 201, "{only:?}");
+    let before = server.get("/api/models/only").json();
+    std::fs::create_dir(one.path().join("only")).expect("made");
+    std::fs::write(one.path().join("only/config.json"), "{}").expect("written");
+    assert_eq!(server.get("/api/models/only").json()["files"], before["files"]);
+}
+
 /// What runs is listed, whatever became of its files, and goes when it is unloaded.
 #[test]
 fn a_loaded_model_whose_files_are_gone_is_still_listed() {

@@ -14,7 +14,7 @@ use super::name::{check_revision, is_commit};
 use super::remote::BlobId;
 use super::{HubError, RemoteEntry, RemoteRepo, Snapshot};
 use crate::free_bytes;
-use crate::model::is_pickled;
+use crate::model::{gguf_models, is_pickled};
 
 /// Read at once of what came before.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -77,16 +77,18 @@ impl RemoteRepo {
         };
         let needed: Vec<&RemoteEntry> =
             all.iter().filter(|(name, entry)| wanted(name, entry)).map(|(_, entry)| *entry).collect();
-        let files: Vec<&str> =
-            (needed.iter().map(|entry| &entry.path[folder.len()..])).filter(|name| is_gguf(name)).collect();
-        let parts = files.first().and_then(|name| part_names(name)).unwrap_or_default();
-        if files.len() > 1 && !files.iter().all(|name| parts.iter().any(|part| part == name)) {
-            // One model each, and nobody can guess which is meant.
-            let files = files.iter().map(|name| self.asked().file(name).to_string()).collect();
+        let files: Vec<String> = (needed.iter().map(|entry| entry.path[folder.len()..].to_owned()))
+            .filter(|name| is_gguf(name))
+            .collect();
+        let models = gguf_models(&files);
+        let parts = models.first().and_then(|name| part_names(name)).unwrap_or_default();
+        if models.len() > 1 {
+            // Nobody can guess which is meant.
+            let files = models.iter().map(|name| self.asked().file(name).to_string()).collect();
             return Err(HubError::Ambiguous { source_name: self.asked().to_string(), files });
         }
         // A model of which a part is missing cannot be loaded.
-        if let Some(part) = parts.iter().find(|part| !files.contains(&part.as_str())) {
+        if let Some(part) = parts.iter().find(|part| !files.contains(part)) {
             let file = format!("{folder}{part}");
             return Err(HubError::NoFile { source_name: self.asked().to_string(), file });
         }

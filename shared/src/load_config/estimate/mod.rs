@@ -117,7 +117,7 @@ fn answer(
         let workload = placement::workload(decoder, stored, &resolved);
         let placed = placement::plan(&workload, &Devices::stated(endless)?, map, Rules::Preflight)?;
         // What the map names and leaves empty has no share in the load.
-        targets.retain(|id| placed.modules.iter().any(|module| module.device == **id));
+        targets.retain(|id| placed.devices.iter().any(|used| used.device == **id && used.weights_bytes > 0));
         if let [_only] = targets[..] {
             options = budgets::driven(&options, targets.iter().copied());
         }

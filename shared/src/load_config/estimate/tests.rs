@@ -268,6 +268,10 @@ fn a_device_map_says_where_the_model_lies() {
             json!({ "": device }),
             // Named, and left empty.
             json!({ "": if device == "cpu" { "cuda:0" } else { "cpu" }, "model": device, "lm_head": device }),
+            json!({
+                "": if device == "cpu" { "cuda:0" } else { "cpu" }, "model.embed_tokens": device,
+                "model.layers": device, "model.norm": device, "lm_head": device,
+            }),
             json!({ "model": device, "lm_head": device }),
             json!({ "model.embed_tokens": device, "model.layers": device, "model.norm": device, "lm_head": device }),
         ] {
