@@ -194,6 +194,13 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       assert(body.prompt === "One two three" && body.max_new_tokens === 2 && body.load_config.quantization === "q8_0", JSON.stringify(body));
       await page.getByTestId("validate-verdict").waitFor({ timeout: LOAD_MS });
       assert(/cpu, q8_0/.test(await page.getByTestId("validate-verdict").innerText()), await page.getByTestId("validate-verdict").innerText());
+      // The run and its model stand in the address.
+      const said = await page.getByTestId("validate-verdict").innerText();
+      await poll(() => decodeURIComponent(page.url()), (url) => /attempt=\d+/.test(url) && /model=default/.test(url), "model and run in the address");
+      await page.reload();
+      await page.getByTestId("validate-verdict").waitFor({ timeout: LOAD_MS });
+      assert((await page.getByTestId("validate-verdict").innerText()) === said, "another report after a reload");
+      assert((await page.getByTestId("validate-server-model").inputValue()) === "default", "another model after a reload");
     })],
 
     ["the next plan of an attempt is of its model and has it as its parent", onPage(async (page) => {

@@ -15,6 +15,8 @@ use phi3::validate::ProbeSet;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::text;
+
 /// Id of the model that a server runs when nothing else is said.
 pub const DEFAULT_MODEL: &str = "default";
 
@@ -303,7 +305,8 @@ pub async fn cancel(id: u64) -> Result<Attempt, ApiError> {
 
 async fn answer<T: DeserializeOwned>(response: Result<Response, gloo::net::Error>) -> Result<T, ApiError> {
     let absent = |error: gloo::net::Error| ApiError::Absent(error.to_string());
-    let response = response.map_err(absent)?;
+    // A browser tells no page why nobody answered.
+    let response = response.map_err(|_unsaid| ApiError::Absent(text::problem::NO_ANSWER.to_owned()))?;
     if response.ok() {
         // A static host may answer any address with its index page.
         return response.json().await.map_err(absent);

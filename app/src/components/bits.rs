@@ -110,7 +110,8 @@ pub fn Menu(
     view! {
         <details class="menu" data-testid=testid on:keydown=escaped on:focusout=left>
             <summary class=class>{label} <span aria-hidden="true">"▾"</span></summary>
-            <div class="panel" on:click=pressed>{children()}</div>
+            // What is pressed beside a control gives the panel the keyboard, which so stays within.
+            <div class="panel" tabindex="-1" on:click=pressed>{children()}</div>
         </details>
     }
 }

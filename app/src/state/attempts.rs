@@ -52,6 +52,8 @@ pub struct Attempts {
     pub loads: Loads,
     /// Why there are none.
     pub problem: RwSignal<Option<Problem>>,
+    /// A note that is being written, and of which attempt: what others say of it meanwhile does not take its place.
+    pub draft: StoredValue<Option<(u64, String)>>,
     events: StoredValue<Option<Events>, LocalStorage>,
 }
 
@@ -95,6 +97,7 @@ impl Attempts {
             loading,
             loads: Loads::new(),
             problem: RwSignal::new(None),
+            draft: StoredValue::new(None),
             events: StoredValue::new_local(None),
         };
         Effect::new(move |_| attempts.look_at(pointed.get()));
@@ -268,6 +271,7 @@ impl Attempts {
         spawn_local(async move {
             match api::note(id, &note).await {
                 Ok(record) => {
+                    self.draft.set_value(None);
                     self.see(&record.attempt);
                     self.store.say(text::attempts::NOTED);
                 }

@@ -6,6 +6,9 @@ use crate::platform::page;
 
 /// Where the browser keeps them.
 const KEY: &str = "preflight.attempts.columns";
+/// Widths of the mark and of the gap between two columns in CSS pixels; the style sheet has the same.
+const MARK_PX: u32 = 26;
+const GAP_PX: u32 = 16;
 
 /// A column; what rows are sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,17 +77,16 @@ impl Column {
         Self::ALL.into_iter().find(|column| column.name() == name)
     }
 
-    /// Its width in the table's grid.
-    #[must_use]
-    pub fn width(self) -> &'static str {
+    /// Its least width in CSS pixels, and its share of what is left of the table's.
+    fn width(self) -> (u32, &'static str) {
         match self {
-            Self::Id => "146px",
-            Self::State => "minmax(184px, 1.2fr)",
-            Self::Model | Self::Device => "minmax(90px, 1fr)",
-            Self::Change => "minmax(120px, 2.2fr)",
-            Self::Load | Self::Ttft => "72px",
-            Self::Duration | Self::Rate | Self::Memory => "92px",
-            Self::Note => "minmax(90px, 1.4fr)",
+            Self::Id => (146, ""),
+            Self::State => (184, "1.2fr"),
+            Self::Model | Self::Device => (90, "1fr"),
+            Self::Change => (150, "2.4fr"),
+            Self::Load | Self::Ttft => (72, ""),
+            Self::Duration | Self::Rate | Self::Memory => (92, ""),
+            Self::Note => (90, "1.4fr"),
         }
     }
 
@@ -130,12 +132,18 @@ impl Columns {
         self.shown.set(read(Some(&text)));
     }
 
-    /// The table's grid: the mark, then the columns.
+    /// The table's grid, the mark and then the columns, and the least width that it needs: what is wider than the page is
+    /// scrolled sideways.
     #[must_use]
-    pub fn grid(self) -> String {
+    pub fn style(self) -> String {
         self.shown.with(|shown| {
-            let widths = shown.iter().map(|column| column.width());
-            std::iter::once("26px").chain(widths).collect::<Vec<_>>().join(" ")
+            let (mut grid, mut least) = (format!("{MARK_PX}px"), MARK_PX);
+            for (px, share) in shown.iter().map(|column| column.width()) {
+                least += GAP_PX + px;
+                grid +=
+                    &if share.is_empty() { format!(" {px}px") } else { format!(" minmax({px}px, {share})") };
+            }
+            format!("--columns:{grid};--least:{least}px")
         })
     }
 }

@@ -141,6 +141,10 @@ pub struct Asked {
     pub probe: ProbeSet,
     /// Whether logits are held against the CPU in f32.
     pub reference: bool,
+    /// The server's model, where one was chosen.
+    pub model: Option<String>,
+    /// The last run on the server.
+    pub attempt: Option<u64>,
 }
 
 impl Default for Asked {
@@ -152,12 +156,15 @@ impl Default for Asked {
             max_new_tokens: None,
             probe: ProbeSet::None,
             reference: true,
+            model: None,
+            attempt: None,
         }
     }
 }
 
 impl Asked {
-    /// The prompt and how much is generated, as they stand in an address: nothing where they are the default.
+    /// The prompt, how much is generated, and the server's model and run, as they stand in an address: nothing where they
+    /// are the default.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = form_urlencoded::Serializer::new(String::new());
@@ -167,17 +174,26 @@ impl Asked {
         if let Some(tokens) = self.max_new_tokens {
             text.append_pair("tokens", &tokens.to_string());
         }
+        if let Some(model) = &self.model {
+            text.append_pair("model", model);
+        }
+        if let Some(attempt) = self.attempt {
+            text.append_pair("attempt", &attempt.to_string());
+        }
         text.finish()
     }
 
     /// The same with what an address says; what is not understood counts as not said.
     #[must_use]
     pub fn with_text(self, text: &str) -> Self {
-        let mut asked = Self { prompt: String::new(), max_new_tokens: None, ..self };
+        let mut asked =
+            Self { prompt: String::new(), max_new_tokens: None, model: None, attempt: None, ..self };
         for (key, value) in form_urlencoded::parse(text.as_bytes()) {
             match (key.as_ref(), value.parse::<usize>()) {
                 ("prompt", _) => asked.prompt = value.into_owned(),
                 ("tokens", Ok(tokens)) => asked.max_new_tokens = Some(tokens.clamp(1, MAX_NEW_TOKENS)),
+                ("model", _) => asked.model = Some(value.into_owned()),
+                ("attempt", Ok(id)) => asked.attempt = Some(id as u64),
                 _ => {}
             }
         }

@@ -54,7 +54,7 @@ impl Row {
             attempt.state.name(),
             outcome.unwrap_or_default(),
             &change,
-            &attempt.device,
+            attempt.report.as_ref().map_or(&attempt.device, |report| &report.device),
             error,
             &attempt.note,
         ];
@@ -70,7 +70,8 @@ impl Row {
                 .started_ms
                 .zip(attempt.finished_ms)
                 .map(|(from, to)| to.saturating_sub(from)),
-            device: attempt.device.clone(),
+            // Where it ran; where it has not yet, what was asked for.
+            device: attempt.report.as_ref().map_or(&attempt.device, |report| &report.device).clone(),
             decode_tokens_per_s: attempt.report.as_ref().and_then(|report| report.decode_tokens_per_s),
             ttft_ms: attempt.report.as_ref().and_then(|report| report.ttft_ms),
             load_ms: attempt.report.as_ref().map(|report| report.load_ms),

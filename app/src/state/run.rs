@@ -2,6 +2,7 @@
 
 use phi3::api::{Attempt, AttemptState, ErrorObject, Event, EventKind};
 use phi3::engine::{LoadProgress, Loading};
+use phi3::load_config::OutcomeClass;
 use phi3::validate::Report;
 
 /// What is known of a validation.
@@ -21,6 +22,10 @@ pub struct Run {
     pub text: String,
     /// The report, at the end.
     pub report: Option<Box<Report>>,
+    /// Id of its model, once the server has told it.
+    pub model: String,
+    /// What it came to, where that has a name.
+    pub outcome: Option<OutcomeClass>,
     /// Why it failed.
     pub error: Option<ErrorObject>,
     /// The last lines of the worker's log, after a failure.
@@ -34,6 +39,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// One that was begun before, of which nothing is known yet.
+    #[must_use]
+    pub fn of(id: u64) -> Self {
+        Self { id: Some(id), ..Self::default() }
+    }
+
     /// Whether it goes on.
     #[must_use]
     pub fn is_live(&self) -> bool {
@@ -72,6 +83,8 @@ impl Run {
     /// Takes the whole attempt as the server knows it.
     pub fn see(&mut self, attempt: Attempt, now_ms: f64) {
         self.state = Some(attempt.state);
+        self.model = attempt.model;
+        self.outcome = attempt.outcome;
         self.position = attempt.position;
         if let Some(progress) = attempt.progress {
             self.load(progress, now_ms);

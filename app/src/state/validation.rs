@@ -68,7 +68,28 @@ impl Validation {
             clock: StoredValue::new(Instant::now()),
         };
         validation.look();
+        validation.follow();
         validation
+    }
+
+    /// The server's model and run that the address names, which a reload and a link bring back.
+    fn follow(self) {
+        let named = Memo::new(move |_| self.browser.asked.with(|asked| (asked.model.clone(), asked.attempt)));
+        Effect::new(move |_| {
+            let (model, attempt) = named.get();
+            let is_there = |id: &String| self.models.with(|all| all.iter().any(|model| model.id == *id));
+            if let Some(id) = model.filter(is_there) {
+                self.show_model(&id);
+            }
+            let is_shown =
+                |id: &u64| self.run.with_untracked(|run| run.as_ref().and_then(|run| run.id) == Some(*id));
+            if let Some(id) = attempt.filter(|id| !is_shown(id))
+                && !untrack(|| self.is_live())
+            {
+                self.run.set(Some(Run::of(id)));
+                self.listen(true);
+            }
+        });
     }
 
     /// Validation on this page.
@@ -103,8 +124,13 @@ impl Validation {
         }
     }
 
-    /// Chooses one of the server's models.
+    /// Chooses one of the server's models; the address keeps it.
     pub fn choose_model(self, id: &str) {
+        self.browser.asked.update(|asked| asked.model = Some(id.to_owned()));
+        self.show_model(id);
+    }
+
+    fn show_model(self, id: &str) {
         let model = self.models.with_untracked(|all| all.iter().find(|model| model.id == id).cloned());
         self.server.set(Server::Present(model.map(Box::new)));
     }
@@ -147,7 +173,11 @@ impl Validation {
     /// Starts it on the server, of the model that is chosen there.
     fn start(self) {
         self.run.set(Some(Run::default()));
-        let mut asked = false;
+        self.listen(false);
+    }
+
+    /// Follows the run, which is asked for first where it was not yet.
+    fn listen(self, mut asked: bool) {
         // Events are listened to before the run is asked for, so that none is missed.
         let events = Events::open(move |heard| match heard {
             Heard::Open => {
@@ -214,6 +244,7 @@ impl Validation {
             match api::validate(&model.id, &run).await {
                 Ok(started) => {
                     self.change(|run| run.started(started.attempt_id, self.now()));
+                    self.browser.asked.update(|asked| asked.attempt = Some(started.attempt_id));
                     self.end();
                 }
                 Err(error) => self.fail(&error),

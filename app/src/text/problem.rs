@@ -14,6 +14,7 @@ pub const NEXT_TOO_LARGE: &str = "Choose config.json itself, not the weights bes
 pub const NEXT_ARCHITECTURE: &str =
     "Use a config of the phi3 architecture: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
 
+pub const NO_ANSWER: &str = "the connection was refused or broke off";
 pub const ABSENT: &str = "The server does not answer";
 pub const REFUSED: &str = "The server refused this";
 

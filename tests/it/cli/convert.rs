@@ -125,20 +125,23 @@ fn what_phi3_cannot_express_is_refused_by_name() {
 #[test]
 fn a_file_that_contradicts_itself_is_not_exact() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let estimate = |layers: u32| {
+    let more = ("blk.1.attn_norm.weight", &[8u64] as &[u64]);
+    let estimate = |layers: u32, tensors: &[(&str, &[u64])]| {
         let file = dir.path().join(format!("{layers}.gguf"));
-        llama_of(layers, "smollm").write(&file, &TENSORS);
+        llama_of(layers, "smollm").write(&file, tensors);
         preflight(&["estimate", file.to_str().expect("UTF-8"), "--json"])
     };
-    let badges = |layers: u32| {
-        let report = estimate(layers).json();
+    let badges = |tensors: &[(&str, &[u64])]| {
+        let report = estimate(1, tensors).json();
         let exact = |term: &serde_json::Value| term["badge"] == "exact";
         let is_told =
             report["assumptions"].as_array().expect("a list").iter().any(|a| a["name"] == "checkpoint");
         (report["terms"].as_array().expect("terms").iter().filter(|term| exact(term)).count(), is_told)
     };
-    assert_eq!((badges(1), badges(2)), ((2, false), (0, true)));
-    // Of a model most of which is not there nobody could say that it fits.
-    let refused = estimate(4096);
-    assert_eq!((refused.code, refused.error_code().as_str()), (2, "weights_mismatch"), "{refused:?}");
+    assert_eq!((badges(&TENSORS), badges(&[&TENSORS[..], &[more]].concat())), ((2, false), (0, true)));
+    // Of a model of which a layer is not there nobody could say that it fits.
+    for layers in [2, 4096] {
+        let refused = estimate(layers, &TENSORS);
+        assert_eq!((refused.code, refused.error_code().as_str()), (2, "weights_mismatch"), "{refused:?}");
+    }
 }

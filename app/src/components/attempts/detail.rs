@@ -59,6 +59,9 @@ pub fn Detail(
         .started_ms
         .zip(attempt.finished_ms)
         .map(|(from, to)| duration(to.saturating_sub(from) as f64));
+    let draft = attempts.draft.with_value(|draft| draft.clone().filter(|(of, _)| *of == id));
+    let note = draft.map_or_else(|| attempt.note.clone(), |(_, text)| text);
+    let written = move |ev| attempts.draft.set_value(Some((id, event_target_value(&ev))));
     let log = attempt.log.join("\n");
     let is_live = !attempt.state.is_final();
     view! {
@@ -79,9 +82,10 @@ pub fn Detail(
             {(!evidence.next.is_empty()).then(|| view! { <h3>{words::NEXT}</h3> <ul class="plain">{evidence.next.iter().map(next).collect_view()}</ul> })}
             {evidence.advice.map(|advice| view! { <p class="dim">{text::capitalised(&advice)} "."</p> })}
             <label class="note"><span class="sr">{words::NOTE}</span>
-                <textarea rows="2" placeholder=words::NOTE_HINT data-testid="note" prop:value=attempt.note.clone() on:change=move |ev| attempts.note(id, event_target_value(&ev))></textarea>
+                <textarea rows="2" placeholder=words::NOTE_HINT data-testid="note" prop:value=note on:input=written on:change=move |ev| attempts.note(id, event_target_value(&ev))></textarea>
             </label>
             <Tree id/>
+            {Some(attempt.text).filter(|text| !text.is_empty()).map(|text| view! { <div class="tokens" aria-label=text::validate::OUTPUT>{text}</div> })}
             {attempt.report.map(report)}
             {measured}
             {evidence.unload.and_then(|unload| words::given_back(&unload)).map(|words| view! { <p class="dim">{words}</p> })}

@@ -121,7 +121,7 @@ pub fn Table() -> impl IntoView {
                     />
                 </div>
             </div>
-            <div class="attempts" role="table" style=move || format!("--columns:{}", columns.grid()) aria-labelledby="attempts-title" aria-rowcount=move || (count.get() + 1).to_string()>
+            <div class="attempts" role="table" style=move || columns.style() aria-labelledby="attempts-title" aria-rowcount=move || (count.get() + 1).to_string()>
                 <div role="rowgroup" class="vhead-box"><div class="vhead" role="row">
                     <div role="columnheader"><span class="sr">{words::MARK}</span></div>
                     {move || columns.shown.get().into_iter().map(heading).collect_view()}

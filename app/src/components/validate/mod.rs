@@ -118,3 +118,19 @@ fn outcome(model: String, report: &Report) -> impl IntoView + use<> {
         </div>
     }
 }
+
+/// What stands in the place of a verdict where there is none: why no run came to its end.
+fn failed_outcome(model: String, name: Option<&'static str>, error: ErrorObject) -> impl IntoView {
+    let code = error.code.clone();
+    let next = text::problem::known_next(&code);
+    view! {
+        <div class="verdict bad" role="alert" data-testid="validate-error" data-code=code>
+            <div class="big">{text::capitalised(words::FAIL)}</div>
+            <div>
+                <div><b>{model}</b> " " <span class="mono">{name.map_or(error.code, str::to_owned)}</span></div>
+                <div class="dim">{text::capitalised(&error.message)}</div>
+                {next.map(|words| view! { <div class="dim">{words}</div> })}
+            </div>
+        </div>
+    }
+}

@@ -3,8 +3,9 @@
 use leptos::prelude::*;
 use phi3::api::AttemptState;
 use phi3::engine::Loading;
+use phi3::load_config::OutcomeClass;
 
-use super::{notice, outcome};
+use super::{failed_outcome, outcome};
 use crate::components::loading::bytes_words;
 use crate::components::log::Log;
 use crate::components::lost::start_a_server;
@@ -30,9 +31,11 @@ pub(super) fn intro(validation: Validation) -> impl IntoView {
 pub fn Progress() -> impl IntoView {
     let validation = Validation::here();
     let run = validation.run;
-    let model = move || match validation.server.get() {
-        Server::Present(Some(model)) => model.name,
-        _ => String::new(),
+    // Of the run, whichever is chosen by now.
+    let model = move || {
+        let id = run.with(|r| r.as_ref().map(|r| r.model.clone()).unwrap_or_default());
+        let name = validation.models.with(|all| all.iter().find(|m| m.id == id).map(|m| m.name.clone()));
+        name.unwrap_or(id)
     };
     let part = move |read: fn(&Run) -> String| {
         Memo::new(move |_| run.with(|r| r.as_ref().map(read).unwrap_or_default()))
@@ -52,13 +55,17 @@ pub fn Progress() -> impl IntoView {
     let done = Memo::new(move |_| run.with(|r| r.as_ref().and_then(|r| r.report.clone())));
     let failure = Memo::new(move |_| run.with(|r| r.as_ref()?.error.clone()).filter(|_| !cancelled()));
     let failed = move || failure.with(Option::is_some);
+    // One failure has one name, here and among the attempts.
+    let name = move || run.with(|r| r.as_ref()?.outcome).map(OutcomeClass::name);
+    let verdict_less = Memo::new(move |_| failure.get().filter(|_| done.with(Option::is_none)));
     let log = part(|r| r.log.join("\n"));
     view! {
         <div class="run" data-testid="validate-run">
             // Both are of one height, so that nothing moves when the verdict comes.
             <div class="standing">
                 {move || done.get().map(|report| outcome(model(), &report))}
-                <div hidden=move || done.with(Option::is_some)>
+                {move || verdict_less.get().map(|error| failed_outcome(model(), name(), error))}
+                <div hidden=move || done.with(Option::is_some) || failed()>
                     <div class="stage">
                         <span role="status" data-testid="validate-stage">{stage}</span>
                         <span class="num dim">{move || loading().map(bytes_words)}</span>
@@ -66,11 +73,10 @@ pub fn Progress() -> impl IntoView {
                     <div class="bar" class:bad=failed class:off=cancelled aria-hidden="true"><i style=width></i></div>
                 </div>
             </div>
-            <div class="tokens" data-testid="validate-output" aria-label=words::OUTPUT>
+            <div class="tokens" data-testid="validate-output" aria-label=words::OUTPUT hidden=move || failed() && written.with(String::is_empty)>
                 {written}
                 <Show when=move || live.get()><span class="caret" aria-hidden="true"></span></Show>
             </div>
-            {move || failure.get().map(|error| notice("validate-error", error))}
             {move || Some(log.get()).filter(|l| !l.is_empty()).map(|l| {
                 view! { <details class="log-box"><summary>{words::LOG}</summary><Log log=l/></details> }
             })}
