@@ -32,7 +32,7 @@ pub struct Places {
     pub gguf: Option<usize>,
 }
 
-/// Finds a model's files: those in the folder of the config nearest to the top; else the only file, whatever its name.
+/// Finds a model's files: those in the folder of the config nearest to the top; else the only file, if it is JSON of any name.
 #[must_use]
 pub fn places(paths: &[&str]) -> Places {
     let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
@@ -41,7 +41,7 @@ pub fn places(paths: &[&str]) -> Places {
     let all = || 0..paths.len();
     let config = all().filter(|i| name(paths[*i]) == "config.json").min_by_key(depth);
     let gguf = all().filter(|i| name(paths[*i]).ends_with(".gguf")).min_by_key(depth);
-    let only = || (paths.len() == 1 && !paths[0].ends_with(".safetensors")).then_some(0);
+    let only = || (paths.len() == 1 && paths[0].ends_with(".json")).then_some(0);
     let Some(config) = config.or_else(|| if gguf.is_some() { None } else { only() }) else {
         return Places { gguf, ..Places::default() };
     };
@@ -227,7 +227,10 @@ mod tests {
     fn a_gguf_stands_for_itself() {
         assert_eq!(places(&["a.gguf"]).gguf, Some(0));
         assert_eq!(places(&["m/config.json", "m/a.gguf"]).gguf, None);
-        assert_eq!(places(&["model.safetensors"]), Places::default());
+        assert_eq!(places(&["phi (1).json"]).config, Some(0));
+        for other in ["model.safetensors", "pytorch_model.bin", "picture.png"] {
+            assert_eq!(places(&[other]), Places::default());
+        }
         let parts =
             ["m/a-00001-of-00002.gguf", "m/b.gguf", "a-00002-of-00002.gguf", "m/a-00002-of-00002.gguf"];
         assert_eq!(other_parts(&parts, 0), [3]);

@@ -68,7 +68,9 @@ pub fn after(parent: u64) -> String {
 /// What came back when a worker had ended; `None` where nobody told.
 pub fn given_back(unload: &Unload) -> Option<String> {
     let from_to = |what: &str, from: Option<u64>, to: Option<u64>| {
-        Some(format!("{what} went from {} to {}", format_bytes(from?), format_bytes(to?)))
+        let (from, to) = (format_bytes(from?), format_bytes(to?));
+        // What nobody could see is no news.
+        (from != to).then(|| format!("{what} went from {from} to {to}"))
     };
     let host = from_to(
         "available on the host",

@@ -77,7 +77,7 @@ pub fn link(error: &LinkError) -> Problem {
         what: "The link was not accepted".to_owned(),
         why: error.to_string(),
         path: error.path().map(str::to_owned),
-        next: "The page shows what it does without a link.".to_owned(),
+        next: "Ask whoever sent it for another.".to_owned(),
     }
 }
 

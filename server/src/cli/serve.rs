@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// [default: $XDG_DATA_HOME/preflight, else ~/.local/share/preflight].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Folder that models may be read from; may be given several times.
+    /// Folder that models may be read from; may be given several times, and paths then begin with its name.
     #[arg(long, value_name = "DIR")]
     model_root: Vec<PathBuf>,
     /// Directory of the default model [default: smollm2-135m-phi3 under a model root].

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use phi3::api::{ErrorObject, ModelSource};
 use preflight_files::hub::HubSettings;
 
+use super::RESERVED;
+
 /// Id of the served default model.
 pub const DEFAULT_ID: &str = "default";
 
@@ -234,9 +236,12 @@ impl Folders {
                 .collect();
             folders.sort();
             for path in folders {
-                let is_free = |id: &String| *id != DEFAULT_ID && listed.iter().all(|found| found.id != *id);
+                let is_free = |id: &String| {
+                    ![DEFAULT_ID, RESERVED].contains(&id.as_str())
+                        && listed.iter().all(|found| found.id != *id)
+                };
                 let (id, of_root) = (file_name(&path), file_name(&root.name));
-                // Of two folders of one name the second is told by its root too.
+                // One of a name that is taken is told by its root too.
                 let ids = [id.clone(), format!("{of_root}-{id}")];
                 if let Some(id) = ids.into_iter().find(is_free) {
                     listed.push(Found { id, shown: self.shown(&path), path });
@@ -408,5 +413,12 @@ mod tests {
         // One root's models go by their own names, and one that was named behind it is still found.
         let folders = Folders::new(&[at("two")], None).expect("it exists");
         assert_eq!(folders.shown(&folders.allowed("two/only").expect("by its root")), "only");
+        // Folders whose names are no ids of models have others.
+        for name in ["offline", "default"] {
+            std::fs::create_dir(at("two").join(name)).expect("made");
+            std::fs::write(at("two").join(name).join("config.json"), "{}").expect("written");
+        }
+        let found: Vec<_> = folders.found().into_iter().map(|found| found.id).collect();
+        assert_eq!(found, ["two-default", "two-offline", "only", "same"].map(str::to_owned));
     }
 }

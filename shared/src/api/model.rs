@@ -17,7 +17,7 @@ pub struct ModelEntry {
     pub id: String,
     /// Name for people.
     pub name: String,
-    /// Path under its model root, for `{"path": …}` in requests; empty where it is from the Hub.
+    /// Path under its model root, of several behind its name, for `{"path": …}`; empty where it is from the Hub.
     pub path: String,
     /// `ORG/NAME@COMMIT`, where it is from the Hub.
     #[serde(default)]

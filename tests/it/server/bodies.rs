@@ -207,7 +207,11 @@ fn every_bad_body_has_its_code() {
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
         let answer = server.ask("POST", "/api/inspect", &[&format!("content-type: {kind}")], "{}");
         assert_eq!((answer.status, answer.error_code().as_str()), (415, "not_json"), "{kind}");
+        let answer = server.ask("POST", "/v1/completions", &[&format!("content-type: {kind}")], "{}");
+        assert_eq!((answer.status, answer.error_code().as_str()), (415, "not_json"), "{kind}: {answer:?}");
     }
+    // As many clients of OpenAI's shape have it: no type at all is JSON.
+    assert_eq!(server.ask("POST", "/v1/completions", &[], "{}").status, 400);
     // What may be left out is not passed over where it is there.
     let untyped = server.ask("POST", "/api/models/default/load", &[], "{\"context\": 5}");
     assert_eq!((untyped.status, untyped.error_code().as_str()), (415, "not_json"), "{untyped:?}");

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::describe::{ApiErrorBody, CompletionAnswer, CompletionBody};
 use super::error::ApiError;
-use super::request::{Common, Fields, wrong};
+use super::request::{Body, Common, Fields, wrong};
 use super::run::{Asked, Shape, run};
 use crate::state::AppState;
 
@@ -30,7 +30,7 @@ const MOST_PROMPTS: usize = 16;
     request_body = CompletionBody,
     responses((status = 200, description = "The answer; with `stream` as events", body = CompletionAnswer), (status = "default", description = "What was wrong", body = ApiErrorBody))
 )]
-pub(super) async fn post(State(state): State<AppState>, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn post(State(state): State<AppState>, Body(body): Body) -> Result<Response, ApiError> {
     let asked = read(&body)?;
     let name = &asked.common.model;
     let model = state.loaded(name).ok_or_else(|| ApiError::not_loaded(name))?;

@@ -33,6 +33,16 @@ impl ApiError {
         Self { status: StatusCode::BAD_REQUEST, code: None, param: None, message: message.into() }
     }
 
+    /// A body that says that it is something else.
+    pub(super) fn not_json() -> Self {
+        Self {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            code: Some("not_json".to_owned()),
+            param: None,
+            message: "The body must be sent as content-type: application/json".to_owned(),
+        }
+    }
+
     /// A model that is not loaded.
     pub(super) fn not_loaded(model: &str) -> Self {
         Self {

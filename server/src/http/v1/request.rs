@@ -1,6 +1,9 @@
 //! Requests, read field by field: each value in its range, and no field that is passed over in silence.
 
 use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use phi3::api::ErrorObject;
 use phi3::config::{JsonError, JsonLimits, parse_json};
 use phi3::engine::Sampling;
 use serde_json::{Map, Value};
@@ -14,6 +17,23 @@ const MOST_CHOICES: u64 = 16;
 /// Most stop texts, and bytes of each.
 const MOST_STOPS: usize = 16;
 const MOST_STOP_BYTES: usize = 256;
+
+/// The bytes of a request. What says that it is of another type than JSON is refused, so that a form of another page cannot
+/// send one.
+pub(super) struct Body(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        if request.headers().contains_key(CONTENT_TYPE) && !extract::is_json(&request) {
+            return Err(ApiError::not_json());
+        }
+        // It is in memory already, within its limits.
+        let body = axum::body::to_bytes(request.into_body(), usize::MAX).await;
+        body.map(Self).map_err(|error| ErrorObject::new("internal", error.to_string()).into())
+    }
+}
 
 /// The fields of a request that have not been read yet.
 pub(super) struct Fields(Map<String, Value>);
