@@ -232,8 +232,20 @@ impl Tokenizer {
 fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     // It is asked through shared references and keeps nothing of a call that failed.
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| short_line(&error.to_string())),
+        Ok(result) => result.map_err(|error| in_words(&error.to_string())),
         Err(_panic) => Err("the tokenizer's own steps do not work on this text".to_owned()),
+    }
+}
+
+/// What the library says, in a line. Of a part of a kind that it has not it names its own types.
+fn in_words(error: &str) -> String {
+    match error.split_once("untagged enum ") {
+        Some((_, rest)) => {
+            let part = rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            let part = part.trim_end_matches("Untagged").trim_end_matches("Wrapper");
+            format!("its {part} is of a kind that is not known here, or a value of it is not")
+        }
+        None => short_line(error),
     }
 }
 

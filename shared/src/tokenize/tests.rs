@@ -139,6 +139,14 @@ fn files_that_are_no_tokenizer_are_refused_by_name() {
         json
     };
     assert_eq!(load(&bad_merges, &json!({})).expect_err("refused").code(), "tokenizer_invalid");
+    for (part, says) in
+        [("pre_tokenizer", "PreTokenizer"), ("normalizer", "Normalizer"), ("decoder", "Decoder")]
+    {
+        let mut json = byte_level();
+        json[part] = json!({ "type": "Unheard" });
+        let error = load(&json, &json!({})).expect_err(part).to_string();
+        assert!(error.contains(&format!("its {says} is of a kind")) && !error.contains("enum"), "{error}");
+    }
     for config in
         [json!([]), json!({"chat_template": 1}), json!({"chat_template": [{"name": "rag", "template": ""}]})]
     {
