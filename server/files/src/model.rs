@@ -84,13 +84,9 @@ impl Model {
             Source::Config(path) => Self::with_weights(path, path, path.parent(), None),
             Source::Directory(path) => {
                 let model = Self::with_weights(path, &path.join(CONFIG), Some(path), open_named(path)?)?;
-                match model.gguf_meant()[..] {
-                    [] => model.with_its_weights(),
-                    [ref only] => Self::open(&Source::Gguf(path.join(only))),
-                    ref several => {
-                        let files = several.iter().map(|name| path.join(name).display().to_string());
-                        Err(FilesError::SeveralGguf { path: path.clone(), files: files.collect() })
-                    }
+                match only_gguf(path, &model.gguf_meant())? {
+                    Some(gguf) => Self::open(&Source::Gguf(gguf)),
+                    None => model.with_its_weights(),
                 }
             }
             Source::Safetensors(path) => Self::beside(path, open_single(path)?),
@@ -397,6 +393,21 @@ pub(crate) fn gguf_models(names: &[String]) -> Vec<&str> {
         }
     }
     models
+}
+
+/// The one GGUF model among the names of a directory.
+///
+/// # Errors
+/// Several: nobody could say which is meant.
+pub(crate) fn only_gguf(directory: &Path, names: &[String]) -> Result<Option<PathBuf>, FilesError> {
+    match gguf_models(names)[..] {
+        [] => Ok(None),
+        [only] => Ok(Some(directory.join(only))),
+        ref several => {
+            let files = several.iter().map(|name| directory.join(name).display().to_string()).collect();
+            Err(FilesError::SeveralGguf { path: directory.to_owned(), files })
+        }
+    }
 }
 
 /// Whether a name is taken, by a working link or not: what cannot be opened is told, not passed over.

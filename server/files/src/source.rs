@@ -6,7 +6,7 @@ use phi3::config::{PRESETS, Preset};
 use serde_json::{Map, Value};
 
 use crate::hub::{Endpoint, HubError, HubRef, HubSettings};
-use crate::model::{CONFIG, exists, gguf_models};
+use crate::model::{CONFIG, exists, only_gguf};
 use crate::{Companions, FilesError, hub_model};
 
 /// Where a model's description comes from. A name that exists is a path; nothing else is guessed.
@@ -174,15 +174,8 @@ impl Source {
         let listed = Companions::Directory(path.to_owned()).list();
         let names: Vec<String> = listed.into_iter().map(|file| file.name).collect();
         let is_other = exists(&path.join(CONFIG)) || names.iter().any(|name| name.contains(".safetensors"));
-        match gguf_models(&names)[..] {
-            _ if is_other => Ok(Self::Directory(path.to_owned())),
-            [] => Ok(Self::Directory(path.to_owned())),
-            [only] => Ok(Self::Gguf(path.join(only))),
-            ref several => {
-                let files = several.iter().map(|name| path.join(name).display().to_string()).collect();
-                Err(FilesError::SeveralGguf { path: path.to_owned(), files })
-            }
-        }
+        let gguf = if is_other { None } else { only_gguf(path, &names)? };
+        Ok(gguf.map_or_else(|| Self::Directory(path.to_owned()), Self::Gguf))
     }
 
     /// What a file is, by its name.
