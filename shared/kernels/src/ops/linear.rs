@@ -1,8 +1,8 @@
 //! `out = x · weightᵀ`, where nearly all the time goes.
 //!
 //! A few rows: each weight is read once and multiplied into every row, which is as fast as memory delivers it.
-//! Many rows: a blocked product, on weights widened to f32 a panel at a time. Quantized weights, where integers are
-//! faster than floats: in integers, however many rows.
+//! Many rows: a blocked product, on weights widened to f32 a panel at a time. Quantized weights and as many rows as integers
+//! are faster for than floats: in integers.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -12,8 +12,8 @@ use candle_core::{Result, Tensor};
 use super::{each_format, update1, with_values};
 use crate::parallel::{blocks, for_each, threads};
 use crate::slices::{
-    Activations, BLOCK, Blocks, Float, INTEGER_ROWS, INTEGERS_ARE_FAST, IntegerBlocks, Matrix, MatrixMut,
-    Q4_0, Q8_0, dot, gemm, round, simd, widened,
+    Activations, BLOCK, Blocks, Float, INTEGER_ROWS, IntegerBlocks, IntegerWork, Lanes, Matrix, MatrixMut,
+    Q4_0, Q8_0, dot, gemm, integers, most_integer_rows, round, simd, widened,
 };
 use crate::weight::Weight;
 use crate::{BlockFormat, Precision};
@@ -60,7 +60,8 @@ pub(crate) fn multiply(
         }),
         Weight::Blocks(blocks) => {
             let bytes = blocks.row_bytes(0..columns);
-            match (blocks.format, INTEGERS_ARE_FAST) {
+            let in_integers = most_integer_rows().is_some_and(|most| product.x.len() / inner <= most);
+            match (blocks.format, in_integers) {
                 (BlockFormat::Q8_0, true) => product.by_integers::<Q8_0, 34>(bytes, inner, panel),
                 (BlockFormat::Q4_0, true) => product.by_integers::<Q4_0, 18>(bytes, inner, panel),
                 (BlockFormat::Q8_0, false) => product.by(&Blocked::<Q8_0>::new(bytes, inner), inner, panel),
@@ -148,6 +149,45 @@ impl<B: Blocks> Rows for Blocked<'_, B> {
     }
 }
 
+/// A share of the columns of a product in integers.
+struct IntegerPart<'a, B, const N: usize> {
+    x: &'a Activations<'a>,
+    /// Whole rows of the matrix, as many as `out` has columns.
+    weights: &'a [u8],
+    out: MatrixMut<'a>,
+    /// The row of `out` that is the first of `x`.
+    first: usize,
+    precision: Precision,
+    format: PhantomData<B>,
+}
+
+impl<B: IntegerBlocks<N>, const N: usize> IntegerWork for IntegerPart<'_, B, N> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { x, weights, mut out, first, precision, .. } = self;
+        let columns = out.row(first).len();
+        let width = weights.len() / columns.max(1);
+        // Weights that stay in the fastest cache while rows of activations pass by.
+        let step = (INTEGER_BYTES / width.max(1)).next_multiple_of(INTEGER_ROWS);
+        for range in blocks(columns, step) {
+            let weights = &weights[range.start * width..range.end * width];
+            let mut out = out.columns(range);
+            let whole = x.rows() - x.rows() % INTEGER_ROWS;
+            for row in (0..whole).step_by(INTEGER_ROWS) {
+                x.multiply_rows::<L, B, N>(lanes, row, weights, |row, column, sum| {
+                    out.row(first + row)[column] = sum;
+                });
+            }
+            for row in whole..x.rows() {
+                x.multiply::<L, B, N>(lanes, row, weights, out.row(first + row));
+            }
+        }
+        for row in 0..x.rows() {
+            round(precision, out.row(first + row));
+        }
+    }
+}
+
 /// One product to be taken.
 struct Product<'a> {
     out: MatrixMut<'a>,
@@ -166,32 +206,31 @@ impl Product<'_> {
         }
     }
 
-    /// On one thread: where integers are fast there is one, or a team of such.
     fn by_integers<B: IntegerBlocks<N>, const N: usize>(self, bytes: &[u8], inner: usize, panel: &mut [f32]) {
         let Self { mut out, x, precision } = self;
         let columns = bytes.len() / N / (inner / BLOCK);
-        // Weights that stay in the fastest cache while rows of activations pass by.
-        let step = (INTEGER_BYTES * columns / bytes.len().max(1)).next_multiple_of(4);
+        let width = bytes.len() / columns;
+        let is_small = x.len() * columns < SMALL || threads() == 1;
+        // More parts than threads, as in `few_rows`.
+        let share =
+            if is_small { columns } else { columns.div_ceil(4 * threads()).next_multiple_of(INTEGER_ROWS) };
         let most = (panel.len() / Activations::room(inner)).max(1);
         for rows in blocks(x.len() / inner, most) {
-            let x = Activations::quantize(&x[rows.start * inner..rows.end * inner], inner, panel);
-            for range in blocks(columns, step) {
-                let width = bytes.len() / columns;
+            let x = simd(
+                #[inline(always)]
+                || Activations::quantize(&x[rows.start * inner..rows.end * inner], inner, panel),
+            );
+            for_each(out.columns(0..columns).split_columns(share), |(range, out)| {
                 let weights = &bytes[range.start * width..range.end * width];
-                let mut out = out.columns(range);
-                let whole = x.rows() - x.rows() % INTEGER_ROWS;
-                for first in (0..whole).step_by(INTEGER_ROWS) {
-                    x.multiply_rows::<B, N>(first, weights, |row, column, sum| {
-                        out.row(rows.start + row)[column] = sum;
-                    });
-                }
-                for row in whole..x.rows() {
-                    x.multiply::<B, N>(row, weights, out.row(rows.start + row));
-                }
-            }
-        }
-        for row in 0..x.len() / inner {
-            round(precision, out.row(row));
+                integers(IntegerPart::<B, N> {
+                    x: &x,
+                    weights,
+                    out,
+                    first: rows.start,
+                    precision,
+                    format: PhantomData,
+                });
+            });
         }
     }
 

@@ -1,24 +1,12 @@
-//! Products of quantized weights in integers, for wasm's vectors of 128 bits: twice as many lanes as f32 has.
+//! Products of quantized weights in integers, where they are faster than in f32 ([`most_rows`]).
 //!
-//! Activations are quantized once for a matrix, to 16 bits a value with an f32 scale for each block. The products of
-//! wasm take 16 bits on both sides, so that 8 bits of activations would lose accuracy and win nothing. With one row of
-//! activations four rows of weights share what is read of it; with many, four of them share what is read of a weight.
-//!
-//! The arithmetic on vectors stands in `lanes`, once in wasm's own instructions and once in plain loops that say what
-//! those mean: the host computes in f32 and uses the latter in tests alone.
+//! Activations are quantized once for a matrix, to 16 bits a value with an f32 scale for each block: 8 bits would lose
+//! accuracy, and what they would win is little, for 16 bits keep up with memory. With one row of activations four rows of
+//! weights share what is read of it; with many, four of them share what is read of a weight.
 
 use super::Blocks;
 use super::blocks::BLOCK;
-
-#[cfg(target_arch = "wasm32")]
-#[path = "integer_wasm.rs"]
-mod lanes;
-#[cfg(not(target_arch = "wasm32"))]
-#[path = "integer_plain.rs"]
-mod lanes;
-
-/// Whether products in integers are faster than in f32: where they are in instructions of their own.
-pub(crate) const IS_FAST: bool = cfg!(target_arch = "wasm32");
+use super::lanes::Lanes;
 
 /// Rows of weights, or of activations, that are taken together.
 pub(crate) const ROWS: usize = 4;
@@ -34,16 +22,16 @@ pub(crate) trait IntegerBlocks<const BYTES: usize>: Blocks {
     /// What is taken from each weight as it is stored.
     const OFFSET: i32;
     /// The values of a block as they are stored, in the order of its elements.
-    fn stored(block: &[u8; BYTES]) -> lanes::Block;
+    fn stored<L: Lanes>(lanes: L, block: &[u8; BYTES]) -> L::Block;
 }
 
 impl IntegerBlocks<34> for super::Q8_0 {
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn stored(block: &[u8; 34]) -> lanes::Block {
+    fn stored<L: Lanes>(lanes: L, block: &[u8; 34]) -> L::Block {
         let [_, _, quants @ ..] = block;
-        lanes::signed_bytes(quants)
+        lanes.signed_bytes(quants)
     }
 }
 
@@ -51,9 +39,9 @@ impl IntegerBlocks<18> for super::Q4_0 {
     const OFFSET: i32 = 8;
 
     #[inline(always)]
-    fn stored(block: &[u8; 18]) -> lanes::Block {
+    fn stored<L: Lanes>(lanes: L, block: &[u8; 18]) -> L::Block {
         let [_, _, quants @ ..] = block;
-        lanes::nibbles(quants)
+        lanes.nibbles(quants)
     }
 }
 
@@ -112,8 +100,9 @@ impl<'a> Activations<'a> {
     /// # Panics
     /// Where there are fewer rows, or `weights` are not as wide as these.
     #[inline(always)]
-    pub(crate) fn multiply_rows<B: IntegerBlocks<BYTES>, const BYTES: usize>(
+    pub(crate) fn multiply_rows<L: Lanes, B: IntegerBlocks<BYTES>, const BYTES: usize>(
         &self,
+        lanes: L,
         first: usize,
         weights: &[u8],
         mut write: impl FnMut(usize, usize, f32),
@@ -122,7 +111,7 @@ impl<'a> Activations<'a> {
         assert!(rest.is_empty(), "whole blocks");
         let x = std::array::from_fn(|row| self.row(first + row));
         for (column, weights) in weights.chunks_exact(self.inner / BLOCK).enumerate() {
-            for (row, sum) in products_of_row::<B, BYTES>(weights, x).into_iter().enumerate() {
+            for (row, sum) in products_of_row::<L, B, BYTES>(lanes, weights, x).into_iter().enumerate() {
                 write(first + row, column, sum);
             }
         }
@@ -133,8 +122,9 @@ impl<'a> Activations<'a> {
     /// # Panics
     /// Where the rows of `weights` are not as many as `out` is long, or not as wide as these.
     #[inline(always)]
-    pub(crate) fn multiply<B: IntegerBlocks<BYTES>, const BYTES: usize>(
+    pub(crate) fn multiply<L: Lanes, B: IntegerBlocks<BYTES>, const BYTES: usize>(
         &self,
+        lanes: L,
         row: usize,
         weights: &[u8],
         out: &mut [f32],
@@ -145,11 +135,11 @@ impl<'a> Activations<'a> {
         let x = self.row(row);
         let (fours, last) = out.as_chunks_mut::<ROWS>();
         for (rows, out) in weights.chunks_exact(ROWS * blocks).zip(fours) {
-            *out = products::<B, BYTES, ROWS>(rows, &x);
+            *out = products::<L, B, BYTES, ROWS>(lanes, rows, &x);
         }
         let done = weights.len() - last.len() * blocks;
         for (row, out) in weights[done..].chunks_exact(blocks.max(1)).zip(last) {
-            [*out] = products::<B, BYTES, 1>(row, &x);
+            [*out] = products::<L, B, BYTES, 1>(lanes, row, &x);
         }
     }
 }
@@ -164,7 +154,8 @@ struct X<'a> {
 
 /// Products of `N` rows of weights, one after the other in `rows`, with a row of activations.
 #[inline(always)]
-fn products<B: IntegerBlocks<BYTES>, const BYTES: usize, const N: usize>(
+fn products<L: Lanes, B: IntegerBlocks<BYTES>, const BYTES: usize, const N: usize>(
+    lanes: L,
     rows: &[[u8; BYTES]],
     x: &X<'_>,
 ) -> [f32; N] {
@@ -177,38 +168,45 @@ fn products<B: IntegerBlocks<BYTES>, const BYTES: usize, const N: usize>(
         row
     });
     let (scales, sums) = (&x.scales[..blocks], &x.sums[..blocks]);
-    let mut totals = [lanes::zeros(); N];
+    let mut totals = [lanes.zeros(); N];
     for block in 0..blocks {
-        let of_x = lanes::load(&x.values[block]);
-        let bias = lanes::first(-B::OFFSET * sums[block]);
+        let of_x = lanes.load(&x.values[block]);
+        let bias = lanes.first(-B::OFFSET * sums[block]);
         let bits = std::array::from_fn(|row| u16::from_le_bytes([rows[row][block][0], rows[row][block][1]]));
-        let scales = lanes::widen_scales::<N>(bits, scales[block]);
+        let scales = lanes.widen_scales::<N>(bits, scales[block]);
         for row in 0..N {
-            let sum = lanes::dot(B::stored(&rows[row][block]), of_x, bias);
-            totals[row] = lanes::add_scaled(totals[row], sum, scales[row]);
+            let sum = lanes.dot(B::stored(lanes, &rows[row][block]), of_x, bias);
+            totals[row] = lanes.add_scaled(totals[row], sum, scales[row]);
         }
     }
-    totals.map(lanes::sum)
+    totals.map(
+        #[inline(always)]
+        |total| lanes.sum(total),
+    )
 }
 
 /// Products of one row of weights with [`ROWS`] rows of activations.
 #[inline(always)]
-fn products_of_row<B: IntegerBlocks<BYTES>, const BYTES: usize>(
+fn products_of_row<L: Lanes, B: IntegerBlocks<BYTES>, const BYTES: usize>(
+    lanes: L,
     weights: &[[u8; BYTES]],
     x: [X<'_>; ROWS],
 ) -> [f32; ROWS] {
     let blocks = weights.len();
     let x = x.map(|x| (&x.values[..blocks], &x.scales[..blocks]));
-    let mut totals = [lanes::zeros(); ROWS];
+    let mut totals = [lanes.zeros(); ROWS];
     for block in 0..blocks {
-        let stored = lanes::less(B::stored(&weights[block]), B::OFFSET as i16);
-        let scales = lanes::splat_each(x.map(|(_, scales)| scales[block]), B::scale(&weights[block]));
+        let stored = lanes.less(B::stored(lanes, &weights[block]), B::OFFSET as i16);
+        let scales = lanes.splat_each(x.map(|(_, scales)| scales[block]), B::scale(&weights[block]));
         for (row, (values, _)) in x.iter().enumerate() {
-            let sum = lanes::dot(stored, lanes::load(&values[block]), lanes::first(0));
-            totals[row] = lanes::add_scaled(totals[row], sum, scales[row]);
+            let sum = lanes.dot(stored, lanes.load(&values[block]), lanes.first(0));
+            totals[row] = lanes.add_scaled(totals[row], sum, scales[row]);
         }
     }
-    totals.map(lanes::sum)
+    totals.map(
+        #[inline(always)]
+        |total| lanes.sum(total),
+    )
 }
 
 /// Quantizes a block: its scale and the sum of its values. What is not finite makes the scale NaN: it must not be lost.
@@ -238,6 +236,9 @@ fn quantize_block(x: &[f32; BLOCK], values: &mut [i16; BLOCK]) -> (f32, i32) {
 
 #[cfg(test)]
 mod tests {
+    use std::marker::PhantomData;
+
+    use super::super::lanes::{IntegerWork, integers, plain::Plain};
     use super::super::{Q4_0, Q8_0, quantize};
     use super::*;
     use crate::BlockFormat;
@@ -258,19 +259,52 @@ mod tests {
         (bytes, back, x)
     }
 
+    struct Found<'a, B, const BYTES: usize> {
+        bytes: &'a [u8],
+        x: &'a [f32],
+        out: &'a mut Vec<f32>,
+        format: PhantomData<B>,
+    }
+
+    impl<B: IntegerBlocks<BYTES>, const BYTES: usize> IntegerWork for Found<'_, B, BYTES> {
+        fn run<L: Lanes>(self, lanes: L) {
+            let rows = self.out.len();
+            *self.out = found_in::<L, B, BYTES>(lanes, self.bytes, self.x, rows);
+        }
+    }
+
+    /// By the instructions of this processor, held against what they mean.
     fn found<B: IntegerBlocks<BYTES>, const BYTES: usize>(bytes: &[u8], x: &[f32], rows: usize) -> Vec<f32> {
+        let mut out = vec![0.0; rows];
+        integers(Found::<B, BYTES> { bytes, x, out: &mut out, format: PhantomData });
+        let plain = found_in::<_, B, BYTES>(Plain, bytes, x, rows);
+        // The same integers, whose sums are added up in another order.
+        let largest = plain.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        for (found, plain) in out.iter().zip(&plain) {
+            let near = (found - plain).abs() <= largest * 1e-5 + 1e-3;
+            assert!(near || !found.is_finite() && !plain.is_finite(), "{found} {plain}");
+        }
+        out
+    }
+
+    fn found_in<L: Lanes, B: IntegerBlocks<BYTES>, const BYTES: usize>(
+        lanes: L,
+        bytes: &[u8],
+        x: &[f32],
+        rows: usize,
+    ) -> Vec<f32> {
         let mut memory = vec![0.0; Activations::room(x.len())];
         let quantized = Activations::quantize(x, x.len(), &mut memory);
         assert_eq!(quantized.rows(), 1);
         let mut out = vec![0.0; rows];
-        quantized.multiply::<B, BYTES>(0, bytes, &mut out);
+        quantized.multiply::<L, B, BYTES>(lanes, 0, bytes, &mut out);
         // The same among other rows of activations.
         let many: Vec<f32> =
             (0..5).flat_map(|row| x.iter().map(move |x| x * [2.0, -1.0, 1.0, 0.5, 3.0][row])).collect();
         let mut memory = vec![0.0; 5 * Activations::room(x.len())];
         let quantized = Activations::quantize(&many, x.len(), &mut memory);
         let mut count = 0;
-        quantized.multiply_rows::<B, BYTES>(1, bytes, |row, column, sum| {
+        quantized.multiply_rows::<L, B, BYTES>(lanes, 1, bytes, |row, column, sum| {
             let wanted = out[column] * [-1.0, 1.0, 0.5, 3.0][row - 1];
             let near = (sum - wanted).abs() <= wanted.abs() * 1e-4 + 1e-4 * x.len() as f32;
             assert!(

@@ -10,6 +10,7 @@ mod exp;
 mod float;
 mod gemm;
 mod integer;
+mod lanes;
 mod rows;
 
 pub use blocks::{BLOCK, quantize};
@@ -18,7 +19,8 @@ pub(crate) use dot::{add_scaled, dot};
 pub(crate) use float::widened;
 pub use float::{Float, round};
 pub(crate) use gemm::{Matrix, MatrixMut, gemm};
-pub(crate) use integer::{Activations, IS_FAST as INTEGERS_ARE_FAST, IntegerBlocks, ROWS as INTEGER_ROWS};
+pub(crate) use integer::{Activations, IntegerBlocks, ROWS as INTEGER_ROWS};
+pub(crate) use lanes::{IntegerWork, Lanes, integers, most_rows as most_integer_rows};
 pub(crate) use rows::{OnlineSoftmax, add, rms_norm, rotate, silu_mul, softmax};
 
 /// Runs `work` compiled for the best instruction set of this processor. Only what is inlined into it profits.

@@ -1,0 +1,95 @@
+//! AVX2 and FMA, which every x86 processor of the last ten years has: half a block in a vector. AVX-512 was tried, and is no
+//! faster where memory is the limit.
+
+use std::arch::x86_64::{__m128i, __m256, __m256i};
+
+use half::f16;
+use pulp::cast;
+use pulp::x86::V3;
+
+use super::Lanes;
+use crate::slices::Float as _;
+
+impl Lanes for V3 {
+    type Block = [__m256i; 2];
+    type Ints = __m256i;
+    type Floats = __m256;
+
+    #[inline(always)]
+    fn load(self, values: &[i16; 32]) -> [__m256i; 2] {
+        cast(*values)
+    }
+
+    #[inline(always)]
+    fn signed_bytes(self, bytes: &[u8; 32]) -> [__m256i; 2] {
+        let halves: [__m128i; 2] = cast(*bytes);
+        halves.map(
+            #[inline(always)]
+            |half| self.avx2._mm256_cvtepi8_epi16(half),
+        )
+    }
+
+    #[inline(always)]
+    fn nibbles(self, bytes: &[u8; 16]) -> [__m256i; 2] {
+        let bytes: __m128i = cast(*bytes);
+        let low = self.sse2._mm_set1_epi8(0x0f);
+        let halves = [bytes, self.sse2._mm_srli_epi16::<4>(bytes)];
+        halves.map(
+            #[inline(always)]
+            |half| self.avx2._mm256_cvtepu8_epi16(self.sse2._mm_and_si128(half, low)),
+        )
+    }
+
+    #[inline(always)]
+    fn less(self, block: [__m256i; 2], offset: i16) -> [__m256i; 2] {
+        let offset = self.avx._mm256_set1_epi16(offset);
+        block.map(
+            #[inline(always)]
+            |values| self.avx2._mm256_sub_epi16(values, offset),
+        )
+    }
+
+    #[inline(always)]
+    fn first(self, value: i32) -> __m256i {
+        cast([value, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    #[inline(always)]
+    fn dot(self, a: [__m256i; 2], b: [__m256i; 2], bias: __m256i) -> __m256i {
+        let Self { avx2, .. } = self;
+        let [low, high] = [avx2._mm256_madd_epi16(a[0], b[0]), avx2._mm256_madd_epi16(a[1], b[1])];
+        avx2._mm256_add_epi32(avx2._mm256_add_epi32(low, high), bias)
+    }
+
+    #[inline(always)]
+    fn splat_each(self, values: [f32; 4], times: f32) -> [__m256; 4] {
+        values.map(
+            #[inline(always)]
+            |value| self.avx._mm256_set1_ps(value * times),
+        )
+    }
+
+    #[inline(always)]
+    fn widen_scales<const N: usize>(self, bits: [u16; N], times: f32) -> [__m256; N] {
+        bits.map(
+            #[inline(always)]
+            |bits| self.avx._mm256_set1_ps(f16::from_bits(bits).widen() * times),
+        )
+    }
+
+    #[inline(always)]
+    fn zeros(self) -> __m256 {
+        self.avx._mm256_set1_ps(0.0)
+    }
+
+    #[inline(always)]
+    fn add_scaled(self, total: __m256, sum: __m256i, scale: __m256) -> __m256 {
+        self.fma._mm256_fmadd_ps(self.avx._mm256_cvtepi32_ps(sum), scale, total)
+    }
+
+    #[inline(always)]
+    fn sum(self, total: __m256) -> f32 {
+        let [a, b, c, d, e, f, g, h]: [f32; 8] = cast(total);
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+}
