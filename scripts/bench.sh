@@ -68,7 +68,7 @@ bench_browser() {
   phase "default model" test_model
   phase "build dashboard" dashboard
   phase "peer" bench_wllama
-  node tests/bench/browser/run.mjs dist "$MODEL_DIR" "$CACHE/bench-browser/gguf" \
+  node tests/bench/browser/run.mjs dist "$MODEL_DIR" "$GGUFS" \
     "$CACHE/bench-browser/node_modules/@wllama/wllama" "$CHROMIUM"
 }
 
@@ -101,24 +101,32 @@ pack_onnx() {
   done
 }
 
-# wllama from npm, and the default model's own file with what llama.cpp's tools make of it.
+# wllama from npm, and its weights.
 bench_wllama() {
-  local folder=$CACHE/bench-browser name
-  mkdir -p "$folder/gguf"
+  local folder=$CACHE/bench-browser
+  mkdir -p "$folder"
   if [ ! -d "$folder/node_modules/@wllama/wllama" ]; then
     npm install --prefix "$folder" --ignore-scripts --no-audit --no-fund "@wllama/wllama@$WLLAMA_VERSION" >"$LOGS/npm-peer.log" 2>&1 ||
       die "npm could not install wllama: see $LOGS/npm-peer.log"
   fi
+  bench_ggufs
+}
+
+# The default model's own file, and what llama.cpp's tools make of it. Sets GGUFS.
+bench_ggufs() {
+  local folder=$CACHE/bench-browser name
+  GGUFS=$folder/gguf
+  mkdir -p "$GGUFS"
   fetch_gguf
-  ln -f "$GGUF" "$folder/gguf/SmolLM2-135M.Q4_1.gguf" 2>/dev/null || cp "$GGUF" "$folder/gguf/SmolLM2-135M.Q4_1.gguf"
+  ln -f "$GGUF" "$GGUFS/SmolLM2-135M.Q4_1.gguf" 2>/dev/null || cp "$GGUF" "$GGUFS/SmolLM2-135M.Q4_1.gguf"
   if [ ! -x "$folder/python/bin/python" ]; then
     python3 -m venv "$folder/python" && "$folder/python/bin/pip" install --quiet -r tests/bench/browser/requirements.txt >"$LOGS/pip.log" 2>&1 ||
       die "pip could not install llama.cpp's tools: see $LOGS/pip.log"
   fi
   for name in Q8_0 Q4_0; do
-    [ -f "$folder/gguf/SmolLM2-135M.$name.gguf" ] && continue
-    "$folder/python/bin/python" tests/bench/browser/requantize.py "$GGUF" "$folder/gguf/$name.part" "$name"
-    mv "$folder/gguf/$name.part" "$folder/gguf/SmolLM2-135M.$name.gguf"
+    [ -f "$GGUFS/SmolLM2-135M.$name.gguf" ] && continue
+    "$folder/python/bin/python" tests/bench/browser/requantize.py "$GGUF" "$GGUFS/$name.part" "$name"
+    mv "$GGUFS/$name.part" "$GGUFS/SmolLM2-135M.$name.gguf"
   done
 }
 
@@ -128,6 +136,16 @@ bench_cpu() {
   phase "peer" bench_python
   phase "build bench" bench_binary cpu
   "$BENCH_PYTHON" tests/bench/cpu.py "$BENCH_BINARY" "$MODEL_DIR" "$@"
+  if [ -z "${LLAMA_BENCH:-}" ]; then
+    say "llama.cpp is left out: LLAMA_BENCH names no llama-bench"
+    return 0
+  fi
+  phase "peer's weights" bench_ggufs
+  local format
+  for format in q8_0 q4_0; do
+    "$BENCH_PYTHON" tests/bench/cpu.py "$BENCH_BINARY" "$MODEL_DIR" --dtype $format \
+      --llama-bench "$LLAMA_BENCH" --gguf "$GGUFS/SmolLM2-135M.${format^^}.gguf" "$@"
+  done
 }
 
 bench_model() {

@@ -1,24 +1,30 @@
 //! The converted SmolLM2-135M on real texts: which id comes next, beside the CPU engine in f32.
 //!
 //! The checkpoint is in f32. Beside how often an engine agrees with f32 on the checkpoint stands how often it does with
-//! f32 on the weights that it holds: the rest of what is lost is lost in activations.
+//! f32 on the weights that it holds: the rest of what is lost is lost in activations. Of one text some near ties fall one way or
+//! the other: what is held is the mean of several.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use phi3::candle_engine::CandleEngine;
 use phi3::config::ModelConfig;
+use phi3::cuda_engine::CudaEngine;
 use phi3::dtype::DType;
-use phi3::engine::Attention;
+use phi3::engine::{Attention, Engine as _, SequenceId};
 use phi3::tokenize::{Tokenizer, TokenizerFiles};
 
 use crate::quantized::f16;
-use crate::support::{Bytes, cuda, folder, from_f32, full, has_gpu, load, plan, tensors_of, tests_dir};
+use crate::support::{
+    Bytes, cuda, folder, from_f32, full, has_gpu, load, open, plan, prefill, tensors_of, tests_dir,
+};
 
 /// Positions that are compared.
 const POSITIONS: usize = 256;
-/// One that any model knows by heart, and one that none has read.
-const TEXTS: [&str; 2] = ["LICENSE", "ARCHITECTURE.md"];
+/// One that any model knows by heart, and some that none has read.
+const TEXTS: [&str; 4] = ["LICENSE", "ARCHITECTURE.md", "README.md", "docs/walkthrough.md"];
+/// Where in the ids of each a window of [`POSITIONS`] begins.
+const STARTS: [usize; 2] = [0, 1000];
 
 /// The converted model: in `$PREFLIGHT_SMOLLM2`, else where `./dev model` puts it.
 fn model() -> Option<PathBuf> {
@@ -84,36 +90,65 @@ fn likeliest_ids_of_a_text() {
     let stored = folder(&model);
     let reference = plan(&config, DType::F32, Attention::Eager, POSITIONS);
     let mut cpu = load::<CandleEngine>(&stored, &reference);
-    let texts = TEXTS.map(|file| {
+    let mut windows = Vec::new();
+    for file in TEXTS {
         let text = std::fs::read_to_string(tests_dir().join("..").join(file)).expect("a text");
-        let mut tokens = tokenizer.encode(&text).expect("ids");
-        tokens.truncate(POSITIONS);
-        assert_eq!(tokens.len(), POSITIONS);
-        tokens
-    });
-    let of_checkpoint = texts.each_ref().map(|tokens| likeliest(&full(&mut cpu, tokens)));
+        let ids = tokenizer.encode(&text).expect("ids");
+        for start in STARTS {
+            windows.push((format!("{file} from {start}"), ids[start..start + POSITIONS].to_vec()));
+        }
+    }
+    let likeliest_by = |cpu: &mut CandleEngine| -> Vec<Vec<usize>> {
+        windows.iter().map(|(_, tokens)| likeliest(&full(cpu, tokens))).collect()
+    };
+    let of_checkpoint = likeliest_by(&mut cpu);
     drop(cpu);
     let mut failures = Vec::new();
-    // The goal in bf16 is 99 %: 98.0 to 99.2 were measured.
-    for (dtype, least) in [(DType::F32, 1.0), (DType::Bf16, 0.975), (DType::F16, 0.99)] {
-        let mut cpu = load::<CandleEngine>(&rounded(&model, dtype), &reference);
-        let of_rounded = texts.each_ref().map(|tokens| likeliest(&full(&mut cpu, tokens)));
+    // In bf16 a prompt meets the tensor cores in 16 bits, and the goal of 99 % is one for decoding, whose products take rows in f32.
+    for (dtype, decoded, as_prompt) in
+        [(DType::F32, 1.0, 1.0), (DType::Bf16, 0.99, 0.98), (DType::F16, 0.995, 0.995)]
+    {
+        let of_rounded = likeliest_by(&mut load::<CandleEngine>(&rounded(&model, dtype), &reference));
         for attention in [Attention::Eager, Attention::Fused] {
             let mut engine = cuda(&stored, &plan(&config, dtype, attention, POSITIONS));
-            for (index, tokens) in texts.iter().enumerate() {
-                let found = likeliest(&full(&mut engine, tokens));
-                let agreed = |ids: &[usize]| found.iter().zip(ids).filter(|(found, id)| found == id).count();
-                let (same, whole) = (agreed(&of_rounded[index]), agreed(&of_checkpoint[index]));
+            type Way = fn(&mut CudaEngine, &[u32]) -> Vec<usize>;
+            let ways: [(&str, f64, Way); 2] = [
+                ("token by token", decoded, by_steps),
+                ("as a prompt", as_prompt, |engine, tokens| likeliest(&full(engine, tokens))),
+            ];
+            for (way, least, find) in ways {
+                let (mut whole, mut same) = (0, 0);
+                for (index, (name, tokens)) in windows.iter().enumerate() {
+                    let found = find(&mut engine, tokens);
+                    let agreed =
+                        |ids: &[usize]| found.iter().zip(ids).filter(|(found, id)| found == id).count();
+                    let (of_all, of_same) = (agreed(&of_checkpoint[index]), agreed(&of_rounded[index]));
+                    println!(
+                        "{dtype}, {attention:?}, {name}, {way}: {of_all} of {POSITIONS} agree, {of_same} with f32 on the same weights"
+                    );
+                    (whole, same) = (whole + of_all, same + of_same);
+                }
+                let share = |count: usize| count as f64 / (windows.len() * POSITIONS) as f64;
                 let line = format!(
-                    "{}, {dtype}, {attention:?}: {whole} of {POSITIONS} agree, {same} with f32 on the same weights",
-                    TEXTS[index]
+                    "{dtype}, {attention:?}, {way}: {:.2} % agree, {:.2} % with f32 on the same weights",
+                    100.0 * share(whole),
+                    100.0 * share(same)
                 );
                 println!("{line}");
-                if (whole as f64) < least * POSITIONS as f64 {
+                if share(whole) < least {
                     failures.push(line);
                 }
             }
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The likeliest id after each token, which goes through the kernels of decoding.
+fn by_steps(engine: &mut CudaEngine, tokens: &[u32]) -> Vec<usize> {
+    open(engine, 1, tokens.len());
+    let next = |token| prefill(engine, &[(1, &[token])]).expect("a step")[0] as usize;
+    let found = tokens.iter().copied().map(next).collect();
+    engine.release(SequenceId(1));
+    found
 }
