@@ -126,6 +126,13 @@ pub fn step(step: Step, stage: Option<LoadStage>, is_gpu: bool) -> &'static str 
     }
 }
 
+/// More new tokens were asked for than a validation generates.
+pub fn too_many(most: usize) -> String {
+    format!(
+        "A validation generates at most {most} new tokens: {most} is taken. For longer texts load the model on a server and ask it on the page Playground."
+    )
+}
+
 /// Tokens that came, of those asked for.
 pub fn tokens(done: usize) -> String {
     plural(done as u64, "token")

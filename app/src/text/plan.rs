@@ -32,6 +32,10 @@ pub const REFUSED: &str = "refused";
 pub const EFFECT: &str = "What it does to memory";
 pub const EFFECT_OF: &str = "parent and plan";
 pub const NOT_SIZED: &str = "The load config has to be right first.";
+pub const NO_MODEL: &str = "Nothing can be sized without the config of a model that is known.";
+/// Of a term that a plan leaves as it was.
+pub const UNMOVED: &str = "–";
+pub const NO_BYTES: &str = "no bytes";
 pub const PARENT: &str = "Parent";
 pub const PLAN: &str = "Plan";
 pub const CHANGE: &str = "Change";

@@ -5,7 +5,7 @@ use phi3::api::{Comparison, Difference, Topic};
 use serde_json::Value;
 
 use crate::components::bits::copyable;
-use crate::state::Attempts;
+use crate::state::{Attempts, Told};
 use crate::text::{self, attempts as words};
 
 /// The table of differences.
@@ -30,7 +30,7 @@ pub fn Compare(
     let row = |difference: &Difference| {
         let cell = |value: &Value| {
             let exact = exact(value);
-            view! { <td class="mono" title=exact.clone()>{copyable(shown(difference, value), exact.clone())}</td> }
+            view! { <td class="mono" title=exact.clone()>{copyable(shown(attempts.told, difference, value), exact.clone())}</td> }
         };
         let values = difference.values.iter().map(cell).collect_view();
         let name = words::name_of(&difference.path);
@@ -76,10 +76,13 @@ pub fn Compare(
 }
 
 /// A value as people read it. A time and a rate of zero were not measured.
-fn shown(difference: &Difference, value: &Value) -> String {
+fn shown(told: Told, difference: &Difference, value: &Value) -> String {
     let is_timed = ["_ms", "_per_s"].iter().any(|end| difference.path.ends_with(end));
     let value = if is_timed && value.as_f64() == Some(0.0) { &Value::Null } else { value };
     match (difference.path.as_str(), value) {
+        ("model", Value::String(id)) => told.name(id),
+        ("outcome" | "error.code", Value::String(code)) => text::outcome::of_name(code),
+        ("error.message", Value::String(message)) => text::outcome::told(message),
         ("report.stop_reason", Value::String(reason)) => text::stop_reason(reason),
         _ => difference.shown(value),
     }
