@@ -143,8 +143,7 @@ async fn read_alone(picked: &[Picked], places: &Places) -> Result<Option<OwnFile
     let Some(mut weights) = read_weights(picked, places, "").await? else { return Ok(None) };
     let odd = std::mem::take(&mut weights.findings);
     weights.findings = inspect::weights_alone(&weights.stored()).findings.into_iter().chain(odd).collect();
-    let paths: Vec<&str> = places.shards.iter().map(|i| picked[*i].path.as_str()).collect();
-    let name = folder_name(paths.into_iter());
+    let name = folder_name(places.shards.iter().map(|i| picked[*i].path.as_str()));
     Ok(Some(OwnFiles { name, weights: Some(weights), ..OwnFiles::default() }))
 }
 

@@ -27,7 +27,7 @@ pub fn Compare(
     };
     let (named, whole) = (count_of(|d| words::name_of(&d.path).is_some()), count_of(|_| true));
     let count = move || text::of(if all.get() { whole } else { named }, whole);
-    let row = |difference: &Difference| {
+    let row = move |difference: &Difference| {
         let cell = |value: &Value| {
             let exact = exact(value);
             view! { <td class="mono" title=exact.clone()>{copyable(shown(attempts.told, difference, value), exact.clone())}</td> }

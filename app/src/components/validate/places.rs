@@ -246,15 +246,15 @@ fn RunFields(
                         placeholder=usual.to_string()
                         node_ref=field
                         aria-invalid=move || refused.with(Option::is_some).then_some("true")
-                        aria-describedby="validate-count-problem"
+                        aria-describedby=move || refused.with(Option::is_some).then_some("validate-count-problem")
                         prop:value=shown
                         on:input=typed
                         on:blur=left
                     />
                 </div>
-                <div class="ctl wide-field" hidden=move || refused.with(Option::is_none)>
-                    <span class="problem" id="validate-count-problem" data-testid="validate-count-problem" aria-live="polite">{move || refused.get()}</span>
-                </div>
+                {move || refused.get().map(|why| view! {
+                    <div class="ctl wide-field"><span class="problem" role="alert" id="validate-count-problem" data-testid="validate-count-problem">{why}</span></div>
+                })}
                 <div class="ctl wide-field">
                     <label for="validate-prompt">{words::PROMPT}</label>
                     <input
