@@ -131,7 +131,7 @@ fn command(command: &'static str) -> impl IntoView {
 }
 
 /// How to start a server.
-pub(super) fn start_a_server() -> impl IntoView {
+pub(crate) fn start_a_server() -> impl IntoView {
     view! {
         {words::START_WITH} " " {command("preflight serve")} " " {words::OR_IN_CLONE} " " {command("./dev serve")}
         {words::AND_OPEN} " " <code>"http://127.0.0.1:8080"</code> "."

@@ -46,6 +46,7 @@ pub use findings::Findings;
 pub use fits::Fits;
 pub use hand_off::HandOff;
 pub use header::Header;
+pub(crate) use lost::start_a_server;
 pub use lost::{LateStage, NoServer, NotTold, PageHead};
 pub use models::{ModelTable, RegisterModel};
 pub use palette::{Keys, Palette};

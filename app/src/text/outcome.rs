@@ -11,24 +11,24 @@ pub fn outcome(class: OutcomeClass) -> &'static str {
         OutcomeClass::Cancelled => "cancelled",
         OutcomeClass::ConfigInvalid => "config refused",
         OutcomeClass::UnknownArchitecture => "unknown architecture",
-        OutcomeClass::DownloadCorrupt => "files damaged or missing",
+        OutcomeClass::DownloadCorrupt => "files damaged",
         OutcomeClass::MissingTensor => "tensors missing",
-        OutcomeClass::DeviceAbsent => "no such device here",
+        OutcomeClass::DeviceAbsent => "no such device",
         OutcomeClass::DtypeUnsupported => "dtype not supported",
         OutcomeClass::PlacementFailed => "layers not placed",
-        OutcomeClass::OomLoadHost => "host out of memory",
-        OutcomeClass::OomDeviceWeights => "no memory for weights",
-        OutcomeClass::OomDeviceKv => "no memory for the KV cache",
-        OutcomeClass::OomDeviceActivation => "no memory for activations",
+        OutcomeClass::OomLoadHost => "OOM on the host",
+        OutcomeClass::OomDeviceWeights => "OOM at weights",
+        OutcomeClass::OomDeviceKv => "OOM at KV cache",
+        OutcomeClass::OomDeviceActivation => "OOM at activations",
         OutcomeClass::ContextTooLong => "context too long",
-        OutcomeClass::WindowError => "sliding window failed",
+        OutcomeClass::WindowError => "window failed",
         OutcomeClass::KernelError => "kernel failed",
         OutcomeClass::NanInf => "NaN or Inf",
         OutcomeClass::WrongTokens => "wrong tokens",
         OutcomeClass::Timeout => "took too long",
         OutcomeClass::Stall => "stalled",
         OutcomeClass::WorkerLost => "worker died",
-        OutcomeClass::SystemError => "the machine failed",
+        OutcomeClass::SystemError => "machine failed",
     }
 }
 
@@ -51,13 +51,28 @@ fn sentence_case(words: &str) -> String {
     first.into_iter().chain(chars).collect()
 }
 
-/// What the server says of an attempt, without the member of a request that would insist: a page has no such member, it has
-/// a button where it can insist.
+/// Where the server says what a request would insist with.
+const INSIST: &str = "; `force: true`";
+
+/// Whether the server could be made to do it all the same.
+pub fn can_insist(message: &str) -> bool {
+    message.contains(INSIST)
+}
+
+/// What the server says of an attempt, without names in JSON, and without the member of a request that would insist: a page
+/// has no such member, it has a button where it can insist.
 pub fn told(message: &str) -> String {
-    let Some(at) = message.find("; `force: true`") else { return message.to_owned() };
-    let (head, rest) = message.split_at(at);
-    let after = rest[1..].find(';').map_or("", |end| &rest[1 + end..]);
-    format!("{head}{after}")
+    let mut told = message.to_owned();
+    if let Some(at) = told.find(INSIST) {
+        let end = told[at + 1..].find(';').map_or(told.len(), |end| at + 1 + end);
+        told.replace_range(at..end, "");
+    }
+    for class in OutcomeClass::ALL {
+        if class.name().contains('_') && told.contains(class.name()) {
+            told = told.replace(class.name(), &format!("“{}”", outcome(class)));
+        }
+    }
+    told
 }
 
 #[cfg(test)]
@@ -72,7 +87,7 @@ mod tests {
             assert!(!words.is_empty() && !words.contains('_'), "{words}");
             assert_eq!(of_name(class.name()), words);
         }
-        assert_eq!(heading("device_absent"), "No such device here");
+        assert_eq!(heading("device_absent"), "No such device");
         assert_eq!(heading("identical_retry"), "Identical retry");
         assert_eq!(heading("nan_inf"), "NaN or Inf");
     }
@@ -83,5 +98,8 @@ mod tests {
         assert_eq!(told(message), "needs 9.10 GiB, 7.40 GiB free on cuda:0");
         assert_eq!(told("a; `force: true` tries it all the same; b"), "a; b");
         assert_eq!(told("nothing of it"), "nothing of it");
+        assert!(can_insist(message) && !can_insist("nothing of it"));
+        let skipped = "step 3 was skipped for device_absent, which this does not mend";
+        assert_eq!(told(skipped), "step 3 was skipped for “no such device”, which this does not mend");
     }
 }

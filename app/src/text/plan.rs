@@ -5,6 +5,8 @@ use phi3::export::Target;
 pub const FORM: &str = "Load config";
 pub const SEARCH: &str = "Search knobs";
 pub const RESET: &str = "Leave it to the layer below";
+pub const TAKES: &str = "Takes";
+pub const NOTHING_SET: &str = "not set";
 pub const MEMORY: &str = "Memory";
 pub const QUALITY: &str = "Quality";
 pub const ENGINE: &str = "Our engine";
@@ -61,6 +63,11 @@ pub fn left(default: Option<&str>) -> String {
         Some(json) => format!("{} (default)", json.trim_matches('"')),
         None => "as the model’s files say".to_owned(),
     }
+}
+
+/// `host_load_peak_beside_gpu` → `Host load peak beside GPU`.
+pub fn term(name: &str) -> String {
+    super::capitalised(&super::term_name(name)).replace("gpu", "GPU")
 }
 
 pub fn too_many(count: usize) -> String {

@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 use phi3::api::{Comparison, Difference, Topic};
+use phi3::units::format_bytes;
 use serde_json::Value;
 
 use crate::components::bits::copyable;
@@ -70,7 +71,7 @@ pub fn Compare(
                     <button type="button" class="btn small" on:click=move |_| attempts.close()>{words::CLOSE}</button>
                 </div>
             </div>
-            <div class="scroll"><table class="compare"><thead><tr><th class="name">{words::PATH}</th>{heads}</tr></thead>{groups}</table></div>
+            <div class="scroll"><table class="compare" style=format!("--of:{}", columns - 1)><thead><tr><th class="name">{words::PATH}</th>{heads}</tr></thead>{groups}</table></div>
         </section>
     }
 }
@@ -83,6 +84,9 @@ fn shown(told: Told, difference: &Difference, value: &Value) -> String {
         ("model", Value::String(id)) => told.name(id),
         ("outcome" | "error.code", Value::String(code)) => text::outcome::of_name(code),
         ("error.message", Value::String(message)) => text::outcome::told(message),
+        (path, Value::Number(bytes)) if path.contains("max_memory") => {
+            bytes.as_u64().map_or_else(|| bytes.to_string(), format_bytes)
+        }
         ("report.stop_reason", Value::String(reason)) => text::stop_reason(reason),
         _ => difference.shown(value),
     }

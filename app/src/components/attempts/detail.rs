@@ -79,7 +79,7 @@ pub fn Detail(
             {move || attempts.loads.of(id).map(bar)}
             {why.map(|why| view! { <p>{text::capitalised(&why)} "."</p> })}
             {attempt.error.map(|error| view! {
-                <div class="notice"><div><b title=code.clone()>{text::outcome::heading(&code)}</b> {error.path.map(|path| view! { " " <code>{path}</code> })} <div>{text::outcome::told(&error.message)}</div></div></div>
+                <div class="notice"><div><b title=code.clone()>{text::outcome::heading(&code)}</b> {error.path.map(|path| view! { " " {text::problem::AT} " " <code>{path}</code> })} <div>{text::outcome::told(&error.message)}</div></div></div>
             })}
             {(!evidence.next.is_empty()).then(|| view! { <h3>{words::NEXT}</h3> <ul class="plain">{evidence.next.iter().map(next).collect_view()}</ul> })}
             {evidence.advice.map(|advice| view! { <p class="dim">{text::capitalised(&advice)} "."</p> })}

@@ -190,7 +190,7 @@ fn cell(attempts: Attempts, column: Column, row: Memo<Option<Row>>) -> impl Into
         }
         Column::Model => {
             let name = move || row.with(|row| row.as_ref().map(|row| attempts.told.name(&row.model)));
-            view! { <span title=name>{name}</span> }.into_any()
+            view! { <span class="two" title=name>{name}</span> }.into_any()
         }
         Column::Device => titled("mono", |row| row.device.clone()),
         Column::Change => titled("mono two", |row| words::change(&row.change, row.parent)),

@@ -45,7 +45,7 @@ fn refusal(state: State, error: ErrorObject) -> impl IntoView {
         "identical_retry" => Some((How::Force, words::FORCE)),
         "too_many_changes" => Some((How::Branch, words::BRANCH)),
         // What would not fit, or runs on a device that is broken.
-        _ if error.message != told => Some((How::Force, words::FORCE)),
+        _ if text::outcome::can_insist(&error.message) => Some((How::Force, words::FORCE)),
         _ => None,
     };
     view! {

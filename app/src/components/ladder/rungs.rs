@@ -45,8 +45,9 @@ fn Shown(ladder: Ladder) -> impl IntoView {
     let resume = ladder.state.can_resume().then(|| view! {
         <button type="button" class="btn small primary" data-testid="ladder-resume" on:click=move |_| ladders.resume(id)>{words::RESUME}</button>
     });
-    let known_good =
-        ladder.known_good.map(|attempt| view! { <p>{attempt_link(attempt)} " " {words::KNOWN_GOOD} "."</p> });
+    let known_good = ladder
+        .known_good
+        .map(|attempt| view! { <p class="dim">{words::KNOWN_GOOD} ": " {attempt_link(attempt)}</p> });
     let reason = ladder.reason.clone();
     let model = ladder.model.clone();
     let title = move || words::title(id, &ladders.told.name(&model));
@@ -109,7 +110,7 @@ fn rung(rung: LadderRung) -> impl IntoView {
             <span class="mark" aria-hidden="true">{mark(&rung)}</span>
             <div>
                 <div class="named">
-                    <b>{rung.title.clone()}</b> <span class="sr">{words::rung_state(rung.state)}</span>
+                    <b>{text::capitalised(&rung.title)}</b> <span class="sr">{words::rung_state(rung.state)}</span>
                     {class} {change} {(rung.branch && rung.action == Action::Load).then(|| badge("", words::BRANCH))}
                 </div>
                 {(!sums.is_empty()).then(|| view! { <div class="dim num left">{sums.join(" ")}</div> })}

@@ -32,7 +32,7 @@ pub fn Effect() -> impl IntoView {
         let delta = moved.then(|| signed_bytes(term.now_bytes, term.then_bytes, unit));
         view! {
             <tr class:dim=!moved data-term=term.name.clone()>
-                <td>{text::capitalised(&text::term_name(&term.name))}</td>
+                <td>{words::term(&term.name)}</td>
                 <td class="num">{bytes(term.now_bytes, unit, "")}</td>
                 <td class="num">{bytes(term.then_bytes, unit, "")}</td>
                 <td class="num">{delta.unwrap_or_else(|| words::UNMOVED.to_owned())}</td>
