@@ -37,6 +37,11 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
         assert((await page.getByTestId("verdict").getAttribute("data-value")) === "unknown", "a verdict without a config");
         assert((await page.getByTestId("fields").count()) === 0, "fields of a config that is not there");
         assert(/Attention/.test(await text(page, "weights-alone")), "no groups");
+        const rows = page.getByTestId("tensors").locator("tbody tr");
+        assert((await rows.count()) === tensors.length, `${await rows.count()} rows`);
+        await page.getByTestId("tensors-filter").fill("qkv");
+        await poll(() => rows.count(), (n) => n === 6, "a tensor of each layer");
+        await page.getByTestId("tensors-filter").fill("");
       };
       await told();
       await page.reload();

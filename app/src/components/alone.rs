@@ -1,15 +1,20 @@
 //! Weights without a config: what their headers hold, and what would tell the rest.
 
 use leptos::prelude::*;
-use phi3::estimate::GroupCount;
+use phi3::estimate::{GroupCount, StoredTensors};
 use phi3::inspect::{FormatCount, TotalParams, by_format};
 use phi3::units::format_count;
+use phi3::weights::StoredTensor;
 
-use super::Findings;
-use super::bits::{bytes, copies, copyable};
+use super::bits::{bytes, copies, copyable, sought};
+use super::{Findings, Search};
 use crate::format::{Unit, percent};
+use crate::state::Store;
 use crate::state::weights::Weights;
 use crate::text::{self, alone as words, params};
+
+/// Tensors that are drawn; more are found by the filter.
+const DRAWN: usize = 200;
 
 /// A whole number that a click copies without its commas.
 fn number(count: u64) -> impl IntoView {
@@ -26,7 +31,8 @@ pub fn WeightsAlone(
     params: Signal<TotalParams>,
 ) -> impl IntoView {
     let findings = weights.findings.clone();
-    let formats = by_format(&weights.stored());
+    let stored = weights.stored();
+    let formats = by_format(&stored);
     view! {
         <section id="fit" tabindex="-1" class="verdict warn" aria-label=text::verdict::HEADING data-testid="verdict" data-value="unknown">
             <div class="big">{text::verdict::NOT_KNOWN}</div>
@@ -43,7 +49,65 @@ pub fn WeightsAlone(
                 {move || params.with(group_table)}
                 <p class="rule">{words::read(&weights)}</p>
             </section>
+            <Tensors stored/>
         </div>
+    }
+}
+
+/// The list of tensors, sifted by the page's search.
+#[component]
+fn Tensors(stored: StoredTensors) -> impl IntoView {
+    let store = Store::here();
+    let unit = Unit::of(stored.values().map(|tensor| tensor.len).max().unwrap_or(0));
+    let all = StoredValue::new(stored);
+    let found = Memo::new(move |_| {
+        let needle = sought(store);
+        let has = |name: &String, tensor: &StoredTensor| {
+            name.to_ascii_lowercase().contains(&needle) || tensor.dtype.name().contains(&needle)
+        };
+        all.with_value(|all| {
+            all.iter()
+                .filter(|(name, tensor)| has(name, tensor))
+                .map(|(name, _)| name.clone())
+                .collect::<Vec<_>>()
+        })
+    });
+    let row = move |name: &String| {
+        let tensor = all.with_value(|all| all.get(name).cloned())?;
+        let shape =
+            tensor.shape.iter().map(|side| format_count(*side as u64)).collect::<Vec<_>>().join(" × ");
+        Some(view! {
+            <tr>
+                <td class="mono">{copies(name.clone())}</td>
+                <td class="mono">{tensor.dtype.to_string()}</td>
+                <td class="num">{shape}</td>
+                <td class="num">{bytes(tensor.len, unit, "")}</td>
+            </tr>
+        })
+    };
+    let rows = move || found.with(|found| found.iter().take(DRAWN).map(row).collect_view());
+    let hidden = move || found.with(|found| found.len().saturating_sub(DRAWN));
+    let count = move || text::of(found.with(Vec::len), all.with_value(StoredTensors::len));
+    view! {
+        <section class="card c12" data-testid="tensors">
+            <div class="card-head">
+                <h2>{words::ALL} " " <span class="faint">{count}</span></h2>
+                <Search label=words::FILTER testid="tensors-filter"/>
+            </div>
+            <div class="scroll">
+                <table>
+                    <thead>
+                        <tr>
+                            <th>{words::NAME}</th><th>{words::FORMAT}</th><th class="num">{words::SHAPE}</th>
+                            <th class="num">{format!("{}, {}", words::SIZE, unit.name())}</th>
+                        </tr>
+                    </thead>
+                    <tbody>{rows}</tbody>
+                </table>
+            </div>
+            <Show when=move || found.with(Vec::is_empty)><p class="dim">{words::NOTHING}</p></Show>
+            <Show when=move || { hidden() > 0 }><p class="dim below-table">{move || words::more(hidden())}</p></Show>
+        </section>
     }
 }
 

@@ -301,7 +301,7 @@ impl Attempts {
         spawn_local(async move {
             let AttemptRecord { attempt, evidence } = record;
             let told = api::config(&evidence.source).await.ok();
-            let name = self.told.name(&attempt.model);
+            let name = untrack(|| self.told.name(&attempt.model));
             if !told.is_some_and(|config| lineage::show_model(store, &name, &config)) {
                 store.say(text::attempts::NO_CONFIG);
             }

@@ -15,6 +15,16 @@ pub const NUMBERS: &str = "Numbers";
 pub const SIZE: &str = "Size";
 pub const GROUP: &str = "Group, by name";
 pub const OTHERS: &str = "Names that tell none";
+pub const ALL: &str = "Every tensor";
+pub const FILTER: &str = "Filter tensors";
+pub const NAME: &str = "Name";
+pub const SHAPE: &str = "Shape";
+pub const NOTHING: &str = "No tensor matches the filter.";
+
+/// What of a long list is not drawn.
+pub fn more(hidden: usize) -> String {
+    format!("{} more: the filter finds them.", plural(hidden as u64, "tensor"))
+}
 
 /// Only headers were read.
 pub fn read(weights: &Weights) -> String {

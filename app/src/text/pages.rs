@@ -15,8 +15,8 @@ pub const START_WITH: &str = "Start one with";
 pub const OR_IN_CLONE: &str = "or, in a clone,";
 pub const AND_OPEN: &str = ", and open";
 pub const START_IT: &str = "A Preflight server loads models on its machine and keeps what was tried. This page came from plain files, where none is. Start one in a terminal; a click copies the command:";
-pub const WHERE_INSTALLED: &str = "with your own models";
-pub const WHERE_CLONE: &str = "in a clone, with a model to try";
+pub const WHERE_INSTALLED: &str = "With your own models";
+pub const WHERE_CLONE: &str = "In a clone, with a model to try";
 pub const THEN_OPEN: &str = "Then open";
 pub const WILL_SHOW: &str = "What stands here then";
 pub const WITHOUT_SERVER: &str = "What works without one";
@@ -70,7 +70,7 @@ pub fn without_server(page: Page) -> &'static str {
             "Drop a config.json, weights or a whole model folder: every key explained, every parameter counted."
         }
         Page::Estimate => {
-            "Memory term by term, and whether it fits: on ninety GPUs, on your own bytes, in this browser."
+            "Memory term by term, and whether it fits: on the GPUs of a table, in bytes of your own, in this browser."
         }
         Page::Plan => {
             "The load config, one change at a time, with what it does to memory and how other tools write it."
