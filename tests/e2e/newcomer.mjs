@@ -171,7 +171,7 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
       assert(last <= top, `the page ends at ${last}, the banner begins at ${top}`);
     }, { tolerated: (problem) => /health|ERR_FAILED/.test(problem) })],
 
-    ["a long change and a note are read in full in the table of attempts", onPage(async (page) => {
+    ["a long change and a note are read in full where there is room, and nothing is scrolled sideways for them", onPage(async (page) => {
       const one = {
         id: 9, model: "default", kind: "load", state: "failed", outcome: "oom_device_weights", parent: 8, position: null, device: "cuda:0", load_config: {},
         changes: [{ path: "max_memory", from: null, to: { 0: "9GiB", cpu: "24GiB" } }],
@@ -182,6 +182,9 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
       await page.getByTestId("rows").locator(".two").first().waitFor();
       for (const width of [1280, 2560]) {
         await page.setViewportSize({ width, height: 900 });
+        const beyond = await page.locator(".attempts").evaluate((e) => e.scrollWidth - e.clientWidth);
+        assert(beyond <= 0, `${width}: ${beyond} px beyond the card`);
+        if (width < 2560) continue;
         const cut = await page.getByTestId("rows").locator(".two").evaluateAll((all) => all.filter((e) => e.scrollHeight > e.clientHeight || e.parentElement.scrollHeight > e.parentElement.parentElement.clientHeight).map((e) => e.textContent));
         assert(cut.length === 0, `${width}: cut: ${cut}`);
       }

@@ -24,7 +24,7 @@ pub fn Lost() -> impl IntoView {
         <div role="alert" class="alert">
             <Show when=move || lost.get()>
                 <div class="notice warn lost" data-testid="server-lost">
-                    <b>{rail::BANNER_LOST}</b> {rail::BANNER_LOST_WHY}
+                    <b>{rail::BANNER_LOST}</b> " " {rail::BANNER_LOST_WHY}
                 </div>
             </Show>
         </div>

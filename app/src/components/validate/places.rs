@@ -182,6 +182,7 @@ fn RunFields(
         PROBES.iter().enumerate().map(|(at, set)| (at.to_string(), words::probes(*set).to_owned())).collect();
     // What stands in the field is told of while it stands there; left, the field shows what holds.
     let refused = RwSignal::new(None::<String>);
+    let is_wrong = RwSignal::new(false);
     let field = NodeRef::<leptos::html::Input>::new();
     let holds = move || asked.with(|asked| asked.max_new_tokens);
     let takes = move |tokens: Option<usize>| change(&|asked| asked.max_new_tokens = tokens);
@@ -201,6 +202,7 @@ fn RunFields(
                 Some(text::whole(MAX_NEW_TOKENS as u64, holds as u64))
             }
         };
+        is_wrong.set(why.is_some());
         refused.set(why);
     };
     let shown = move || holds().map_or_else(String::new, |tokens| tokens.to_string());
@@ -211,6 +213,7 @@ fn RunFields(
             takes(Some(MAX_NEW_TOKENS));
         }
         field.set_value(&untrack(shown));
+        is_wrong.set(false);
     };
     view! {
                 <Choice
@@ -245,7 +248,7 @@ fn RunFields(
                         max=MAX_NEW_TOKENS.to_string()
                         placeholder=usual.to_string()
                         node_ref=field
-                        aria-invalid=move || refused.with(Option::is_some).then_some("true")
+                        aria-invalid=move || is_wrong.get().then_some("true")
                         aria-describedby=move || refused.with(Option::is_some).then_some("validate-count-problem")
                         prop:value=shown
                         on:input=typed
