@@ -95,7 +95,7 @@ fn Tensors(stored: StoredTensors) -> impl IntoView {
                 <Search label=words::FILTER testid="tensors-filter"/>
             </div>
             <div class="scroll">
-                <table>
+                <table class="tensors">
                     <thead>
                         <tr>
                             <th>{words::NAME}</th><th>{words::FORMAT}</th><th class="num">{words::SHAPE}</th>
