@@ -357,7 +357,7 @@ pub fn needed(at: &str) -> String {
 
 pub fn not_known(model_type: &str) -> String {
     if model_type.is_empty() {
-        return "There is no config.json beside these weights: drop it too.".to_owned();
+        return "No config.json beside these weights: drop it too.".to_owned();
     }
     format!(
         "model_type {model_type} is not known to this build, so its tensors and its cache cannot be told from the config."
