@@ -3,12 +3,10 @@
 
 use std::arch::x86_64::{__m128i, __m256, __m256i};
 
-use half::f16;
 use pulp::cast;
 use pulp::x86::V3;
 
 use super::Lanes;
-use crate::slices::Float as _;
 
 impl Lanes for V3 {
     type Block = [__m256i; 2];
@@ -71,9 +69,23 @@ impl Lanes for V3 {
 
     #[inline(always)]
     fn widen_scales<const N: usize>(self, bits: [u16; N], times: f32) -> [__m256; N] {
-        bits.map(
+        let Self { sse, sse2, avx, .. } = self;
+        let lane = |at: usize| bits.get(at).map_or(0, |bits| u32::from(*bits));
+        let bits: __m128i = cast([lane(0), lane(1), lane(2), lane(3)]);
+        let only = |mask: i32| sse2._mm_and_si128(bits, sse2._mm_set1_epi32(mask));
+        // As `widen` does it: the product mends the exponent's bias and subnormals.
+        let finite = sse._mm_mul_ps(
+            cast(sse2._mm_slli_epi32::<13>(only(0x7fff))),
+            sse._mm_set1_ps(f32::from_bits((112 + 127) << 23)),
+        );
+        let is_special = sse2._mm_cmpeq_epi32(only(0x7c00), sse2._mm_set1_epi32(0x7c00));
+        let special = sse2._mm_and_si128(is_special, sse2._mm_set1_epi32(0x7f80_0000));
+        let sign = sse2._mm_slli_epi32::<16>(only(0x8000));
+        let wide = sse2._mm_or_si128(sse2._mm_or_si128(cast(finite), special), sign);
+        let wide: [f32; 4] = cast(sse._mm_mul_ps(cast(wide), sse._mm_set1_ps(times)));
+        std::array::from_fn(
             #[inline(always)]
-            |bits| self.avx._mm256_set1_ps(f16::from_bits(bits).widen() * times),
+            |at| avx._mm256_set1_ps(wide[at]),
         )
     }
 
