@@ -39,6 +39,9 @@ pub(crate) trait Lanes: Copy {
     fn add_scaled(self, total: Self::Floats, sum: Self::Ints, scale: Self::Floats) -> Self::Floats;
     /// All lanes added.
     fn sum(self, total: Self::Floats) -> f32;
+    /// Has the value `further` places on brought near, where a processor can be asked to; it need not exist.
+    #[inline(always)]
+    fn ask_for<T>(self, _from: &T, _further: usize) {}
 }
 
 /// What is computed by whichever instructions there are.

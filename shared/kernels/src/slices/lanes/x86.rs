@@ -1,7 +1,8 @@
 //! AVX2 and FMA, which every x86 processor of the last ten years has: half a block in a vector. AVX-512 was tried, and is no
 //! faster where memory is the limit.
+#![expect(unsafe_code, reason = "a prefetch takes an address")]
 
-use std::arch::x86_64::{__m128i, __m256, __m256i};
+use std::arch::x86_64::{__m128i, __m256, __m256i, _MM_HINT_T0, _mm_prefetch};
 
 use pulp::cast;
 use pulp::x86::V3;
@@ -103,5 +104,11 @@ impl Lanes for V3 {
     fn sum(self, total: __m256) -> f32 {
         let [a, b, c, d, e, f, g, h]: [f32; 8] = cast(total);
         ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+    #[inline(always)]
+    fn ask_for<T>(self, from: &T, further: usize) {
+        let address = std::ptr::from_ref(from).wrapping_add(further).cast();
+        // SAFETY: nothing is read: an address that is no memory of ours is passed over.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
     }
 }
