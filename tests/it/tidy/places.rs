@@ -117,7 +117,7 @@ fn system_access(files: &[File]) -> Vec<String> {
 
 /// Where code may depend on the target; a SIMD kernel is added here by its file.
 const TARGET_PLACES: [&str; 5] =
-    ["shared/src/platform/", "shared/kernels/src/slices/integer.rs", "app/src/platform", "server/", "tests/"];
+    ["shared/src/platform/", "shared/kernels/src/slices/lanes/", "app/src/platform", "server/", "tests/"];
 const TARGET_WORDS: [&str; 7] = [
     "target_arch",
     "target_os",

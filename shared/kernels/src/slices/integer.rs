@@ -1,4 +1,4 @@
-//! Products of quantized weights in integers, where they are faster than in f32 ([`most_rows`]).
+//! Products of quantized weights in integers, where they are faster than in f32 ([`most_rows`](super::lanes::most_rows)).
 //!
 //! Activations are quantized once for a matrix, to 16 bits a value with an f32 scale for each block: 8 bits would lose
 //! accuracy, and what they would win is little, for 16 bits keep up with memory. With one row of activations four rows of
