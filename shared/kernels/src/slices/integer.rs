@@ -181,8 +181,8 @@ fn products<L: Lanes, B: IntegerBlocks<BYTES>, const BYTES: usize, const N: usiz
     for block in 0..blocks {
         if block % 2 == 0 {
             let further = further(block);
-            for row in 0..N {
-                lanes.ask_for(&rows[row][block], further);
+            for row in rows {
+                lanes.ask_for(&row[block], further);
             }
         }
         let of_x = lanes.load(&x.values[block]);
