@@ -348,12 +348,17 @@ fn quantized_weights_are_held_in_blocks_and_stay_close() {
             found.iter().flatten().zip(exact.iter().flatten()).fold(0.0f32, |w, (a, b)| w.max((a - b).abs()));
         assert!(worst > before && worst < most * peak, "{dtype}: {worst:e} of {peak:e}");
         before = worst;
-        // However it is cut, and however many rows: the same products.
+        // However it is cut, and however many rows: the same products. Few rows may have been multiplied in integers, whose 16 bits
+        // are a bound of their own.
+        let near = |found: &[f32], expected: &[f32]| {
+            let worst = found.iter().zip(expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+            assert!(worst < 5e-4 * peak, "{dtype}: {worst:e} of {peak:e}");
+        };
         open(&mut engine, 1, 60);
         prefill(&mut engine, &[(1, &ids[..37])]).expect("prefills");
         assert_close(&sampled_from(&engine, 0), &found[36]);
         prefill(&mut engine, &[(1, &ids[37..])]).expect("prefills");
-        assert_close(&sampled_from(&engine, 0), &found[39]);
+        near(&sampled_from(&engine, 0), &found[39]);
     }
 }
 

@@ -233,10 +233,16 @@ impl Gpu {
 
     /// Compiles a shader.
     pub(super) fn pipeline(&self, shader: &Shader) -> wgpu::ComputePipeline {
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(shader.name()),
             source: wgpu::ShaderSource::Wgsl(self.text(shader).into()),
-        });
+        };
+        // No count in every loop, in case that it does not end.
+        let checks =
+            wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
+        #[expect(unsafe_code, reason = "shaders without those counts are for whoever wrote them")]
+        // SAFETY: they are our own, and every loop of theirs counts up to a bound. Accesses are checked as ever.
+        let module = unsafe { self.device.create_shader_module_trusted(descriptor, checks) };
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(shader.name()),
             layout: None,

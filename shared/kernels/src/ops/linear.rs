@@ -21,6 +21,10 @@ use crate::{BlockFormat, Precision};
 /// Most rows for which reading the weights dominates.
 const FEW_ROWS: usize = 8;
 
+/// Columns of a blocked product that are taken at once. What it copies of them for itself is counted nowhere: megabytes for each
+/// thread, where a processor has large caches and a product is left as wide as it is.
+const BLOCK_COLUMNS: usize = 128;
+
 /// Bytes of weights that are multiplied with every row of activations before the next are taken.
 const INTEGER_BYTES: usize = 8 << 10;
 
@@ -266,7 +270,8 @@ impl Product<'_> {
         let parts = parts.into_iter().map(|part| (part, panels.next().unwrap_or_default())).collect();
         for_each(parts, |((range, mut out), panel): ((_, MatrixMut<'_>), &mut [f32])| {
             // A panel holds a row at least: its size counts the widest one for each thread.
-            let step = if weight.is_wide() { range.len() } else { (panel.len() / inner).max(1) };
+            let step =
+                if weight.is_wide() { BLOCK_COLUMNS } else { (panel.len() / inner).clamp(1, BLOCK_COLUMNS) };
             for block in blocks(range.len(), step) {
                 let width = block.len();
                 let wide = weight.wide(range.start + block.start..range.start + block.end, panel);
