@@ -270,8 +270,10 @@ impl Product<'_> {
         let parts = parts.into_iter().map(|part| (part, panels.next().unwrap_or_default())).collect();
         for_each(parts, |((range, mut out), panel): ((_, MatrixMut<'_>), &mut [f32])| {
             // A panel holds a row at least: its size counts the widest one for each thread.
-            let step =
+            let most =
                 if weight.is_wide() { BLOCK_COLUMNS } else { (panel.len() / inner).clamp(1, BLOCK_COLUMNS) };
+            // Equally wide: what is left over would be summed in another order where it is narrow.
+            let step = range.len().div_ceil(range.len().div_ceil(most).max(1));
             for block in blocks(range.len(), step) {
                 let width = block.len();
                 let wide = weight.wide(range.start + block.start..range.start + block.end, panel);
