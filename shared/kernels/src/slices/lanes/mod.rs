@@ -1,6 +1,7 @@
 //! What products in integers are made of, once in the instructions of each processor that has them, and once in plain
 //! loops that say what those mean.
 
+#[cfg(any(test, not(target_arch = "wasm32")))]
 pub(super) mod plain;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
