@@ -149,6 +149,8 @@ fn a_full_disk_holds_up_a_ladder() {
     let started = server.post("/api/ladders", &json!({ "model": "default", "toml": ONE_STEP }));
     assert_eq!(started.status, 202, "{started:?}");
     server.until(1, |attempt| attempt["state"] == "validating");
+    // It is seen a moment before it is written; a state that cannot be written ends the attempt.
+    std::thread::sleep(Duration::from_millis(200));
     inject.on("full", "");
     let begun = Instant::now();
     while server.get("/api/attempts/1").json()["state"] != "stopping" {
