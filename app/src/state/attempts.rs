@@ -6,7 +6,6 @@ use phi3::api::{Attempt, AttemptKind, AttemptRecord, Comparison, EventKind};
 use phi3::load_config::{LoadConfig, Proposal};
 
 use super::columns::Column;
-use super::drafts::Drafts;
 use super::ledger::{Row, Sieve};
 use super::lineage::{self, Ancestor, Parent};
 use super::{Loads, Page, Problem, Store, Told};
@@ -35,8 +34,6 @@ pub enum Beside {
 #[derive(Clone, Copy)]
 pub struct Attempts {
     store: Store,
-    /// What the server told, of models too.
-    pub told: Told,
     /// Every row, newest first.
     pub rows: RwSignal<Vec<Row>>,
     /// Which rows, and in which order.
@@ -55,8 +52,8 @@ pub struct Attempts {
     pub loads: Loads,
     /// Why there are none.
     pub problem: RwSignal<Option<Problem>>,
-    /// Notes that are being written: what others say of them meanwhile does not take their place.
-    pub drafts: Drafts,
+    /// A note that is being written, and of which attempt: what others say of it meanwhile does not take its place.
+    pub draft: StoredValue<Option<(u64, String)>>,
     events: StoredValue<Option<Events>, LocalStorage>,
 }
 
@@ -81,18 +78,14 @@ impl Attempts {
     /// Fetches the attempts and follows them.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        let told = Told::here();
-        let Told { attempts: rows, waits_for_attempts: loading, names, .. } = told;
+        let Told { attempts: rows, waits_for_attempts: loading, .. } = Told::here();
         let sieve = RwSignal::new(store.at.with_untracked(|at| sieve_of(at)));
-        let shown = Memo::new(move |_| {
-            rows.with(|rows: &Vec<Row>| sieve.with(|sieve| names.with(|names| sieve.apply(rows, names))))
-        });
+        let shown = Memo::new(move |_| rows.with(|rows: &Vec<Row>| sieve.with(|sieve| sieve.apply(rows))));
         let pointed = Memo::new(move |_| {
             if store.page.get() == Page::Attempts { store.at.with(|at| ids(at)) } else { Vec::new() }
         });
         let attempts = Self {
             store,
-            told,
             rows,
             sieve,
             shown,
@@ -104,7 +97,7 @@ impl Attempts {
             loading,
             loads: Loads::new(),
             problem: RwSignal::new(None),
-            drafts: Drafts::kept(),
+            draft: StoredValue::new(None),
             events: StoredValue::new_local(None),
         };
         Effect::new(move |_| attempts.look_at(pointed.get()));
@@ -172,12 +165,6 @@ impl Attempts {
 
     /// Asks the server anew.
     pub fn fetch(self) {
-        spawn_local(async move {
-            // What they are called.
-            if let Ok(models) = api::models().await {
-                let _ = self.told.models.try_set(Some(models));
-            }
-        });
         spawn_local(async move {
             let mut all: Vec<Row> = Vec::new();
             let mut cursor = None;
@@ -279,13 +266,12 @@ impl Attempts {
         });
     }
 
-    /// Keeps the note that was written with its attempt; where none was, nothing is to be kept.
-    pub fn keep_note(self, id: u64) {
-        let Some(note) = self.drafts.of(id) else { return };
+    /// Keeps a note with an attempt.
+    pub fn note(self, id: u64, note: String) {
         spawn_local(async move {
             match api::note(id, &note).await {
                 Ok(record) => {
-                    self.drafts.done(id, &note);
+                    self.draft.set_value(None);
                     self.see(&record.attempt);
                     self.store.say(text::attempts::NOTED);
                 }
@@ -301,8 +287,7 @@ impl Attempts {
         spawn_local(async move {
             let AttemptRecord { attempt, evidence } = record;
             let told = api::config(&evidence.source).await.ok();
-            let name = untrack(|| self.told.name(&attempt.model));
-            if !told.is_some_and(|config| lineage::show_model(store, &name, &config)) {
+            if !told.is_some_and(|config| lineage::show_model(store, &attempt.model, &config)) {
                 store.say(text::attempts::NO_CONFIG);
             }
             let context = evidence.asked_context.map(|tokens| tokens as u64);

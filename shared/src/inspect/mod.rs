@@ -1,6 +1,5 @@
 //! What a config says, means and implies: the fields of `preflight inspect --json`.
 
-mod alone;
 pub mod card;
 mod explain;
 mod findings;
@@ -8,7 +7,6 @@ mod keys;
 mod report;
 mod scaling;
 
-pub use alone::{FormatCount, by_format, weights_alone};
 pub use findings::ids_beyond;
 pub use report::{Field, Finding, InspectReport, RuleOfThumb, Severity, Status, Support, TotalParams};
 
