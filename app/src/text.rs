@@ -7,6 +7,7 @@ use phi3::units::{format_bytes, format_count};
 
 use crate::state::{Page, Problem};
 
+pub mod alone;
 pub mod attempts;
 pub mod devices;
 pub mod fits;
@@ -16,6 +17,7 @@ pub mod kept;
 pub mod ladder;
 pub mod models;
 pub mod numbers;
+pub mod outcome;
 pub mod pages;
 pub mod palette;
 pub mod plan;
@@ -29,7 +31,7 @@ pub mod validate;
 pub const BRAND: &str = "Preflight";
 pub const OWN_CONFIG: &str = "Pasted config";
 pub const COPY_REFUSED: &str = "The browser refused the clipboard: select the text and copy it";
-pub const DROP_HERE: &str = "Drop a config.json or a model folder";
+pub const DROP_HERE: &str = "Drop a config.json, weights or a model folder";
 pub const SKIP: &str = "Skip to the page";
 pub const COPY: &str = "Copy";
 pub const WHAT_LOG: &str = "the log";
@@ -354,6 +356,9 @@ pub fn needed(at: &str) -> String {
 }
 
 pub fn not_known(model_type: &str) -> String {
+    if model_type.is_empty() {
+        return "No config.json beside these weights: drop it too.".to_owned();
+    }
     format!(
         "model_type {model_type} is not known to this build, so its tensors and its cache cannot be told from the config."
     )

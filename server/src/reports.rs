@@ -1,19 +1,15 @@
 //! What the CLI and HTTP answer alike, from an opened model.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-
 use phi3::api::ErrorObject;
 use phi3::config::{ConfigError, Fields, GenerationConfig, ModelConfig, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
-use phi3::dtype::DType;
 use phi3::estimate::{self, Assumption};
 use phi3::inspect::card::{Card, CardSubject};
-use phi3::inspect::{self, Finding, InspectReport, Severity, Subject, Support, TotalParams};
+use phi3::inspect::{self, Finding, InspectReport, Severity, Subject};
 use phi3::load_config::{self, EstimateError, Estimated as Sized, LoadConfig};
 use phi3::placement::{Placement, PlacementError};
 use phi3::tensors::{self, Role};
-use phi3::units::{format_bytes, format_count, format_counted};
+use phi3::units::{format_bytes, format_count};
 use phi3::weights::{Checkpoint, WeightSource, WeightsFinding, no_json};
 use preflight_files::hub::Endpoint;
 use preflight_files::{FilesError, Model, NoWeights, Source, WeightFile, of_override};
@@ -129,38 +125,10 @@ pub fn inspect_source(source: &Source) -> Result<Inspected, ErrorObject> {
     }
 }
 
-/// What weights say without a config: how much there is, and in which formats.
+/// What weights say without a config.
 fn inspect_weights<S: WeightSource>(checkpoint: &Checkpoint<S>) -> Inspected {
-    let mut by_dtype: BTreeMap<DType, u64> = BTreeMap::new();
-    for tensor in checkpoint.tensors().values() {
-        *by_dtype.entry(tensor.dtype).or_default() += tensor.count();
-    }
-    let mut by_dtype: Vec<_> = by_dtype.into_iter().collect();
-    by_dtype.sort_by_key(|(_, count)| Reverse(*count));
-    let formats = by_dtype.iter().map(|(dtype, count)| format!("{} in {dtype}", format_count(*count)));
-    let held = format!(
-        "{}, {}; numbers by format: {}",
-        format_counted(checkpoint.tensors().len() as u64, "tensor"),
-        format_bytes(checkpoint.stored_bytes()),
-        formats.collect::<Vec<_>>().join(", ")
-    );
-    let alone =
-        "there is no config.json: the architecture is unknown, and what is told is what the headers hold";
-    let mut findings = vec![
-        Finding::new("no_config", Severity::Warning, alone),
-        Finding::new("stored_tensors", Severity::Info, held),
-    ];
-    findings.extend(checkpoint.findings().iter().map(Finding::from));
-    let report = InspectReport {
-        model_type: String::new(),
-        architecture: None,
-        support: Support::Unknown,
-        params: TotalParams { total: Some(checkpoint.parameter_count()), groups: Vec::new() },
-        fields: Vec::new(),
-        findings,
-        rule_of_thumb: None,
-        card: None,
-    };
+    let mut report = inspect::weights_alone(checkpoint.tensors());
+    report.findings.extend(checkpoint.findings().iter().map(Finding::from));
     Inspected { name: checkpoint.name().to_owned(), report, error: None, config: Map::new(), unusable: None }
 }
 

@@ -6,7 +6,8 @@ use crate::state::late::Stage;
 use crate::state::{Late, Page, Presence, ServerWatch, Store};
 use crate::text::{self, pages as words, rail};
 
-/// The banner while a server that was there does not answer; a word when it is back.
+/// The banner while a server that was there does not answer; a word when it is back. It stands in the rail, where there is
+/// room for it, so that nothing of a page moves or is hidden.
 #[component]
 pub fn Lost() -> impl IntoView {
     let watch = ServerWatch::here();
@@ -20,10 +21,10 @@ pub fn Lost() -> impl IntoView {
     });
     let lost = Memo::new(move |_| watch.presence.get() == Presence::Lost);
     view! {
-        <div role="alert">
+        <div role="alert" class="alert">
             <Show when=move || lost.get()>
                 <div class="notice warn lost" data-testid="server-lost">
-                    <div><b>{rail::BANNER_LOST}</b> " " {rail::BANNER_LOST_WHY}</div>
+                    <b>{rail::BANNER_LOST}</b> " " {rail::BANNER_LOST_WHY}
                 </div>
             </Show>
         </div>
@@ -81,9 +82,33 @@ pub fn NoServer(
     /// The page.
     page: Page,
 ) -> impl IntoView {
+    let store = Store::here();
+    let without = |page: Page| {
+        let go = move |_| store.go(page);
+        view! {
+            <li><button type="button" class="link" data-go=page.name() on:click=go>{words::name(page)}</button> <div class="dim">{words::without_server(page)}</div></li>
+        }
+    };
+    let link = format!("{}#page={}", text::header::LOCAL, page.name());
     view! {
         <PageHead page/>
-        <section class="card empty" data-testid="no-server"><h2>{words::NEEDS_SERVER}</h2> <p>{start_a_server()}</p></section>
+        <div class="grid" data-testid="no-server">
+            <section class="card c7 stacked">
+                <h2>{words::NEEDS_SERVER}</h2>
+                <p class="dim">{words::START_IT}</p>
+                <div class="starts">
+                    <span>{words::WHERE_INSTALLED}</span> {command("preflight serve --model-root DIR")}
+                    <span>{words::WHERE_CLONE}</span> {command("./dev serve")}
+                </div>
+                <p>{words::THEN_OPEN} " " <a href=link.clone() target="_blank" rel="noopener">{link.clone()}</a> "."</p>
+                <h3>{words::WILL_SHOW}</h3>
+                <ul class="bullets">{words::will_show(page).iter().map(|line| view! { <li>{*line}</li> }).collect_view()}</ul>
+            </section>
+            <section class="card c5 stacked">
+                <h2>{words::WITHOUT_SERVER}</h2>
+                <ul class="plain places-list">{Page::ALL.into_iter().filter(|page| page.is_about_model()).map(without).collect_view()}</ul>
+            </section>
+        </div>
     }
 }
 
@@ -98,13 +123,15 @@ pub fn NotTold(
     view! { <Show when=is_lost><p class="dim c12" role="status" data-testid="not-told">{words::NOT_TOLD}</p></Show> }
 }
 
-/// How to start a server.
-pub(super) fn start_a_server() -> impl IntoView {
+/// A command that a click copies.
+fn command(command: &'static str) -> impl IntoView {
     let store = Store::here();
-    let command = |command: &'static str| {
-        let copy = move |_| store.copy(command.to_owned(), command);
-        view! { <button type="button" class="value mono" title=text::validate::COPY_COMMAND on:click=copy>{command}</button> }
-    };
+    let copy = move |_| store.copy(command.to_owned(), command);
+    view! { <button type="button" class="value mono" title=text::validate::COPY_COMMAND on:click=copy>{command}</button> }
+}
+
+/// How to start a server.
+pub(crate) fn start_a_server() -> impl IntoView {
     view! {
         {words::START_WITH} " " {command("preflight serve")} " " {words::OR_IN_CLONE} " " {command("./dev serve")}
         {words::AND_OPEN} " " <code>"http://127.0.0.1:8080"</code> "."

@@ -1,5 +1,6 @@
 //! Views: they take data and callbacks, or read the store; they fetch nothing and know no address.
 
+pub mod alone;
 pub mod assumptions;
 pub mod attempts;
 pub mod bits;
@@ -35,6 +36,7 @@ pub mod validate;
 pub mod verdict;
 pub mod virtual_rows;
 
+pub use alone::WeightsAlone;
 pub use assumptions::Assumptions;
 pub use bits::{Choice, Dropping, Menu, Search, Toast};
 pub use controls::Controls;
@@ -44,7 +46,8 @@ pub use findings::Findings;
 pub use fits::Fits;
 pub use hand_off::HandOff;
 pub use header::Header;
-pub use lost::{LateStage, Lost, NoServer, NotTold, PageHead};
+pub(crate) use lost::start_a_server;
+pub use lost::{LateStage, NoServer, NotTold, PageHead};
 pub use models::{ModelTable, RegisterModel};
 pub use palette::{Keys, Palette};
 pub use params::Params;

@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use super::lost::Lost;
 use super::source::Source;
 use crate::platform::page;
 use crate::state::{Ask, Late, Live, Page, Presence, ServerWatch, Store};
@@ -15,6 +16,7 @@ pub fn Rail() -> impl IntoView {
             <div class="brand"><i></i>{text::BRAND}</div>
             <Source/>
             <Pages/>
+            <Lost/>
             <Foot/>
         </div>
     }

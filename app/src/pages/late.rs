@@ -30,9 +30,9 @@ pub fn Late() -> impl IntoView {
     copies::listen(store, watch);
     let access = Access::follow(watch);
     provide_context(access);
+    provide_context(Told::new());
     let validation = Validation::new(store);
     provide_context(validation);
-    provide_context(Told::new());
     let playground = Playground::new(store);
     provide_context(playground);
     let escape = window_event_listener(leptos::ev::keydown, move |ev| {
@@ -56,11 +56,19 @@ pub fn Late() -> impl IntoView {
         escape.remove();
         validate.remove();
     });
+    // Weights that wait for their config.
+    let waiting = StoredValue::new_local(Vec::new());
     let read = window_event_listener_untyped(Ask::Read.event(), move |_| {
         spawn_local(async move {
             let picked = files::handed_over();
+            let is_shown = untrack(|| store.own_files()).is_some_and(|files| files.weights_alone().is_some());
+            let before = waiting.try_update_value(std::mem::take).filter(|_| is_shown).unwrap_or_default();
+            let picked = given::joined(&before, &picked).unwrap_or(picked);
             match given::read(&picked).await {
                 Ok(given) => {
+                    if given.weights_alone().is_some() {
+                        waiting.set_value(picked.clone());
+                    }
                     store.open_own(&given);
                     validation.browser.take(&picked);
                 }

@@ -11,7 +11,7 @@ pub mod late;
 
 use leptos::prelude::*;
 
-use crate::components::{Dropping, LateStage, Lost, Rail, Toast};
+use crate::components::{Dropping, LateStage, Rail, Toast};
 use crate::platform::page;
 use crate::state::{Late as LateProgram, Live, Page, ServerWatch, Store};
 use crate::text;
@@ -57,7 +57,6 @@ pub fn Preflight() -> impl IntoView {
             <a class="skip" href="#main" on:click=move |ev| { ev.prevent_default(); page::go_to("main"); }>{text::SKIP}</a>
             <Rail/>
             <main class="main" id="main" tabindex="-1">
-                <Lost/>
                 <div id=LATE_HOST></div>
                 {body}
             </main>

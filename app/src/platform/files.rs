@@ -37,6 +37,13 @@ impl Picked {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
+    /// The same file, as if it had been chosen in another folder; of none where that is empty.
+    pub fn within(&self, folder: &str) -> Self {
+        let name = self.name();
+        let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        Self { path, file: self.file.clone() }
+    }
+
     /// The browser's own handle to it.
     pub(super) fn handle(&self) -> &File {
         &self.file

@@ -6,6 +6,7 @@ use phi3::api::{Attempt, AttemptKind, AttemptRecord, Comparison, EventKind};
 use phi3::load_config::{LoadConfig, Proposal};
 
 use super::columns::Column;
+use super::drafts::Drafts;
 use super::ledger::{Row, Sieve};
 use super::lineage::{self, Ancestor, Parent};
 use super::{Loads, Page, Problem, Store, Told};
@@ -34,6 +35,8 @@ pub enum Beside {
 #[derive(Clone, Copy)]
 pub struct Attempts {
     store: Store,
+    /// What the server told, of models too.
+    pub told: Told,
     /// Every row, newest first.
     pub rows: RwSignal<Vec<Row>>,
     /// Which rows, and in which order.
@@ -52,8 +55,8 @@ pub struct Attempts {
     pub loads: Loads,
     /// Why there are none.
     pub problem: RwSignal<Option<Problem>>,
-    /// A note that is being written, and of which attempt: what others say of it meanwhile does not take its place.
-    pub draft: StoredValue<Option<(u64, String)>>,
+    /// Notes that are being written: what others say of them meanwhile does not take their place.
+    pub drafts: Drafts,
     events: StoredValue<Option<Events>, LocalStorage>,
 }
 
@@ -78,14 +81,18 @@ impl Attempts {
     /// Fetches the attempts and follows them.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        let Told { attempts: rows, waits_for_attempts: loading, .. } = Told::here();
+        let told = Told::here();
+        let Told { attempts: rows, waits_for_attempts: loading, names, .. } = told;
         let sieve = RwSignal::new(store.at.with_untracked(|at| sieve_of(at)));
-        let shown = Memo::new(move |_| rows.with(|rows: &Vec<Row>| sieve.with(|sieve| sieve.apply(rows))));
+        let shown = Memo::new(move |_| {
+            rows.with(|rows: &Vec<Row>| sieve.with(|sieve| names.with(|names| sieve.apply(rows, names))))
+        });
         let pointed = Memo::new(move |_| {
             if store.page.get() == Page::Attempts { store.at.with(|at| ids(at)) } else { Vec::new() }
         });
         let attempts = Self {
             store,
+            told,
             rows,
             sieve,
             shown,
@@ -97,7 +104,7 @@ impl Attempts {
             loading,
             loads: Loads::new(),
             problem: RwSignal::new(None),
-            draft: StoredValue::new(None),
+            drafts: Drafts::kept(),
             events: StoredValue::new_local(None),
         };
         Effect::new(move |_| attempts.look_at(pointed.get()));
@@ -165,6 +172,12 @@ impl Attempts {
 
     /// Asks the server anew.
     pub fn fetch(self) {
+        spawn_local(async move {
+            // What they are called.
+            if let Ok(models) = api::models().await {
+                let _ = self.told.models.try_set(Some(models));
+            }
+        });
         spawn_local(async move {
             let mut all: Vec<Row> = Vec::new();
             let mut cursor = None;
@@ -266,12 +279,13 @@ impl Attempts {
         });
     }
 
-    /// Keeps a note with an attempt.
-    pub fn note(self, id: u64, note: String) {
+    /// Keeps the note that was written with its attempt; where none was, nothing is to be kept.
+    pub fn keep_note(self, id: u64) {
+        let Some(note) = self.drafts.of(id) else { return };
         spawn_local(async move {
             match api::note(id, &note).await {
                 Ok(record) => {
-                    self.draft.set_value(None);
+                    self.drafts.done(id, &note);
                     self.see(&record.attempt);
                     self.store.say(text::attempts::NOTED);
                 }
@@ -287,7 +301,8 @@ impl Attempts {
         spawn_local(async move {
             let AttemptRecord { attempt, evidence } = record;
             let told = api::config(&evidence.source).await.ok();
-            if !told.is_some_and(|config| lineage::show_model(store, &attempt.model, &config)) {
+            let name = untrack(|| self.told.name(&attempt.model));
+            if !told.is_some_and(|config| lineage::show_model(store, &name, &config)) {
                 store.say(text::attempts::NO_CONFIG);
             }
             let context = evidence.asked_context.map(|tokens| tokens as u64);

@@ -8,7 +8,7 @@ use crate::platform::page;
 const KEY: &str = "preflight.attempts.columns";
 /// Widths of the mark and of the gap between two columns in CSS pixels; the style sheet has the same.
 const MARK_PX: u32 = 26;
-const GAP_PX: u32 = 16;
+const GAP_PX: u32 = 12;
 
 /// A column; what rows are sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,12 +81,12 @@ impl Column {
     fn width(self) -> (u32, &'static str) {
         match self {
             Self::Id => (146, ""),
-            Self::State => (184, "1.2fr"),
+            Self::State => (170, "1.2fr"),
             Self::Model | Self::Device => (90, "1fr"),
-            Self::Change => (150, "2.4fr"),
+            Self::Change => (150, "2.2fr"),
             Self::Load | Self::Ttft => (72, ""),
             Self::Duration | Self::Rate | Self::Memory => (92, ""),
-            Self::Note => (90, "1.4fr"),
+            Self::Note => (100, "1.8fr"),
         }
     }
 

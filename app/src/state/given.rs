@@ -2,7 +2,7 @@
 
 use phi3::config::{ConfigError, MAX_CONFIG_BYTES, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
-use phi3::inspect::{Finding, Severity};
+use phi3::inspect::{self, Finding, Severity};
 use phi3::weights::gguf::part_names;
 use phi3::weights::{Checkpoint, ShardIndex, WeightsError};
 use serde_json::Value;
@@ -32,7 +32,8 @@ pub struct Places {
     pub gguf: Option<usize>,
 }
 
-/// Finds a model's files: those in the folder of the config nearest to the top; else the only file, if it is JSON of any name.
+/// Finds a model's files: those in the folder of the config nearest to the top; else the only file, if it is JSON of any name;
+/// else weights without a config, all of one folder.
 #[must_use]
 pub fn places(paths: &[&str]) -> Places {
     let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
@@ -42,20 +43,35 @@ pub fn places(paths: &[&str]) -> Places {
     let config = all().filter(|i| name(paths[*i]) == "config.json").min_by_key(depth);
     let gguf = all().filter(|i| name(paths[*i]).ends_with(".gguf")).min_by_key(depth);
     let only = || (paths.len() == 1 && paths[0].ends_with(".json")).then_some(0);
-    let Some(config) = config.or_else(|| if gguf.is_some() { None } else { only() }) else {
+    let config = config.or_else(|| if gguf.is_some() { None } else { only() });
+    let weights = || all().filter(|i| name(paths[*i]).ends_with(".safetensors")).min_by_key(depth);
+    let Some(first) = config.or_else(|| if gguf.is_some() { None } else { weights() }) else {
         return Places { gguf, ..Places::default() };
     };
-    let home = folder(paths[config]);
-    let beside = |i: &usize| folder(paths[*i]) == home && *i != config;
+    let home = folder(paths[first]);
+    let beside = |i: &usize| folder(paths[*i]) == home && Some(*i) != config;
     let named = |wanted: &str| all().filter(beside).find(|i| name(paths[*i]) == wanted);
     Places {
-        config: Some(config),
+        config,
         generation: named("generation_config.json"),
         tokenizer: named("tokenizer.json"),
         index: all().filter(beside).find(|i| name(paths[*i]).ends_with(".safetensors.index.json")),
         shards: all().filter(beside).filter(|i| name(paths[*i]).ends_with(".safetensors")).collect(),
         gguf: None,
     }
+}
+
+/// Files that were given before and lack a config, with those that were given now: together they are a model. `None` where
+/// there is nothing to join.
+#[must_use]
+pub fn joined(before: &[Picked], now: &[Picked]) -> Option<Vec<Picked>> {
+    let found = |files: &[Picked]| places(&files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>());
+    let (old, new) = (found(before), found(now));
+    let is_config = new.config.is_some() && new.shards.is_empty();
+    let first = old.shards.first().filter(|_| old.config.is_none() && is_config)?;
+    let folder = before[*first].path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    // Wherever the config lay, it is theirs now.
+    Some(before.iter().cloned().chain(now.iter().map(|file| file.within(folder))).collect())
 }
 
 /// Places of the files that a run of the model may read; none where there are no weights.
@@ -102,7 +118,9 @@ pub async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
         let files = std::iter::once(gguf).chain(others).map(|i| &picked[i]);
         return read_gguf(files.collect()).await;
     }
-    let config = places.config.ok_or_else(|| text::problem::no_config(paths.len()))?;
+    let Some(config) = places.config else {
+        return read_alone(picked, &places).await?.ok_or_else(|| text::problem::no_config(paths.len()));
+    };
     let name = match paths[config].rsplit_once('/') {
         Some((folder, _)) => folder.rsplit('/').next().unwrap_or(folder),
         None => paths[config],
@@ -118,6 +136,15 @@ pub async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
     };
     let weights = read_weights(picked, &places, &config).await?;
     Ok(OwnFiles { name: name.to_owned(), config, generation, tokenizer_vocab, weights })
+}
+
+/// Reads weights without a config: a report on what their headers hold stands in the place of one on a config.
+async fn read_alone(picked: &[Picked], places: &Places) -> Result<Option<OwnFiles>, Problem> {
+    let Some(mut weights) = read_weights(picked, places, "").await? else { return Ok(None) };
+    let odd = std::mem::take(&mut weights.findings);
+    weights.findings = inspect::weights_alone(&weights.stored()).findings.into_iter().chain(odd).collect();
+    let name = folder_name(places.shards.iter().map(|i| picked[*i].path.as_str()));
+    Ok(Some(OwnFiles { name, weights: Some(weights), ..OwnFiles::default() }))
 }
 
 /// Reads a GGUF file, the first of the list, with the other parts of its model.
@@ -177,7 +204,8 @@ async fn read_text(file: &Picked) -> Result<String, Problem> {
         return Err(Problem::config(&file.path, &ConfigError::TooLarge { bytes: file.size(), limit }));
     }
     // Bytes that are no text are no JSON either, and the parser says where.
-    Ok(String::from_utf8_lossy(&bytes(file).await?).into_owned())
+    let text = String::from_utf8_lossy(&bytes(file).await?).into_owned();
+    if text.is_empty() { Err(Problem::config(&file.path, &ConfigError::Empty)) } else { Ok(text) }
 }
 
 #[cfg(test)]
@@ -213,6 +241,19 @@ mod tests {
     }
 
     #[wasm_bindgen_test(unsupported = test)]
+    fn weights_without_a_config_are_those_of_one_folder() {
+        let shards = |paths: &[&str]| places(paths).shards;
+        assert_eq!(shards(&["model.safetensors"]), [0]);
+        let paths = ["m/sub/x.safetensors", "m/b.safetensors", "m/a.safetensors", "m/tokenizer.json"];
+        assert_eq!(shards(&paths), [1, 2]);
+        assert_eq!((places(&paths).config, places(&paths).tokenizer), (None, Some(3)));
+        // A run needs more than weights.
+        assert_eq!(model_files(&paths), [0; 0]);
+        let with_gguf = places(&["a.gguf", "model.safetensors"]);
+        assert_eq!((with_gguf.gguf, with_gguf.shards.len()), (Some(0), 0));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
     fn a_run_gets_the_files_of_one_folder_and_none_without_weights() {
         let paths =
             ["m/config.json", "m/model.safetensors", "m/sub/model.safetensors", "m/tokenizer_config.json"];
@@ -228,7 +269,7 @@ mod tests {
         assert_eq!(places(&["a.gguf"]).gguf, Some(0));
         assert_eq!(places(&["m/config.json", "m/a.gguf"]).gguf, None);
         assert_eq!(places(&["phi (1).json"]).config, Some(0));
-        for other in ["model.safetensors", "pytorch_model.bin", "picture.png"] {
+        for other in ["pytorch_model.bin", "picture.png"] {
             assert_eq!(places(&[other]), Places::default());
         }
         let parts =

@@ -32,6 +32,36 @@ pub const USUAL_TOKENS: usize = 48;
 /// Most ids that a run generates.
 pub const MAX_NEW_TOKENS: usize = 512;
 
+/// What was typed for a count of ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// Nothing: as many as is usual.
+    Usual,
+    /// So many.
+    So(usize),
+    /// More than a run generates.
+    TooMany,
+    /// No whole number from 1 on.
+    None,
+}
+
+impl Count {
+    /// Reads it.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let text = text.trim();
+        match text.parse::<usize>() {
+            _ if text.is_empty() => Self::Usual,
+            Ok(count @ 1..=MAX_NEW_TOKENS) => Self::So(count),
+            Ok(0) => Self::None,
+            Ok(_) => Self::TooMany,
+            // More digits than a number has.
+            Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) => Self::TooMany,
+            Err(_) => Self::None,
+        }
+    }
+}
+
 /// Where a validation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -426,6 +456,16 @@ mod tests {
         assert_eq!(Place::find(""), None);
         let names: Vec<String> = Place::Both.devices().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["cpu", "wgpu:0"]);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_is_more_than_a_run_generates_is_told_from_what_is_no_number() {
+        let most = MAX_NEW_TOKENS.to_string();
+        assert_eq!([Count::of(""), Count::of(" 7 ")], [Count::Usual, Count::So(7)]);
+        assert_eq!(Count::of(&most), Count::So(MAX_NEW_TOKENS));
+        assert_eq!(Count::of(&(MAX_NEW_TOKENS + 1).to_string()), Count::TooMany);
+        assert_eq!(Count::of("99999999999999999999999999"), Count::TooMany);
+        assert!(["0", "-1", "1.5", "many"].into_iter().all(|text| Count::of(text) == Count::None));
     }
 
     #[wasm_bindgen_test(unsupported = test)]

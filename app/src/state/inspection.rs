@@ -15,7 +15,12 @@ pub fn inspection(store: Store) -> Memo<Option<InspectReport>> {
         None => store.own_files(),
     });
     Memo::new(move |_| {
-        let parsed = files.with(|files| Parsed::new(files.as_ref()?).ok())?;
-        inspect::inspect(parsed.subject()).ok()
+        files.with(|files| {
+            let files = files.as_ref()?;
+            if let Some(weights) = files.weights_alone() {
+                return Some(inspect::weights_alone(&weights.stored()));
+            }
+            inspect::inspect(Parsed::new(files).ok()?.subject()).ok()
+        })
     })
 }

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use phi3::api::{EventKind, Ladder, LadderRung, ModelEntry, ProfileEntry, RungState};
+use phi3::api::{EventKind, Ladder, LadderRung, ProfileEntry, RungState};
 use phi3::engine::Loading;
 
 use super::run::Run;
@@ -25,8 +25,8 @@ pub struct Ladders {
     pub profiles: RwSignal<Vec<ProfileEntry>>,
     /// The name of the one that is chosen.
     pub profile_name: RwSignal<String>,
-    /// The models that one can be started for.
-    pub models: RwSignal<Vec<ModelEntry>>,
+    /// What the server told, of models too.
+    pub told: Told,
     /// The attempt that runs, as its events tell it.
     pub run: RwSignal<Option<Run>>,
     /// What was refused last.
@@ -38,7 +38,8 @@ impl Ladders {
     /// Fetches the ladders and follows them as long as the page is shown.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        let all = Told::here().ladders;
+        let told = Told::here();
+        let all = told.ladders;
         let shown = Memo::new(move |_| {
             let pointed = store.at.with(|at| at.parse::<u64>().ok());
             all.with(|all| {
@@ -55,7 +56,7 @@ impl Ladders {
             shown,
             profiles: RwSignal::new(Vec::new()),
             profile_name: RwSignal::new(String::new()),
-            models: RwSignal::new(Vec::new()),
+            told,
             run: RwSignal::new(None),
             problem: RwSignal::new(None),
             clock: StoredValue::new(phi3::platform::Instant::now()),
@@ -96,7 +97,7 @@ impl Ladders {
                 let _ = self.profiles.try_set(profiles);
             }
             if let Ok(models) = api::models().await {
-                let _ = self.models.try_set(models);
+                let _ = self.told.models.try_set(Some(models));
             }
         });
     }

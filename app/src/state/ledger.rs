@@ -3,6 +3,7 @@
 use phi3::api::{Attempt, AttemptState};
 use phi3::load_config::OutcomeClass;
 
+use super::Names;
 use super::columns::Column;
 
 /// An attempt as the table shows it.
@@ -12,7 +13,7 @@ pub struct Row {
     pub id: u64,
     /// The attempt that it changes one thing of.
     pub parent: Option<u64>,
-    /// The model.
+    /// Id of the model.
     pub model: String,
     /// Where it stands.
     pub state: AttemptState,
@@ -172,13 +173,14 @@ impl Sieve {
 
     /// Places of the rows that stay, in order. Rows that are equal keep the newest first.
     #[must_use]
-    pub fn apply(&self, rows: &[Row]) -> Vec<usize> {
+    pub fn apply(&self, rows: &[Row], names: &Names) -> Vec<usize> {
         let needle = self.needle.to_lowercase();
         let words: Vec<&str> = needle.split_whitespace().collect();
+        let is_called = |row: &Row, word: &str| names.of(&row.model).to_lowercase().contains(word);
         let stays = |row: &Row| {
             self.standing.is_none_or(|standing| standing == row.standing)
                 && self.outcome.is_none_or(|outcome| Some(outcome) == row.outcome)
-                && words.iter().all(|word| row.haystack.contains(word))
+                && words.iter().all(|word| row.haystack.contains(word) || is_called(row, word))
         };
         let mut places: Vec<usize> = (0..rows.len()).filter(|i| stays(&rows[*i])).collect();
         // What has no number stands below all that have.
@@ -187,7 +189,7 @@ impl Sieve {
             let (a, b) = (&rows[*a], &rows[*b]);
             let order = match self.by {
                 Column::Id => a.id.cmp(&b.id),
-                Column::Model => a.model.cmp(&b.model),
+                Column::Model => names.of(&a.model).cmp(names.of(&b.model)),
                 Column::State => a.state.name().cmp(b.state.name()),
                 Column::Change => a.change.cmp(&b.change),
                 Column::Duration => a.duration_ms.cmp(&b.duration_ms),
@@ -300,7 +302,9 @@ mod tests {
             row(2, Some(1), "failed", "A"),
             row(3, Some(2), "stopped", "b"),
         ];
-        let ids = |sieve: Sieve| sieve.apply(&rows).into_iter().map(|i| rows[i].id).collect::<Vec<_>>();
+        let ids = |sieve: Sieve| {
+            sieve.apply(&rows, &Names::default()).into_iter().map(|i| rows[i].id).collect::<Vec<_>>()
+        };
         assert_eq!(ids(Sieve::default()), [3, 2, 1]);
         assert_eq!(ids(Sieve { needle: "FIRST stopped".to_owned(), ..Sieve::default() }), [1]);
         assert_eq!(ids(Sieve { needle: "#2".to_owned(), ..Sieve::default() }), [2]);
@@ -322,7 +326,7 @@ mod tests {
             [ended(1, "nan_inf"), ended(2, "oom_device_kv"), ended(3, "nan_inf"), row(4, None, "queued", "")];
         assert_eq!(outcomes(&rows), ["oom_device_kv", "nan_inf"]);
         let sieve = Sieve { outcome: outcome("nan_inf"), ..Sieve::default() };
-        assert_eq!(sieve.apply(&rows), [2, 0]);
+        assert_eq!(sieve.apply(&rows, &Names::default()), [2, 0]);
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -42,6 +42,12 @@ impl OwnFiles {
     pub fn config_only(config: String) -> Self {
         Self { config, ..Self::default() }
     }
+
+    /// Headers of weights that no config came with.
+    #[must_use]
+    pub fn weights_alone(&self) -> Option<&Weights> {
+        self.weights.as_ref().filter(|_| self.config.is_empty())
+    }
 }
 
 /// A config that was understood.
@@ -72,14 +78,15 @@ impl Model {
     }
 }
 
-/// A config of an architecture that this build does not know: its keys can be read, its bytes cannot be told.
+/// A config of an architecture that this build does not know, or weights without one: what is there can be read, what a
+/// load takes cannot be told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stranger {
     /// Name for people.
     pub title: String,
-    /// `model_type` of the config.
+    /// `model_type` of the config; empty where there is none.
     pub model_type: String,
-    /// The finding that says so.
+    /// What says so.
     pub findings: Vec<Finding>,
 }
 
@@ -193,6 +200,10 @@ impl Opened {
     /// # Errors
     /// What is wrong with which file, with the JSON path.
     pub fn own(files: &OwnFiles) -> Result<Self, Problem> {
+        if let Some(weights) = files.weights_alone() {
+            let (title, findings) = (files.name.clone(), weights.findings.clone());
+            return Ok(Self::Unknown(Box::new(Stranger { title, model_type: String::new(), findings })));
+        }
         let refused = |e| Problem::config("config.json", &e);
         let parsed = Parsed::new(files)?;
         let (support, mut findings) = inspect::find(parsed.subject()).map_err(refused)?;
@@ -266,5 +277,15 @@ mod tests {
         assert_eq!(refused.map_err(|p| p.path), Err(Some("num_key_value_heads".to_owned())));
         assert_eq!(own("{").map_err(|p| p.next), Err(text::problem::NEXT_JSON.to_owned()));
         assert!(matches!(own(r#"{"model_type":"mamba"}"#), Ok(Opened::Unknown(_))));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn weights_without_a_config_are_shown_and_an_empty_config_is_refused() {
+        let weights = Weights::new(&StoredTensors::new(), 1, 0);
+        let alone =
+            OwnFiles { name: "a.safetensors".to_owned(), weights: Some(weights), ..OwnFiles::default() };
+        let shown = Opened::own(&alone).map(|opened| opened.title().to_owned());
+        assert_eq!(shown, Ok("a.safetensors".to_owned()));
+        assert!(Opened::own(&OwnFiles::config_only(String::new())).is_err());
     }
 }

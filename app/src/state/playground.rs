@@ -3,13 +3,13 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use phi3::api::{Attempt, ErrorObject, EventKind, ModelEntry};
+use phi3::api::{Attempt, ErrorObject, EventKind};
 use phi3::platform::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{End, Exchange, turns};
 use super::sampling::Typed;
-use super::{Page, Problem, Store};
+use super::{Page, Problem, Store, Told};
 use crate::api::chat::{self, Answering};
 use crate::api::{self, ApiError, Events, Heard, Run};
 use crate::platform::body::Abort;
@@ -24,6 +24,8 @@ const KEY: &str = "preflight.playground";
 struct Kept {
     exchanges: Vec<Exchange>,
     typed: Typed,
+    #[serde(default)]
+    draft: String,
 }
 
 /// Handle to the playground.
@@ -32,8 +34,8 @@ pub struct Playground {
     store: Store,
     /// The models that answer; `None` until the server has told.
     pub answering: RwSignal<Option<Vec<Answering>>>,
-    /// The models that could be loaded.
-    pub known: RwSignal<Vec<ModelEntry>>,
+    /// What the server told: the models that could be loaded.
+    pub told: Told,
     /// The load that was asked for here.
     pub loading: RwSignal<Option<Attempt>>,
     /// Why there are none, or why a load was refused.
@@ -54,21 +56,25 @@ impl Playground {
     #[must_use]
     pub fn new(store: Store) -> Self {
         let kept = page::kept(KEY).and_then(|json| serde_json::from_str::<Kept>(&json).ok());
-        let Kept { exchanges, typed } = kept.unwrap_or_default();
+        let Kept { exchanges, typed, draft } = kept.unwrap_or_default();
         let playground = Self {
             store,
             answering: RwSignal::new(None),
-            known: RwSignal::new(Vec::new()),
+            told: Told::here(),
             loading: RwSignal::new(None),
             problem: RwSignal::new(None),
             before: RwSignal::new(exchanges),
             now: RwSignal::new(None),
             typed: RwSignal::new(typed),
-            draft: RwSignal::new(String::new()),
+            draft: RwSignal::new(draft),
             abort: StoredValue::new_local(None),
         };
         Effect::new(move |before: Option<()>| {
-            let kept = Kept { exchanges: playground.before.get(), typed: playground.typed.get() };
+            let kept = Kept {
+                exchanges: playground.before.get(),
+                typed: playground.typed.get(),
+                draft: playground.draft.get(),
+            };
             if before.is_some()
                 && let Ok(json) = serde_json::to_string(&kept)
             {
@@ -124,7 +130,7 @@ impl Playground {
                 Err(error) => self.problem.set(Some(text::problem::server(&error))),
             }
             if let Ok(known) = api::models().await {
-                self.known.set(known);
+                self.told.models.set(Some(known));
             }
         });
     }

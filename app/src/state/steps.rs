@@ -1,4 +1,5 @@
-//! The stops of the context slider: eight to an octave, so that each step is some 10 %.
+//! The stops of the context slider: eight to an octave, so that each step is some 10 %. They begin early enough that even
+//! the smallest model has four octaves.
 
 const FIRST: u64 = 128;
 const PER_OCTAVE: u64 = 8;
@@ -7,13 +8,15 @@ const PER_OCTAVE: u64 = 8;
 #[must_use]
 pub fn stops(max: u64) -> Vec<u64> {
     let mut stops = Vec::new();
-    let mut octave = FIRST;
+    let mut octave = FIRST.min((max / 16).max(1)).next_power_of_two();
     while octave < max {
         stops
             .extend((0..PER_OCTAVE).map(|i| octave + octave * i / PER_OCTAVE).take_while(|stop| *stop < max));
         octave *= 2;
     }
     stops.push(max.max(1));
+    // Octaves of less than eight tokens.
+    stops.dedup();
     stops
 }
 
@@ -38,7 +41,7 @@ mod tests {
 
     #[wasm_bindgen_test(unsupported = test)]
     fn stops_rise_and_end_at_the_models_positions() {
-        for max in [1, 100, 2048, 4096, 8192, 131_072, 100_000] {
+        for max in [1, 2, 7, 16, 100, 128, 2048, 4096, 8192, 131_072, 100_000] {
             let stops = stops(max);
             assert!(stops.is_sorted_by(|a, b| a < b), "{max}");
             assert_eq!(stops.last(), Some(&max));
@@ -47,6 +50,8 @@ mod tests {
         }
         assert!(stops(131_072).contains(&4096));
         assert_eq!(stops(131_072).len(), 81);
+        // The tiny model's whole context is no more than the first stop of the others.
+        assert_eq!((stops(128).first(), stops(128).len()), (Some(&8), 33));
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -10,7 +10,7 @@ use serde_json::Map;
 
 use super::carry::carry;
 use super::run::Run;
-use super::{InBrowser, Page, Place, Store};
+use super::{InBrowser, Page, Place, Store, Told};
 use crate::api::{self, ApiError, DEFAULT_MODEL, Events, Heard};
 
 /// Whether a server answers.
@@ -30,8 +30,8 @@ pub enum Server {
 pub struct Validation {
     /// The server.
     pub server: RwSignal<Server>,
-    /// Its models.
-    pub models: RwSignal<Vec<ModelEntry>>,
+    /// What it told, of its models too.
+    pub told: Told,
     /// The last validation on it.
     pub run: RwSignal<Option<Run>>,
     /// Validation in this browser.
@@ -59,7 +59,7 @@ impl Validation {
         });
         let validation = Self {
             server,
-            models: RwSignal::new(Vec::new()),
+            told: Told::here(),
             run: RwSignal::new(None),
             browser: InBrowser::new(store),
             place,
@@ -77,7 +77,8 @@ impl Validation {
         let named = Memo::new(move |_| self.browser.asked.with(|asked| (asked.model.clone(), asked.attempt)));
         Effect::new(move |_| {
             let (model, attempt) = named.get();
-            let is_there = |id: &String| self.models.with(|all| all.iter().any(|model| model.id == *id));
+            let is_there =
+                |id: &String| self.told.models.with(|all| all.iter().flatten().any(|model| model.id == *id));
             if let Some(id) = model.filter(is_there) {
                 self.show_model(&id);
             }
@@ -106,7 +107,7 @@ impl Validation {
                     let of = |id: &str| models.iter().find(|model| model.id == id);
                     let chosen = self.model().and_then(|model| of(&model.id));
                     let model = chosen.or(of(DEFAULT_MODEL)).or(models.first()).cloned();
-                    self.models.set(models);
+                    self.told.models.set(Some(models));
                     Server::Present(model.map(Box::new))
                 }
                 Err(ApiError::Refused(_)) => Server::Present(None),
@@ -131,7 +132,9 @@ impl Validation {
     }
 
     fn show_model(self, id: &str) {
-        let model = self.models.with_untracked(|all| all.iter().find(|model| model.id == id).cloned());
+        let of_id =
+            |all: &Option<Vec<ModelEntry>>| all.iter().flatten().find(|model| model.id == id).cloned();
+        let model = self.told.models.with_untracked(of_id);
         self.server.set(Server::Present(model.map(Box::new)));
     }
 

@@ -121,7 +121,6 @@ pub fn name_of(path: &str) -> Option<String> {
         "context" => "Context",
         "note" => "Note",
         "text" => "Text",
-        "error.code" => "Error",
         "error.message" => "What went wrong",
         "advice" => "Advice",
         "report.device" => "Device",

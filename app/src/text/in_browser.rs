@@ -11,13 +11,13 @@ use crate::state::browser_run::Step;
 use crate::state::in_browser::Subject;
 
 pub const PLACES: &str = "Where it runs";
-pub const ASKING_GPU: &str = "asking for the GPU…";
-pub const NO_GPU: &str = "this browser offers no GPU";
-pub const UNNAMED_GPU: &str = "a GPU without a name";
+pub const ASKING_GPU: &str = "Asking for the GPU…";
+pub const NO_GPU: &str = "No GPU in this browser";
+pub const UNNAMED_GPU: &str = "A GPU without a name";
 pub const SOFTWARE: &str = "played by the processor";
-pub const BOTH: &str = "one held against the other";
-pub const NO_SERVER: &str = "none answers";
-pub const NO_MODEL: &str = "it knows no model";
+pub const BOTH: &str = "One held against the other";
+pub const NO_SERVER: &str = "None answers";
+pub const NO_MODEL: &str = "It knows no model";
 pub const TINY: &str = "Tiny";
 pub const TINY_WHY: &str = "Runs the model that comes with this page, 1.9 M parameters of the Phi-3 architecture, not the config shown above: nothing is downloaded and no server is asked.";
 pub const CHOSEN_WHY: &str =
@@ -124,6 +124,13 @@ pub fn step(step: Step, stage: Option<LoadStage>, is_gpu: bool) -> &'static str 
         (Step::Comparing, _) => STEP_COMPARING,
         (Step::Done, _) => STEP_DONE,
     }
+}
+
+/// More new tokens were asked for than a validation generates.
+pub fn too_many(most: usize) -> String {
+    format!(
+        "A validation generates at most {most} new tokens: {most} is taken. For longer texts load the model on a server and ask it on the page Playground."
+    )
 }
 
 /// Tokens that came, of those asked for.

@@ -24,7 +24,7 @@ pub const NO_CHANGE: &str = "This rung begins from the built-in load config.";
 pub const SAME: &str = "Nothing: it goes on with the load config of that rung.";
 pub const LOAD_CONFIG: &str = "Load config of this rung";
 pub const BRANCH: &str = "branch";
-pub const KNOWN_GOOD: &str = "committed as known good";
+pub const KNOWN_GOOD: &str = "Committed as known good";
 pub const NOTHING_MEASURED: &str = "Nothing has run yet that could be measured.";
 
 pub fn title(id: u64, model: &str) -> String {

@@ -5,6 +5,8 @@ use phi3::export::Target;
 pub const FORM: &str = "Load config";
 pub const SEARCH: &str = "Search knobs";
 pub const RESET: &str = "Leave it to the layer below";
+pub const TAKES: &str = "Takes";
+pub const NOTHING_SET: &str = "not set";
 pub const MEMORY: &str = "Memory";
 pub const QUALITY: &str = "Quality";
 pub const ENGINE: &str = "Our engine";
@@ -32,6 +34,10 @@ pub const REFUSED: &str = "refused";
 pub const EFFECT: &str = "What it does to memory";
 pub const EFFECT_OF: &str = "parent and plan";
 pub const NOT_SIZED: &str = "The load config has to be right first.";
+pub const NO_MODEL: &str = "Nothing can be sized without the config of a model that is known.";
+/// Of a term that a plan leaves as it was.
+pub const UNMOVED: &str = "–";
+pub const NO_BYTES: &str = "no bytes";
 pub const PARENT: &str = "Parent";
 pub const PLAN: &str = "Plan";
 pub const CHANGE: &str = "Change";
@@ -57,6 +63,11 @@ pub fn left(default: Option<&str>) -> String {
         Some(json) => format!("{} (default)", json.trim_matches('"')),
         None => "as the model’s files say".to_owned(),
     }
+}
+
+/// `host_load_peak_beside_gpu` → `Host load peak beside GPU`.
+pub fn term(name: &str) -> String {
+    super::capitalised(&super::term_name(name)).replace("gpu", "GPU")
 }
 
 pub fn too_many(count: usize) -> String {

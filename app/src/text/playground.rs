@@ -52,7 +52,7 @@ pub fn label(field: Field) -> &'static str {
 pub fn default(field: Field) -> &'static str {
     match field {
         Field::Temperature | Field::TopP => "1",
-        Field::MaxTokens => "to the context’s end",
+        Field::MaxTokens => "context’s end",
         Field::Seed => "drawn",
     }
 }

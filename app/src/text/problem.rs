@@ -29,7 +29,7 @@ pub fn server(error: &ApiError) -> Problem {
         },
         ApiError::Refused(error) => Problem {
             what: REFUSED.to_owned(),
-            why: error.message.clone(),
+            why: super::outcome::told(&error.message),
             path: error.path.clone(),
             next: next(&error.code).to_owned(),
         },
@@ -120,10 +120,13 @@ pub fn weights(error: &phi3::weights::WeightsError) -> Problem {
 
 pub fn no_config(files: usize) -> Problem {
     Problem {
-        what: "No config.json found".to_owned(),
-        why: format!("{} chosen, none of them named config.json", crate::text::plural(files as u64, "file")),
+        what: "No model found".to_owned(),
+        why: format!(
+            "{} chosen, none of them a config.json, safetensors or GGUF",
+            crate::text::plural(files as u64, "file")
+        ),
         path: None,
-        next: "Drop config.json, the model’s whole folder, or a GGUF file.".to_owned(),
+        next: "Drop config.json, the model’s whole folder, or its weights.".to_owned(),
     }
 }
 

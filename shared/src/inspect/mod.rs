@@ -1,5 +1,6 @@
 //! What a config says, means and implies: the fields of `preflight inspect --json`.
 
+mod alone;
 pub mod card;
 mod explain;
 mod findings;
@@ -7,6 +8,7 @@ mod keys;
 mod report;
 mod scaling;
 
+pub use alone::{FormatCount, by_format, weights_alone};
 pub use findings::ids_beyond;
 pub use report::{Field, Finding, InspectReport, RuleOfThumb, Severity, Status, Support, TotalParams};
 

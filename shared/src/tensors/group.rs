@@ -35,10 +35,15 @@ impl Group {
         }
     }
 
-    /// The group that a tensor's name speaks of, where no list has it; an MLP's where it speaks of none. As transformers and
-    /// as llama.cpp name them.
+    /// The group that a tensor's name speaks of, where no list has it; an MLP's where it speaks of none.
     #[must_use]
     pub fn named(tensor: &str) -> Self {
+        Self::spoken_of(tensor).unwrap_or(Self::Mlp)
+    }
+
+    /// The group that a tensor's name speaks of, as transformers and as llama.cpp name them.
+    #[must_use]
+    pub fn spoken_of(tensor: &str) -> Option<Self> {
         let words = [
             ("norm", Self::Norm),
             ("embed", Self::Embedding),
@@ -50,9 +55,12 @@ impl Group {
             ("gate_inp", Self::Router),
             ("exps", Self::Experts),
             ("experts", Self::Experts),
+            ("mlp", Self::Mlp),
+            ("ffn", Self::Mlp),
+            ("feed_forward", Self::Mlp),
         ];
         let found = words.into_iter().find(|(word, _)| tensor.contains(word));
         let head = (tensor == "output.weight").then_some(Self::LmHead);
-        head.or(found.map(|(_, group)| group)).unwrap_or(Self::Mlp)
+        head.or(found.map(|(_, group)| group))
     }
 }

@@ -415,7 +415,7 @@ fn tied_head(decoder: &Decoder) -> Option<String> {
 }
 
 /// What checkpoints carry along that is no parameter.
-pub(super) fn is_buffer(name: &str) -> bool {
+pub(crate) fn is_buffer(name: &str) -> bool {
     is_recomputed(name) || is_correction(name)
 }
 

@@ -23,7 +23,7 @@ pub mod convert;
 
 pub use self::safetensors::ShardIndex;
 pub use checkpoint::{Checkpoint, OtherParts, StoredTensor};
-pub(crate) use checkpoint::{PIECE_BYTES, is_correction};
+pub(crate) use checkpoint::{PIECE_BYTES, is_buffer, is_correction};
 pub use error::{WeightsError, WeightsProblem};
 pub use finding::WeightsFinding;
 pub(crate) use floats::is_convertible;

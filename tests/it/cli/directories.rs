@@ -140,11 +140,15 @@ fn weights_alone_are_counted() {
         assert_eq!(estimate.code, 2, "{estimate:?}");
         assert!(estimate.stderr.contains("holds no config.json"), "{estimate:?}");
     }
+    // Names tell what the config would.
+    let groups = whole["params"]["groups"].as_array().expect("a list").iter();
+    let groups: Vec<&Value> = groups.filter(|group| group["count"] != 0).collect();
+    assert!(groups.len() >= 5, "{groups:?}");
     // Without an index all of them.
     std::fs::rename(lone, model.file("a.safetensors")).expect("renamed");
     assert_eq!(
         preflight(&["inspect", model.arg(), "--json"]).json()["params"],
-        json!({ "total": whole["params"]["total"], "groups": [] })
+        json!({ "total": whole["params"]["total"], "groups": groups })
     );
     std::fs::remove_file(model.file("a.safetensors")).expect("removed");
     let empty = preflight(&["inspect", model.arg()]);

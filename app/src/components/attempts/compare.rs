@@ -2,10 +2,11 @@
 
 use leptos::prelude::*;
 use phi3::api::{Comparison, Difference, Topic};
+use phi3::units::format_bytes;
 use serde_json::Value;
 
 use crate::components::bits::copyable;
-use crate::state::Attempts;
+use crate::state::{Attempts, Told};
 use crate::text::{self, attempts as words};
 
 /// The table of differences.
@@ -27,10 +28,10 @@ pub fn Compare(
     };
     let (named, whole) = (count_of(|d| words::name_of(&d.path).is_some()), count_of(|_| true));
     let count = move || text::of(if all.get() { whole } else { named }, whole);
-    let row = |difference: &Difference| {
+    let row = move |difference: &Difference| {
         let cell = |value: &Value| {
             let exact = exact(value);
-            view! { <td class="mono" title=exact.clone()>{copyable(shown(difference, value), exact.clone())}</td> }
+            view! { <td class="mono" title=exact.clone()>{copyable(shown(attempts.told, difference, value), exact.clone())}</td> }
         };
         let values = difference.values.iter().map(cell).collect_view();
         let name = words::name_of(&difference.path);
@@ -70,16 +71,22 @@ pub fn Compare(
                     <button type="button" class="btn small" on:click=move |_| attempts.close()>{words::CLOSE}</button>
                 </div>
             </div>
-            <div class="scroll"><table class="compare"><thead><tr><th class="name">{words::PATH}</th>{heads}</tr></thead>{groups}</table></div>
+            <div class="scroll"><table class="compare" style=format!("--of:{}", columns - 1)><thead><tr><th class="name">{words::PATH}</th>{heads}</tr></thead>{groups}</table></div>
         </section>
     }
 }
 
 /// A value as people read it. A time and a rate of zero were not measured.
-fn shown(difference: &Difference, value: &Value) -> String {
+fn shown(told: Told, difference: &Difference, value: &Value) -> String {
     let is_timed = ["_ms", "_per_s"].iter().any(|end| difference.path.ends_with(end));
     let value = if is_timed && value.as_f64() == Some(0.0) { &Value::Null } else { value };
     match (difference.path.as_str(), value) {
+        ("model", Value::String(id)) => told.name(id),
+        ("outcome" | "error.code", Value::String(code)) => text::outcome::of_name(code),
+        ("error.message", Value::String(message)) => text::outcome::told(message),
+        (path, Value::Number(bytes)) if path.contains("max_memory") => {
+            bytes.as_u64().map_or_else(|| bytes.to_string(), format_bytes)
+        }
         ("report.stop_reason", Value::String(reason)) => text::stop_reason(reason),
         _ => difference.shown(value),
     }

@@ -54,20 +54,22 @@ pub fn Detail(
     let why = attempt.report.as_ref().filter(|_| attempt.error.is_none()).map(|report| report.reason.clone());
     // One failure has one name, here and in the table.
     let class = attempt.outcome.map(OutcomeClass::name);
-    let code = class.map(str::to_owned).or(attempt.error.as_ref().map(|error| error.code.clone()));
+    let code =
+        class.or(attempt.error.as_ref().map(|error| error.code.as_str())).unwrap_or_default().to_owned();
     let took = attempt
         .started_ms
         .zip(attempt.finished_ms)
         .map(|(from, to)| duration(to.saturating_sub(from) as f64));
-    let draft = attempts.draft.with_value(|draft| draft.clone().filter(|(of, _)| *of == id));
-    let note = draft.map_or_else(|| attempt.note.clone(), |(_, text)| text);
-    let written = move |ev| attempts.draft.set_value(Some((id, event_target_value(&ev))));
+    let note = attempts.drafts.of(id).unwrap_or_else(|| attempt.note.clone());
+    let written = move |ev| attempts.drafts.write(id, event_target_value(&ev));
     let log = attempt.log.join("\n");
     let is_live = !attempt.state.is_final();
+    let model_id = attempt.model.clone();
+    let model = move || attempts.told.name(&model_id);
     view! {
         <section class="card detail" data-testid="attempt" data-id=id.to_string()>
             <div class="card-head">
-                <h2>{format!("#{id} {}", attempt.model)} " " {standing_badge(attempt.state, attempt.standing())} " " <span class="faint">{attempt.kind.name()} " " {took}</span></h2>
+                <h2>{format!("#{id} ")} {model} " " {standing_badge(attempt.state, attempt.standing())} " " <span class="faint">{attempt.kind.name()} " " {took}</span></h2>
                 <div class="row">
                     <Show when=move || is_live><button type="button" class="btn small" on:click=move |_| attempts.cancel(id)>{words::CANCEL}</button></Show>
                     <button type="button" class="btn small" on:click=plan>{words::PLAN_FROM}</button>
@@ -77,12 +79,12 @@ pub fn Detail(
             {move || attempts.loads.of(id).map(bar)}
             {why.map(|why| view! { <p>{text::capitalised(&why)} "."</p> })}
             {attempt.error.map(|error| view! {
-                <div class="notice"><div><b>{code}</b> {error.path.map(|path| view! { " " <code>{path}</code> })} <div>{error.message}</div></div></div>
+                <div class="notice"><div><b title=code.clone()>{text::outcome::heading(&code)}</b> {error.path.map(|path| view! { " " {text::problem::AT} " " <code>{path}</code> })} <div>{text::outcome::told(&error.message)}</div></div></div>
             })}
             {(!evidence.next.is_empty()).then(|| view! { <h3>{words::NEXT}</h3> <ul class="plain">{evidence.next.iter().map(next).collect_view()}</ul> })}
             {evidence.advice.map(|advice| view! { <p class="dim">{text::capitalised(&advice)} "."</p> })}
             <label class="note"><span class="sr">{words::NOTE}</span>
-                <textarea rows="2" placeholder=words::NOTE_HINT data-testid="note" prop:value=note on:input=written on:change=move |ev| attempts.note(id, event_target_value(&ev))></textarea>
+                <textarea rows="2" placeholder=words::NOTE_HINT data-testid="note" prop:value=note on:input=written on:blur=move |_| attempts.keep_note(id)></textarea>
             </label>
             <Tree id/>
             {Some(attempt.text).filter(|text| !text.is_empty()).map(|text| view! { <div class="tokens" aria-label=text::validate::OUTPUT>{text}</div> })}

@@ -64,11 +64,15 @@ pub fn Table() -> impl IntoView {
             </div>
         }
     };
-    let option = |word: &'static str, is_chosen: Signal<bool>| {
-        view! { <option value=word prop:selected=is_chosen>{word}</option> }
+    let option = |word: &'static str, shown: String, is_chosen: Signal<bool>| {
+        view! { <option value=word prop:selected=is_chosen>{shown}</option> }
     };
-    let standing = move |word| {
-        option(word, Signal::derive(move || attempts.sieve.with(|sieve| sieve.standing == Some(word))))
+    let standing = move |word: &'static str| {
+        option(
+            word,
+            word.to_owned(),
+            Signal::derive(move || attempts.sieve.with(|sieve| sieve.standing == Some(word))),
+        )
     };
     // What no row has is no choice, unless it is chosen.
     let outcomes = Memo::new(move |_| {
@@ -77,8 +81,12 @@ pub fn Table() -> impl IntoView {
         there.extend(chosen.filter(|chosen| !there.contains(chosen)));
         there
     });
-    let outcome = move |word| {
-        option(word, Signal::derive(move || attempts.sieve.with(|sieve| sieve.outcome == Some(word))))
+    let outcome = move |word: &'static str| {
+        option(
+            word,
+            text::outcome::of_name(word),
+            Signal::derive(move || attempts.sieve.with(|sieve| sieve.outcome == Some(word))),
+        )
     };
     let choose_standing = move |ev| {
         let word = event_target_value(&ev);
@@ -175,15 +183,18 @@ fn cell(attempts: Attempts, column: Column, row: Memo<Option<Row>>) -> impl Into
                 row.with(|row| {
                     let row = row.as_ref()?;
                     let share = attempts.loads.of(row.id).map(|loading| percent_of_one(loading.share()));
-                    share.or(row.outcome.filter(|outcome| *outcome != "passed").map(str::to_owned))
+                    share.or(row.outcome.filter(|outcome| *outcome != "passed").map(text::outcome::of_name))
                 })
             };
             view! { <span class=class>{state}</span> " " <span class="dim">{outcome}</span> }.into_any()
         }
-        Column::Model => titled("", |row| row.model.clone()),
+        Column::Model => {
+            let name = move || row.with(|row| row.as_ref().map(|row| attempts.told.name(&row.model)));
+            view! { <span class="two" title=name>{name}</span> }.into_any()
+        }
         Column::Device => titled("mono", |row| row.device.clone()),
-        Column::Change => titled("mono", |row| words::change(&row.change, row.parent)),
-        Column::Note => titled("", |row| row.note.clone()),
+        Column::Change => titled("mono two", |row| words::change(&row.change, row.parent)),
+        Column::Note => titled("two", |row| row.note.clone()),
         Column::Duration => number(row, |row| shown(row.duration_ms.map(|ms| ms as f64), duration)),
         Column::Load => number(row, |row| shown(row.load_ms, duration)),
         Column::Ttft => number(row, |row| shown(row.ttft_ms, duration)),

@@ -7,7 +7,7 @@ use super::Choice;
 use super::lost::start_a_server;
 use crate::platform::page;
 use crate::state::hand_off::{DIALOG, HandOff as State, How, Task};
-use crate::state::{Ask, Presence, ServerWatch, Store};
+use crate::state::{Ask, Names, Presence, ServerWatch, Store};
 use crate::text::{self, hand_off as words};
 
 /// The dialog.
@@ -40,16 +40,19 @@ pub fn HandOff() -> impl IntoView {
 
 fn refusal(state: State, error: ErrorObject) -> impl IntoView {
     let next = text::problem::next(&error.code);
+    let told = text::outcome::told(&error.message);
     let insist = match error.code.as_str() {
         "identical_retry" => Some((How::Force, words::FORCE)),
         "too_many_changes" => Some((How::Branch, words::BRANCH)),
+        // What would not fit, or runs on a device that is broken.
+        _ if text::outcome::can_insist(&error.message) => Some((How::Force, words::FORCE)),
         _ => None,
     };
     view! {
         <div class="notice" data-testid="hand-off-error">
             <div>
-                <b>{error.code}</b> {error.path.map(|path| view! { " " <code>{path}</code> })}
-                <div>{error.message}</div>
+                <b title=error.code.clone()>{text::outcome::heading(&error.code)}</b> {error.path.map(|path| view! { " " <code>{path}</code> })}
+                <div>{told}</div>
                 <div class="dim">{next}</div>
             </div>
             {insist.map(|(how, name)| view! { <button type="button" class="btn small" on:click=move |_| state.run(how)>{name}</button> })}
@@ -68,12 +71,9 @@ fn task_words(task: Task) -> (&'static str, &'static str) {
 #[component]
 fn Form(state: State) -> impl IntoView {
     let models = Signal::derive(move || {
-        let there = state.there.get();
-        let named = |m: phi3::api::ModelEntry| {
-            let label = if m.name == m.id { m.id.clone() } else { format!("{} · {}", m.id, m.name) };
-            (m.id, label)
-        };
-        there.into_iter().flat_map(|there| there.models).map(named).collect::<Vec<_>>()
+        let models = state.there.get().map(|there| there.models).unwrap_or_default();
+        let names = Names::new(&models);
+        models.iter().map(|m| (m.id.clone(), names.of(&m.id).to_owned())).collect::<Vec<_>>()
     });
     let devices = Signal::derive(move || {
         let first = if state.is_placed() { words::AS_PLANNED } else { words::AUTO };

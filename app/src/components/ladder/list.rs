@@ -28,10 +28,11 @@ pub fn List() -> impl IntoView {
     };
     let row = move |ladder: Ladder| {
         let id = ladder.id;
+        let model = move || ladders.told.name(&ladder.model);
         view! {
             <tr aria-current=move || current(id)>
                 <td><button type="button" class="link" on:click=move |_| ladders.choose(id)>{format!("#{id}")}</button> <span class="sub">{moment(ladder.created_ms)}</span></td>
-                <td>{ladder.model} <span class="sub">{ladder.profile}</span></td>
+                <td>{model} <span class="sub">{words::profile(&ladder.profile)}</span></td>
                 <td>{state_badge(ladder.state)}</td>
             </tr>
         }

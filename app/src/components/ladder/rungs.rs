@@ -45,14 +45,17 @@ fn Shown(ladder: Ladder) -> impl IntoView {
     let resume = ladder.state.can_resume().then(|| view! {
         <button type="button" class="btn small primary" data-testid="ladder-resume" on:click=move |_| ladders.resume(id)>{words::RESUME}</button>
     });
-    let known_good =
-        ladder.known_good.map(|attempt| view! { <p>{attempt_link(attempt)} " " {words::KNOWN_GOOD} "."</p> });
+    let known_good = ladder
+        .known_good
+        .map(|attempt| view! { <p class="dim">{words::KNOWN_GOOD} ": " {attempt_link(attempt)}</p> });
     let reason = ladder.reason.clone();
+    let model = ladder.model.clone();
+    let title = move || words::title(id, &ladders.told.name(&model));
     view! {
         <section class="card c8 ladder" data-testid="ladder" data-id=id.to_string() data-state=ladder.state.name()>
             <div class="card-head">
                 <div>
-                    <h2 class="title">{words::title(id, &ladder.model)}</h2>
+                    <h2 class="title">{title}</h2>
                     <div class="dim">
                         {words::profile(&ladder.profile)} " · " {moment(ladder.created_ms)} " · " {state_badge(ladder.state)}
                         {where_it_is.map(|words| view! { " " {badge("acc", words)} })}
@@ -60,7 +63,7 @@ fn Shown(ladder: Ladder) -> impl IntoView {
                 </div>
                 <div class="row">{cancel} {resume}</div>
             </div>
-            {(!reason.is_empty()).then(|| view! { <p class="prose" role="status">{text::capitalised(&reason)} "."</p> })}
+            {(!reason.is_empty()).then(|| view! { <p class="prose" role="status">{text::capitalised(&text::outcome::told(&reason))} "."</p> })}
             {known_good}
             <ol class="rungs" aria-label=words::RUNGS>{ladder.rungs.into_iter().map(rung).collect_view()}</ol>
         </section>
@@ -84,7 +87,7 @@ fn mark(rung: &LadderRung) -> String {
 fn rung(rung: LadderRung) -> impl IntoView {
     let ladders = Ladders::here();
     let class = match rung.class {
-        Some(class) if rung.state == RungState::Failed => Some(badge("bad", class.name())),
+        Some(class) if rung.state == RungState::Failed => Some(badge("bad", text::outcome::outcome(class))),
         _ => None,
     };
     let change = match rung.changes.as_slice() {
@@ -96,7 +99,8 @@ fn rung(rung: LadderRung) -> impl IntoView {
     });
     let measured = rung.measured.map(|memory| words::measured(memory.total_bytes));
     let sums: Vec<String> = predicted.into_iter().chain(measured).collect();
-    let reason = (!rung.reason.is_empty()).then(|| format!("{}.", text::capitalised(&rung.reason)));
+    let reason = (!rung.reason.is_empty())
+        .then(|| format!("{}.", text::capitalised(&text::outcome::told(&rung.reason))));
     let last = rung.attempts.last().copied();
     let is_running = rung.state == RungState::Running;
     let progress = move || if is_running { ladders.loading(last).map(bar) } else { None };
@@ -106,7 +110,7 @@ fn rung(rung: LadderRung) -> impl IntoView {
             <span class="mark" aria-hidden="true">{mark(&rung)}</span>
             <div>
                 <div class="named">
-                    <b>{rung.title.clone()}</b> <span class="sr">{words::rung_state(rung.state)}</span>
+                    <b>{text::capitalised(&rung.title)}</b> <span class="sr">{words::rung_state(rung.state)}</span>
                     {class} {change} {(rung.branch && rung.action == Action::Load).then(|| badge("", words::BRANCH))}
                 </div>
                 {(!sums.is_empty()).then(|| view! { <div class="dim num left">{sums.join(" ")}</div> })}

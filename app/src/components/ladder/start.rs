@@ -12,9 +12,7 @@ use crate::text::ladder as words;
 pub fn Start() -> impl IntoView {
     let ladders = Ladders::here();
     let chosen = RwSignal::new(None::<String>);
-    let models = Signal::derive(move || {
-        ladders.models.get().into_iter().map(|m| (m.id.clone(), m.id)).collect::<Vec<_>>()
-    });
+    let models = Signal::derive(move || ladders.told.choices());
     let model = Signal::derive(move || {
         chosen.get().or_else(|| models.with(|m| m.first().map(|(id, _)| id.clone()))).unwrap_or_default()
     });

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use phi3::ladder::Step;
 
 use crate::state::Ladders;
-use crate::text::ladder as words;
+use crate::text::{capitalised, ladder as words};
 
 /// The steps, as rungs that wait.
 #[component]
@@ -15,7 +15,7 @@ pub fn Steps() -> impl IntoView {
         view! {
             <li class="rung" data-state="waiting">
                 <span class="mark" aria-hidden="true">{step.id}</span>
-                <div class="named"><b>{title}</b></div>
+                <div class="named"><b>{capitalised(&title)}</b></div>
             </li>
         }
     };

@@ -41,7 +41,7 @@ fn memory_card(rung: &LadderRung) -> impl IntoView + use<> {
     let names = memory::NAMES.into_iter().chain([memory::TOTAL]);
     view! {
         <section class="card" data-testid="ladder-memory">
-            <div class="card-head"><h2>{words::MEMORY}</h2> <span class="faint">{rung.title.clone()}</span></div>
+            <div class="card-head"><h2>{words::MEMORY}</h2> <span class="faint">{text::capitalised(&rung.title)}</span></div>
             <table>
                 <thead><tr><th>{text::memory_in(unit.name())}</th><th class="num">{validate::PREDICTED}</th><th class="num">{validate::MEASURED}</th></tr></thead>
                 <tbody>{names.enumerate().map(|(place, name)| row(place, name)).collect_view()}</tbody>

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::form::shown;
 use crate::components::bits::badge;
-use crate::state::Plan;
 use crate::state::lineage::Parent;
+use crate::state::{Plan, Told};
 use crate::text::plan as words;
 
 pub(in crate::components) fn line(
@@ -32,7 +32,7 @@ pub(in crate::components) fn line(
 /// The list.
 #[component]
 pub fn Changes() -> impl IntoView {
-    let plan = Plan::here();
+    let (plan, told) = (Plan::here(), Told::here());
     let count = Memo::new(move |_| plan.changes.with(Vec::len));
     let too_many = move || count.get() > 1 && !plan.branch.get();
     let row = move |change: Change| {
@@ -48,7 +48,7 @@ pub fn Changes() -> impl IntoView {
     let has_parent = move || plan.parent.with(|parent| *parent != Parent::default());
     let against = move || {
         plan.parent.with(|parent| match &parent.attempt {
-            Some(attempt) => words::against_attempt(attempt.id, &attempt.model),
+            Some(attempt) => words::against_attempt(attempt.id, &told.name(&attempt.model)),
             None if *parent == Parent::default() => words::AGAINST_BUILT_IN.to_owned(),
             None => words::AGAINST_PARENT.to_owned(),
         })

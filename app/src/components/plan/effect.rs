@@ -17,6 +17,11 @@ fn total(preview: &Preview) -> Option<&TermChange> {
     preview.terms.iter().find(|term| term.name == "total")
 }
 
+/// Whether it changes the sum.
+fn moves(preview: &Preview) -> bool {
+    total(preview).is_some_and(|sum| sum.now_bytes != sum.then_bytes)
+}
+
 /// Memory before and after, term by term.
 #[component]
 pub fn Effect() -> impl IntoView {
@@ -27,10 +32,10 @@ pub fn Effect() -> impl IntoView {
         let delta = moved.then(|| signed_bytes(term.now_bytes, term.then_bytes, unit));
         view! {
             <tr class:dim=!moved data-term=term.name.clone()>
-                <td>{text::capitalised(&text::term_name(&term.name))}</td>
+                <td>{words::term(&term.name)}</td>
                 <td class="num">{bytes(term.now_bytes, unit, "")}</td>
                 <td class="num">{bytes(term.then_bytes, unit, "")}</td>
-                <td class="num">{delta.unwrap_or_else(|| "=".to_owned())}</td>
+                <td class="num">{delta.unwrap_or_else(|| words::UNMOVED.to_owned())}</td>
             </tr>
         }
     };
@@ -58,6 +63,9 @@ pub fn Effect() -> impl IntoView {
     };
     let body = move || {
         effect.with(|effect| match effect {
+            None if store.stranger.with(Option::is_some) => {
+                view! { <p class="dim">{words::NO_MODEL}</p> }.into_any()
+            }
             None => view! { <p class="dim">{words::NOT_SIZED}</p> }.into_any(),
             Some(Err(why)) => view! { <p class="problem">{why.clone()}</p> }.into_any(),
             Some(Ok(preview)) => table(preview).into_any(),
@@ -81,13 +89,9 @@ pub fn Candidates() -> impl IntoView {
     let row = move |preview: &Preview| {
         let sum = total(preview).cloned();
         let unit = Unit::of(sum.as_ref().map_or(0, |t| t.now_bytes.abs_diff(t.then_bytes)));
-        let delta = sum.map(|t| {
-            if t.now_bytes == t.then_bytes {
-                "=".to_owned()
-            } else {
-                format!("{} {}", signed_bytes(t.now_bytes, t.then_bytes, unit), unit.name())
-            }
-        });
+        let delta = sum.filter(|t| t.now_bytes != t.then_bytes);
+        let delta =
+            delta.map(|t| format!("{} {}", signed_bytes(t.now_bytes, t.then_bytes, unit), unit.name()));
         let (key, value) = (preview.key.clone(), preview.value.clone());
         let apply = {
             let (key, value) = (key.clone(), value.clone());
@@ -100,19 +104,26 @@ pub fn Candidates() -> impl IntoView {
         view! {
             <tr>
                 <td class="mono">{key} " " <b>{shown(&value)}</b></td>
-                <td class="num">{delta.map(copies)}</td>
+                <td class="num">{match delta {
+                    Some(delta) => copies(delta).into_any(),
+                    None => view! { <span class="faint">{words::NO_BYTES}</span> }.into_any(),
+                }}</td>
                 <td>{preview.refused.clone().map(|why| view! { <span title=why>{badge("warn", words::REFUSED)}</span> })}</td>
                 <td class="num"><button type="button" class="quiet" on:click=apply>{words::APPLY}</button></td>
             </tr>
         }
     };
     let rows = move || {
-        let few = if all.get() { usize::MAX } else { FEW };
-        candidates.with(|all| {
-            let mut all: Vec<&Preview> = all.iter().collect();
-            // What changes nothing is not what one looks for.
-            all.sort_by_key(|preview| total(preview).is_none_or(|sum| sum.now_bytes == sum.then_bytes));
-            all.into_iter().take(few).map(row).collect_view()
+        candidates.with(|found| {
+            let mut found: Vec<&Preview> = found.iter().collect();
+            // What changes no byte is not what one looks for first.
+            found.sort_by_key(|preview| !moves(preview));
+            let few = match found.iter().filter(|preview| moves(preview)).count() {
+                _ if all.get() => usize::MAX,
+                0 => FEW,
+                moving => moving.min(FEW),
+            };
+            found.into_iter().take(few).map(row).collect_view()
         })
     };
     view! {

@@ -71,7 +71,10 @@ pub fn Form() -> impl IntoView {
 fn Row(plan: Plan, knob: &'static Knob, hidden: Signal<bool>) -> impl IntoView {
     let value = Memo::new(move |_| plan.value(knob));
     let is_own = move || value.with(|(_, origin)| *origin == Origin::Attempt);
+    // A list of choices says by itself what it takes.
+    let takes = if choices(knob).is_empty() { knob.allowed } else { "" };
     let more = [
+        text::sentence(words::TAKES, takes),
         text::sentence(words::MEMORY, knob.memory),
         text::sentence(words::QUALITY, knob.quality),
         text::sentence(words::ENGINE, knob.effect.words()),
@@ -110,14 +113,15 @@ fn Input(plan: Plan, knob: &'static Knob, id: String, value: Memo<(Option<Value>
         move || value.with(|(value, origin)| (*origin == Origin::Attempt).then(|| value.clone()).flatten());
     if listed.is_empty() {
         let own_text = move || as_own().as_ref().map(shown).unwrap_or_default();
-        let placeholder = move || if text_now().is_empty() { knob.allowed.to_owned() } else { text_now() };
+        let placeholder =
+            move || if text_now().is_empty() { words::NOTHING_SET.to_owned() } else { text_now() };
         return view! {
             <input
                 id=id
                 type="text"
                 autocomplete="off"
                 spellcheck="false"
-                title=placeholder
+                title=knob.allowed
                 placeholder=placeholder
                 prop:value=own_text
                 on:change=move |ev| plan.set(knob, typed(&event_target_value(&ev)))

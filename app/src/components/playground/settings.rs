@@ -13,7 +13,7 @@ pub fn Settings() -> impl IntoView {
     let playground = Playground::here();
     let options = Signal::derive(move || {
         let all = playground.answering.get().unwrap_or_default();
-        all.into_iter().map(|model| (model.id.clone(), model.id)).collect::<Vec<_>>()
+        all.into_iter().map(|model| (model.id.clone(), playground.told.name(&model.id))).collect::<Vec<_>>()
     });
     let model = Memo::new(move |_| playground.model());
     let value = Signal::derive(move || model.get().map(|m| m.id).unwrap_or_default());

@@ -38,15 +38,17 @@ pub fn Validate() -> impl IntoView {
         (true, Server::Absent | Server::Present(None)) => words::LOOK_AGAIN,
         _ => words::VALIDATE,
     };
-    let body = move || match validation.place.get() {
+    let body = move || {
+        match validation.place.get() {
         None => view! { <p class="dim">{words::CHECKING}</p> }.into_any(),
         Some(Place::Server) => view! {
             <p class="dim">{server::intro(validation)}</p>
-            <Show when=move || { validation.models.with(|all| !all.is_empty()) }><ServerControls/></Show>
+            <Show when=move || { validation.told.models.with(|all| all.iter().flatten().next().is_some()) }><ServerControls/></Show>
             {move || validation.run.with(Option::is_some).then(|| view! { <Progress/> })}
         }
         .into_any(),
         Some(_) => view! { <Controls/> }.into_any(),
+    }
     };
     view! {
         <section class="card c12" id="validate-card" tabindex="-1">
@@ -92,9 +94,9 @@ fn notice(testid: &'static str, error: ErrorObject) -> impl IntoView {
     view! {
         <div class="notice" role="alert" data-testid=testid data-code=code>
             <div>
-                <b>{error.code}</b>
+                <b title=error.code.clone()>{text::outcome::heading(&error.code)}</b>
                 {error.path.map(|path| view! { " " {text::problem::AT} " " <code>{path}</code> })}
-                <div>{error.message}</div>
+                <div>{text::outcome::told(&error.message)}</div>
                 {next.map(|words| view! { <div class="dim">{words}</div> })}
             </div>
         </div>
@@ -122,13 +124,14 @@ fn outcome(model: String, report: &Report) -> impl IntoView + use<> {
 /// What stands in the place of a verdict where there is none: why no run came to its end.
 fn failed_outcome(model: String, name: Option<&'static str>, error: ErrorObject) -> impl IntoView {
     let code = error.code.clone();
+    let code_title = name.unwrap_or(&error.code).to_owned();
     let next = text::problem::known_next(&code);
     view! {
         <div class="verdict bad" role="alert" data-testid="validate-error" data-code=code>
             <div class="big">{text::capitalised(words::FAIL)}</div>
             <div>
-                <div><b>{model}</b> " " <span class="mono">{name.map_or(error.code, str::to_owned)}</span></div>
-                <div class="dim">{text::capitalised(&error.message)}</div>
+                <div><b>{model}</b> " " <b title=code_title>{text::outcome::heading(name.unwrap_or(&error.code))}</b></div>
+                <div class="dim">{text::capitalised(&text::outcome::told(&error.message))}</div>
                 {next.map(|words| view! { <div class="dim">{words}</div> })}
             </div>
         </div>

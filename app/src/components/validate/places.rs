@@ -2,8 +2,8 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use phi3::api::Kept;
 use phi3::api::worker::Validate;
-use phi3::api::{Kept, ModelEntry};
 use phi3::dtype::DType;
 use phi3::inspect::Support;
 use phi3::validate::ProbeSet;
@@ -13,7 +13,7 @@ use crate::components::Choice;
 use crate::platform::files::{self, Picked};
 use crate::platform::gpu::{self, Adapter};
 use crate::platform::page;
-use crate::state::in_browser::{Asked, MAX_NEW_TOKENS, Subject, TINY_PROMPT, USUAL_TOKENS};
+use crate::state::in_browser::{Asked, Count, MAX_NEW_TOKENS, Subject, TINY_PROMPT, USUAL_TOKENS};
 use crate::state::{Ask, Place, Server, Store, Validation, given};
 use crate::text::{self, in_browser as words, validate};
 
@@ -42,7 +42,7 @@ pub fn Places() -> impl IntoView {
         Server::Checking => validate::CHECKING.to_owned(),
         Server::Absent => words::NO_SERVER.to_owned(),
         Server::Present(None) => words::NO_MODEL.to_owned(),
-        Server::Present(Some(model)) => model.name,
+        Server::Present(Some(model)) => validation.told.name(&model.id),
     };
     let option = move |place: Place| {
         let about = move || match place {
@@ -147,10 +147,7 @@ pub fn Controls() -> impl IntoView {
 #[component]
 pub fn ServerControls() -> impl IntoView {
     let validation = Validation::here();
-    let models = Signal::derive(move || {
-        let named = |model: &ModelEntry| (model.id.clone(), model.name.clone());
-        validation.models.with(|all| all.iter().map(named).collect::<Vec<_>>())
-    });
+    let models = Signal::derive(move || validation.told.choices());
     let model = Signal::derive(move || match validation.server.get() {
         Server::Present(Some(model)) => model.id,
         _ => String::new(),
@@ -183,9 +180,40 @@ fn RunFields(
     let formats: Vec<_> = formats.collect();
     let probes: Vec<_> =
         PROBES.iter().enumerate().map(|(at, set)| (at.to_string(), words::probes(*set).to_owned())).collect();
-    let count = move |ev| {
-        let typed = event_target_value(&ev).parse::<usize>().ok();
-        asked.update(|asked| asked.max_new_tokens = typed.map(|tokens| tokens.clamp(1, MAX_NEW_TOKENS)));
+    // What stands in the field is told of while it stands there; left, the field shows what holds.
+    let refused = RwSignal::new(None::<String>);
+    let is_wrong = RwSignal::new(false);
+    let field = NodeRef::<leptos::html::Input>::new();
+    let holds = move || asked.with(|asked| asked.max_new_tokens);
+    let takes = move |tokens: Option<usize>| change(&|asked| asked.max_new_tokens = tokens);
+    let typed = move |ev| {
+        let why = match Count::of(&event_target_value(&ev)) {
+            Count::Usual => {
+                takes(None);
+                None
+            }
+            Count::So(tokens) => {
+                takes(Some(tokens));
+                None
+            }
+            Count::TooMany => Some(words::too_many(MAX_NEW_TOKENS)),
+            Count::None => {
+                let holds = untrack(holds).unwrap_or(usual);
+                Some(text::whole(MAX_NEW_TOKENS as u64, holds as u64))
+            }
+        };
+        is_wrong.set(why.is_some());
+        refused.set(why);
+    };
+    let shown = move || holds().map_or_else(String::new, |tokens| tokens.to_string());
+    // The reason stays until something else is typed.
+    let left = move |_| {
+        let Some(field) = field.get_untracked() else { return };
+        if Count::of(&field.value()) == Count::TooMany {
+            takes(Some(MAX_NEW_TOKENS));
+        }
+        field.set_value(&untrack(shown));
+        is_wrong.set(false);
     };
     view! {
                 <Choice
@@ -219,10 +247,17 @@ fn RunFields(
                         min="1"
                         max=MAX_NEW_TOKENS.to_string()
                         placeholder=usual.to_string()
-                        prop:value=move || asked.with(|asked| asked.max_new_tokens.map_or_else(String::new, |tokens| tokens.to_string()))
-                        on:change=count
+                        node_ref=field
+                        aria-invalid=move || is_wrong.get().then_some("true")
+                        aria-describedby=move || refused.with(Option::is_some).then_some("validate-count-problem")
+                        prop:value=shown
+                        on:input=typed
+                        on:blur=left
                     />
                 </div>
+                {move || refused.get().map(|why| view! {
+                    <div class="ctl wide-field"><span class="problem" role="alert" id="validate-count-problem" data-testid="validate-count-problem">{why}</span></div>
+                })}
                 <div class="ctl wide-field">
                     <label for="validate-prompt">{words::PROMPT}</label>
                     <input

@@ -19,7 +19,8 @@ pub(super) fn intro(validation: Validation) -> impl IntoView {
     move || match validation.server.get() {
         Server::Checking => words::CHECKING.into_any(),
         Server::Present(Some(model)) => {
-            view! { {words::ON_SERVER} " " <b>{model.name}</b> {words::NOT_THIS_CONFIG} }.into_any()
+            view! { {words::ON_SERVER} " " <b>{validation.told.name(&model.id)}</b> {words::NOT_THIS_CONFIG} }
+                .into_any()
         }
         Server::Present(None) => words::NO_MODEL.into_any(),
         Server::Absent => view! { {words::NEEDS_SERVER} " " {start_a_server()} }.into_any(),
@@ -32,11 +33,8 @@ pub fn Progress() -> impl IntoView {
     let validation = Validation::here();
     let run = validation.run;
     // Of the run, whichever is chosen by now.
-    let model = move || {
-        let id = run.with(|r| r.as_ref().map(|r| r.model.clone()).unwrap_or_default());
-        let name = validation.models.with(|all| all.iter().find(|m| m.id == id).map(|m| m.name.clone()));
-        name.unwrap_or(id)
-    };
+    let model =
+        move || validation.told.name(&run.with(|r| r.as_ref().map(|r| r.model.clone()).unwrap_or_default()));
     let part = move |read: fn(&Run) -> String| {
         Memo::new(move |_| run.with(|r| r.as_ref().map(read).unwrap_or_default()))
     };

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::devices::{Browser, DeviceCard, Machine};
-use crate::components::{Notice, PageHead, Refusal};
+use crate::components::{Notice, PageHead, Refusal, start_a_server};
 use crate::state::memory::Memory;
 use crate::state::{Page, Presence, ServerWatch};
 use crate::text::devices as words;
@@ -18,12 +18,14 @@ pub fn Devices() -> impl IntoView {
         Presence::Absent => Some(false),
         Presence::Present | Presence::Lost => Some(true),
     });
-    let body = move || match is_there.get() {
+    let body = move || {
+        match is_there.get() {
         None => ghosts().into_any(),
         Some(false) => {
-            view! { <p class="dim c12" data-testid="no-devices">{words::NO_SERVER}</p> <Browser/> }.into_any()
+            view! { <p class="dim c12" data-testid="no-devices">{words::NO_SERVER} " " {start_a_server()}</p> <Browser/> }.into_any()
         }
         Some(true) => view! { <OfServer/> }.into_any(),
+    }
     };
     view! {
         <PageHead page=Page::Devices/>

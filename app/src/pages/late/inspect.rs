@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use phi3::inspect::TotalParams;
 
-use crate::components::{FieldTable, Findings, Header, Notice, Params, Stranger};
+use crate::components::{FieldTable, Findings, Header, Notice, Params, Stranger, WeightsAlone};
 use crate::state::Store;
 use crate::state::inspection::inspection;
 
@@ -19,13 +19,17 @@ pub fn Inspect() -> impl IntoView {
         let nothing = TotalParams { total: None, groups: Vec::new() };
         report.with(|r| r.as_ref().map_or(nothing, |r| r.params.clone()))
     });
+    let alone = move || store.own_files().and_then(|files| files.weights_alone().cloned());
+    // Without a config it has no fields.
+    let has_config = Memo::new(move |_| store.stranger.with(Option::is_none) || alone().is_none());
     view! {
         <Header/>
         <Notice/>
-        {move || match store.stranger.get() {
-            None => view! { <div class="grid"><Findings findings/><Params params/></div> }.into_any(),
-            Some(stranger) => view! { <Stranger stranger/> }.into_any(),
+        {move || match (store.stranger.get(), alone()) {
+            (None, _) => view! { <div class="grid"><Findings findings/><Params params/></div> }.into_any(),
+            (Some(_), Some(weights)) => view! { <WeightsAlone weights params/> }.into_any(),
+            (Some(stranger), None) => view! { <Stranger stranger/> }.into_any(),
         }}
-        <div class="grid below"><FieldTable fields/></div>
+        <Show when=move || has_config.get()><div class="grid below"><FieldTable fields/></div></Show>
     }
 }
