@@ -3,10 +3,9 @@
 
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { assert, expectValue, poll, settled, value } from "./harness.mjs";
+import { CLIPBOARD, assert, expectValue, poll, settled, value } from "./harness.mjs";
 import { PAGES, go } from "./pages.mjs";
 
-const CLIPBOARD = { permissions: ["clipboard-read", "clipboard-write"] };
 const copied = (page) => page.evaluate(() => navigator.clipboard.readText());
 const GIB = 2 ** 30;
 
@@ -159,7 +158,6 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       await page.getByTestId("context").fill("9000");
       await page.getByTestId("dtype").selectOption("q8_0");
       const total = await value(page, "total-bytes");
-      // Other tests have the same clipboard: what is waited for is known by its beginning.
       const take = async (testid, begins) => {
         await page.evaluate(() => navigator.clipboard.writeText(""));
         await page.getByTestId("export").locator("summary").click();
@@ -202,7 +200,6 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       for (const name of PAGES) {
         await go(page, name);
         await page.evaluate(() => navigator.clipboard.writeText(""));
-        // Another page of the browser may write to the same clipboard.
         const share = async () => {
           await page.getByTestId("share").click();
           await page.waitForTimeout(200);

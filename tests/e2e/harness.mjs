@@ -111,6 +111,16 @@ export function assert(condition, message) {
   if (!condition) throw new Error(message);
 }
 
+/// For a page that reads what it copied.
+export const CLIPBOARD = { permissions: ["clipboard-read", "clipboard-write"] };
+let clipboard = Promise.resolve();
+/// The clipboard is the browser's, whatever the page: one test at a time has it.
+export const withClipboard = (test) => {
+  const turn = clipboard.then(test);
+  clipboard = turn.catch(() => {});
+  return turn;
+};
+
 /// Shares nothing with other tests but the machine: it may run beside any of them.
 export const free = (test) => Object.assign(test, { lane: "free" });
 /// Measures time: it runs when nothing else does.

@@ -1,7 +1,7 @@
 // That what the pages say is so, that a click does what it promises, and that what a person has set stays.
 
 import { join } from "node:path";
-import { assert, expectValue, openPage, poll, settled, startServer } from "./harness.mjs";
+import { CLIPBOARD, assert, expectValue, openPage, poll, settled, startServer } from "./harness.mjs";
 import { go } from "./pages.mjs";
 
 const LOAD_MS = 120_000;
@@ -291,7 +291,7 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       await page.setViewportSize({ width: 360, height: 800 });
       const cut = () => page.getByTestId("rows").locator("[role=cell]:has(.badge)").evaluateAll((cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth || cell.offsetHeight > cell.parentElement.clientHeight).map((cell) => cell.textContent));
       assert((await cut()).length === 0, `cut: ${await cut()}`);
-    }, { permissions: ["clipboard-read", "clipboard-write"] })],
+    }, CLIPBOARD)],
 
     ["what is refused of a model to register is told beside its name", onPage(async (page) => {
       await go(page, "models");

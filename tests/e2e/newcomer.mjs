@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { assert, expectValue, poll, value } from "./harness.mjs";
+import { CLIPBOARD, assert, expectValue, poll, value } from "./harness.mjs";
 import { go } from "./pages.mjs";
 
 const text = (page, testid) => page.getByTestId(testid).first().innerText();
@@ -90,7 +90,7 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
       await poll(() => page.evaluate(() => navigator.clipboard.readText()), (line) => line === "./dev serve", "the command on the clipboard");
       await page.locator("[data-go=validate]").click();
       await page.locator("#validate-card").waitFor();
-    }, { ...withoutServer, permissions: ["clipboard-read", "clipboard-write"] })],
+    }, { ...withoutServer, ...CLIPBOARD })],
 
     ["a model has one name on every page", onPage(async (page) => {
       const models = await (await fetch(`${server.url}/api/models`)).json();

@@ -2,7 +2,7 @@
 
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { assert, expectValue, free, openPage, poll, settled, startServer, value } from "./harness.mjs";
+import { CLIPBOARD, assert, expectValue, free, openPage, poll, settled, startServer, value, withClipboard } from "./harness.mjs";
 
 export const PAGES = ["inspect", "estimate", "plan", "validate", "models", "attempts", "ladder", "playground", "devices", "settings"];
 
@@ -57,8 +57,8 @@ export function pageTests({ onPage, browser, host, withoutServer, server, server
       assert((await page.title()).includes("Estimate"), await page.title());
     }, withoutServer)],
 
-    ["a shared link restores the page in a fresh profile and loads nothing", async () => {
-      const page = await opened(host.url, { permissions: ["clipboard-read", "clipboard-write"] });
+    ["a shared link restores the page in a fresh profile and loads nothing", () => withClipboard(async () => {
+      const page = await opened(host.url, CLIPBOARD);
       await page.getByTestId("preset").selectOption("phi-4");
       await page.getByTestId("device").selectOption("RTX 4090");
       await page.getByTestId("context").fill("6000");
@@ -82,7 +82,7 @@ export function pageTests({ onPage, browser, host, withoutServer, server, server
       const posts = asked.filter((line) => !line.startsWith("GET"));
       assert(posts.length === 0, `an opened link asked for ${posts}`);
       await fresh.context().close();
-    }],
+    })],
 
     ["a bad link is told and the page works", free(async () => {
       for (const hash of ["s=1.AAAA", "s=9.zzzz", "s=1.%00", `s=1.${"A".repeat(9000)}`]) {

@@ -6,7 +6,7 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { assert, expectValue, free, launchBrowser, openPage, poll, runAll, startServer, startStaticHost, value } from "./harness.mjs";
+import { CLIPBOARD, assert, expectValue, free, launchBrowser, openPage, poll, runAll, startServer, startStaticHost, value, withClipboard } from "./harness.mjs";
 import { PAGES, accessibility, go, pageTests } from "./pages.mjs";
 import { careTests } from "./care.mjs";
 import { engineTests } from "./engine.mjs";
@@ -48,7 +48,8 @@ const onPage = (test, { url = server.url, tolerated = () => false, gpu = false, 
       await page.context().close();
     }
   };
-  return url === host.url ? free(run) : run;
+  const taken = options.permissions === CLIPBOARD.permissions ? () => withClipboard(run) : run;
+  return url === host.url ? free(taken) : taken;
 };
 const choose = (page, testid, wanted) => page.getByTestId(testid).selectOption(wanted);
 const enter = async (page, testid, text) => {
