@@ -5,6 +5,7 @@
 
 mod support;
 mod goldens;
+mod held;
 mod shapes;
 mod split;
 mod quantized;

@@ -104,13 +104,10 @@ fn likeliest_ids_of_a_text() {
     let of_checkpoint = likeliest_by(&mut cpu);
     drop(cpu);
     let mut failures = Vec::new();
-    // The goal in bf16 is 99 %. Prompts meet the tensor cores in 16 bits, and eager attention rounds the weights of keys as Hugging
-    // Face does: of them texts differ by as much as they are above it.
-    for (dtype, [eager, fused]) in [
-        (DType::F32, [[1.0, 1.0]; 2]),
-        (DType::Bf16, [[0.985, 0.985], [0.99, 0.985]]),
-        (DType::F16, [[0.995, 0.995]; 2]),
-    ] {
+    // The goal in bf16 is 99 %: rounding the weights alone leaves 99.4 %.
+    for (dtype, [eager, fused]) in
+        [(DType::F32, [[1.0, 1.0]; 2]), (DType::Bf16, [[0.99, 0.99]; 2]), (DType::F16, [[0.995, 0.995]; 2])]
+    {
         let of_rounded = likeliest_by(&mut load::<CandleEngine>(&rounded(&model, dtype), &reference));
         for (attention, [by_token, as_prompt]) in [(Attention::Eager, eager), (Attention::Fused, fused)] {
             let mut engine = cuda(&stored, &plan(&config, dtype, attention, POSITIONS));

@@ -58,7 +58,7 @@ impl<H: HostPart> Cuda<H> {
     pub(super) fn reclaim(&mut self, id: SequenceId) {
         if self.sequences.get(&id).is_some_and(|sequence| sequence.len > 0) {
             // A step on its way writes to the cache. What it sampled is read first.
-            let _ = self.collect(0);
+            let _ = self.settle(0);
             self.resident.clear();
         }
         if let (Some(pool), Some(sequence)) = (&mut self.pool, self.sequences.get_mut(&id)) {

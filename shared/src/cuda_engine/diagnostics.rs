@@ -169,6 +169,11 @@ impl<H: HostPart> Cuda<H> {
             }
             at = Some(place);
         }
+        if self.wide.is_some() && self.is_broken(at, &rooms, &x)? && self.widen()? {
+            drop(rooms);
+            counts.iter_mut().for_each(|counts| counts.fill((0, 0)));
+            return self.whole(tokens, counts, logits);
+        }
         match (self.route.tail(), at) {
             (Some(part), _) => {
                 let Some(room) = &rooms[part] else { return Ok(()) };
@@ -184,6 +189,22 @@ impl<H: HostPart> Cuda<H> {
                 self.shown_from_host(&x, logits)
             }
         }
+    }
+
+    /// Whether the residual stream of a whole sequence holds NaN or infinite values behind the last layer.
+    fn is_broken(&self, at: Option<Place>, rooms: &[Option<Whole>], x: &[f32]) -> Result<bool, EngineError> {
+        let found = match at {
+            Some(Place::Gpu(part)) => match &rooms[part] {
+                Some(room) => counted(&self.parts[part], room)?,
+                None => (0, 0),
+            },
+            _ => {
+                let mut found = (0, 0);
+                count_non_finite(x, &mut found);
+                found
+            }
+        };
+        Ok(found != (0, 0))
     }
 
     /// The residual stream of a whole sequence from a device to the host.
@@ -254,16 +275,22 @@ fn pass(
             part.model.layer(index, x, rows, &[Segment { first: 0, rows: rows.count }])?;
         }
         if let Some(counts) = counts.as_deref_mut() {
-            let (stream, found) = (&part.model.stream, room.counts.ptr());
-            stream.zero(found, 2 * size_of::<u64>())?;
-            let values = room.tokens * part.model.hidden;
-            part.model.kernels.count_non_finite(stream, room.residual.ptr(), values, found)?;
-            let mut words = [0u64; 2];
-            stream.download(bytemuck::cast_slice_mut(&mut words), found)?;
-            counts[index] = (words[0], words[1]);
+            counts[index] = counted(part, room)?;
         }
     }
     Ok(())
+}
+
+/// NaN and infinite values of the residual stream of a whole sequence on a device.
+fn counted(part: &Part, room: &Whole) -> Result<(u64, u64), EngineError> {
+    part.enter()?;
+    let (stream, found) = (&part.model.stream, room.counts.ptr());
+    stream.zero(found, 2 * size_of::<u64>())?;
+    let values = room.tokens * part.model.hidden;
+    part.model.kernels.count_non_finite(stream, room.residual.ptr(), values, found)?;
+    let mut words = [0u64; 2];
+    stream.download(bytemuck::cast_slice_mut(&mut words), found)?;
+    Ok(words.into())
 }
 
 /// The logits of a whole sequence on the device that has everything behind the last layer.

@@ -218,6 +218,7 @@ pub(super) struct Kernels {
     choose: Kernel,
     widen: Kernel,
     convert_plain: Kernel,
+    convert_in_f16: Kernel,
     convert_fp8: Kernel,
     convert_blocks: Kernel,
     gemv: Vec<Kernel>,
@@ -299,6 +300,7 @@ impl Kernels {
             choose: plain("choose")?,
             widen: plain("widen")?,
             convert_plain: plain("convert_plain")?,
+            convert_in_f16: plain("convert_in_f16")?,
             convert_fp8: plain("convert_fp8")?,
             convert_blocks: plain("convert_blocks")?,
             gemv: Use::ALL.map(of_gemv).into_iter().collect::<Result<_, _>>()?,
@@ -447,6 +449,20 @@ impl Kernels {
                 args![ptr, format, to.values, to.format, first, count],
             ),
         }
+    }
+
+    /// Whole rows as bf16 has them, held in f16, from where they are stored or stand already; `peaks` as `rows.cu` says.
+    pub(super) fn convert_in_f16(
+        &self,
+        stream: &Stream,
+        (ptr, format): (Ptr, Format),
+        to: &Matrix,
+        [first_row, rows]: [usize; 2],
+        peaks: Ptr,
+    ) -> Result<(), EngineError> {
+        let shape = Shape { grid: [rows, 1, 1], block: 256, ..Shape::PLAIN };
+        let args = args![ptr, format, to.values, first_row, to.columns, peaks];
+        stream.launch(self.convert_in_f16, shape, args)
     }
 
     /// A product that reads the weight once for each row; see across.cu and gemv.cu.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::driver::{Buffer, Event, Gpu, Pinned, Stream};
+use super::driver::{Buffer, Event, Gpu, Pinned, Ptr, Stream};
+use super::held::Peaks;
 use super::kernels::{Format, Kernels, Matrix};
 use super::weights::Weights;
 use crate::engine::{EngineError, LoadProgress, LoadStage};
@@ -32,6 +33,24 @@ struct Piece<'a> {
     /// First value of the tensor, and how many.
     first: usize,
     count: usize,
+    /// The words of its tensor's magnitudes, where values of bf16 are held in f16.
+    peaks: Option<Ptr>,
+}
+
+impl Piece<'_> {
+    /// Whether it is held as it is stored.
+    fn is_plain(&self) -> bool {
+        self.stored == self.to.format && self.peaks.is_none()
+    }
+
+    /// Whether it is converted where it is held.
+    fn is_in_place(&self) -> bool {
+        self.stored == Format::Bf16 && self.peaks.is_some()
+    }
+
+    fn is_staged(&self) -> bool {
+        !self.is_plain() && !self.is_in_place()
+    }
 }
 
 /// Where pieces pass through on their way to the device; one for each thread.
@@ -72,17 +91,17 @@ impl Feeder {
     fn send(&mut self, kernels: &Kernels, piece: &Piece<'_>) -> Result<(), EngineError> {
         let slot = &mut self.slots[self.next];
         let bytes = &slot.host.bytes_mut()[..piece.bytes];
-        if piece.stored == piece.to.format {
-            self.stream.upload(piece.to.values.at(piece.stored.bytes(piece.first)), bytes)?;
-        } else if let Some(device) = &slot.device {
-            self.stream.upload(device.ptr(), bytes)?;
-            kernels.convert(
-                &self.stream,
-                (device.ptr(), piece.stored),
-                piece.to,
-                piece.first,
-                piece.count,
-            )?;
+        let held = piece.to.values.at(piece.stored.bytes(piece.first));
+        let from = match &slot.device {
+            Some(device) if piece.is_staged() => device.ptr(),
+            _ => held,
+        };
+        self.stream.upload(from, bytes)?;
+        if let Some(peaks) = piece.peaks {
+            let rows = [piece.first, piece.count].map(|values| values / piece.to.columns as usize);
+            kernels.convert_in_f16(&self.stream, (from, piece.stored), piece.to, rows, peaks)?;
+        } else if !piece.is_plain() {
+            kernels.convert(&self.stream, (from, piece.stored), piece.to, piece.first, piece.count)?;
         }
         self.stream.record(&slot.done)?;
         self.next = (self.next + 1) % SLOTS;
@@ -90,7 +109,8 @@ impl Feeder {
     }
 }
 
-/// Fills the arena. On return all of it is on the device. Of the model's `total_bytes`, `before` are loaded already.
+/// Fills the arena. On return all of it is on the device; whether it fits how it is held. Of the model's `total_bytes`,
+/// `before` are loaded already.
 pub(super) async fn fill<S: WeightSource>(
     gpu: &Arc<Gpu>,
     kernels: &Kernels,
@@ -98,13 +118,17 @@ pub(super) async fn fill<S: WeightSource>(
     checkpoint: &Checkpoint<S>,
     [before, total_bytes]: [u64; 2],
     progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
-) -> Result<(), EngineError> {
+) -> Result<bool, EngineError> {
     gpu.make_current()?;
+    let peaks = weights.in_f16.then(|| Peaks::new(gpu, weights.tensors.len())).transpose()?;
+    let peaks_of = |tensor: usize, to: &Matrix| {
+        peaks.as_ref().filter(|_| to.format == Format::F16).map(|peaks| peaks.of(tensor))
+    };
     let mut pieces = Vec::new();
     // Formats that the device does not convert are widened on the host.
     let mut widened = Vec::new();
     let mut ends = Vec::new();
-    for (spec, to) in &weights.tensors {
+    for (tensor, (spec, to)) in weights.tensors.iter().enumerate() {
         let (rows, columns) = (to.rows as usize, to.columns as usize);
         let held = (to.format.bytes(rows * columns) + to.format.scale_bytes(rows, columns)) as u64;
         ends.push(ends.last().copied().unwrap_or(0) + held);
@@ -114,7 +138,7 @@ pub(super) async fn fill<S: WeightSource>(
             Some((stored, format))
         });
         let Some((stored, format)) = plain else {
-            widened.push((spec.name.as_str(), to));
+            widened.push((spec.name.as_str(), to, peaks_of(tensor, to)));
             continue;
         };
         let row_bytes = format.bytes(columns);
@@ -132,6 +156,7 @@ pub(super) async fn fill<S: WeightSource>(
                 to,
                 first: row * columns,
                 count,
+                peaks: peaks_of(tensor, to),
             });
         }
     }
@@ -152,7 +177,7 @@ pub(super) async fn fill<S: WeightSource>(
         let report = LoadProgress { stage: LoadStage::Weights, done_bytes: done, total_bytes };
         if progress(report).is_break() { Err(EngineError::Cancelled) } else { Ok(()) }
     };
-    let wide: u64 = widened.iter().map(|(_, to)| 4 * to.rows as u64 * to.columns as u64).sum();
+    let wide: u64 = widened.iter().map(|(_, to, _)| 4 * to.rows as u64 * to.columns as u64).sum();
     let stored_total = pieces.iter().map(|piece| piece.bytes as u64).sum::<u64>() + wide;
     let files: Option<Vec<_>> =
         (0..checkpoint.file_names().count()).map(|file| checkpoint.concurrent(file)).collect();
@@ -173,17 +198,17 @@ pub(super) async fn fill<S: WeightSource>(
             feeder.stream.synchronize()?;
         }
     }
-    for (name, to) in widened {
-        done += from_f32(gpu, kernels, &checkpoint.read_as_f32(name).await?, name, to)?;
+    for (name, to, peaks) in widened {
+        done += from_f32(gpu, kernels, &checkpoint.read_as_f32(name).await?, name, to, peaks)?;
         tell(done, stored_total)?;
     }
-    gpu.synchronize()
+    gpu.synchronize()?;
+    peaks.map_or(Ok(true), |peaks| peaks.fit(&weights.tensors))
 }
 
 fn feeder(gpu: &Arc<Gpu>, pieces: &[Piece<'_>]) -> Result<Feeder, EngineError> {
     let bytes = pieces.iter().map(|piece| piece.bytes).max().unwrap_or(1);
-    let converts = pieces.iter().any(|piece| piece.stored != piece.to.format);
-    Feeder::new(gpu, bytes, converts)
+    Feeder::new(gpu, bytes, pieces.iter().any(Piece::is_staged))
 }
 
 /// All threads take pieces in turn; returns the bytes read.
@@ -249,6 +274,7 @@ fn from_f32(
     values: &[f32],
     name: &str,
     to: &Matrix,
+    peaks: Option<Ptr>,
 ) -> Result<u64, EngineError> {
     let columns = to.columns as usize;
     let step = (PIECE_BYTES / (4 * columns)).max(1) * columns;
@@ -262,8 +288,9 @@ fn from_f32(
         to,
         first,
         count,
+        peaks,
     };
-    let mut feeder = Feeder::new(gpu, 4 * step.min(values.len()), to.format != Format::F32)?;
+    let mut feeder = Feeder::new(gpu, 4 * step.min(values.len()), piece(0, 0).is_staged())?;
     for (index, part) in values.chunks(step).enumerate() {
         let bytes = bytemuck::cast_slice(part);
         feeder.buffer(bytes.len())?.copy_from_slice(bytes);

@@ -5,7 +5,7 @@
 //!
 //! A step of decoding is one CUDA graph. Ids stay on the device: the next step is queued before the host has read the
 //! last id, which it reads one step late. Residual stream, norms, softmax and every sum are in f32; activations are in
-//! the format of the weights, beside quantised ones in bf16.
+//! the format of the weights, beside quantised ones in bf16. Weights of bf16 are held in f16 as long as they fit, see `held`.
 
 mod across;
 mod appended;
@@ -15,6 +15,7 @@ mod driver;
 mod module;
 mod format;
 mod gemm;
+mod held;
 mod kernels;
 mod load;
 mod model;
@@ -73,6 +74,8 @@ pub struct Cuda<H> {
     rope: Rope,
     plan: LoadPlan,
     kv: Format,
+    /// The formats of weights and cache that were asked for, while they are held in finer ones.
+    wide: Option<[Format; 2]>,
     route: Route,
     host: Option<H>,
     parts: Vec<Part>,
@@ -114,17 +117,18 @@ impl<H: HostPart> Engine for Cuda<H> {
         plan: &LoadPlan,
         progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
     ) -> Result<Self, EngineError> {
-        let formats = check_plan(plan)?;
+        let asked = check_plan(plan)?;
         let route = Route::of(plan)?;
         if route.uses_host() {
             H::check(plan)?;
         }
         let total_bytes = crate::estimate::weights_bytes(&plan.config.decoder(), plan.dtype);
-        let mut report = |stage, done_bytes| {
+        type Progress<'a> = &'a mut dyn FnMut(LoadProgress) -> ControlFlow<()>;
+        let report = |progress: Progress<'_>, stage, done_bytes| {
             let report = LoadProgress { stage, done_bytes, total_bytes };
             if progress(report).is_break() { Err(EngineError::Cancelled) } else { Ok(()) }
         };
-        report(LoadStage::Checking, 0)?;
+        report(progress, LoadStage::Checking, 0)?;
         checkpoint.check(&plan.config.decoder())?;
         let ordinals = route.gpus.iter().map(ordinal).collect::<Result<Vec<_>, _>>()?;
         let gpus = ordinals.iter().map(|ordinal| Gpu::open(*ordinal)).collect::<Result<Vec<_>, _>>()?;
@@ -134,18 +138,26 @@ impl<H: HostPart> Engine for Cuda<H> {
                 one.reach(other)?;
             }
         }
-        let begun = route.gpus.iter().map(|device| Begun::new(device, plan, formats));
-        let begun = begun.collect::<Result<Vec<_>, _>>()?;
-        let gpus = || begun.iter().map(Begun::layers_on);
-        let pool = plan.kv_blocks.map(|blocks| Pool::new(gpus(), plan, formats[1], blocks)).transpose()?;
-        report(LoadStage::Weights, 0)?;
-        let host = if plan.low_cpu_mem_usage {
-            read(checkpoint, &begun, route.uses_host(), plan, total_bytes, progress).await?
-        } else {
-            let buffered = checkpoint.buffered().await?;
-            read(&buffered, &begun, route.uses_host(), plan, total_bytes, progress).await?
-        };
         let rope = Rope::new(&plan.config);
+        let mut formats = held::finer(asked);
+        let (begun, pool, host) = loop {
+            let begun = route.gpus.iter().map(|device| Begun::new(device, plan, formats));
+            let begun = begun.collect::<Result<Vec<_>, _>>()?;
+            let gpus = || begun.iter().map(Begun::layers_on);
+            let pool =
+                plan.kv_blocks.map(|blocks| Pool::new(gpus(), plan, formats[1], blocks)).transpose()?;
+            report(progress, LoadStage::Weights, 0)?;
+            let (host, fits) = if plan.low_cpu_mem_usage {
+                read(checkpoint, &begun, route.uses_host(), plan, total_bytes, progress).await?
+            } else {
+                let buffered = checkpoint.buffered().await?;
+                read(&buffered, &begun, route.uses_host(), plan, total_bytes, progress).await?
+            };
+            if fits {
+                break (begun, pool, host);
+            }
+            formats = asked;
+        };
         let kv = formats[1];
         let finished = begun.into_iter().map(|part| part.finish(plan, kv, &rope));
         let parts = finished.collect::<Result<Vec<_>, _>>()?;
@@ -166,14 +178,12 @@ impl<H: HostPart> Engine for Cuda<H> {
             rope,
             plan: plan.clone(),
             kv,
+            wide: (formats != asked).then_some(asked),
             route,
             host,
             parts,
         };
-        let last = LoadProgress { stage: LoadStage::Preparing, done_bytes: total_bytes, total_bytes };
-        if progress(last).is_break() {
-            return Err(EngineError::Cancelled);
-        }
+        report(progress, LoadStage::Preparing, total_bytes)?;
         engine.warm_up().await?;
         Ok(engine)
     }
@@ -207,7 +217,7 @@ impl<H: HostPart> Engine for Cuda<H> {
         prompts.iter().try_for_each(|prompt| self.plan.check_tokens(prompt.tokens))?;
         let appended: Vec<_> =
             prompts.iter().map(|prompt| Appended::prompt(prompt.sequence, prompt.tokens)).collect();
-        self.collect(0)?;
+        self.settle(0)?;
         self.extend(&appended, appended.len())?;
         Ok(std::mem::take(&mut self.readable))
     }
@@ -218,7 +228,7 @@ impl<H: HostPart> Engine for Cuda<H> {
             return self.drain().await;
         }
         if anew {
-            self.collect(0)?;
+            self.settle(0)?;
             let appended = self.pending(sequences)?;
             self.extend(&appended, appended.len())?;
         } else {
@@ -244,7 +254,7 @@ impl<H: HostPart> Engine for Cuda<H> {
     ) -> Result<Vec<Sampled>, EngineError> {
         parts.iter().try_for_each(|part| self.plan.check_tokens(part.tokens))?;
         self.check_step(sequences)?;
-        self.collect(0)?;
+        self.settle(0)?;
         // Those that sample come first.
         let mut appended = self.pending(sequences)?;
         let (last, open): (Vec<&PromptPart<'_>>, Vec<_>) = parts.iter().partition(|part| part.is_last);
@@ -264,7 +274,7 @@ impl<H: HostPart> Engine for Cuda<H> {
     }
 
     async fn drain(&mut self) -> Result<Vec<Sampled>, EngineError> {
-        self.collect(0)?;
+        self.settle(0)?;
         Ok(std::mem::take(&mut self.readable))
     }
 
@@ -283,7 +293,7 @@ impl<H: HostPart> Engine for Cuda<H> {
     }
 }
 
-/// Reads all weights to where they go.
+/// Reads all weights to where they go; whether they fit how they are held there.
 async fn read<S: WeightSource, H: HostPart>(
     checkpoint: &Checkpoint<S>,
     begun: &[Begun],
@@ -291,16 +301,17 @@ async fn read<S: WeightSource, H: HostPart>(
     plan: &LoadPlan,
     total_bytes: u64,
     progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
-) -> Result<Option<H>, EngineError> {
-    let mut before = 0;
+) -> Result<(Option<H>, bool), EngineError> {
+    let (mut before, mut fits) = (0, true);
     for part in begun {
-        part.fill(checkpoint, [before, total_bytes], progress).await?;
+        fits &= part.fill(checkpoint, [before, total_bytes], progress).await?;
         before += part.weights_bytes();
     }
-    match uses_host {
-        true => H::load(checkpoint, plan, before, progress).await.map(Some),
-        false => Ok(None),
-    }
+    let host = match uses_host && fits {
+        true => Some(H::load(checkpoint, plan, before, progress).await?),
+        false => None,
+    };
+    Ok((host, fits))
 }
 
 fn cuda(ordinal: usize) -> DeviceId {

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use super::driver::{Event, Gpu, Graph, Ptr, Stream};
 use super::gemm::{Gemm, Handle};
-use super::kernels::{Format, Heads, Kernels, Row, Rows};
+use super::kernels::{Format, Heads, Kernels, Matrix, Row, Rows};
 use super::load;
 use super::model::Model;
 use super::weights::Weights;
@@ -81,13 +81,13 @@ impl Begun {
         (&self.gpu, self.weights.layers())
     }
 
-    /// Reads its weights; of the model's `total_bytes`, `before` are loaded already.
+    /// Reads its weights; of the model's `total_bytes`, `before` are loaded already. Whether they fit how they are held.
     pub(super) async fn fill<S: WeightSource>(
         &self,
         checkpoint: &Checkpoint<S>,
         [before, total_bytes]: [u64; 2],
         progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<bool, EngineError> {
         let Self { gpu, kernels, weights, .. } = self;
         load::fill(gpu, kernels, weights, checkpoint, [before, total_bytes], progress).await
     }
@@ -129,6 +129,25 @@ impl Part {
     /// Makes its context that of this thread: before anything is queued on it.
     pub(super) fn enter(&self) -> Result<(), EngineError> {
         self.gpu.make_current()
+    }
+
+    /// From bf16 in f16 to bf16, with a cache in `kv`; what stood in caches is lost.
+    pub(super) fn widen(&mut self, plan: &LoadPlan, kv: Format) -> Result<(), EngineError> {
+        self.enter()?;
+        let Model { stream, kernels, weights, heads, .. } = &mut self.model;
+        for (_, matrix) in weights.tensors.iter().filter(|(_, matrix)| matrix.format == Format::F16) {
+            let count = matrix.rows as usize * matrix.columns as usize;
+            let to = Matrix { format: Format::Bf16, ..*matrix };
+            // Where they stand: both take two bytes.
+            kernels.convert(stream, (matrix.values, Format::F16), &to, 0, count)?;
+        }
+        stream.synchronize()?;
+        self.graphs.clear();
+        weights.are_bf16(&self.device, plan);
+        heads.kv_format = kv;
+        *kernels =
+            Kernels::load(&self.gpu, Format::Bf16, kv, plan.config.head_dim, plan.kv_blocks.is_some())?;
+        Ok(())
     }
 
     /// Rows of a batch on the device.

@@ -21,7 +21,7 @@ const NO_ID: u32 = u32::MAX;
 
 /// A step whose ids are on their way.
 pub(super) struct Step {
-    ids: Vec<SequenceId>,
+    pub(super) ids: Vec<SequenceId>,
     slot: usize,
 }
 
@@ -43,7 +43,9 @@ impl<H: HostPart> Cuda<H> {
                 .iter()
                 .all(|id| self.sequences.get(id).is_some_and(|sequence| sequence.host_sampler.is_none()));
         if self.resident != ids || !runs_ahead {
-            self.collect(0)?;
+            if self.settle(0)? {
+                return self.step_anew(ids);
+            }
             self.place(ids, 0)?;
         }
         let tail = (self.ids.ptr(), self.ring());
@@ -87,7 +89,7 @@ impl<H: HostPart> Cuda<H> {
         }
         if chooses.is_some() {
             self.sampling(ids)?;
-            return self.collect(usize::from(runs_ahead));
+            return self.settle(usize::from(runs_ahead)).map(|_widened| ());
         }
         self.go(&mut at, Place::Host, ids.len())?;
         let last = self.rows[..ids.len() * self.plan.config.hidden_size].to_vec();
@@ -95,7 +97,16 @@ impl<H: HostPart> Cuda<H> {
         if result.is_err() {
             self.step_back(ids);
         }
-        result
+        match result {
+            Err(EngineError::NanLogits) if self.widen()? => self.step_anew(ids),
+            result => result,
+        }
+    }
+
+    /// The next step of a batch of which nothing stands in the caches any more.
+    fn step_anew(&mut self, ids: &[SequenceId]) -> Result<(), EngineError> {
+        let pending = self.pending(ids)?;
+        self.extend(&pending, pending.len())
     }
 
     /// After a step that chose nothing: its tokens are not part of the sequences.
@@ -194,6 +205,10 @@ impl<H: HostPart> Cuda<H> {
                 (0..ids.len()).map(|row| self.ids.word(slot * self.plan.batch + row)).collect();
             if best.contains(&NO_ID) {
                 self.resident.clear();
+                // It can be done again in a wider format.
+                if self.wide.is_some() {
+                    self.steps.push_front(Step { ids, slot });
+                }
                 return Err(EngineError::NanLogits);
             }
             let chosen = self.choose(&ids, best)?;
@@ -259,6 +274,14 @@ impl<H: HostPart> Cuda<H> {
     /// Appends ids to sequences, and samples the next of the first `samples` of them; on an error all of them stay as
     /// they were.
     pub(super) fn extend(&mut self, appended: &[Appended], samples: usize) -> Result<(), EngineError> {
+        match self.try_extend(appended, samples) {
+            Err(EngineError::NanLogits) if self.widen()? => self.try_extend(appended, samples),
+            result => result,
+        }
+    }
+
+    /// [`Cuda::extend`] in the formats that weights and cache are held in.
+    pub(super) fn try_extend(&mut self, appended: &[Appended], samples: usize) -> Result<(), EngineError> {
         check_room(appended.iter().map(|one| (one.sequence, one.tokens.len())), |id| {
             self.sequences.get(&id).map(|sequence| (sequence.len, sequence.capacity))
         })?;
@@ -268,6 +291,7 @@ impl<H: HostPart> Cuda<H> {
         };
         let lens: Vec<_> = appended.iter().filter_map(len).collect();
         self.grow(lens.into_iter())?;
+        let read = self.readable.len();
         let mut before = Vec::with_capacity(appended.len());
         for Appended { sequence: id, tokens, is_prompt } in appended {
             if let Some(sequence) = self.sequences.get_mut(id) {
@@ -288,6 +312,9 @@ impl<H: HostPart> Cuda<H> {
         });
         if result.is_err() {
             self.resident.clear();
+            // Those of this pass alone: others ended before it.
+            self.steps.clear();
+            self.readable.truncate(read);
             for (id, len, sampled, host_sampler) in before {
                 if let Some(sequence) = self.sequences.get_mut(&id) {
                     sequence.truncate(len);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::driver::{Buffer, Gpu, Ptr};
 use super::kernels::{Format, Matrix, Norm};
+use crate::dtype::DType;
 use crate::engine::{EngineError, LoadPlan};
 use crate::placement::DeviceId;
 use crate::tensors::{self, Role, TensorSpec};
@@ -31,6 +32,8 @@ pub(super) struct Weights {
     /// Bytes of the tensors, without the gaps between them.
     pub(super) bytes: u64,
     pub(super) format: Format,
+    /// Whether they are bf16's values, held in f16; see `held.rs`.
+    pub(super) in_f16: bool,
     embedding: Option<Matrix>,
     layers: BTreeMap<usize, Layer>,
     norm: Option<Norm>,
@@ -48,6 +51,7 @@ impl Weights {
         plan: &LoadPlan,
         format: Format,
     ) -> Result<Self, EngineError> {
+        let in_f16 = plan.dtype == DType::Bf16 && format == Format::F16;
         let split = plan.places();
         let is_here = |spec: &TensorSpec| split.device_of(spec.role, spec.layer) == Some(device);
         let config = &plan.config;
@@ -56,6 +60,10 @@ impl Weights {
         let mut tensors: Vec<(TensorSpec, Matrix)> = Vec::new();
         for spec in tensors::list(&config.decoder()).filter(is_here) {
             let (rows, columns, format) = match *spec.shape.as_slice() {
+                // Rows that are looked up and no factors of a product stay as they are.
+                [rows, columns] if spec.role == Role::Embedding && !config.tie_word_embeddings && in_f16 => {
+                    (rows, columns, Format::Bf16)
+                }
                 [rows, columns] => (rows, columns, format),
                 _ => (1, spec.count() as usize, format.norms()),
             };
@@ -87,8 +95,26 @@ impl Weights {
             matrix.values = arena.ptr().at(matrix.values.0 as usize);
             matrix.scales = arena.ptr().at(matrix.scales.0 as usize);
         }
+        let mut weights = Self {
+            arena,
+            bytes,
+            format,
+            in_f16,
+            embedding: None,
+            layers: BTreeMap::new(),
+            norm: None,
+            head: None,
+            tensors,
+        };
+        weights.assemble(device, plan);
+        Ok(weights)
+    }
+
+    /// The tensors by what they are for.
+    fn assemble(&mut self, device: &DeviceId, plan: &LoadPlan) {
+        let (config, split) = (&plan.config, plan.places());
         let find = |role: Role, layer: Option<usize>| {
-            let found = tensors.iter().find(|(spec, _)| spec.role == role && spec.layer == layer);
+            let found = self.tensors.iter().find(|(spec, _)| spec.role == role && spec.layer == layer);
             found.map(|(_, matrix)| *matrix)
         };
         let norm = |role, layer| {
@@ -109,17 +135,18 @@ impl Weights {
         };
         let here = (0..config.num_hidden_layers).filter(|index| split.layers[*index] == *device);
         let here = here.enumerate().filter_map(|(cache, index)| Some((index, layer(index, cache)?)));
+        let layers = here.collect();
         let embedding = find(Role::Embedding, None);
-        Ok(Self {
-            bytes,
-            format,
-            embedding,
-            layers: here.collect(),
-            norm: norm(Role::FinalNorm, None),
-            head: if config.tie_word_embeddings { embedding } else { find(Role::LmHead, None) },
-            tensors,
-            arena,
-        })
+        let head = if config.tie_word_embeddings { embedding } else { find(Role::LmHead, None) };
+        let norm = norm(Role::FinalNorm, None);
+        (self.layers, self.embedding, self.head, self.norm) = (layers, embedding, head, norm);
+    }
+
+    /// Says that what was held in f16 is in bf16 now.
+    pub(super) fn are_bf16(&mut self, device: &DeviceId, plan: &LoadPlan) {
+        (self.format, self.in_f16) = (Format::Bf16, false);
+        self.tensors.iter_mut().for_each(|(_, matrix)| matrix.format = Format::Bf16);
+        self.assemble(device, plan);
     }
 
     pub(super) fn embedding(&self) -> Result<Matrix, EngineError> {

@@ -309,6 +309,39 @@ extern "C" __global__ void convert_plain(const void* in, int in_format, void* ou
         store_as(out, out_format, first + i, load_as(in, in_format, i));
 }
 
+// Values as bf16 has them, held in f16; a block a row. `in` may be where they go. `peaks`: the largest magnitude of the
+// tensor, and the least that is the largest of a row, rows of zeros left out; by their bits, whose order is that of what
+// they stand for, NaN last.
+extern "C" __global__ void __launch_bounds__(256) convert_in_f16(const void* in, int in_format, f16* out, size_t first_row,
+                                                                 int columns, unsigned* peaks) {
+    __shared__ unsigned shared[8];
+    const size_t from = (size_t)blockIdx.x * columns, to = (first_row + blockIdx.x) * columns;
+    unsigned peak = 0;
+    auto narrowed = [&](float v) {
+        v = to_f32(from_f32<bf16>(v));
+        peak = max(peak, __float_as_uint(fabsf(v)));
+        return v;
+    };
+    if (columns % 8 == 0) {
+        for (int i = threadIdx.x; i < columns / 8; i += blockDim.x) {
+            Values<8> v = values_at<8>(in, in_format, from / 8 + i);
+#pragma unroll
+            for (int j = 0; j < 8; j++) v.v[j] = narrowed(v.v[j]);
+            put_values<8>(out, F16, to / 8 + i, v);
+        }
+    } else {
+        for (int i = threadIdx.x; i < columns; i += blockDim.x)
+            out[to + i] = from_f32<f16>(narrowed(load_as(in, in_format, from + i)));
+    }
+    peak = __reduce_max_sync(~0u, peak);
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = peak;
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    for (int i = 1; i < 8; i++) peak = max(peak, shared[i]);
+    atomicMax(&peaks[0], peak);
+    if (peak) atomicMin(&peaks[1], peak);
+}
+
 // Rows of a matrix to fp8, each by its own scale; a block a row.
 extern "C" __global__ void convert_fp8(const void* in, int in_format, fp8* out, float* scales, size_t first_row,
                                        int columns) {
