@@ -210,6 +210,7 @@ pub(super) struct Rows {
 pub(super) struct Kernels {
     /// Multiprocessors of the device.
     processors: usize,
+    activations: Format,
     embed: Kernel,
     rms_norm: Kernel,
     rotate_append: Kernel,
@@ -292,6 +293,7 @@ impl Kernels {
         let of_across = |purpose: Use| Across::load(&across, purpose, weights);
         Ok(Self {
             processors: gpu.processors,
+            activations: act,
             embed: plain("embed")?,
             rms_norm: plain("rms_norm")?,
             rotate_append: plain("rotate_append")?,
@@ -372,8 +374,8 @@ impl Kernels {
         out: Ptr,
         [rows, width]: [usize; 2],
     ) -> Result<(), EngineError> {
-        // Four values a thread in f32, eight in 16 bits; blocks that have nothing to do end at once.
-        let shape = Shape { grid: [width.div_ceil(4 * 256), rows, 1], block: 256, ..Shape::PLAIN };
+        let blocks = width.div_ceil(256 * 16 / self.activations.bytes(1));
+        let shape = Shape { grid: [blocks, rows, 1], block: 256, ..Shape::PLAIN };
         let width = width as i32;
         stream.launch(self.silu_mul, shape, args![gate_up, out, width])
     }
