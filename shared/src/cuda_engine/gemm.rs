@@ -37,7 +37,7 @@ struct Chosen {
 
 /// cuBLASLt with its workspace and the algorithms chosen so far.
 pub(super) struct Gemm {
-    handle: sys::cublasLtHandle_t,
+    handle: Handle,
     workspace: Buffer,
     chosen: HashMap<Problem, Chosen>,
 }
@@ -62,11 +62,18 @@ impl Handle {
     }
 }
 
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: created once.
+        let _ = unsafe { result::destroy_handle(self.0) };
+    }
+}
+
 impl Gemm {
     /// `scratch_bytes` are [`GEMM_BYTES`], or none where nothing is multiplied.
     pub(super) fn new(handle: Handle, gpu: &Arc<Gpu>, scratch_bytes: u64) -> Result<Self, EngineError> {
         let workspace = gpu.alloc(scratch_bytes, "activation")?;
-        Ok(Self { handle: handle.0, workspace, chosen: HashMap::new() })
+        Ok(Self { handle, workspace, chosen: HashMap::new() })
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -101,7 +108,7 @@ impl Gemm {
         // SAFETY: descriptors made for this problem; addresses with as many values as it says.
         let result = unsafe {
             result::matmul(
-                self.handle,
+                self.handle.0,
                 desc,
                 (&raw const alpha).cast(),
                 (&raw const beta).cast(),
@@ -168,7 +175,7 @@ impl Gemm {
                     size_of::<u32>(),
                 )?;
             }
-            let found = result::get_matmul_algo_heuristic(self.handle, desc, weight, x, out, out, pref);
+            let found = result::get_matmul_algo_heuristic(self.handle.0, desc, weight, x, out, out, pref);
             result::destroy_matmul_pref(pref)?;
             found?
         };
@@ -186,7 +193,6 @@ impl Drop for Gemm {
                     let _ = result::destroy_matrix_layout(layout);
                 }
             }
-            let _ = result::destroy_handle(self.handle);
         }
     }
 }
