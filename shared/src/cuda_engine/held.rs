@@ -65,7 +65,7 @@ fn fits(spec: &TensorSpec, columns: i32, words: [u32; 2]) -> bool {
             largest * (columns as f32).sqrt() <= LARGEST && largest >= SMALLEST
         }
         Role::Embedding => largest <= LARGEST && least >= SMALLEST,
-        _ => largest <= LARGEST && largest >= SMALLEST,
+        _ => (SMALLEST..=LARGEST).contains(&largest),
     }
 }
 
