@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 
+use phi3::candle_engine::CandleEngine;
 use phi3::dtype::DType;
 use phi3::engine::{Attention, Engine as _, LoadPlan};
 use phi3::placement::DeviceId;
@@ -12,7 +13,7 @@ use phi3::wgpu_engine::WgpuEngine;
 use pollster::block_on;
 
 use crate::parity::{Case, F32_BOUND, cases};
-use crate::support::model::{checkpoint, full_logits, greedy, load_on, plan};
+use crate::support::model::{checkpoint, full_logits, greedy, largest_difference, load_on, plan};
 use crate::tiny;
 
 /// Whether there is a GPU; said where there is none.
@@ -154,6 +155,61 @@ fn two_hundred_greedy_ids_of_the_tiny_model() {
     assert!(certain > 150, "{certain}");
     let found = greedy(&mut tiny(DType::Bf16, DType::F32), &prompt, 200, &[]).ids;
     assert_eq!(found[..certain], expected[..certain]);
+}
+
+/// Rows that meet quantised weights as int8 blocks lose more than the order of sums does: of the largest logit, about twice
+/// what was seen.
+const INT8_BOUND: f64 = 4e-2;
+
+/// The bound of rows in int8, against the CPU engine on the same weights, whose activations keep 16 bits: every logit of
+/// a text, and the likeliest id wherever the reference is not in two minds, as a prompt and step by step.
+#[test]
+fn int8_rows_of_the_tiny_model() {
+    if !is_there() {
+        return;
+    }
+    let (json, _) = tiny::golden();
+    let prompt = tiny::ids(&json["prompt"]["ids"]);
+    for dtype in [DType::Q8_0, DType::Q4_0] {
+        let mut cpu: CandleEngine =
+            load_on(&checkpoint(&tiny::folder()), &plan(&tiny::config(), dtype, 300)).expect("loads");
+        let ids = greedy(&mut cpu, &prompt, 120, &[]).ids;
+        let fed = [&prompt[..], &ids].concat();
+        let expected = full_logits(&mut cpu, &fed);
+        let peak = expected.iter().flatten().fold(0.0f32, |peak, logit| peak.max(logit.abs()));
+        let mut gpu = tiny(dtype, DType::F32);
+        let found = full_logits(&mut gpu, &fed);
+        let worst = found.iter().zip(&expected).map(|(a, b)| largest_difference(a, b)).fold(0.0, f64::max);
+        let share = worst / f64::from(peak);
+        let gap = |row: &Vec<f32>| {
+            let mut best = [f32::NEG_INFINITY; 2];
+            for logit in row {
+                best = [best[0].max(*logit), best[1].max(logit.min(best[0]))];
+            }
+            f64::from(best[0] - best[1])
+        };
+        let certain = |row: &Vec<f32>| gap(row) > 2.0 * INT8_BOUND * f64::from(peak);
+        let likeliest =
+            |row: &Vec<f32>| (0..row.len()).fold(0, |best, id| if row[id] > row[best] { id } else { best });
+        let rows = || expected.iter().zip(&found).filter(|(row, _)| certain(row));
+        let followed = greedy(&mut gpu, &prompt, 120, &[]).ids;
+        let same = followed.iter().zip(&ids).take_while(|(a, b)| a == b).count();
+        println!(
+            "{dtype}: {share:.1e} of the largest logit; {} rows certain; {same} ids the same",
+            rows().count()
+        );
+        assert!(rows().count() > 20, "hardly a row is certain");
+        assert!(
+            rows().all(|(row, found)| likeliest(row) == likeliest(found)),
+            "{dtype}: a certain id is another"
+        );
+        assert!(
+            same == ids.len() || !certain(&expected[prompt.len() - 1 + same]),
+            "{dtype}: they part at {same}"
+        );
+        assert!(share <= INT8_BOUND, "{dtype}: {share:e}");
+        assert!(share > tiny::F32_BOUND, "{dtype}: rows are no int8 blocks");
+    }
 }
 
 #[test]
