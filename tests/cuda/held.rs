@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::shapes::BOUNDS;
 use crate::support::{
-    Bytes, Random, checkpoint, config, decode, full, has_gpu, load, open, plan, prefill, relative,
+    Bytes, Random, checkpoint, config, decode, full, has_gpu, load, open, past_f16, plan, prefill, relative,
 };
 
 /// The id that no f16 comes through with.
@@ -185,6 +185,61 @@ fn steps_on_their_way_are_done_again() {
     }
 }
 
+/// A key that f16 has no place for, of which queries say that it counts: as an infinity it would be passed over.
+#[test]
+fn a_key_past_f16_is_not_passed_over() {
+    if !has_gpu() {
+        return;
+    }
+    let mut random = Random::new();
+    // Of each head of 16 the last four are not rotated.
+    let config = config(&json!({"partial_rotary_factor": 0.75}));
+    let (dim, queries, keys) = (config.head_dim, config.num_attention_heads, config.num_key_value_heads);
+    let stored = checkpoint(&config, &mut random, 0.05, |name, shape, values| match name {
+        "model.embed_tokens.weight" => {
+            for (id, row) in values.chunks_exact_mut(shape[1]).enumerate() {
+                row[OWN] = if id == SPIKE as usize { 1.0 } else { 0.0 };
+                row[ALL] = 1.0;
+            }
+        }
+        "model.layers.0.self_attn.qkv_proj.weight" => {
+            for (at, row) in values.chunks_exact_mut(shape[1]).enumerate() {
+                let (head, within) = (at / dim, at % dim);
+                match (head < queries, head < queries + keys) {
+                    (_, true) if within == dim - 1 => {
+                        let [own, all] = if head < queries { [0.0, -1e-5] } else { [16_384.0, 0.0] };
+                        row.fill(0.0);
+                        (row[OWN], row[ALL]) = (own, all);
+                    }
+                    (false, false) => row[OWN] *= 64.0,
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    });
+    let mut reference = load::<CandleEngine>(&stored, &plan(&config, DType::F32, Attention::Eager, 60));
+    for attention in [Attention::Eager, Attention::Fused] {
+        for count in [3, 20, 50] {
+            let mut tokens = ids_without(&mut random, count, &config);
+            tokens[1] = SPIKE;
+            let expected = full(&mut reference, &tokens);
+            let load = || load::<CudaEngine>(&stored, &plan(&config, DType::Bf16, attention, 60));
+            let found = relative(&full(&mut load(), &tokens), &expected);
+            println!("{attention:?}, {count}: {found:.1e}");
+            assert!(found <= bound(DType::Bf16), "{attention:?}, {count}: {found}");
+            // One row at a time.
+            let mut engine = load();
+            open(&mut engine, 1, 60);
+            let sampled: Vec<u32> =
+                tokens.iter().map(|id| prefill(&mut engine, &[(1, &[*id])]).expect("prefills")[0]).collect();
+            for (position, id) in sampled.into_iter().enumerate() {
+                follows(&mut reference, &tokens[..=position], &[id], "one at a time");
+            }
+        }
+    }
+}
+
 /// Weights that f16 has no place for are held as they are from the beginning.
 #[test]
 fn weights_past_f16_are_held_in_bf16() {
@@ -192,33 +247,48 @@ fn weights_past_f16_are_held_in_bf16() {
         return;
     }
     let mut random = Random::new();
-    type Change = fn(&str, usize, &mut [f32]);
+    type Change = fn(&str, &[usize], &mut [f32]);
+    fn times(values: &mut [f32], factor: f32) {
+        values.iter_mut().for_each(|value| *value *= factor);
+    }
     // The same model each time, in numbers too large or too small for f16.
-    let large: Change = |name, columns, values| match name {
-        "model.layers.0.input_layernorm.weight" => values[5] *= 65_536.0,
-        "model.layers.0.self_attn.qkv_proj.weight" => {
-            values.chunks_exact_mut(columns).for_each(|row| row[5] /= 65_536.0);
-        }
+    let gates: Change = |name, _, values| match name {
+        "model.layers.1.post_attention_layernorm.weight" => times(values, 1_048_576.0),
+        "model.layers.1.mlp.gate_up_proj.weight" => times(values, 1.0 / 1_048_576.0),
         _ => {}
     };
-    let small: Change = |name, _, values| match name {
-        "model.layers.1.post_attention_layernorm.weight" => values.iter_mut().for_each(|v| *v *= 1_048_576.0),
-        "model.layers.1.mlp.gate_up_proj.weight" => values.iter_mut().for_each(|v| *v /= 1_048_576.0),
+    // Rows of a matrix whose other rows are as large as ever: values of two heads of 16, and ups.
+    let heads: Change = |name, shape, values| match name {
+        "model.layers.0.self_attn.qkv_proj.weight" => {
+            times(&mut values[(shape[0] - 32) * shape[1]..], 1.0 / 262_144.0);
+        }
+        "model.layers.0.self_attn.o_proj.weight" => times(values, 262_144.0),
+        _ => {}
+    };
+    let ups: Change = |name, shape, values| match name {
+        "model.layers.0.mlp.gate_up_proj.weight" => {
+            times(&mut values[shape[0] / 2 * shape[1]..], 1.0 / 262_144.0);
+        }
+        "model.layers.0.mlp.down_proj.weight" => times(values, 262_144.0),
         _ => {}
     };
     // Rows that are normed as soon as they are looked up.
-    let rows: Change = |name, columns, values| {
+    let rows: Change = |name, shape, values| {
         if name == "model.embed_tokens.weight" {
-            values[9 * columns..20 * columns].iter_mut().for_each(|value| *value /= 65_536.0);
+            times(&mut values[9 * shape[1]..20 * shape[1]], 1.0 / 65_536.0);
         }
     };
-    for (what, tied, change) in
-        [("large", false, large), ("small", false, small), ("rows", false, rows), ("rows", true, rows)]
-    {
+    let cases: [(&str, bool, Change); 6] = [
+        ("large", false, past_f16),
+        ("gates", false, gates),
+        ("heads", false, heads),
+        ("ups", false, ups),
+        ("rows", false, rows),
+        ("rows", true, rows),
+    ];
+    for (what, tied, change) in cases {
         let config = config(&json!({"tie_word_embeddings": tied}));
-        let stored = checkpoint(&config, &mut random, 0.1, |name, shape, values| {
-            change(name, shape.last().copied().unwrap_or_default(), values);
-        });
+        let stored = checkpoint(&config, &mut random, 0.1, change);
         let tokens: Vec<u32> = (0..40).collect();
         let mut reference = load::<CandleEngine>(&stored, &plan(&config, DType::F32, Attention::Eager, 60));
         let expected = full(&mut reference, &tokens);

@@ -8,11 +8,17 @@ use pollster::block_on;
 use serde_json::{Value, json};
 
 use crate::quantized::through;
-use crate::support::{Random, checkpoint, config, cuda, full, has_gpu, load, open, plan, prefill};
+use crate::support::{Random, checkpoint, config, cuda, full, has_gpu, load, open, past_f16, plan, prefill};
 
-/// By the largest logit, as for other shapes.
-const BOUNDS: [(DType, f64); 5] =
-    [(DType::Bf16, 5e-2), (DType::F16, 6e-3), (DType::Fp8, 5e-2), (DType::Q8_0, 5e-2), (DType::Q4_0, 5e-2)];
+/// By the largest logit, as for other shapes; whether weights are past f16.
+const WAYS: [(DType, bool, f64); 6] = [
+    (DType::Bf16, false, 6e-3),
+    (DType::Bf16, true, 5e-2),
+    (DType::F16, false, 6e-3),
+    (DType::Fp8, false, 5e-2),
+    (DType::Q8_0, false, 5e-2),
+    (DType::Q4_0, false, 5e-2),
+];
 
 /// `[hidden, intermediate]`, heads of 64 or 96, and what of it is long.
 fn shapes() -> Vec<(&'static str, Value)> {
@@ -48,7 +54,7 @@ fn products_with_rows_across_a_block() {
     for (name, changes) in shapes() {
         let config = config(&changes);
         let whole_blocks = config.hidden_size.is_multiple_of(32);
-        for (dtype, bound) in BOUNDS {
+        for (dtype, past, bound) in WAYS {
             if !whole_blocks && matches!(dtype, DType::Q8_0 | DType::Q4_0) {
                 // Such a model is refused.
                 continue;
@@ -56,7 +62,10 @@ fn products_with_rows_across_a_block() {
             let (stored, rounded) = {
                 let seed = random.next();
                 let make = |rounds: bool| {
-                    checkpoint(&config, &mut Random::of(seed), 0.03, |_, shape, values| {
+                    checkpoint(&config, &mut Random::of(seed), 0.03, |tensor, shape, values| {
+                        if past {
+                            past_f16(tensor, shape, values);
+                        }
                         if rounds && !dtype.is_float() {
                             through(dtype, shape, values);
                         }

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::shapes::{BOUNDS, shapes};
 use crate::support::{
-    Bytes, Random, checkpoint, config, cuda, decode, full, has_gpu, load, open, plan, prefill, relative,
-    try_load,
+    Bytes, Random, both, checkpoint, config, cuda, decode, full, has_gpu, load, open, plan, prefill,
+    relative, try_load,
 };
 
 type Mixed = Cuda<CandleHost>;
@@ -109,19 +109,20 @@ fn any_split_computes_the_same(devices: &[DeviceId]) {
     for (name, changes) in shapes() {
         let config = deep(&changes);
         let rope = Rope::new(&config);
-        let stored = checkpoint(&config, &mut random, 0.05, |_, _, _| {});
+        let stored = both(&config, &mut random, 0.05);
         let prompts: Vec<_> =
             [3, 41, 195].iter().map(|count| random.tokens(*count, config.vocab_size)).collect();
         let reference = plan(&config, DType::F32, Attention::Eager, 220);
-        let expected = full(&mut load::<CandleEngine>(&stored, &reference), &prompts[2]);
+        let expected = full(&mut load::<CandleEngine>(&stored[0], &reference), &prompts[2]);
         let peak = expected.iter().flatten().fold(0.0f32, |peak, value| peak.max(value.abs()));
         for (dtype, bound) in BOUNDS {
             // Either, by chance: on the CPU all of them take minutes.
             let attention = if random.next().is_multiple_of(2) { Attention::Eager } else { Attention::Fused };
+            let past = dtype == DType::Bf16 && random.next().is_multiple_of(2);
             let split = any_split(&config, devices, &mut random);
-            let what = format!("{name}, {dtype}, {attention:?}, {}", told(&split));
+            let what = format!("{name}, {dtype}, past f16: {past}, {attention:?}, {}", told(&split));
             let plan = LoadPlan { split: Some(split), ..plan(&config, dtype, attention, 220) };
-            let mut engine = load::<Mixed>(&stored, &plan);
+            let mut engine = load::<Mixed>(&stored[usize::from(past)], &plan);
             let found = relative(&full(&mut engine, &prompts[2]), &expected);
             eprintln!("{what}: {found:.1e} of the largest logit, bound {bound:.0e}");
             assert!(found <= bound, "{what}: {found:e}");

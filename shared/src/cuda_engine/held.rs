@@ -10,12 +10,15 @@ use std::sync::Arc;
 use super::Cuda;
 use super::driver::{Buffer, Gpu, Ptr, Stream};
 use super::kernels::{Format, Matrix};
-use crate::engine::{EngineError, HostPart};
+use crate::engine::{EngineError, HostPart, SequenceId};
 use crate::tensors::{Role, TensorSpec};
 
-/// Largest value of f16, and the smallest that has all its bits.
+/// Largest value of f16, the smallest that has all its bits, and the smallest that has as many as bf16.
 const LARGEST: f32 = 65_504.0;
 const SMALLEST: f32 = 1.0 / 16_384.0;
+const SMALL: f32 = 1.0 / 131_072.0;
+/// Largest weight behind activations that may have lost their last bits.
+const LARGEST_BEHIND: f32 = 16.0;
 
 /// How weights and cache of these formats are held as long as they fit.
 pub(super) fn finer([weights, kv]: [Format; 2]) -> [Format; 2] {
@@ -46,8 +49,9 @@ impl Peaks {
         self.0.ptr().at(tensor * size_of::<[u32; 2]>())
     }
 
-    /// Whether f16 holds the tensors well enough: nothing is too large, what a norm puts out is not either, and what is
-    /// rounded is small beside the rest of its tensor; beside the rest of its row in the embedding, whose rows are normed.
+    /// Whether f16 holds the tensors well enough: nothing is too large, nor is what a norm puts out; a row is rounded no
+    /// more than by bf16 beside its largest value, one of the embedding, which is normed, less; and nothing makes much of
+    /// values and gates that are so small that f16 rounds them.
     pub(super) fn fit(&self, tensors: &[(TensorSpec, Matrix)]) -> Result<bool, EngineError> {
         let mut words = vec![Self::NONE; tensors.len()];
         Stream::new()?.download(bytemuck::cast_slice_mut(&mut words), self.0.ptr())?;
@@ -64,8 +68,9 @@ fn fits(spec: &TensorSpec, columns: i32, words: [u32; 2]) -> bool {
         Role::InputNorm | Role::PostAttentionNorm | Role::FinalNorm => {
             largest * (columns as f32).sqrt() <= LARGEST && largest >= SMALLEST
         }
+        Role::OProj | Role::DownProj => largest <= LARGEST_BEHIND && least >= SMALL,
         Role::Embedding => largest <= LARGEST && least >= SMALLEST,
-        _ => (SMALLEST..=LARGEST).contains(&largest),
+        _ => largest <= LARGEST && least >= SMALL,
     }
 }
 
@@ -81,13 +86,20 @@ impl<H: HostPart> Cuda<H> {
 
     /// Goes over to bf16, where that is what was asked for and not how the model is held. Steps on their way are done again,
     /// the first of them the one that gave NaN.
+    ///
+    /// # Errors
+    /// No memory for other kernels: nothing has changed. NaN again: the ids of the other sequences are there, and a step
+    /// that followed has not been.
     pub(super) fn widen(&mut self) -> Result<bool, EngineError> {
-        let Some([_, kv]) = self.wide.take() else { return Ok(false) };
-        for part in &mut self.parts {
-            part.widen(&self.plan, kv)?;
+        let Some([_, kv]) = self.wide else { return Ok(false) };
+        let kernels = self.parts.iter().map(|part| part.wider(&self.plan, kv));
+        let kernels = kernels.collect::<Result<Vec<_>, _>>()?;
+        self.wide = None;
+        for (part, kernels) in self.parts.iter_mut().zip(kernels) {
+            part.widen(&self.plan, kv, kernels)?;
         }
         self.kv = kv;
-        let lost = std::mem::take(&mut self.steps);
+        let mut lost = std::mem::take(&mut self.steps);
         for id in lost.iter().flat_map(|step| &step.ids) {
             if let Some(sequence) = self.sequences.get_mut(id) {
                 sequence.len -= 1;
@@ -96,11 +108,21 @@ impl<H: HostPart> Cuda<H> {
         self.sequences.values_mut().for_each(|sequence| sequence.cached = 0);
         self.resident.clear();
         self.logits_of.clear();
-        for step in lost {
-            let pending = self.pending(&step.ids)?;
-            self.try_extend(&pending, pending.len())?;
+        if let Some(first) = lost.pop_front() {
+            let again = self.again(&first.ids);
+            if matches!(again, Err(EngineError::NanLogits)) {
+                // It was promised before: whoever is well gets it.
+                first.ids.iter().for_each(|id| drop(self.again(&[*id])));
+            }
+            again?;
         }
+        lost.iter().try_for_each(|step| self.again(&step.ids))?;
         Ok(true)
+    }
+
+    fn again(&mut self, ids: &[SequenceId]) -> Result<(), EngineError> {
+        let pending = self.pending(ids)?;
+        self.try_extend(&pending, pending.len())
     }
 }
 
@@ -112,10 +134,12 @@ mod tests {
     fn what_f16_cannot_hold_does_not_fit() {
         let spec = |role| TensorSpec { name: String::new(), shape: vec![4, 64], role, layer: None };
         let fit = |role, largest: f32, least: f32| fits(&spec(role), 64, [largest, least].map(f32::to_bits));
-        assert!(fit(Role::QkvProj, 0.1, 1e-6));
-        assert!(fit(Role::QkvProj, 65_504.0, 1e-6));
+        assert!(fit(Role::QkvProj, 0.1, 1e-5));
+        assert!(fit(Role::QkvProj, 65_504.0, 1e-5));
+        assert!(!fit(Role::QkvProj, 0.1, 1e-6), "values of a head, say");
+        assert!(fit(Role::DownProj, 16.0, 1e-5));
+        assert!(!fit(Role::DownProj, 17.0, 1e-5));
         assert!(!fit(Role::QkvProj, 65_536.0, 1.0));
-        assert!(!fit(Role::QkvProj, 1e-5, 1e-6));
         assert!(!fit(Role::QkvProj, f32::INFINITY, 1.0));
         assert!(!fit(Role::QkvProj, f32::NAN, 1.0));
         // A norm of 64 values puts out eight times its weight at most.

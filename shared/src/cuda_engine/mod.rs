@@ -139,6 +139,10 @@ impl<H: HostPart> Engine for Cuda<H> {
             }
         }
         let rope = Rope::new(&plan.config);
+        let buffered = match plan.low_cpu_mem_usage {
+            true => None,
+            false => Some(checkpoint.buffered().await?),
+        };
         let mut formats = held::finer(asked);
         let (begun, pool, host) = loop {
             let begun = route.gpus.iter().map(|device| Begun::new(device, plan, formats));
@@ -147,11 +151,11 @@ impl<H: HostPart> Engine for Cuda<H> {
             let pool =
                 plan.kv_blocks.map(|blocks| Pool::new(gpus(), plan, formats[1], blocks)).transpose()?;
             report(progress, LoadStage::Weights, 0)?;
-            let (host, fits) = if plan.low_cpu_mem_usage {
-                read(checkpoint, &begun, route.uses_host(), plan, total_bytes, progress).await?
-            } else {
-                let buffered = checkpoint.buffered().await?;
-                read(&buffered, &begun, route.uses_host(), plan, total_bytes, progress).await?
+            let (host, fits) = match &buffered {
+                None => read(checkpoint, &begun, route.uses_host(), plan, total_bytes, progress).await?,
+                Some(buffered) => {
+                    read(buffered, &begun, route.uses_host(), plan, total_bytes, progress).await?
+                }
             };
             if fits {
                 break (begun, pool, host);
@@ -302,16 +306,18 @@ async fn read<S: WeightSource, H: HostPart>(
     total_bytes: u64,
     progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
 ) -> Result<(Option<H>, bool), EngineError> {
-    let (mut before, mut fits) = (0, true);
+    let mut before = 0;
     for part in begun {
-        fits &= part.fill(checkpoint, [before, total_bytes], progress).await?;
+        if !part.fill(checkpoint, [before, total_bytes], progress).await? {
+            return Ok((None, false));
+        }
         before += part.weights_bytes();
     }
-    let host = match uses_host && fits {
+    let host = match uses_host {
         true => Some(H::load(checkpoint, plan, before, progress).await?),
         false => None,
     };
-    Ok((host, fits))
+    Ok((host, true))
 }
 
 fn cuda(ordinal: usize) -> DeviceId {

@@ -131,8 +131,14 @@ impl Part {
         self.gpu.make_current()
     }
 
+    /// What [`Part::widen`] goes on with.
+    pub(super) fn wider(&self, plan: &LoadPlan, kv: Format) -> Result<Kernels, EngineError> {
+        self.enter()?;
+        Kernels::load(&self.gpu, Format::Bf16, kv, plan.config.head_dim, plan.kv_blocks.is_some())
+    }
+
     /// From bf16 in f16 to bf16, with a cache in `kv`; what stood in caches is lost.
-    pub(super) fn widen(&mut self, plan: &LoadPlan, kv: Format) -> Result<(), EngineError> {
+    pub(super) fn widen(&mut self, plan: &LoadPlan, kv: Format, wider: Kernels) -> Result<(), EngineError> {
         self.enter()?;
         let Model { stream, kernels, weights, heads, .. } = &mut self.model;
         for (_, matrix) in weights.tensors.iter().filter(|(_, matrix)| matrix.format == Format::F16) {
@@ -145,8 +151,7 @@ impl Part {
         self.graphs.clear();
         weights.are_bf16(&self.device, plan);
         heads.kv_format = kv;
-        *kernels =
-            Kernels::load(&self.gpu, Format::Bf16, kv, plan.config.head_dim, plan.kv_blocks.is_some())?;
+        *kernels = wider;
         Ok(())
     }
 

@@ -564,7 +564,12 @@ fn upload_activations(part: &super::Part, to: Ptr, values: &[f32]) -> Result<(),
     match part.model.activations() {
         Format::F32 => stream.upload(to, bytemuck::cast_slice(values))?,
         Format::F16 => {
-            let narrow: Vec<half::f16> = values.iter().map(|value| half::f16::from_f32(*value)).collect();
+            // An infinity could come out as the likeliest id; NaN is told.
+            let narrowed = |value: &f32| match half::f16::from_f32(*value) {
+                value if value.is_finite() => value,
+                _ => half::f16::NAN,
+            };
+            let narrow: Vec<half::f16> = values.iter().map(narrowed).collect();
             stream.upload(to, bytemuck::cast_slice(&narrow))?;
         }
         _ => {

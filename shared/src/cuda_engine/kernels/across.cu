@@ -233,7 +233,7 @@ template <int FORMAT, int USE, int TILE, int C, int G> __device__ __forceinline_
         if (lane < HALF) finish_gated<Act, TILE>(a, batch, tile, lane, sum, up);
     } else if (USE == QKV) {
         const float other = __shfl_sync(~0u, sum, lane < HALF ? lane + HALF : lane - HALF);
-        if (my_row >= 0) store_as(end.to, end.format, 0, sum * end.c + other * (lane < HALF ? -end.s : end.s));
+        if (my_row >= 0) keep_as(end.to, end.format, 0, sum * end.c + other * (lane < HALF ? -end.s : end.s));
     } else if (my_row >= 0) {
         out[my_row] = USE == ADD ? before + sum : sum;
     }

@@ -70,6 +70,12 @@ __device__ __forceinline__ void store_as(void* p, int format, size_t i, float v)
         default: ((fp8*)p)[i] = from_f32<fp8>(v); break;
     }
 }
+// The same of a value that is kept for later rows. What f16 has no place for is NaN there: an infinite key may be passed over
+// by a softmax, and nobody would know.
+__device__ __forceinline__ float within(int format, float v) {
+    return format != F16 || fabsf(v) < 65520 ? v : __int_as_float(0x7fffffff);
+}
+__device__ __forceinline__ void keep_as(void* p, int format, size_t i, float v) { store_as(p, format, i, within(format, v)); }
 __device__ __forceinline__ int format_bytes(int format) { return format == F32 ? 4 : format == FP8 ? 1 : 2; }
 
 __device__ __forceinline__ float warp_sum(float v) {

@@ -84,7 +84,7 @@ __device__ __forceinline__ void put(const GemvArgs& a, size_t batch, int row, fl
     } else {
         const int part = head >= h.query + h.key_value;
         char* cache = cached(state, h, a.layer, part, head - h.query - part * h.key_value, state.position);
-        store_as(cache, h.kv_format, at, value);
+        keep_as(cache, h.kv_format, at, value);
     }
 }
 

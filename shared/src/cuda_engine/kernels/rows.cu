@@ -139,9 +139,11 @@ __device__ __forceinline__ void rotate_and_append(void* qkv, int format, const R
     // Where heads of keys, then of values, go.
     char* const keys = cached(row, h, layer, 0, 0, row.position);
     const size_t head_bytes = (size_t)row.stride * h.dim * format_bytes(h.kv_format);
-    auto put = [&](int head, int at, const Values<N>& v) {
-        if (head < h.query) put_values<N>(qkv, format, ((size_t)head * h.dim + at) / N, v);
-        else put_values<N>(keys + (head - h.query) * head_bytes, h.kv_format, at / N, v);
+    auto put = [&](int head, int at, Values<N> v) {
+        if (head < h.query) return put_values<N>(qkv, format, ((size_t)head * h.dim + at) / N, v);
+#pragma unroll
+        for (int j = 0; j < N; j++) v.v[j] = within(h.kv_format, v.v[j]);
+        put_values<N>(keys + (head - h.query) * head_bytes, h.kv_format, at / N, v);
     };
     auto get = [&](int head, int at) { return values_at<N>(qkv, format, ((size_t)head * h.dim + at) / N); };
     const int pairs = h.half / N, rotating = (h.query + h.key_value) * pairs;
