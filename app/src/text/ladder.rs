@@ -24,6 +24,7 @@ pub const NO_CHANGE: &str = "This rung begins from the built-in load config.";
 pub const SAME: &str = "Nothing: it goes on with the load config of that rung.";
 pub const LOAD_CONFIG: &str = "Load config of this rung";
 pub const BRANCH: &str = "branch";
+pub const UNEXPECTED: &str = "not as expected";
 pub const KNOWN_GOOD: &str = "Committed as known good";
 pub const NOTHING_MEASURED: &str = "Nothing has run yet that could be measured.";
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::profile::{Action, Expectations, Profile};
 use crate::engine::Memory;
 use crate::load_config::{Change, OutcomeClass};
-use crate::units::format_bytes;
+use crate::units::{format_bytes, format_count};
 use crate::validate::{Report, Verdict};
 
 /// How a step ended.
@@ -100,11 +100,7 @@ pub fn judge(expected: &Expectations, run: &Run<'_>) -> (Status, OutcomeClass, S
         if let Some(least) = expected.min_decode_tokens_per_s
             && report.decode_tokens_per_s.is_none_or(|rate| rate < least)
         {
-            let decodes = match report.decode_tokens_per_s {
-                None => "generated no second token, which would tell the speed".to_owned(),
-                Some(rate) => format!("decodes {rate:.2} tokens/s"),
-            };
-            let reason = format!("{decodes}, expected at least {least}");
+            let reason = too_slow(report.decode_tokens_per_s, least);
             return (Status::Failed, Passed, reason);
         }
     }
@@ -114,6 +110,17 @@ pub fn judge(expected: &Expectations, run: &Run<'_>) -> (Status, OutcomeClass, S
         (None, None) => "done".to_owned(),
     };
     (Status::Passed, Passed, reason)
+}
+
+/// Why a run did not decode as fast as was expected.
+pub(super) fn too_slow(rate: Option<f64>, least: f64) -> String {
+    let decodes = match rate {
+        None => "generated no second token, which would tell the speed".to_owned(),
+        Some(rate) => format!("decodes {rate:.2} tokens/s"),
+    };
+    // What somebody wrote, as they wrote it, but for the thousands.
+    let least = if least.fract() == 0.0 { format_count(least as u64) } else { least.to_string() };
+    format!("{decodes}, expected at least {least} tokens/s")
 }
 
 /// Whether the ladder as a whole passed, and why. Something must have been proved, and nothing may have failed for

@@ -339,5 +339,11 @@ fn expectations_decide_what_a_run_was_worth() {
     assert_eq!(judge(&not, &oom).0, Status::Passed);
     let loaded = Run::Done { measured: None, reports: &[] };
     assert_eq!(judge(&expected, &loaded).0, Status::Passed);
+    for (rate, least, why) in [
+        (Some(9.214), 100_000.0, "decodes 9.21 tokens/s, expected at least 100,000 tokens/s"),
+        (None, 0.5, "generated no second token, which would tell the speed, expected at least 0.5 tokens/s"),
+    ] {
+        assert_eq!(judge::too_slow(rate, least), why);
+    }
     assert_eq!(judge(&not, &loaded).0, Status::Failed);
 }

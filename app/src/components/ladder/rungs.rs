@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use phi3::api::{Ladder, LadderRung, RungState};
 use phi3::ladder::Action;
+use phi3::load_config::OutcomeClass;
 
 use super::list::state_badge;
 use crate::components::bits::badge;
@@ -87,6 +88,10 @@ fn mark(rung: &LadderRung) -> String {
 fn rung(rung: LadderRung) -> impl IntoView {
     let ladders = Ladders::here();
     let class = match rung.class {
+        // The attempt has passed, and not shown what was expected of it: the rung has one state.
+        Some(OutcomeClass::Passed) if rung.state == RungState::Failed => {
+            Some(badge("bad", words::UNEXPECTED))
+        }
         Some(class) if rung.state == RungState::Failed => Some(badge("bad", text::outcome::outcome(class))),
         _ => None,
     };
