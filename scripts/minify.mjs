@@ -2,9 +2,12 @@
 // without the names of folders that libraries lay in. Trunk's own minifier is a feature that takes a quarter of an hour to compile.
 
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { extname, join } from "node:path";
+import { promisify } from "node:util";
+import { brotliCompress, constants } from "node:zlib";
 
 const { transformSync } = createRequire(new URL("../tests/e2e/package.json", import.meta.url))("esbuild");
 
@@ -48,3 +51,13 @@ for (const name of readdirSync(folder)) {
   const path = join(folder, name);
   writeFileSync(path, transformSync(renamed(readFileSync(path, "utf8")), { loader, minify: true, target: "es2022", legalComments: "none" }).code);
 }
+
+// Beside what is large lies the same compressed: a server that knows of it (`preflight serve`) sends that and compresses
+// nothing while somebody waits; others do not ask for it.
+const LARGE = 4096;
+const best = { params: { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY } };
+await Promise.all(readdirSync(folder).filter((name) => [".wasm", ".js", ".css"].includes(extname(name))).map(async (name) => {
+  const path = join(folder, name);
+  const bytes = readFileSync(path);
+  if (bytes.length > LARGE) await writeFile(`${path}.br`, await promisify(brotliCompress)(bytes, best));
+}));

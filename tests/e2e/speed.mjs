@@ -1,14 +1,31 @@
 // What the page costs: paint, interaction, layout. Limits are three times the goal: CI shares its machine.
 
-import { alone, assert, openPage, poll } from "./harness.mjs";
+import { readFileSync, readdirSync } from "node:fs";
+import { get } from "node:http";
+import { join } from "node:path";
+import { brotliDecompressSync } from "node:zlib";
+import { alone, assert, free, openPage, poll } from "./harness.mjs";
 
 export const SLACK = 3;
 export const GOALS = { paint_ms: 1000, interactive_ms: 1500, slider_ms: 16, task_ms: 16 };
 
 export const percentile = (values, share) => [...values].sort((a, b) => a - b)[Math.ceil(values.length * share) - 1];
 
-export function speedTests({ browser, host }) {
+export function speedTests({ browser, dist, host, server }) {
   return [
+    ["programs lie compressed, and the server sends them as they lie", free(async () => {
+      const programs = readdirSync(dist).filter((name) => name.endsWith(".wasm"));
+      assert(programs.length === 3, `${programs}`);
+      for (const name of programs) {
+        const packed = readFileSync(join(dist, `${name}.br`));
+        assert(brotliDecompressSync(packed).equals(readFileSync(join(dist, name))), `${name}.br is of another program`);
+        const { headers } = await new Promise((resolve, reject) => {
+          get(`${server.url}/${name}`, { headers: { "accept-encoding": "gzip, br" } }, (answer) => (answer.resume(), resolve(answer))).on("error", reject);
+        });
+        assert(headers["content-encoding"] === "br" && Number(headers["content-length"]) === packed.length, `${name}: ${JSON.stringify(headers)}`);
+      }
+    })],
+
     ["first paint and first answer come in time", alone(async () => {
       const asked = [];
       const page = await openPage(browser, host.url, {}, (request) => asked.push(new URL(request.url()).pathname));

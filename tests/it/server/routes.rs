@@ -173,6 +173,32 @@ fn unknown_routes_and_methods() {
     assert_eq!(server.get("/").error_code(), "dashboard_not_built");
 }
 
+/// The build of the dashboard leaves programs compressed: nobody waits for that to be done anew.
+#[test]
+fn what_lies_compressed_is_sent_as_it_lies() {
+    let dist = tempfile::tempdir().expect("a temporary directory");
+    let packed = "stands for what brotli makes of it";
+    for (name, text) in [
+        ("index.html", "<!doctype html>"),
+        ("late_bg.wasm", &"\0asm ".repeat(2000)),
+        ("late_bg.wasm.br", packed),
+        ("late.js", &"start()".repeat(2000)),
+        ("late.js.br", packed),
+    ] {
+        std::fs::write(dist.path().join(name), text).expect("written");
+    }
+    let server = Server::start(&["--dashboard", dist.path().to_str().expect("UTF-8")]);
+    for (path, kind) in [("/late_bg.wasm", "application/wasm"), ("/late.js", "text/javascript")] {
+        let answer = server.ask("GET", path, &["accept-encoding: gzip, br"], "");
+        assert_eq!((answer.status, answer.body.as_str()), (200, packed), "{path}");
+        assert_eq!(answer.header("content-encoding"), Some("br"), "{path}");
+        assert_eq!(answer.header("content-length"), Some(packed.len().to_string().as_str()), "{path}");
+        assert_eq!(answer.header("content-type"), Some(kind), "{path}");
+        let plain = server.get(path);
+        assert_eq!((plain.header("content-encoding"), plain.body == packed), (None, false), "{path}");
+    }
+}
+
 #[test]
 fn the_dashboard_is_served_with_its_headers() {
     let dist = tempfile::tempdir().expect("a temporary directory");
