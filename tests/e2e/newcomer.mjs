@@ -14,6 +14,14 @@ function header(file) {
   return Object.values(tensors);
 }
 
+/// Anywhere but into a field.
+const paste = (page, text) => page.evaluate((text) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text", text);
+  document.activeElement.blur();
+  document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+}, text);
+
 const ladder = (rung) => ({
   id: 3, model: "default", profile: "default", state: "failed", position: null, reason: "rung 3 failed", known_good: null, note: "", created_ms: 1, finished_ms: 2,
   rungs: [{ step: "3", title: "GPU, eager, bf16", action: "load", state: "failed", reason: "", class: null, load_config: null, device: "cuda:0", parent: null, changes: [], branch: false, predicted: null, measured: null, free_bytes: null, attempts: [], ...rung }],
@@ -62,6 +70,54 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
       await page.getByTestId("file-input").setInputFiles(given("config.json"));
       await expectValue(page, "params-total", numbers);
       await page.getByTestId("counted").waitFor({ state: "detached" });
+    }, withoutServer)],
+
+    ["what is given in quick succession is read in its order, and a pasted config joins weights", onPage(async (page) => {
+      const [config, counted] = [tiny("config.json").toString(), page.getByTestId("counted")];
+      const numbers = header(tiny("model.safetensors")).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+      // The program that reads them is not there yet.
+      await page.getByTestId("file-input").setInputFiles(given("model.safetensors"));
+      await page.getByTestId("file-input").setInputFiles(given("config.json"));
+      await expectValue(page, "params-total", numbers);
+      await go(page, "inspect");
+      await counted.waitFor();
+      await page.getByTestId("preset").selectOption("phi-4");
+      await counted.waitFor({ state: "detached" });
+      await page.getByTestId("file-input").setInputFiles(given("model.safetensors"));
+      await paste(page, config);
+      await counted.waitFor();
+      // One that is refused leaves them waiting.
+      await page.getByTestId("file-input").setInputFiles(given("model.safetensors"));
+      await page.getByTestId("weights-alone").waitFor();
+      await page.getByTestId("config-input").fill(config.slice(0, -5));
+      await page.getByTestId("error").waitFor();
+      await page.getByTestId("config-input").fill(config);
+      await counted.waitFor();
+      await page.getByTestId("error").waitFor({ state: "detached" });
+      await expectValue(page, "params-total", numbers);
+    }, withoutServer)],
+
+    ["a config that is refused is told on every page, once", onPage(async (page) => {
+      const config = tiny("config.json").toString();
+      const bad = { name: "pytorch_model.bin", mimeType: "application/octet-stream", buffer: Buffer.from("x") };
+      let at = "estimate";
+      const told = (what) => poll(() => page.getByTestId("error").allInnerTexts(), (all) => all.length === 1 && what.test(all[0]), `one message of ${what} on ${at}`);
+      for (const name of ["estimate", "inspect", "plan", "validate", "models", "settings", "estimate"]) {
+        at = name;
+        await go(page, name);
+        await paste(page, '{"hidden_size": 12,');
+        await told(/config\.json was not accepted[^]*EOF/);
+        // What was told before gives way to it.
+        await page.getByTestId("file-input").setInputFiles(bad);
+        await told(/No model found/);
+        await page.getByTestId("config-input").fill('{"model_type":"phi3","num_key_value_heads":7}');
+        await told(/num_key_value_heads/);
+        assert((await page.getByTestId("config-input").inputValue()) !== "", `${name}: what was refused is not there to be corrected`);
+        await page.getByTestId("config-input").fill(config);
+        await poll(() => page.getByTestId("error").count(), (n) => n === 0, `${name}: no message`);
+        assert((await page.getByTestId("preset").inputValue()) === "", `${name}: another model is shown`);
+        await page.getByTestId("preset").selectOption("phi-4");
+      }
     }, withoutServer)],
 
     ["more new tokens than a validation generates are told with the limit", onPage(async (page) => {

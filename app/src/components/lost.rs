@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use super::Notice;
 use crate::state::late::Stage;
 use crate::state::{Late, Page, Presence, ServerWatch, Store};
 use crate::text::{self, pages as words, rail};
@@ -92,6 +93,7 @@ pub fn NoServer(
     let link = format!("{}#page={}", text::header::LOCAL, page.name());
     view! {
         <PageHead page/>
+        <Notice/>
         <div class="grid" data-testid="no-server">
             <section class="card c7 stacked">
                 <h2>{words::NEEDS_SERVER}</h2>

@@ -6,7 +6,6 @@ use leptos::prelude::*;
 use phi3::config::{PRESETS, Preset};
 
 use crate::platform::files;
-use crate::state::model::OwnFiles;
 use crate::state::{Late, Store};
 use crate::text;
 
@@ -29,14 +28,14 @@ pub fn Source() -> impl IntoView {
         store.stranger.track();
         draft.set(String::new());
     });
+    let late = expect_context::<Late>();
     // A paste is one event; whoever types is not told off at every letter.
     let mut pasted = debounce(Duration::from_millis(250), move |config: String| {
         draft.set(config.clone());
         if !config.trim().is_empty() {
-            store.open_own(&OwnFiles::config_only(config));
+            late.take_config(config);
         }
     });
-    let late = expect_context::<Late>();
     let file_chosen = move |ev| late.read(&files::from_input(&event_target(&ev)));
     view! {
         <section class="source" aria-label=text::rail::MODEL>

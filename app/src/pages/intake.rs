@@ -5,8 +5,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::platform::{files, page};
-use crate::state::model::OwnFiles;
-use crate::state::{Late, Store};
+use crate::state::Late;
 
 /// Files may be dropped anywhere.
 pub(super) fn take_drops(late: Late, dropping: RwSignal<bool>) {
@@ -36,12 +35,12 @@ pub(super) fn take_drops(late: Late, dropping: RwSignal<bool>) {
 }
 
 /// A config may be pasted anywhere but into a field.
-pub(super) fn take_pastes(store: Store) {
+pub(super) fn take_pastes(late: Late) {
     let paste = window_event_listener(leptos::ev::paste, move |ev: ClipboardEvent| {
         let text = ev.clipboard_data().and_then(|data| data.get_data("text").ok()).unwrap_or_default();
         if !page::is_typing() && text.trim_start().starts_with('{') {
             ev.prevent_default();
-            store.open_own(&OwnFiles::config_only(text));
+            late.take_config(text);
         }
     });
     on_cleanup(move || paste.remove());

@@ -11,13 +11,11 @@ pub mod settings;
 pub mod validate;
 
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 
 use crate::components::settings::Locked;
 use crate::components::{HandOff, Keys, NoServer, Notice, PageHead, Palette, Toast};
-use crate::platform::files;
 use crate::state::{
-    Access, Ask, Page, Playground, Presence, ServerWatch, Store, Told, Validation, copies, given,
+    Access, Ask, Page, Playground, Presence, Reader, ServerWatch, Store, Told, Validation, copies,
 };
 
 /// The second program's part of the page.
@@ -56,27 +54,11 @@ pub fn Late() -> impl IntoView {
         escape.remove();
         validate.remove();
     });
-    // Weights that wait for their config.
-    let waiting = StoredValue::new_local(Vec::new());
-    let read = window_event_listener_untyped(Ask::Read.event(), move |_| {
-        spawn_local(async move {
-            let picked = files::handed_over();
-            let is_shown = untrack(|| store.own_files()).is_some_and(|files| files.weights_alone().is_some());
-            let before = waiting.try_update_value(std::mem::take).filter(|_| is_shown).unwrap_or_default();
-            let picked = given::joined(&before, &picked).unwrap_or(picked);
-            match given::read(&picked).await {
-                Ok(given) => {
-                    if given.weights_alone().is_some() {
-                        waiting.set_value(picked.clone());
-                    }
-                    store.open_own(&given);
-                    validation.browser.take(&picked);
-                }
-                Err(problem) => store.problem.set(Some(problem)),
-            }
-        });
-    });
+    let reader = Reader::new(store, validation);
+    let read = window_event_listener_untyped(Ask::Read.event(), move |_| reader.read());
     on_cleanup(move || read.remove());
+    // What was given while this program was on its way.
+    reader.read();
     // What was refused before the server let the page in is asked for anew.
     Effect::new(move |before: Option<bool>| {
         let locked = access.is_locked.get();
@@ -88,15 +70,14 @@ pub fn Late() -> impl IntoView {
     // A server that is lost for a moment leaves the page as it is.
     let asleep = Memo::new(move |_| matches!(watch.presence.get(), Presence::Checking | Presence::Absent));
     let body = move || match store.page.get() {
-        // What was refused of dropped files is told on the first program's page too.
-        Page::Estimate => view! { <Notice/> }.into_any(),
+        Page::Estimate => view! { <Show when=move || reader.has_refused()><Notice/></Show> }.into_any(),
         Page::Inspect => view! { <inspect::Inspect/> }.into_any(),
         Page::Plan => view! { <plan::Plan/> }.into_any(),
         Page::Validate => view! { <validate::Validate/> }.into_any(),
         Page::Settings => view! { <settings::Settings/> }.into_any(),
         Page::Devices if !access.is_locked.get() => view! { <devices::Devices/> }.into_any(),
         page if asleep.get() => view! { <NoServer page/> }.into_any(),
-        page if access.is_locked.get() => view! { <PageHead page/> <Locked/> }.into_any(),
+        page if access.is_locked.get() => view! { <PageHead page/> <Notice/> <Locked/> }.into_any(),
         Page::Devices => view! { <devices::Devices/> }.into_any(),
         Page::Models => view! { <models::Models/> }.into_any(),
         Page::Attempts => view! { <attempts::Attempts/> }.into_any(),

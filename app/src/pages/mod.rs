@@ -29,11 +29,11 @@ pub fn Preflight() -> impl IntoView {
     let watch = ServerWatch::start();
     provide_context(watch);
     provide_context(Live::follow(watch));
-    let late = LateProgram::new();
+    let late = LateProgram::new(store);
     provide_context(late);
     let dropping = RwSignal::new(false);
     intake::take_drops(late, dropping);
-    intake::take_pastes(store);
+    intake::take_pastes(late);
     keys::listen(store, late);
     Effect::new(move |_| {
         if !store.page.get().is_first() {

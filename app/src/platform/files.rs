@@ -90,23 +90,75 @@ pub(super) fn words(error: &JsValue) -> String {
 /// Where files lie between the program that was given them and the one that reads them.
 const HANDED: &str = "preflightFiles";
 
-/// Puts files where the other program of the tab finds them.
-pub fn hand_over(picked: &[Picked]) {
-    let list: Array = picked.iter().map(|p| Array::of2(&JsValue::from_str(&p.path), &p.file)).collect();
-    // Refused only by a frozen window, and then nothing works.
-    let _ = js_sys::Reflect::set(&window(), &JsValue::from_str(HANDED), &list);
+/// What was given and is still to be read by the other program of the tab, which may be on its way: what comes later waits
+/// behind it.
+#[derive(Debug, Clone)]
+pub struct HandOver(Array);
+
+impl HandOver {
+    /// Nothing yet, where the other program finds it.
+    #[must_use]
+    pub fn new() -> Self {
+        let queue = Array::new();
+        // Refused only by a frozen window, and then nothing works.
+        let _ = js_sys::Reflect::set(&window(), &JsValue::from_str(HANDED), &queue);
+        Self(queue)
+    }
+
+    /// The one that the first program has made.
+    #[must_use]
+    pub fn of_tab() -> Self {
+        let queue = js_sys::Reflect::get(&window(), &JsValue::from_str(HANDED)).ok();
+        queue.and_then(|queue| queue.dyn_into().ok()).map_or_else(Self::new, Self)
+    }
+
+    /// Files that were given together.
+    pub fn files(&self, picked: &[Picked]) {
+        let given = picked.iter().map(|p| Array::of2(&JsValue::from_str(&p.path), &p.file));
+        self.0.push(&given.collect::<Array>());
+    }
+
+    /// A config that was pasted: a file of no folder, which so has no name.
+    pub fn config(&self, text: &str) {
+        self.0.push(&Array::of1(&Array::of2(&JsValue::from_str(PASTED), &JsValue::from_str(text))));
+    }
+
+    /// Whether nothing is being read, and nothing waits for it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.length() == 0
+    }
+
+    /// What came first; it stays until it is [`Self::done`].
+    #[must_use]
+    pub fn first(&self) -> Option<Vec<Picked>> {
+        let given: Array = self.0.get(0).dyn_into().ok()?;
+        let picked = |pair: JsValue| {
+            let pair: Array = pair.dyn_into().ok()?;
+            let (path, file) = (pair.get(0).as_string()?, pair.get(1));
+            let file = match file.dyn_into::<File>() {
+                Ok(file) => file,
+                Err(text) => File::new_with_str_sequence(&Array::of1(&text), &path).ok()?,
+            };
+            Some(Picked { path, file })
+        };
+        Some(given.iter().filter_map(picked).collect())
+    }
+
+    /// What came first was read.
+    pub fn done(&self) {
+        self.0.shift();
+    }
 }
 
-/// The files that were put there.
-pub fn handed_over() -> Vec<Picked> {
-    let list = js_sys::Reflect::get(&window(), &JsValue::from_str(HANDED)).ok();
-    let list = list.and_then(|list| list.dyn_into::<Array>().ok()).unwrap_or_default();
-    let picked = |pair: JsValue| {
-        let pair: Array = pair.dyn_into().ok()?;
-        Some(Picked { path: pair.get(0).as_string()?, file: pair.get(1).dyn_into().ok()? })
-    };
-    list.iter().filter_map(picked).collect()
+impl Default for HandOver {
+    fn default() -> Self {
+        Self::new()
+    }
 }
+
+/// Path of a config that was pasted.
+const PASTED: &str = "/config.json";
 
 /// The files of an input; empties it, so that the same file can be chosen again.
 pub fn from_input(input: &HtmlInputElement) -> Vec<Picked> {

@@ -200,12 +200,14 @@ async fn bytes(file: &Picked) -> Result<Vec<u8>, Problem> {
 
 async fn read_text(file: &Picked) -> Result<String, Problem> {
     let limit = MAX_CONFIG_BYTES;
+    // What was pasted lies in no folder.
+    let path = file.path.trim_start_matches('/');
     if file.size() > limit {
-        return Err(Problem::config(&file.path, &ConfigError::TooLarge { bytes: file.size(), limit }));
+        return Err(Problem::config(path, &ConfigError::TooLarge { bytes: file.size(), limit }));
     }
     // Bytes that are no text are no JSON either, and the parser says where.
     let text = String::from_utf8_lossy(&bytes(file).await?).into_owned();
-    if text.is_empty() { Err(Problem::config(&file.path, &ConfigError::Empty)) } else { Ok(text) }
+    if text.is_empty() { Err(Problem::config(path, &ConfigError::Empty)) } else { Ok(text) }
 }
 
 #[cfg(test)]

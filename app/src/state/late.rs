@@ -2,7 +2,9 @@
 
 use leptos::prelude::*;
 
-use crate::platform::files::{self, Picked};
+use super::model::{Opened, OwnFiles};
+use super::store::Store;
+use crate::platform::files::{HandOver, Picked};
 use crate::platform::{late, page};
 
 /// Where the second program stands.
@@ -66,16 +68,20 @@ pub struct Late {
     pub stage: RwSignal<Stage>,
     wanted: StoredValue<Option<Ask>>,
     typed: StoredValue<String>,
+    given: StoredValue<HandOver, LocalStorage>,
+    store: Store,
 }
 
 impl Late {
     /// Not asked for.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(store: Store) -> Self {
         let this = Self {
             stage: RwSignal::new(Stage::Idle),
             wanted: StoredValue::new(None),
             typed: StoredValue::new(String::new()),
+            given: StoredValue::new_local(HandOver::new()),
+            store,
         };
         let ready = window_event_listener_untyped(late::READY, move |_| {
             this.stage.set(Stage::Ready);
@@ -103,8 +109,34 @@ impl Late {
     /// Has a model read out of files that were chosen or dropped.
     pub fn read(self, picked: &[Picked]) {
         if !picked.is_empty() {
-            files::hand_over(picked);
-            self.ask(Ask::Read);
+            self.hand_over(|given| given.files(picked));
+        }
+    }
+
+    /// Shows a config that was pasted or typed. The first program does so itself, but the second tells why one is refused
+    /// where it runs, and has the weights that may lack this one.
+    pub fn take_config(self, config: String) {
+        let (store, files) = (self.store, OwnFiles::config_only(config));
+        let is_alone = |shown: OwnFiles| shown.weights_alone().is_some();
+        let waits =
+            untrack(|| store.own_files()).is_some_and(is_alone) || !self.given.with_value(HandOver::is_empty);
+        let tells = store.page.get_untracked().is_first() && self.stage.get_untracked() != Stage::Ready;
+        if !waits && (tells || Opened::own(&files).is_ok()) {
+            store.open_own(&files);
+        } else {
+            self.hand_over(|given| given.config(&files.config));
+        }
+    }
+
+    /// What is handed over waits where the second program finds it, which takes it up when it starts.
+    fn hand_over(self, put: impl FnOnce(&HandOver)) {
+        // The second program has the word now.
+        self.store.problem.set(None);
+        self.given.with_value(put);
+        if self.stage.get_untracked() == Stage::Ready {
+            page::tell(Ask::Read.event());
+        } else {
+            self.want();
         }
     }
 
@@ -134,11 +166,5 @@ impl Late {
             self.typed.set_value(String::new());
             self.want();
         }
-    }
-}
-
-impl Default for Late {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -94,8 +94,7 @@ pub fn show_model(store: Store, name: &str, config: &Map<String, Value>) -> bool
         return true;
     }
     let config = OwnFiles::config_only(Value::Object(config.clone()).to_string());
-    store.open_own(&OwnFiles { name: name.to_owned(), ..config });
-    store.problem.with_untracked(Option::is_none)
+    store.open_own(&OwnFiles { name: name.to_owned(), ..config })
 }
 
 #[cfg(test)]

@@ -271,15 +271,15 @@ impl Store {
         }
     }
 
-    /// Shows a model that a person gave and keeps its files for the tab.
-    pub fn open_own(self, files: &OwnFiles) {
+    /// Shows a model that a person gave and keeps its files for the tab; false where it is refused.
+    pub fn open_own(self, files: &OwnFiles) -> bool {
         let opened = Opened::own(files);
-        if opened.is_ok()
-            && let Ok(json) = serde_json::to_string(files)
-        {
+        let is_shown = opened.is_ok();
+        if is_shown && let Ok(json) = serde_json::to_string(files) {
             page::keep(OWN_KEY, &json);
         }
         self.open(opened, Some(files));
+        is_shown
     }
 
     /// Takes a model, or says why not and leaves the page as it is. `own` are its files where it is no preset.

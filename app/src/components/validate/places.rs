@@ -10,7 +10,7 @@ use phi3::validate::ProbeSet;
 
 use super::kept::{KeepButton, KeptProgress};
 use crate::components::Choice;
-use crate::platform::files::{self, Picked};
+use crate::platform::files::{self, HandOver, Picked};
 use crate::platform::gpu::{self, Adapter};
 use crate::platform::page;
 use crate::state::in_browser::{Asked, Count, MAX_NEW_TOKENS, Subject, TINY_PROMPT, USUAL_TOKENS};
@@ -105,7 +105,7 @@ pub fn Controls() -> impl IntoView {
         Subject::MadeUp => words::PROMPT_MADE_UP,
     });
     let choose_files = move |ev| {
-        files::hand_over(&files::from_input(&event_target(&ev)));
+        HandOver::of_tab().files(&files::from_input(&event_target(&ev)));
         page::tell(Ask::Read.event());
     };
     view! {
