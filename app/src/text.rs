@@ -119,6 +119,7 @@ pub mod verdict {
     pub const NOT_KNOWN_NEXT: &str = "No estimate is better than a wrong one.";
     pub const CHEAPEST: &str = "Cheapest single changes";
     pub const IN_F16: &str = "Weights in f16";
+    pub const TO_PLAN: &str = " → Plan";
 }
 
 /// The controls.

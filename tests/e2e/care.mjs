@@ -90,6 +90,30 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       assert(/(change|help).*(GiB|MiB)/.test(words), words);
     }, withoutServer)],
 
+    ["what has no room on a GPU is planned on the CPU by one click, and a browser has no CPU beside it", onPage(async (page) => {
+      await page.getByTestId("preset").selectOption("phi-3-medium-4k-instruct");
+      await page.getByTestId("device").selectOption("RTX 4060");
+      const verdict = page.getByTestId("verdict");
+      const lever = page.locator("[data-change^=offload_layers]");
+      assert(/31 of 40 layers on the CPU.*Plan/s.test(await lever.innerText()), await verdict.innerText());
+      assert((await page.getByTestId("fit-advice").count()) === 0, "said and offered");
+      await lever.click();
+      const planned = () => page.getByTestId("plan-json").inputValue().then(JSON.parse).catch(() => ({}));
+      const { max_memory } = await poll(planned, (config) => config.max_memory, "budgets in the plan");
+      assert(/^\d+(\.\d)?GiB$/.test(max_memory["0"]) && /^\d+GiB$/.test(max_memory.cpu), JSON.stringify(max_memory));
+      await poll(() => page.getByTestId("plan-verdict").getAttribute("data-value").catch(() => ""), (v) => v === "fits" || v === "tight", "the plan to fit");
+      await page.goBack();
+      await poll(() => verdict.getAttribute("data-value").catch(() => ""), (v) => v === "does_not_fit", "what was before");
+      await go(page, "plan");
+      await poll(planned, (config) => !config.max_memory, "no budgets after Back");
+      await go(page, "estimate");
+      await page.getByTestId("preset").selectOption("phi-4");
+      await page.getByTestId("device").selectOption("browser");
+      await poll(() => verdict.innerText(), (words) => /this browser/i.test(words), "the browser's verdict");
+      assert(!/layers|two such devices/.test(await verdict.innerText()), await verdict.innerText());
+      await page.getByTestId("fit-advice").waitFor();
+    }, withoutServer)],
+
     ["the plot says what a click on it would choose", onPage(async (page) => {
       const box = await page.getByTestId("plot").boundingBox();
       await page.mouse.move(box.x + box.width * 0.3, box.y + box.height / 2);

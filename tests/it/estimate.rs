@@ -241,6 +241,25 @@ fn each_suggestion_is_what_its_change_gives() {
     }
 }
 
+/// Beside a CPU there is no CPU that layers could lie on, nor a second one.
+#[test]
+fn a_cpu_is_told_of_no_other_device() {
+    let mini = Decoder::parse(br#"{"model_type":"phi3","dtype":"bfloat16"}"#).expect("valid");
+    let keys = |backend| {
+        let asked = options(|o| {
+            o.device_memory = Some(Size(6 << 30));
+            o.backend = backend;
+        });
+        let fit = estimate::estimate(&mini, None, &asked).expect("in range").fit;
+        assert_eq!(fit.verdict, Some(Verdict::DoesNotFit));
+        let spreads = |change: &str| change.starts_with("offload_layers=") || change == "devices=2";
+        fit.suggestions.iter().filter(|it| spreads(&it.change)).count()
+    };
+    assert_eq!(keys(Some(Backend::Cpu)), 0);
+    // A size alone may be that of a GPU.
+    assert_eq!((keys(Some(Backend::Cuda)), keys(Some(Backend::Wgpu)), keys(None)), (2, 2, 2));
+}
+
 /// Levers in the order of what they change.
 const ORDER: [&str; 8] =
     ["batch", "attn", "context", "kv_dtype", "kv_policy", "dtype", "offload_layers", "devices"];

@@ -8,7 +8,7 @@ use phi3::units::format_bytes;
 use super::bits::bytes;
 use crate::format::Unit;
 use crate::state::link::View;
-use crate::state::{Store, devices};
+use crate::state::{Ask, Late, Store, devices};
 use crate::text;
 
 /// Class and word of a verdict.
@@ -41,8 +41,13 @@ fn is_choice(suggestion: &Suggestion) -> bool {
     View::default().set(&suggestion.change)
 }
 
-fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoView> {
-    suggestions.retain(is_choice);
+/// Whether the plan can say a change: layers on the CPU beside a GPU that shares a model with it.
+fn is_planned(suggestion: &Suggestion) -> bool {
+    suggestion.runs && suggestion.change.starts_with('o')
+}
+
+fn levers(store: Store, late: Late, mut suggestions: Vec<Suggestion>) -> Option<impl IntoView> {
+    suggestions.retain(|s| is_choice(s) || is_planned(s));
     // The smallest change stays first; one lever of a kind is enough to choose from,
     // and one that this build runs comes before one that it only computes.
     suggestions.sort_by_key(|s| !s.runs);
@@ -56,10 +61,16 @@ fn levers(store: Store, mut suggestions: Vec<Suggestion>) -> Option<impl IntoVie
     suggestions.truncate(LEVERS);
     let button = move |s: Suggestion| {
         let change = s.change.clone();
+        let to_plan = if is_planned(&s) { text::verdict::TO_PLAN } else { "" };
+        let take = move |_| {
+            if !store.apply(&change) {
+                late.ask(Ask::Spread);
+            }
+        };
         view! {
-            <button type="button" class="btn" data-change=s.change on:click=move |_| { store.apply(&change); }>
+            <button type="button" class="btn" data-change=s.change on:click=take>
                 {text::capitalised(&s.label)}
-                <span>{format!("{}, {}", format_bytes(s.held_bytes()), s.verdict.words())}</span>
+                <span>{format!("{}, {}{to_plan}", format_bytes(s.held_bytes()), s.verdict.words())}</span>
             </button>
         }
     };
@@ -96,7 +107,10 @@ fn warning(sentence: &str) -> impl IntoView + use<> {
 /// What to do where no button does it.
 fn advice(fit: &fit::Fit) -> Option<impl IntoView + use<>> {
     let other = || {
-        let other = fit.suggestions.first().filter(|_| !fit.suggestions.iter().any(is_choice))?;
+        let other = fit
+            .suggestions
+            .first()
+            .filter(|_| !fit.suggestions.iter().any(|s| is_choice(s) || is_planned(s)))?;
         Some(text::elsewhere(&other.label, other.held_bytes()))
     };
     let words = fit.advice.as_ref().map(|advice| format!("{}.", text::capitalised(advice))).or_else(other)?;
@@ -107,6 +121,7 @@ fn advice(fit: &fit::Fit) -> Option<impl IntoView + use<>> {
 #[component]
 pub fn Verdict() -> impl IntoView {
     let store = Store::here();
+    let late = expect_context::<Late>();
     let fit = Memo::new(move |_| store.report.with(|r| r.fit.clone()));
     let verdict = Memo::new(move |_| fit.with(|f| f.verdict));
     let lacking = Memo::new(move |_| lacks(store, store.resolved.with(|resolved| resolved.format)));
@@ -170,7 +185,7 @@ pub fn Verdict() -> impl IntoView {
                 {move || fit.with(advice)}
                 {move || lacking.get().then(|| in_f16(store))}
             </div>
-            {move || levers(store, fit.with(|f| f.suggestions.clone()))}
+            {move || levers(store, late, fit.with(|f| f.suggestions.clone()))}
         </section>
     }
 }

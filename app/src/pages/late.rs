@@ -15,7 +15,7 @@ use leptos::prelude::*;
 use crate::components::settings::Locked;
 use crate::components::{HandOff, Keys, NoServer, Notice, PageHead, Palette, Toast};
 use crate::state::{
-    Access, Ask, Page, Playground, Presence, Reader, ServerWatch, Store, Told, Validation, copies,
+    Access, Ask, Page, Playground, Presence, Reader, ServerWatch, Store, Told, Validation, copies, spread,
 };
 
 /// The second program's part of the page.
@@ -54,6 +54,8 @@ pub fn Late() -> impl IntoView {
         escape.remove();
         validate.remove();
     });
+    let spread = window_event_listener_untyped(Ask::Spread.event(), move |_| spread::plan(store));
+    on_cleanup(move || spread.remove());
     let reader = Reader::new(store, validation);
     let read = window_event_listener_untyped(Ask::Read.event(), move |_| reader.read());
     on_cleanup(move || read.remove());

@@ -33,6 +33,8 @@ pub enum Ask {
     RunOnServer,
     /// Files that were handed over.
     Read,
+    /// What has no room on the device, planned on the CPU.
+    Spread,
     /// The command that gives the estimate, on the clipboard.
     CopyCommand,
     /// The request that gives it.
@@ -51,6 +53,7 @@ impl Ask {
             Self::Validate => "preflight-validate",
             Self::RunOnServer => "preflight-run",
             Self::Read => "preflight-read",
+            Self::Spread => "preflight-spread",
             Self::CopyCommand => "preflight-command",
             Self::CopyCurl => "preflight-curl",
             Self::CopyEstimate => "preflight-estimate",

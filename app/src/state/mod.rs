@@ -36,6 +36,7 @@ pub mod run;
 pub mod said;
 pub mod sampling;
 pub mod server;
+pub mod spread;
 pub mod steps;
 pub mod store;
 pub mod theme;

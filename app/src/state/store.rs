@@ -104,7 +104,11 @@ impl Store {
             // A row of the table brings its runtime along.
             let row = device.get().filter(|name| name != devices::BROWSER);
             let other_parts = model.with(|m| m.weights.as_ref().and_then(|weights| weights.other_parts));
-            Options { device: row, device_memory: memory.get().map(Size), other_parts, ..options.get() }
+            let options = options.get();
+            // A page computes on the CPU, in what WebAssembly may have.
+            let is_here = row.is_none() && device.with(Option::is_some);
+            let backend = if is_here { Some(Backend::Cpu) } else { options.backend };
+            Options { device: row, device_memory: memory.get().map(Size), backend, other_parts, ..options }
         });
         let asked = Memo::new(move |_| {
             // What the load config says stands below what was chosen here.

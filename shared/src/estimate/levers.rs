@@ -39,8 +39,11 @@ impl Levers<'_> {
         found
     }
 
-    /// The changes that bring in another device beside one with `available` bytes.
+    /// The changes that bring in another device beside one with `available` bytes. Beside a CPU, a browser's too, is none.
     pub(super) fn other_devices(&self, available: u64) -> Vec<Suggestion> {
+        if self.resolved.is_on_cpu() {
+            return Vec::new();
+        }
         self.offload(available).into_iter().chain(self.second_gpu(available)).collect()
     }
 

@@ -78,6 +78,8 @@ pub struct Resolved {
     pub kv_policy: KvPolicy,
     /// What computes.
     pub backend: Backend,
+    /// Whether that was named; else memory may be any device's.
+    pub backend_given: bool,
     /// Corrections of the overhead of what was measured.
     pub calibration: Vec<Calibration>,
     /// Tokens of the vocabulary, which the host's tokenizer holds.
@@ -146,10 +148,17 @@ impl Resolved {
             attn: options.attn.unwrap_or_default(),
             kv_policy: options.kv_policy.unwrap_or_default(),
             backend: options.backend.or(of_device).unwrap_or_default(),
+            backend_given: options.backend.or(of_device).is_some(),
             calibration: options.calibration.clone(),
             vocab_size: decoder.vocab_size as u64,
             other_parts: options.other_parts,
         })
+    }
+
+    /// Whether the CPU was named, or a device that is one.
+    #[must_use]
+    pub fn is_on_cpu(&self) -> bool {
+        self.backend_given && self.backend == Backend::Cpu
     }
 
     /// The same with `dtype` set to a format, and with what follows from it.
