@@ -14,7 +14,6 @@ use serde_json::{Map, Value};
 use super::devices;
 use super::model::OwnFiles;
 use super::page::Page;
-use crate::text;
 
 /// The part of the page that an address holds.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -91,13 +90,23 @@ impl View {
     /// The view of an address.
     ///
     /// # Errors
-    /// A link that is refused, a page that there is not, or what is no address of ours at all. A value that is not read
-    /// in an address of the first form counts as absent.
+    /// A link that is refused, or what is no address of ours at all.
     pub fn from_hash(hash: &str) -> Result<Self, LinkError> {
+        Self::read(hash).map(|(view, _left_out)| view)
+    }
+
+    /// The same with what of the address was not understood; the rest says what it says.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn read(hash: &str) -> Result<(Self, Vec<String>), LinkError> {
         let mut view = Self::default();
+        let mut odd;
         if link::is_link(hash) {
             let (link, pairs) = hash.split_once('&').unwrap_or((hash, ""));
-            view = Self::from_state(link::decode(link, PRESETS)?.state);
+            let decoded = link::decode(link, PRESETS)?;
+            odd = decoded.unknown;
+            view = Self::from_state(decoded.state, &mut odd);
             for (key, value) in form_urlencoded::parse(pairs.as_bytes()) {
                 let text = match key.as_ref() {
                     "at" => &mut view.at,
@@ -106,21 +115,18 @@ impl View {
                 };
                 *text = value.chars().take(MAX_AT).collect();
             }
-            return Ok(view);
+            return Ok((view, odd));
         }
+        odd = Vec::new();
         let mut is_ours = hash.is_empty();
         for (key, value) in form_urlencoded::parse(hash.as_bytes()) {
-            if key == "page" && Page::find(&value).is_none() {
-                let found = value.chars().take(40).collect();
-                return Err(LinkError::Invalid {
-                    path: "page".to_owned(),
-                    found,
-                    expected: text::pages::A_PAGE.to_owned(),
-                });
+            let taken = view.set_pair(&key, &value);
+            is_ours |= taken.is_some();
+            if taken != Some(true) {
+                odd.push(format!("{key}={value}"));
             }
-            is_ours |= view.set_pair(&key, &value);
         }
-        if is_ours { Ok(view) } else { Err(LinkError::NotALink) }
+        if is_ours { Ok((view, odd)) } else { Err(LinkError::NotALink) }
     }
 
     fn to_state(&self) -> State {
@@ -141,10 +147,15 @@ impl View {
         State { page, model, label, device, options: self.options.clone(), ..self.rest.clone() }
     }
 
-    fn from_state(state: State) -> Self {
+    /// The view of a link's state; what a newer build wrote into it is `odd`.
+    fn from_state(state: State, odd: &mut Vec<String>) -> Self {
         let State { page, model, label, device, options, .. } = state.clone();
-        // A page of a newer build: the rest of the link still says what it says.
-        let page = page.as_deref().and_then(Page::find).unwrap_or_default();
+        let page = page.map_or_else(Page::default, |name| {
+            Page::find(&name).unwrap_or_else(|| {
+                odd.push(name);
+                Page::default()
+            })
+        });
         let (model, own) = match model {
             None => (String::new(), None),
             Some(LinkedModel::Preset(name)) => (name, None),
@@ -162,7 +173,11 @@ impl View {
         let (device, memory) = match device {
             Some(Device::Bytes(bytes)) => (None, exact_size(bytes)),
             Some(Device::Named(name)) => {
-                (phi3::devices::find(&name).ok().map(|row| row.name.to_owned()), String::new())
+                let row = phi3::devices::find(&name).ok().map(|row| row.name.to_owned());
+                if row.is_none() {
+                    odd.push(name);
+                }
+                (row, String::new())
             }
             Some(Device::Browser) => (Some(devices::BROWSER.to_owned()), String::new()),
             None => (None, String::new()),
@@ -194,22 +209,38 @@ impl View {
         self.options != before
     }
 
-    /// Takes what an address of the first form says; false where it has no such key.
-    fn set_pair(&mut self, key: &str, value: &str) -> bool {
-        let options = &mut self.options;
-        match key {
-            "page" => self.page = Page::find(value).unwrap_or_default(),
-            "model" => value.clone_into(&mut self.model),
-            "memory" => value.clone_into(&mut self.memory),
-            "context" => options.context = value.parse().ok().filter(|n| (1..=1 << 30).contains(n)),
-            "batch" => options.batch = value.parse().ok().filter(|n| (1..=1 << 16).contains(n)),
-            "dtype" => options.dtype = value.parse().ok().filter(|f| Format::ALL.contains(f)),
-            "kv_dtype" => options.kv_dtype = value.parse().ok().filter(|d| DType::KV_CACHE.contains(d)),
-            "kv_policy" => options.kv_policy = policy(value),
-            "attn" => options.attn = attention(value),
-            _ => return false,
+    /// Takes what an address of the first form says, and tells whether it was understood; `None` where there is no such key.
+    fn set_pair(&mut self, key: &str, value: &str) -> Option<bool> {
+        fn put<T>(place: &mut Option<T>, read: Option<T>) -> bool {
+            *place = read;
+            place.is_some()
         }
-        true
+        let options = &mut self.options;
+        let number = |most: u64| value.parse().ok().filter(|n| (1..=most).contains(n));
+        Some(match key {
+            "page" => {
+                let page = Page::find(value);
+                self.page = page.unwrap_or_default();
+                page.is_some()
+            }
+            "model" => {
+                value.clone_into(&mut self.model);
+                true
+            }
+            "memory" => {
+                value.clone_into(&mut self.memory);
+                parse_size(value).is_ok()
+            }
+            "context" => put(&mut options.context, number(1 << 30)),
+            "batch" => put(&mut options.batch, number(1 << 16)),
+            "dtype" => put(&mut options.dtype, value.parse().ok().filter(|f| Format::ALL.contains(f))),
+            "kv_dtype" => {
+                put(&mut options.kv_dtype, value.parse().ok().filter(|d| DType::KV_CACHE.contains(d)))
+            }
+            "kv_policy" => put(&mut options.kv_policy, policy(value)),
+            "attn" => put(&mut options.attn, attention(value)),
+            _ => return None,
+        })
     }
 
     /// Whether going from `before` to here is a step that Back should undo. Dragging the context is not, nor is what a
@@ -341,8 +372,25 @@ mod tests {
         for hash in ["foo", "&&==&", "%ff%00=%zz"] {
             assert_eq!(View::from_hash(hash), Err(LinkError::NotALink), "{hash}");
         }
-        let no_page = View::from_hash("page=nothing&model=phi-4").map_err(|error| error.to_string());
-        assert!(no_page.is_err_and(|why| why.contains("`page` is nothing")));
+        let (view, left_out) = View::read("page=nothing&model=phi-4&context=-3&device=RTX+1").expect("ours");
+        assert_eq!(
+            (view.model.as_str(), left_out),
+            ("phi-4", ["page=nothing", "context=-3", "device=RTX 1"].map(str::to_owned).to_vec())
+        );
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_a_newer_build_wrote_into_a_link_is_told_and_the_rest_is_taken() {
+        let state = State {
+            page: Some("garage".to_owned()),
+            device: Some(Device::Named("RTX 9999".to_owned())),
+            options: Options { batch: Some(2), ..Options::default() },
+            ..State::default()
+        };
+        let (view, left_out) = View::read(&link::encode(&state, PRESETS).expect("small")).expect("a link");
+        assert_eq!((view.page, view.device, view.options.batch), (Page::default(), None, Some(2)));
+        assert_eq!(left_out, ["garage", "RTX 9999"]);
+        assert_eq!(View::read(&full().to_hash()).map(|(_, left_out)| left_out), Ok(Vec::new()));
     }
 
     #[wasm_bindgen_test(unsupported = test)]

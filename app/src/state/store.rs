@@ -194,7 +194,7 @@ impl Store {
             curve,
             rows,
         };
-        store.show(View::from_hash(&page::hash()));
+        store.show(View::read(&page::hash()));
         store.follow_address();
         store
     }
@@ -385,9 +385,9 @@ impl Store {
     }
 
     /// Makes the page what an address says.
-    fn show(self, view: Result<View, LinkError>) {
-        let view = match view {
-            Ok(view) => view,
+    fn show(self, read: Result<(View, Vec<String>), LinkError>) {
+        let (view, left_out) = match read {
+            Ok(read) => read,
             Err(error) => return self.problem.set(Some(text::problem::link(&error))),
         };
         batch(move || {
@@ -427,6 +427,9 @@ impl Store {
             match self.model.with_untracked(|m| Resolved::new(&m.decoder, None, &view.options)) {
                 Ok(_) => self.options.set(view.options),
                 Err(error) => self.problem.set(Some(text::problem::option(&error))),
+            }
+            if !left_out.is_empty() {
+                self.problem.set(Some(text::problem::left_out(&left_out)));
             }
         });
     }
@@ -480,8 +483,7 @@ impl Store {
             if let Some(timer) = timer.try_update_value(Option::take).flatten() {
                 timer.clear();
             }
-            let view = View::from_hash(&hash);
-            self.show(view);
+            self.show(View::read(&hash));
             // What is shown now is what the address says, with the files that the tab has kept.
             written.set_value(untrack(|| self.view()));
         };

@@ -2,7 +2,6 @@
 
 use super::Page;
 
-pub const A_PAGE: &str = "a page of the list on the left";
 pub const NAVIGATION: &str = "Pages";
 pub const NEEDS_SERVER: &str = "Needs a Preflight server";
 pub const LOADING: &str = "Loading this page…";

@@ -14,6 +14,7 @@ pub const NEXT_TOO_LARGE: &str = "Choose config.json itself, not the weights bes
 pub const NEXT_ARCHITECTURE: &str =
     "Use a config of the phi3 architecture: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
 
+const OWN_CHOICES: &str = "The page takes its own choices instead.";
 pub const NO_ANSWER: &str = "the connection was refused or broke off";
 pub const ABSENT: &str = "The server does not answer";
 pub const REFUSED: &str = "The server refused this";
@@ -95,7 +96,18 @@ pub fn option(error: &OptionsError) -> Problem {
         what: "A choice in the link was not accepted".to_owned(),
         why: error.to_string(),
         path: Some(error.option.to_owned()),
-        next: "The page takes its own choices instead.".to_owned(),
+        next: OWN_CHOICES.to_owned(),
+    }
+}
+
+/// Parts of an address that say nothing here.
+pub fn left_out(parts: &[String]) -> Problem {
+    let parts = parts.join(", ");
+    Problem {
+        what: "Part of the link was not accepted".to_owned(),
+        why: parts.chars().take(200).collect(),
+        path: None,
+        next: OWN_CHOICES.to_owned(),
     }
 }
 
