@@ -208,12 +208,13 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       await open(page, id);
       await page.getByRole("button", { name: "Plan the next from here" }).click();
       await page.getByTestId("plan-diff").waitFor();
-      await poll(() => page.locator("#plan-diff").innerText(), (text) => text.includes(`attempt #${id} of default`), "the attempt as parent");
+      const { name } = (await (await fetch(`${server.url}/api/models`)).json()).find((model) => model.id === "default");
+      await poll(() => page.locator("#plan-diff").innerText(), (text) => text.includes(`attempt #${id} of ${name}`), "the attempt as parent");
       await expectValue(page, "params-total", 134_515_008);
       await page.locator("#knob-low_cpu_mem_usage").selectOption("false");
       await settled(page);
       await page.reload();
-      await poll(() => page.locator("#plan-diff").innerText(), (text) => text.includes(`attempt #${id} of default`), "the parent after a reload");
+      await poll(() => page.locator("#plan-diff").innerText(), (text) => text.includes(`attempt #${id} of ${name}`), "the parent after a reload");
       const asked = page.waitForRequest((request) => request.method() === "POST" && /\/validate$/.test(request.url()));
       await page.getByTestId("run-on-server").click();
       await poll(() => page.getByTestId("hand-off-model").inputValue().catch(() => ""), (model) => model === "default", "its model to be chosen");
