@@ -223,6 +223,57 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       assert(body.parent === id && body.load_config.low_cpu_mem_usage === false, JSON.stringify(body));
     })],
 
+    ["an attempt has one state in its row and beside it, and a loaded model is unloaded", onPage(async (page) => {
+      const states = { 1: "loading", 2: "ready", 3: "stopped" };
+      await withAttempts(page, server, [1, 2, 3].map((id) => attempt(id, { kind: "load", state: states[id], outcome: id === 3 ? "passed" : null, finished_ms: null })));
+      // The list was asked for before the load began.
+      await page.route(/\/api\/attempts\?/, (route) => route.fulfill({ json: [3, 2, 1].map((id) => attempt(id, { kind: "load", state: id === 1 ? "checking" : states[id], finished_ms: null })) }));
+      await open(page, 1);
+      const row = page.getByTestId("rows").locator("[role=row]").filter({ hasText: "#1" });
+      await poll(() => row.locator(".badge").innerText(), (state) => state === "loading", "the row to say what stands beside it");
+      const detail = page.getByTestId("attempt");
+      assert((await detail.getByRole("button", { name: "Cancel" }).count()) === 1 && (await detail.getByTestId("unload").count()) === 0, "a load is not cancelled");
+      let unloaded = "";
+      await page.route(/\/api\/models\/[^/]+\/unload$/, (route) => {
+        unloaded = route.request().url();
+        return route.fulfill({ status: 202, json: { attempt_id: 2 } });
+      });
+      await open(page, 2);
+      assert((await detail.getByRole("button", { name: "Cancel" }).count()) === 0, "a loaded model is cancelled");
+      await detail.getByTestId("unload").click();
+      await poll(() => unloaded, (url) => /models\/default\/unload$/.test(url), "the model to be unloaded");
+    })],
+
+    ["on a phone an attempt says its model and its change", onPage(async (page) => {
+      const change = { path: "dtype", from: "bfloat16", to: "float32" };
+      await page.setViewportSize({ width: 360, height: 780 });
+      await withAttempts(page, server, [attempt(1), attempt(2, { parent: 1, changes: [change] })]);
+      await go(page, "attempts");
+      const under = page.getByTestId("attempt-under").filter({ hasText: "float32" });
+      const { name } = (await (await fetch(`${server.url}/api/models`)).json()).find((model) => model.id === "default");
+      await poll(() => under.innerText().catch(() => ""), (words) => words.startsWith(name) && /dtype/.test(words), "model and change");
+      const [box, id] = [await under.boundingBox(), await page.getByTestId("rows").getByText("#2", { exact: true }).boundingBox()];
+      assert(box.y >= id.y + id.height - 4 && box.width > 200 && box.height > 10, JSON.stringify([box, id]));
+      assert((await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)) <= 0, "the page is scrolled sideways");
+    })],
+
+    ["a slash finds something to search on every page", onPage(async (page) => {
+      await withAttempts(page, server, []);
+      const typed = () => page.evaluate(() => document.activeElement?.matches("input") ? document.activeElement.type : "");
+      for (const [name, testid] of [["validate", "palette"], ["models", "models-search"], ["settings", "palette"], ["attempts", "attempts-search"], ["inspect", "fields-filter"]]) {
+        await go(page, name);
+        await settled(page);
+        await page.evaluate(() => document.activeElement.blur());
+        await page.keyboard.press("/");
+        await poll(typed, Boolean, `a field on ${name}`);
+        const found = page.getByTestId(testid);
+        assert(await found.isVisible(), `${name}: not ${testid}`);
+        await page.keyboard.type("x");
+        await poll(() => page.evaluate(() => document.activeElement.value), (value) => value === "x", `${name}: what is typed`);
+        await page.keyboard.press("Escape");
+      }
+    })],
+
     ["what to try next is tried by one click", onPage(async (page) => {
       const next = [{ scope: "load_config", key: "dtype", value: "float32", reason: "the reference", refused: null }, { scope: "run", key: "prompt", value: "shorter", reason: "it is long", refused: null }];
       await withAttempts(page, server, [attempt(1, { state: "failed", outcome: "nan_inf", load_config: { low_cpu_mem_usage: false } })], { next });

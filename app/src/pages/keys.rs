@@ -48,8 +48,8 @@ pub(super) fn listen(store: Store, late: Late) {
         match asked {
             Asked::Open(ask) => late.ask(ask),
             Asked::Go(page) => store.go(page),
-            // Where there is nothing to search the key is the browser's.
-            Asked::Search if !page::go_to_search() => return,
+            // Where a page has nothing to search all else is searched.
+            Asked::Search if !page::go_to_search() => late.ask(Ask::Palette),
             Asked::Search => {}
         }
         ev.prevent_default();

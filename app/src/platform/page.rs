@@ -106,6 +106,11 @@ pub fn follow_end(id: &str) {
     }
 }
 
+/// Whether the window is as narrow as a telephone's; the style sheets have the same width.
+pub fn is_narrow() -> bool {
+    window().inner_width().ok().and_then(|width| width.as_f64()).is_some_and(|width| width <= 560.0)
+}
+
 /// Puts the keyboard into the first search field that is to be seen; false where there is none.
 pub fn go_to_search() -> bool {
     use wasm_bindgen::JsCast as _;

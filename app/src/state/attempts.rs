@@ -7,7 +7,7 @@ use phi3::load_config::{LoadConfig, Proposal};
 
 use super::columns::Column;
 use super::drafts::Drafts;
-use super::ledger::{Row, Sieve};
+use super::ledger::{self, Row, Sieve};
 use super::lineage::{self, Ancestor, Parent};
 use super::{Loads, Page, Problem, Store, Told};
 use crate::api::{self, ApiError, Events, Heard};
@@ -58,6 +58,8 @@ pub struct Attempts {
     /// Notes that are being written: what others say of them meanwhile does not take their place.
     pub drafts: Drafts,
     events: StoredValue<Option<Events>, LocalStorage>,
+    /// What was told of single ones since all were asked for: it is newer than what comes of all.
+    newer: StoredValue<Vec<Row>>,
 }
 
 /// Ids in a pointer: `12`, `12,15`; behind a semicolon stands the sieve.
@@ -106,6 +108,7 @@ impl Attempts {
             problem: RwSignal::new(None),
             drafts: Drafts::kept(),
             events: StoredValue::new_local(None),
+            newer: StoredValue::new(Vec::new()),
         };
         Effect::new(move |_| attempts.look_at(pointed.get()));
         attempts.keep_sieve();
@@ -172,6 +175,7 @@ impl Attempts {
 
     /// Asks the server anew.
     pub fn fetch(self) {
+        self.newer.set_value(Vec::new());
         spawn_local(async move {
             // What they are called.
             if let Ok(models) = api::models().await {
@@ -198,6 +202,8 @@ impl Attempts {
                 }
                 self.problem.set(None);
                 // The newest are shown while older ones still come.
+                self.newer
+                    .with_value(|newer| newer.iter().for_each(|row| ledger::put(&mut all, row.clone())));
                 self.rows.set(all.clone());
                 if is_last || all.len() >= MOST {
                     break;
@@ -208,17 +214,17 @@ impl Attempts {
     }
 
     fn see(self, attempt: &Attempt) {
-        let row = Row::new(attempt);
-        self.rows.update(|rows| match rows.iter().position(|r| r.id == row.id) {
-            Some(at) => rows[at] = row,
-            None => {
-                let at = rows.iter().position(|r| r.id < row.id).unwrap_or(rows.len());
-                rows.insert(at, row);
-            }
-        });
+        self.put(attempt);
         if self.chosen.get_untracked() == Some(attempt.id) {
             self.look_at(vec![attempt.id]);
         }
+    }
+
+    /// Has the table say what was told of an attempt.
+    fn put(self, attempt: &Attempt) {
+        let row = Row::new(attempt);
+        self.newer.update_value(|newer| ledger::put(newer, row.clone()));
+        self.rows.update(|rows| ledger::put(rows, row));
     }
 
     /// Looks again at what the address points at.
@@ -232,7 +238,13 @@ impl Attempts {
         }
         spawn_local(async move {
             let found = match ids.as_slice() {
-                [id] => api::record(*id).await.map(|record| Beside::One(Box::new(record))),
+                [id] => api::record(*id).await.map(|record| {
+                    // The row says what stands beside it.
+                    if !self.beside.is_disposed() {
+                        self.put(&record.attempt);
+                    }
+                    Beside::One(Box::new(record))
+                }),
                 ids => api::compare(ids).await.map(Beside::Several),
             };
             let _ = self.beside.try_set(
@@ -330,6 +342,15 @@ impl Attempts {
                     self.choose(started.attempt_id);
                 }
                 Err(error) => self.store.say(error.to_string()),
+            }
+        });
+    }
+
+    /// Has a loaded model unloaded.
+    pub fn unload(self, model: String) {
+        spawn_local(async move {
+            if let Err(error) = api::unload(&model).await {
+                self.store.say(error.to_string());
             }
         });
     }

@@ -43,6 +43,17 @@ pub struct Row {
     haystack: String,
 }
 
+/// Takes a row among others, the newest first, in the place of what was known of its attempt.
+pub fn put(rows: &mut Vec<Row>, row: Row) {
+    match rows.iter().position(|known| known.id == row.id) {
+        Some(at) => rows[at] = row,
+        None => {
+            let at = rows.iter().position(|known| known.id < row.id).unwrap_or(rows.len());
+            rows.insert(at, row);
+        }
+    }
+}
+
 impl Row {
     /// A row of an attempt.
     #[must_use]
@@ -293,6 +304,21 @@ mod tests {
             "device": "cpu", "load_config": {}, "created_ms": id, "text": "", "note": note,
         });
         Row::new(&serde_json::from_value(attempt).expect("the server's words"))
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_is_told_of_an_attempt_takes_the_place_of_what_was_known() {
+        let row = |id, state| {
+            let attempt = Attempt::queued("m", phi3::api::AttemptKind::Load, "cpu", 1);
+            Row::new(&Attempt { id, state, ..attempt })
+        };
+        let mut rows = vec![row(4, AttemptState::Checking), row(1, AttemptState::Stopped)];
+        for told in [row(4, AttemptState::Loading), row(2, AttemptState::Ready), row(7, AttemptState::Queued)]
+        {
+            put(&mut rows, told);
+        }
+        let told: Vec<_> = rows.iter().map(|row| (row.id, row.standing)).collect();
+        assert_eq!(told, [(7, "queued"), (4, "loading"), (2, "ready"), (1, "stopped")]);
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -1,7 +1,7 @@
 //! Attempts side by side: what differs, and nothing else.
 
 use leptos::prelude::*;
-use phi3::api::{Comparison, Difference, Topic};
+use phi3::api::{AttemptState, Comparison, Difference, Topic};
 use phi3::units::format_bytes;
 use serde_json::Value;
 
@@ -82,6 +82,7 @@ fn shown(told: Told, difference: &Difference, value: &Value) -> String {
     let value = if is_timed && value.as_f64() == Some(0.0) { &Value::Null } else { value };
     match (difference.path.as_str(), value) {
         ("model", Value::String(id)) => told.name(id),
+        ("state", Value::String(state)) if state == AttemptState::Stopped.name() => words::STOPPED.to_owned(),
         ("outcome" | "error.code", Value::String(code)) => text::outcome::of_name(code),
         ("error.message", Value::String(message)) => text::outcome::told(message),
         (path, Value::Number(bytes)) if path.contains("max_memory") => {

@@ -1,7 +1,7 @@
 //! One attempt: how it ended, predicted and measured, its load config with origins, its log, its note.
 
 use leptos::prelude::*;
-use phi3::api::AttemptRecord;
+use phi3::api::{AttemptRecord, AttemptState};
 use phi3::load_config::{OutcomeClass, Proposal};
 
 use super::Tree;
@@ -63,7 +63,9 @@ pub fn Detail(
     let note = attempts.drafts.of(id).unwrap_or_else(|| attempt.note.clone());
     let written = move |ev| attempts.drafts.write(id, event_target_value(&ev));
     let log = attempt.log.join("\n");
-    let is_live = !attempt.state.is_final();
+    let is_ready = attempt.state == AttemptState::Ready;
+    let is_live = !attempt.state.is_final() && !is_ready;
+    let loaded = StoredValue::new(attempt.model.clone());
     let model_id = attempt.model.clone();
     let model = move || attempts.told.name(&model_id);
     view! {
@@ -71,6 +73,7 @@ pub fn Detail(
             <div class="card-head">
                 <h2>{format!("#{id} ")} {model} " " {standing_badge(attempt.state, attempt.standing())} " " <span class="faint">{attempt.kind.name()} " " {took}</span></h2>
                 <div class="row">
+                    <Show when=move || is_ready><button type="button" class="btn small" data-testid="unload" on:click=move |_| attempts.unload(loaded.get_value())>{words::UNLOAD}</button></Show>
                     <Show when=move || is_live><button type="button" class="btn small" on:click=move |_| attempts.cancel(id)>{words::CANCEL}</button></Show>
                     <button type="button" class="btn small" on:click=plan>{words::PLAN_FROM}</button>
                     <button type="button" class="btn small" on:click=move |_| attempts.close()>{words::CLOSE}</button>

@@ -8,7 +8,7 @@ use crate::api;
 use crate::components::bits::badge;
 use crate::components::{Menu, VirtualRows};
 use crate::format::{duration, percent_of_one, rate};
-use crate::platform::page::moment;
+use crate::platform::page::{self, moment};
 use crate::state::columns::{Column, Columns};
 use crate::state::ledger::Row;
 use crate::state::{Attempts, Store, ledger};
@@ -18,6 +18,8 @@ use crate::text::{self, attempts as words};
 const EXPORTS: [(&str, &str); 3] = [("csv", "CSV"), ("jsonl", "JSON Lines"), ("markdown", "Markdown")];
 /// Height of a row in CSS pixels; the style sheet has the same.
 const ROW_PX: f64 = 37.0;
+/// The same on a narrow screen, where model and change stand below the id.
+const NARROW_ROW_PX: f64 = 66.0;
 
 /// The colour of how an attempt stands: of its state, but that what shows too little is no plain success.
 pub(super) fn tone(state: AttemptState, standing: &str) -> &'static str {
@@ -41,7 +43,9 @@ pub fn Table() -> impl IntoView {
     let attempts = Attempts::here();
     let count = Signal::derive(move || attempts.shown.with(Vec::len));
     let columns = Columns::kept();
-    let draw = move |place: Memo<usize>| cells(attempts, columns, place).into_any();
+    let is_narrow = page::is_narrow();
+    let row_height = if is_narrow { NARROW_ROW_PX } else { ROW_PX };
+    let draw = move |place: Memo<usize>| cells(attempts, columns, place, is_narrow).into_any();
     let heading = move |column: Column| {
         let sorted = move || {
             let (by, descending) = attempts.sieve.with(|s| (s.by, s.descending));
@@ -134,7 +138,7 @@ pub fn Table() -> impl IntoView {
                     <div role="columnheader"><span class="sr">{words::MARK}</span></div>
                     {move || columns.shown.get().into_iter().map(heading).collect_view()}
                 </div></div>
-                <VirtualRows count row_height=ROW_PX draw/>
+                <VirtualRows count row_height draw/>
             </div>
             <Show when=move || { count.get() == 0 && attempts.rows.with(|rows| !rows.is_empty()) }><p class="dim below">{words::NONE}</p></Show>
         </section>
@@ -151,7 +155,7 @@ fn class_of(column: Column) -> &'static str {
 }
 
 /// The cells of a row: made once for each element of the list, whatever attempt it shows.
-fn cells(attempts: Attempts, columns: Columns, place: Memo<usize>) -> impl IntoView {
+fn cells(attempts: Attempts, columns: Columns, place: Memo<usize>, is_narrow: bool) -> impl IntoView {
     let row = Memo::new(move |_| {
         let at = attempts.shown.with(|shown| shown.get(place.get()).copied())?;
         attempts.rows.with(|rows| rows.get(at).cloned())
@@ -160,18 +164,18 @@ fn cells(attempts: Attempts, columns: Columns, place: Memo<usize>) -> impl IntoV
     let marked = move || attempts.marked.with(|marked| marked.contains(&id()));
     view! {
         <div role="cell"><input type="checkbox" aria-label=move || words::mark(id()) prop:checked=marked on:change=move |_| attempts.mark(untrack(id))/></div>
-        {move || columns.shown.get().into_iter().map(|column| cell(attempts, column, row)).collect_view()}
+        {move || columns.shown.get().into_iter().map(|column| cell(attempts, column, row, is_narrow)).collect_view()}
     }
 }
 
-fn cell(attempts: Attempts, column: Column, row: Memo<Option<Row>>) -> impl IntoView {
+fn cell(attempts: Attempts, column: Column, row: Memo<Option<Row>>, is_narrow: bool) -> impl IntoView {
     let text =
         move |read: fn(&Row) -> String| move || row.with(|row| row.as_ref().map(read).unwrap_or_default());
     let titled = move |class: &'static str, read: fn(&Row) -> String| {
         view! { <span class=class title=text(read)>{text(read)}</span> }.into_any()
     };
     let content = match column {
-        Column::Id => id_cell(attempts, row).into_any(),
+        Column::Id => id_cell(attempts, row, is_narrow).into_any(),
         Column::State => {
             let class = move || {
                 row.with(|row| {
@@ -218,13 +222,23 @@ fn number(row: Memo<Option<Row>>, read: fn(&Row) -> String) -> AnyView {
         .into_any()
 }
 
-fn id_cell(attempts: Attempts, row: Memo<Option<Row>>) -> impl IntoView {
+fn id_cell(attempts: Attempts, row: Memo<Option<Row>>, is_narrow: bool) -> impl IntoView {
     let id = move || row.with(|row| row.as_ref().map_or(0, |row| row.id));
     let current = move || attempts.chosen.with(|chosen| *chosen == Some(id())).then_some("true");
+    // Where there is no room for their columns.
+    let below = move || {
+        row.with(|row| {
+            let row = row.as_ref()?;
+            let change = Some(row.change.as_str()).filter(|change| !change.is_empty());
+            let model = attempts.told.name(&row.model);
+            Some(change.map_or(model.clone(), |change| format!("{model} · {change}")))
+        })
+    };
     let when = move || row.with(|row| row.as_ref().map(|row| moment(row.created_ms)));
     view! {
         <button type="button" class="link" aria-current=current on:click=move |_| attempts.choose(untrack(id))>{move || format!("#{}", id())}</button>
         " " <span class="faint">{when}</span>
+        {is_narrow.then(|| view! { <span class="under two dim" data-testid="attempt-under">{below}</span> })}
     }
 }
 
