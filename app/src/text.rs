@@ -356,9 +356,13 @@ pub fn needed(at: &str) -> String {
     format!("To load and run {at}. Choose a device for a verdict.")
 }
 
-pub fn not_known(model_type: &str) -> String {
+pub fn not_known(model_type: &str, title: &str) -> String {
     if model_type.is_empty() {
-        return "No config.json beside these weights: drop it too.".to_owned();
+        let words = match title.ends_with(".gguf") {
+            true => "The header names no architecture: nothing else in the file does.",
+            false => "No config.json beside these weights: drop it too.",
+        };
+        return words.to_owned();
     }
     format!(
         "model_type {model_type} is not known to this build, so its tensors and its cache cannot be told from the config."
@@ -476,7 +480,10 @@ pub mod findings {
     pub fn answer(answer: &Answer) -> String {
         match answer {
             Answer::Context(tokens) => format!("Stay at {}", plural(*tokens, "token")),
-            Answer::KvDtype(dtype, saved) => format!("KV in {dtype}, −{}", format_bytes(*saved)),
+            // No engine keeps a quantised cache; `phi3` says so of every lever.
+            Answer::KvDtype(dtype, saved) => {
+                format!("KV in {dtype}, −{} (not run by this build)", format_bytes(*saved))
+            }
         }
     }
 

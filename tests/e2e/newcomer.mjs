@@ -97,6 +97,18 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
       await expectValue(page, "params-total", numbers);
     }, withoutServer)],
 
+    ["a GGUF file that names no architecture says so, and nothing that it does not hold", onPage(async (page) => {
+      // Version 3, no tensors, no metadata.
+      const empty = Buffer.concat([Buffer.from("GGUF"), Buffer.from([3, 0, 0, 0]), Buffer.alloc(16)]);
+      await page.getByTestId("file-input").setInputFiles({ name: "x.gguf", mimeType: "", buffer: empty });
+      for (const name of ["inspect", "estimate"]) {
+        await go(page, name);
+        const words = await poll(() => text(page, "verdict"), (found) => /architecture/.test(found), "what is missing");
+        assert(!/config\.json/.test(words), words);
+        assert((await page.getByTestId("fields").count()) === 0, "fields that the file does not hold");
+      }
+    }, withoutServer)],
+
     ["a config that is refused is told on every page, once", onPage(async (page) => {
       const config = tiny("config.json").toString();
       const bad = { name: "pytorch_model.bin", mimeType: "application/octet-stream", buffer: Buffer.from("x") };
@@ -109,7 +121,7 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
         await told(/config\.json was not accepted[^]*EOF/);
         // What was told before gives way to it.
         await page.getByTestId("file-input").setInputFiles(bad);
-        await told(/No model found/);
+        await told(/pickle[^]*never read[^]*safetensors/);
         await page.getByTestId("config-input").fill('{"model_type":"phi3","num_key_value_heads":7}');
         await told(/num_key_value_heads/);
         assert((await page.getByTestId("config-input").inputValue()) !== "", `${name}: what was refused is not there to be corrected`);
@@ -173,6 +185,15 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
       await go(page, "ladder");
       const words = await poll(() => text(page, "ladder").catch(() => ""), (found) => /9\.10 GiB/.test(found), "the rung");
       assert(!/device_absent|force/.test(words) && /no such device/i.test(words), words);
+    })],
+
+    ["a rung whose attempt passed and was expected to show more has one state", onPage(async (page) => {
+      const reason = "decodes 9.21 tokens/s, expected at least 100,000 tokens/s";
+      await page.route(/\/api\/ladders\?/, (route) => route.fulfill({ json: [ladder({ class: "passed", reason })] }));
+      await go(page, "ladder");
+      const rung = page.locator("[data-rung]");
+      const words = await poll(() => rung.innerText().catch(() => ""), (found) => /9\.21/.test(found), "the rung");
+      assert(/not as expected/.test(words) && !/passed/.test(words), words);
     })],
 
     ["a note that is half written outlives a reload", onPage(async (page) => {

@@ -14,7 +14,7 @@ pub fn Stranger(
     /// The config.
     stranger: Arc<model::Stranger>,
 ) -> impl IntoView {
-    let words = text::not_known(&stranger.model_type);
+    let words = text::not_known(&stranger.model_type, &stranger.title);
     let findings = stranger.findings.clone();
     view! {
         <section id="fit" tabindex="-1" class="verdict warn" aria-label=text::verdict::HEADING data-testid="verdict" data-value="unknown">

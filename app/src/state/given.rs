@@ -15,6 +15,9 @@ use crate::text;
 /// Largest tokenizer.json that is read: it is only asked for the size of its vocabulary.
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 
+/// Ends of names of weights that pickle reads.
+const PICKLES: [&str; 5] = [".bin", ".pt", ".pth", ".ckpt", ".pkl"];
+
 /// Places of a model's files in a list of paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
@@ -119,7 +122,9 @@ pub async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
         return read_gguf(files.collect()).await;
     }
     let Some(config) = places.config else {
-        return read_alone(picked, &places).await?.ok_or_else(|| text::problem::no_config(paths.len()));
+        let is_pickle = paths.iter().any(|path| PICKLES.iter().any(|end| path.ends_with(end)));
+        let refused = || text::problem::no_config(paths.len(), is_pickle);
+        return read_alone(picked, &places).await?.ok_or_else(refused);
     };
     let name = match paths[config].rsplit_once('/') {
         Some((folder, _)) => folder.rsplit('/').next().unwrap_or(folder),

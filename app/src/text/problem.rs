@@ -130,7 +130,16 @@ pub fn weights(error: &phi3::weights::WeightsError) -> Problem {
     }
 }
 
-pub fn no_config(files: usize) -> Problem {
+/// Of files among which is no model; `is_pickle` where they are weights that only Python's pickle reads.
+pub fn no_config(files: usize, is_pickle: bool) -> Problem {
+    if is_pickle {
+        return Problem {
+            what: "These weights are a pickle".to_owned(),
+            why: "reading a pickle runs code that lies in it, so it is never read here".to_owned(),
+            path: None,
+            next: "Take the model’s safetensors, or convert it: save_pretrained of transformers writes them. config.json alone is sized too.".to_owned(),
+        };
+    }
     Problem {
         what: "No model found".to_owned(),
         why: format!(

@@ -20,8 +20,11 @@ pub fn Inspect() -> impl IntoView {
         report.with(|r| r.as_ref().map_or(nothing, |r| r.params.clone()))
     });
     let alone = move || store.own_files().and_then(|files| files.weights_alone().cloned());
-    // Without a config it has no fields.
-    let has_config = Memo::new(move |_| store.stranger.with(Option::is_none) || alone().is_none());
+    // Without a config it has no fields, nor has a GGUF file that names no architecture.
+    let has_config = Memo::new(move |_| {
+        let names_none = store.stranger.with(|it| it.as_ref().is_some_and(|it| it.model_type.is_empty()));
+        !names_none || store.own_files().is_none_or(|files| files.weights.is_none())
+    });
     view! {
         <Header/>
         <Notice/>
