@@ -19,28 +19,43 @@ const ROOTS = [join(process.env.CARGO_HOME ?? join(homedir(), ".cargo"), "regist
 const escaped = (root) => root.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 const PLACES = new RegExp(`(?:${ROOTS.map(escaped).join("|")})/[\\w.+/-]+?\\.rs`, "g");
 
-// What a program imports from its script has a hash in its name, the same in both; no compressor makes less of it. A number
-// of the same length tells namesakes apart as well.
-const IMPORT = /(__wbg_\w+_)([0-9a-f]{16})\b/g;
-const scripts = readdirSync(folder).filter((name) => extname(name) === ".js");
-const imports = new Set(scripts.flatMap((name) => readFileSync(join(folder, name), "utf8").match(IMPORT) ?? []));
-const namesakes = new Map();
-const numbered = new Map([...imports].sort().map((name) => {
-  const [, stem, hash] = new RegExp(IMPORT.source).exec(name);
-  const place = namesakes.get(stem) ?? 0;
-  namesakes.set(stem, place + 1);
-  return [name, stem + String(place).padStart(hash.length, "0")];
-}));
-const renamed = (text) => text.replace(IMPORT, (name) => numbered.get(name) ?? name);
+// What a program imports from its script has a long name with a hash in it, the same in both: a short one for each, of which
+// a first visit is a kilobyte smaller.
+const shorts = new Map();
+const short = (name) => shorts.get(name) ?? shorts.set(name, `$${shorts.size.toString(36)}`).get(name);
+const renamed = (script) => script.replace(/\b__wb(?:g|indgen)_\w+/g, (name) => shorts.get(name) ?? name);
 
-for (const name of readdirSync(folder)) {
-  if (extname(name) === ".wasm") {
-    const path = join(folder, name);
-    // As long as they were, so that all else stays in its place.
-    const text = readFileSync(path, "latin1").replace(PLACES, (place) => ".".repeat(place.length));
-    writeFileSync(path, renamed(text), "latin1");
-    continue;
+// A number of a program, seven bits a byte.
+const toLeb = (value) => String.fromCharCode(...(value > 127 ? [(value & 127) | 128] : [value])) + (value > 127 ? toLeb(value >>> 7) : "");
+function leb(text, at) {
+  const byte = text.charCodeAt(at);
+  if (byte < 128) return [byte, at + 1];
+  const [rest, end] = leb(text, at + 1);
+  return [rest * 128 + (byte & 127), end];
+}
+
+// A program with short names in its section of imports; a name stands there behind its length, and before what kind it is.
+function withShortImports(program) {
+  const IMPORTS = 2;
+  const parts = [program.slice(0, 8)];
+  for (let at = 8; at < program.length; ) {
+    const [size, start] = leb(program, at + 1);
+    const [kind, section] = [program.charCodeAt(at), program.slice(start, start + size)];
+    const renamed = kind !== IMPORTS ? section : section.replace(/([^])(__wb(?:g|indgen)_\w+)(?=\0)/g, (all, length, name) =>
+      length.charCodeAt(0) === name.length ? toLeb(short(name).length) + short(name) : all);
+    parts.push(program[at], toLeb(renamed.length), renamed);
+    at = start + size;
   }
+  return parts.join("");
+}
+
+for (const name of readdirSync(folder).filter((name) => extname(name) === ".wasm")) {
+  const path = join(folder, name);
+  // As long as they were, so that all else stays in its place.
+  const program = readFileSync(path, "latin1").replace(PLACES, (place) => ".".repeat(place.length));
+  writeFileSync(path, withShortImports(program), "latin1");
+}
+for (const name of readdirSync(folder)) {
   if (extname(name) === ".html") {
     const path = join(folder, name);
     writeFileSync(path, readFileSync(path, "utf8").replace(/<!--[^]*?-->\s*/g, ""));
