@@ -170,9 +170,12 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       await go(page, "validate");
       await page.getByTestId("validate-count").fill("3");
       await page.getByTestId("validate-count").blur();
+      const shows = page.getByTestId("will-show");
+      assert(/NaN/.test(await shows.innerText()), await shows.innerText());
       await page.getByTestId("validate").click();
       const verdict = page.getByTestId("validate-verdict");
       await verdict.waitFor({ timeout: LOAD_MS });
+      assert((await shows.count()) === 0, "what will be shown is said beside what is shown");
       const top = async (found) => (await found.first().boundingBox()).y;
       assert((await top(verdict)) < (await top(page.getByTestId("validate-output"))), "the text stands above the verdict");
       const size = await verdict.locator(".big").evaluate((e) => Number.parseFloat(getComputedStyle(e).fontSize));

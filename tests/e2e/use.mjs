@@ -149,6 +149,7 @@ export function useTests({ onPage, browser, host, withoutServer, server, serverA
       const dialog = page.getByTestId("hand-off");
       await dialog.getByTestId("hand-off-model").selectOption("default");
       await dialog.getByTestId("hand-off-device").selectOption("cpu");
+      assert(/warn/.test(await dialog.getByTestId("hand-off-same").getAttribute("class")), "another model than the page's is small print");
       await screenshots(page, "hand-off");
       const config = JSON.parse(await dialog.getByTestId("hand-off-config").innerText());
       assert(config.dtype === "float32" && config.low_cpu_mem_usage === false, JSON.stringify(config));

@@ -40,7 +40,7 @@ pub fn LateStage() -> impl IntoView {
         match late.stage.get() {
         Stage::Ready => ().into_any(),
         Stage::Idle | Stage::Loading => view! {
-            <div role="status" class="sr">{words::LOADING}</div>
+            <div role="status" class="sr"><h1>{words::LOADING}</h1></div>
             <div aria-hidden="true">
                 <div class="ghost ghost-title"></div>
                 <div class="ghost ghost-plot"></div>

@@ -12,13 +12,13 @@ use crate::text::{self, pages as words};
 #[component]
 pub fn Rail() -> impl IntoView {
     view! {
-        <div class="rail">
+        <aside class="rail">
             <div class="brand"><i></i>{text::BRAND}</div>
             <Source/>
             <Pages/>
             <Lost/>
             <Foot/>
-        </div>
+        </aside>
     }
 }
 

@@ -1,6 +1,13 @@
 //! Validation.
 
-pub const HEADING: &str = "Validate";
+pub const HEADING: &str = "Where it runs, and what";
+pub const WILL_SHOW: &str = "What a validation shows";
+pub const SHOWS: [&str; 4] = [
+    "The text and its ids as they come, and how they ended.",
+    "Time to first token, tokens a second, memory predicted and measured, term by term.",
+    "Every layer looked through for NaN and Inf, the five likeliest tokens.",
+    "The difference from the f32 reference on the same weights, and a verdict on it: pass, fail, or unverified with the reason.",
+];
 pub const VALIDATE: &str = "Validate";
 pub const LOOK_AGAIN: &str = "Look for a server";
 pub const CANCEL: &str = "Cancel";

@@ -94,6 +94,8 @@ fn Form(state: State) -> impl IntoView {
         }
     };
     let has_models = move || models.with(|m| !m.is_empty());
+    // Another model than the page is about is no small print.
+    let same = move || if state.is_same() { "dim small-text" } else { "notice warn small-text" };
     view! {
         <fieldset class="tasks"><legend class="sr">{words::TASK}</legend>{Task::ALL.into_iter().map(option).collect_view()}</fieldset>
         <Show when=has_models fallback=|| view! { <p class="problem">{words::NO_MODELS}</p> }>
@@ -103,7 +105,7 @@ fn Form(state: State) -> impl IntoView {
                     <Choice label=words::DEVICE testid="hand-off-device" width="" options=devices value=state.device on_choose=move |device| state.device.set(device)/>
                 </Show>
             </div>
-            <p class="dim small-text">{move || if state.is_same() { words::SAME } else { words::NOT_SAME }}</p>
+            <p class=same data-testid="hand-off-same">{move || if state.is_same() { words::SAME } else { words::NOT_SAME }}</p>
         </Show>
         <Along state/>
         <div class="row end">

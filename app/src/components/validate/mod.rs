@@ -34,6 +34,9 @@ pub fn Validate() -> impl IntoView {
     };
     on_cleanup(move || validation.browser.cool());
     validation.browser.kept.look();
+    // Until something has run the page says what will stand there.
+    let is_first =
+        move || validation.run.with(Option::is_none) && validation.browser.runs.with(Option::is_none);
     let verb = move || match (on_server.get(), validation.server.get()) {
         (true, Server::Absent | Server::Present(None)) => words::LOOK_AGAIN,
         _ => words::VALIDATE,
@@ -83,6 +86,12 @@ pub fn Validate() -> impl IntoView {
             <Places/>
             {body}
         </section>
+        <Show when=is_first>
+            <section class="card c12 stacked" data-testid="will-show">
+                <h2>{words::WILL_SHOW}</h2>
+                <ul class="bullets">{words::SHOWS.map(|line| view! { <li>{line}</li> })}</ul>
+            </section>
+        </Show>
         <Show when=move || !on_server.get()><Outcome/><KeptModels/></Show>
     }
 }
