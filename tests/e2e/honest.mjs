@@ -379,7 +379,7 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
     ["many attempts side by side stay readable", onPage(async (page) => {
       await withAttempts(page, server, [attempt(1), attempt(2), attempt(3), attempt(4)]);
       const row = (path, value) => ({ path, values: [1, 2, 3, 4].map((n) => value(n)) });
-      const differences = [row("report.layers", () => [{ nan: 0 }]), row("report.ttft_ms", (n) => n * 10.5), row("resolved[dtype].value", (n) => `float${n}`), row("text", (n) => "so ".repeat(200) + n)];
+      const differences = [row("report.layers", () => [{ nan: 0 }]), row("report.ttft_ms", (n) => n * 10.5), row("resolved[dtype].value", (n) => `float${n}`), row("text", (n) => "so ".repeat(200) + n), row("state", (n) => (n === 1 ? "ready" : "stopped"))];
       await page.route(/\/api\/attempts\/compare/, (route) => route.fulfill({ json: { ids: [1, 2, 3, 4], differences } }));
       await go(page, "attempts");
       for (let i = 0; i < 4; i += 1) await page.getByTestId("rows").locator("input[type=checkbox]").nth(i).check();
@@ -387,7 +387,9 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
       const table = page.getByTestId("comparison");
       await table.waitFor();
       const names = () => table.locator("th.name").allInnerTexts();
-      assert(JSON.stringify(await names()) === JSON.stringify(["Value", "dtype", "Text", "Time to first token"]), `${await names()}`);
+      assert(JSON.stringify(await names()) === JSON.stringify(["Value", "dtype", "Text", "State", "Time to first token"]), `${await names()}`);
+      const states = await table.locator("tr", { hasText: "State" }).locator("td").allInnerTexts();
+      assert(states[0] === "ready" && states.slice(1).every((state) => /unloaded/.test(state)), `${states}`);
       const box = await table.boundingBox();
       const last = await table.locator("thead th").last().boundingBox();
       assert(last.x + last.width <= box.x + box.width + 1, "the fourth attempt lies outside of the card");
