@@ -105,8 +105,11 @@ pub fn Controls() -> impl IntoView {
         Subject::MadeUp => words::PROMPT_MADE_UP,
     });
     let choose_files = move |ev| {
-        HandOver::of_tab().files(&files::from_input(&event_target(&ev)));
-        page::tell(Ask::Read.event());
+        let picked = files::from_input(&event_target(&ev));
+        if !picked.is_empty() {
+            HandOver::of_tab().files(&picked);
+            page::tell(Ask::Read.event());
+        }
     };
     view! {
         <p class="dim prose">{move || words::subject_why(&subject.get())}</p>
