@@ -34,9 +34,12 @@ pub fn Validate() -> impl IntoView {
     };
     on_cleanup(move || validation.browser.cool());
     validation.browser.kept.look();
-    // Until something has run the page says what will stand there.
-    let is_first =
-        move || validation.run.with(Option::is_none) && validation.browser.runs.with(Option::is_none);
+    // Until something has run the page says what will stand there; not before the card above it is as high as it will be.
+    let is_first = move || {
+        validation.place.get().is_some()
+            && validation.run.with(Option::is_none)
+            && validation.browser.runs.with(Option::is_none)
+    };
     let verb = move || match (on_server.get(), validation.server.get()) {
         (true, Server::Absent | Server::Present(None)) => words::LOOK_AGAIN,
         _ => words::VALIDATE,
