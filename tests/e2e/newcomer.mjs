@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { CLIPBOARD, assert, expectValue, poll, value } from "./harness.mjs";
+import { CLIPBOARD, assert, expectValue, poll, settled, value } from "./harness.mjs";
 import { go } from "./pages.mjs";
 
 const text = (page, testid) => page.getByTestId(testid).first().innerText();
@@ -229,7 +229,10 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
     })],
 
     ["the banner of a lost server hides nothing of the page", onPage(async (page) => {
+      const told = page.waitForResponse(/\/api\/attempts\?/);
       await go(page, "attempts");
+      await told;
+      await settled(page);
       const boxes = () => page.evaluate(() => [...document.querySelectorAll("main header, main .card, .pages, .source")].map((e) => JSON.stringify(e.getBoundingClientRect())));
       await page.getByTestId("attempts").waitFor();
       const before = await boxes();
