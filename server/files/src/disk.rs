@@ -6,12 +6,8 @@ use std::path::Path;
 #[cfg(unix)]
 #[must_use]
 pub fn free_bytes(folder: &Path) -> Option<u64> {
-    // Systems count in 32 or in 64 bits.
-    fn wide(count: impl Into<u64>) -> u64 {
-        count.into()
-    }
-    let found = nix::sys::statvfs::statvfs(folder).ok()?;
-    Some(wide(found.blocks_available()).saturating_mul(wide(found.fragment_size())))
+    let found = rustix::fs::statvfs(folder).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Bytes that this user may still write to the disk of a folder; `None` where the system does not tell.

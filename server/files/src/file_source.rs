@@ -8,11 +8,15 @@ use std::path::Path;
 use phi3::weights::{ConcurrentRead, WeightSource};
 
 use crate::FilesError;
+#[cfg(target_os = "linux")]
+use crate::cold::Cold;
 
 /// An open regular file, read with `pread`.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
+    #[cfg(target_os = "linux")]
+    cold: Option<Cold>,
     len: u64,
 }
 
@@ -28,7 +32,25 @@ impl FileSource {
         // Looked at again: the name may have changed its meaning in between.
         let metadata = file.metadata().map_err(io)?;
         check_regular(path, &metadata)?;
-        Ok(Self { file, len: metadata.len() })
+        Ok(Self {
+            #[cfg(target_os = "linux")]
+            cold: Cold::open(path, &file),
+            file,
+            len: metadata.len(),
+        })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match &self.cold {
+            Some(cold) => cold.read_exact_at(&self.file, buffer, offset),
+            None => self.file.read_exact_at(buffer, offset),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
     }
 }
 
@@ -48,7 +70,7 @@ impl WeightSource for FileSource {
 
 impl ConcurrentRead for FileSource {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+        self.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => {
                 let end = offset + buffer.len() as u64;
                 io::Error::new(
@@ -82,7 +104,8 @@ mod tests {
     fn special_files_are_refused_without_waiting() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let fifo = dir.path().join("model.safetensors");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).expect("a FIFO");
         for (path, found) in [
             (fifo.as_path(), "a named pipe"),
             (dir.path(), "a directory"),

@@ -3,6 +3,8 @@
 //! The CLI, the server and the worker read files through here and nowhere else. It starts no process and never
 //! maps a file: one that shrinks while it is read is an error, not a signal. Only [`hub`] speaks to a socket.
 
+#[cfg(target_os = "linux")]
+mod cold;
 mod disk;
 mod error;
 mod file_source;
