@@ -1,12 +1,13 @@
 //! Speed of the CUDA engine: `cuda write DIR CONFIG` makes a checkpoint of random weights, `cuda run DIR [DTYPE…]`
 //! loads it and prints one line for each figure. `scripts/bench-cuda.sh` runs both beside the peers. `SPLIT=cuda:0=16,cuda:1=16`
 //! puts layers on several devices, the embedding on the first, norm and head on the last; `PAGED=1` lets caches share memory.
+//! `cuda cold DIR` loads files that no cache holds, on a disk and not in memory.
 
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ use phi3::tensors;
 use phi3::weights::synthetic::synthetic_files;
 use phi3::weights::{Checkpoint, ConcurrentRead, WeightSource};
 use pollster::block_on;
+use preflight_files::FileSource;
 use serde_json::json;
 
 const PIECE: u64 = 16 << 20;
@@ -32,8 +34,10 @@ fn main() {
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["write", dir, config] => write(Path::new(dir), Path::new(config)),
         ["run", dir, rest @ ..] => run(Path::new(dir), rest, start),
+        ["cold", dir] => cold(Path::new(dir)),
         _ => panic!(
-            "usage: cuda write DIR CONFIG.json | cuda run DIR [load|short|prefill|depth|batch|mixed] [DTYPE…]"
+            "usage: cuda write DIR CONFIG.json | cuda cold DIR \
+             | cuda run DIR [load|short|prefill|depth|batch|mixed] [DTYPE…]"
         ),
     }
 }
@@ -84,15 +88,16 @@ fn write(dir: &Path, config: &Path) {
     }
 }
 
-struct Disk(File, u64);
+/// A file that is read through the cache, whatever its disk.
+struct Cached(File, u64);
 
-impl ConcurrentRead for Disk {
+impl ConcurrentRead for Cached {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.0.read_exact_at(buffer, offset)
     }
 }
 
-impl WeightSource for Disk {
+impl WeightSource for Cached {
     fn len(&self) -> u64 {
         self.1
     }
@@ -106,17 +111,66 @@ impl WeightSource for Disk {
     }
 }
 
-fn checkpoint(dir: &Path) -> Checkpoint<Disk> {
+/// The files of weights in a folder.
+fn parts(dir: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> =
         std::fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
     paths.sort();
-    let open = |path: std::path::PathBuf| {
-        let file = File::open(&path).expect("a file");
-        let len = file.metadata().expect("its length").len();
-        (path.display().to_string(), Disk(file, len))
-    };
-    block_on(Checkpoint::from_safetensors(paths.into_iter().map(open).collect())).expect("a checkpoint")
+    paths
+}
+
+fn checkpoint<S: WeightSource>(dir: &Path, open: impl Fn(&Path) -> S) -> Checkpoint<S> {
+    let files = parts(dir).into_iter().map(|path| (path.display().to_string(), open(&path))).collect();
+    block_on(Checkpoint::from_safetensors(files)).expect("a checkpoint")
+}
+
+fn open(path: &Path) -> FileSource {
+    FileSource::open(path).expect("a file")
+}
+
+fn open_cached(path: &Path) -> Cached {
+    let file = File::open(path).expect("a file");
+    let len = file.metadata().expect("its length").len();
+    Cached(file, len)
+}
+
+/// Loads of files that were dropped from the cache before, either way in turn.
+fn cold(dir: &Path) {
+    let parts = parts(dir);
+    for _ in 0..4 {
+        for directly in [false, true] {
+            for path in &parts {
+                let file = File::open(path).expect("a file");
+                file.sync_all().expect("on its disk");
+                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("advice");
+            }
+            let way = if directly { "either way" } else { "through the cache" };
+            say(&format!("cold, {way}"), String::new());
+            if directly {
+                load(dir, open, DType::Bf16, false, None);
+            } else {
+                load(dir, open_cached, DType::Bf16, false, None);
+            }
+            say("then in the cache", format!("{:.0} %", 100.0 * share_cached(&parts)));
+        }
+    }
+}
+
+/// How much of some files the page cache holds, by one byte of every 16 MiB.
+fn share_cached(paths: &[PathBuf]) -> f64 {
+    let [mut looked, mut found] = [0.0; 2];
+    for path in paths {
+        let file = File::open(path).expect("a file");
+        for offset in (0..file.metadata().expect("its length").len()).step_by(PIECE as usize) {
+            let mut byte = [0];
+            let flags = rustix::io::ReadWriteFlags::NOWAIT;
+            let read = rustix::io::preadv2(&file, &mut [io::IoSliceMut::new(&mut byte)], offset, flags);
+            looked += 1.0;
+            found += f64::from(u8::from(read.is_ok()));
+        }
+    }
+    found / looked
 }
 
 /// Devices with how many layers each has.
@@ -159,11 +213,11 @@ fn run(dir: &Path, words: &[&str], start: Instant) {
     for (index, name) in dtypes.iter().enumerate() {
         let dtype: DType = name.parse().expect("a dtype");
         let batched = wants("batch") || wants("mixed");
-        let mut bench = load(dir, dtype, batched, (index == 0).then_some(start));
+        let mut bench = load(dir, open, dtype, batched, (index == 0).then_some(start));
         if wants("load") {
             // Again, without the start of the process and of the driver.
             drop(bench);
-            bench = load(dir, dtype, batched, None);
+            bench = load(dir, open, dtype, batched, None);
         }
         if wants("short") {
             bench.first_token();
@@ -193,11 +247,17 @@ fn run(dir: &Path, words: &[&str], start: Instant) {
     }
 }
 
-fn load(dir: &Path, dtype: DType, batched: bool, start: Option<Instant>) -> Bench {
+fn load<S: WeightSource>(
+    dir: &Path,
+    open: impl Fn(&Path) -> S,
+    dtype: DType,
+    batched: bool,
+    start: Option<Instant>,
+) -> Bench {
     let began = Instant::now();
     let config =
         ModelConfig::parse(&std::fs::read(dir.join("config.json")).expect("a config")).expect("phi3");
-    let checkpoint = checkpoint(dir);
+    let checkpoint = checkpoint(dir, open);
     let kv = if dtype.is_float() { dtype } else { DType::Bf16 };
     let plan = LoadPlan {
         device: "cuda:0".parse().expect("a device"),

@@ -10,13 +10,18 @@ use crate::support::{
 };
 
 /// By the largest logit: f32 sums in another order; what 8 and 11 bits of mantissa leave after two or three layers.
-pub(crate) const BOUNDS: [(DType, f64); 3] = [(DType::F32, 5e-5), (DType::Bf16, 5e-2), (DType::F16, 6e-3)];
-/// The same, and whether weights are past f16: bf16 is held in f16 where they are not, and loses as much.
+const IN_F32: f64 = 5e-5;
+const IN_BF16: f64 = 5e-2;
+const IN_F16: f64 = 6e-3;
+/// Of each format as it is computed somewhere.
+pub(crate) const BOUNDS: [(DType, f64); 3] =
+    [(DType::F32, IN_F32), (DType::Bf16, IN_BF16), (DType::F16, IN_F16)];
+/// Whether weights are past f16, and the bound then: bf16 is held in f16 where they are not, and loses as much.
 const WAYS: [(DType, bool, f64); 4] = [
-    (DType::F32, false, 5e-5),
-    (DType::Bf16, false, 6e-3),
-    (DType::Bf16, true, 5e-2),
-    (DType::F16, false, 6e-3),
+    (DType::F32, false, IN_F32),
+    (DType::Bf16, false, IN_F16),
+    (DType::Bf16, true, IN_BF16),
+    (DType::F16, false, IN_F16),
 ];
 
 pub(crate) fn shapes() -> Vec<(&'static str, Value)> {

@@ -24,20 +24,34 @@ pub struct Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let show = |value: &Option<Value>| match value {
-            None => "not set".to_owned(),
-            Some(Value::String(text)) => text.clone(),
-            Some(Value::Number(bytes)) if self.path.starts_with("max_memory.") => {
-                bytes.as_u64().map_or_else(|| bytes.to_string(), format_bytes)
-            }
-            Some(value) => value.to_string(),
+        let show = |value: &Option<Value>| {
+            value.as_ref().map_or_else(|| "not set".to_owned(), |value| shown(&self.path, value))
         };
         write!(f, "{}: {} → {}", self.path, show(&self.from), show(&self.to))
     }
 }
 
+/// A value at a JSON path of a load config in words: budgets with their unit, texts without quotation marks.
+#[must_use]
+pub fn shown(path: &str, value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(bytes) if path.starts_with("max_memory.") => {
+            bytes.as_u64().map_or_else(|| bytes.to_string(), format_bytes)
+        }
+        Value::Object(entries) => {
+            let entry = |(key, value): (&String, &Value)| {
+                format!("{key}: {}", shown(&format!("{path}.{key}"), value))
+            };
+            format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        value => value.to_string(),
+    }
+}
+
 /// Every value that differs, in the order of [`KNOBS`]. Spelling is no difference, and neither is a built-in
-/// default that one side writes out. A map counts by its leaves.
+/// default that one side writes out. Two maps differ by their leaves; a map that was not there is stated as a whole,
+/// as a layer states it: budgets of several devices say nothing one at a time, nor do the factors of a scaling.
 #[must_use]
 pub fn diff(a: &LoadConfig, b: &LoadConfig) -> Vec<Change> {
     let (a, b) = (a.to_map(), b.to_map());
@@ -53,14 +67,9 @@ pub fn diff(a: &LoadConfig, b: &LoadConfig) -> Vec<Change> {
             }
         }
         paths.retain(|_, [from, to]| from != to);
-        // What stands for a whole map goes as its entries come, and the kind of a scaling cannot stand apart from
-        // its parameters: neither is a change of its own.
-        let appears = |value: &Option<Value>| !matches!(value, Some(Value::Object(_)));
-        if appears(&from) != appears(&to) && paths.len() > 1 {
-            paths.remove(knob.key);
-        }
-        if appears(&from) != appears(&to) && paths.len() > 1 {
-            paths.remove("rope_scaling.rope_type");
+        let is_map = |value: &Option<Value>| matches!(value, Some(Value::Object(_)));
+        if is_map(&from) != is_map(&to) && paths.len() > 1 {
+            paths = BTreeMap::from([(knob.key.to_owned(), [from, to])]);
         }
         changes.extend(paths.into_iter().map(|(path, [from, to])| Change { path, from, to }));
     }

@@ -21,7 +21,7 @@ mod outcome;
 mod next;
 
 pub use budget::{Budgets, budget_key};
-pub use diff::{Change, TooManyChanges, diff, one_change};
+pub use diff::{Change, TooManyChanges, diff, one_change, shown};
 pub use error::LoadConfigError;
 pub use estimate::{EstimateError, Estimated, estimate};
 pub use knobs::{Effect, KNOBS, Kind, Knob};

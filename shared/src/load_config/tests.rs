@@ -183,15 +183,21 @@ fn spelling_is_never_a_change() {
 }
 
 #[test]
-fn a_map_counts_by_its_leaves() {
+fn maps_differ_by_their_leaves_and_appear_as_a_whole() {
     let change = |a: &str, b: &str| diff(&config(a), &config(b));
-    let two = change("{}", r#"{"max_memory": {"0": "12GiB", "cpu": "32GiB"}}"#);
-    assert_eq!(paths(&two), ["max_memory.0", "max_memory.cpu"]);
-    let one = change(r#"{"max_memory": {"0": "12GiB"}}"#, r#"{"max_memory": {"0": "10GiB"}}"#);
-    assert_eq!(one.len(), 1);
-    assert_eq!(one[0].to_string(), "max_memory.0: 12.00 GiB → 10.00 GiB");
-    let placed = change("{}", r#"{"device_map": {"model": "cuda:0", "lm_head": "cpu"}}"#);
-    assert_eq!(paths(&placed), ["device_map.lm_head", "device_map.model"]);
+    let (one, both) =
+        (r#"{"max_memory": {"0": "12GiB"}}"#, r#"{"max_memory": {"0": "10GiB", "cpu": "32GiB"}}"#);
+    let text = |changes: Vec<Change>| changes.iter().map(Change::to_string).collect::<Vec<_>>();
+    assert_eq!(text(change("{}", one)), ["max_memory.0: not set → 12.00 GiB"]);
+    assert_eq!(text(change("{}", both)), ["max_memory: not set → {0: 10.00 GiB, cpu: 32.00 GiB}"]);
+    assert_eq!(text(change(both, "{}")), ["max_memory: {0: 10.00 GiB, cpu: 32.00 GiB} → not set"]);
+    assert_eq!(
+        text(change(one, both)),
+        ["max_memory.0: 12.00 GiB → 10.00 GiB", "max_memory.cpu: not set → 32.00 GiB"]
+    );
+    let placed =
+        change(r#"{"device_map": "auto"}"#, r#"{"device_map": {"model": "cuda:0", "lm_head": "cpu"}}"#);
+    assert_eq!(paths(&placed), ["device_map"]);
     let moved = change(r#"{"device_map": "auto"}"#, r#"{"device_map": {"": "cuda:0"}}"#);
     assert_eq!(moved[0].to_string(), "device_map: auto → cuda:0");
     let four_bit = r#"{"quantization_config": {"load_in_4bit": true, "bnb_4bit_quant_type": "nf4"}}"#;
@@ -199,12 +205,18 @@ fn a_map_counts_by_its_leaves() {
         paths(&change(r#"{"load_in_4bit": true}"#, four_bit)),
         ["quantization_config.bnb_4bit_quant_type"]
     );
-    // The kind of a scaling and its factor cannot stand apart.
+    // The kind of a scaling and its factors cannot stand apart.
     let linear = r#"{"rope_scaling": {"type": "linear", "factor": 2.0}}"#;
-    assert_eq!(paths(&change("{}", linear)), ["rope_scaling.factor"]);
-    assert_eq!(paths(&change(linear, r#"{"rope_scaling": null}"#)), ["rope_scaling.factor"]);
+    let longrope = r#"{"rope_scaling": {"type": "longrope", "short_factor": [1], "long_factor": [2]}}"#;
+    for scaling in [linear, longrope] {
+        assert_eq!(paths(&change("{}", scaling)), ["rope_scaling"]);
+        assert_eq!(paths(&change(scaling, r#"{"rope_scaling": null}"#)), ["rope_scaling"]);
+    }
     let yarn = r#"{"rope_scaling": {"type": "yarn", "factor": 4.0}}"#;
     assert_eq!(paths(&change(linear, yarn)), ["rope_scaling.factor", "rope_scaling.rope_type"]);
+    // Setting a change back is one step, for the page's undo.
+    let undone = config(both).with("max_memory", &Value::Null).expect("taken out");
+    assert_eq!(diff(&undone, &config("{}")), []);
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! What differs from the parent, and the rule that an attempt changes one thing.
 
 use leptos::prelude::*;
-use phi3::load_config::Change;
+use phi3::load_config::{Change, shown};
 use phi3::units::exact_size;
 use serde_json::Value;
 
-use super::form::shown;
 use crate::components::bits::badge;
 use crate::state::lineage::Parent;
 use crate::state::{Plan, Told};
@@ -23,7 +22,7 @@ pub(in crate::components) fn line(
         None => words::NOT_SET.to_owned(),
         Some(value) => match value.as_u64().filter(|_| is_budget) {
             Some(bytes) => exact_size(bytes),
-            None => shown(value),
+            None => shown(path, value),
         },
     };
     view! { <span class=class>{sign} " " {value}</span> }
