@@ -107,6 +107,12 @@ export function pageTests({ onPage, browser, host, withoutServer, server, server
       await plan(page, { torch_dtype: "float32", tourch_dtype: 1 });
       assert(/tourch_dtype.*did you mean.*torch_dtype/.test(await text(page, "plan-problems")), "no suggestion for an unknown key");
       await plan(page, { torch_dtype: "float32", low_cpu_mem_usage: false });
+      // A first attempt may be anything; what follows it changes one thing.
+      await page.getByTestId("first-attempt").waitFor();
+      assert((await page.getByTestId("one-change").count()) === 0, "the rule bites a first attempt");
+      await page.getByRole("button", { name: "Make it the parent" }).click();
+      await poll(() => page.getByTestId("first-attempt").count(), (n) => n === 0, "a parent");
+      await plan(page, { torch_dtype: "float16", low_cpu_mem_usage: true });
       await page.getByTestId("one-change").waitFor();
       await page.getByTestId("plan-diff").getByRole("button", { name: "Undo" }).first().click();
       await poll(() => page.getByTestId("one-change").count(), (n) => n === 0, "the rule to be content");

@@ -26,6 +26,7 @@ pub const FORGET_PARENT: &str = "Built-in";
 pub const NO_CHANGE: &str =
     "Nothing is changed yet. Change one thing: then a success or a failure has one cause.";
 pub const ONE_CHANGE_WHY: &str = "An attempt changes one thing, so that its outcome has one cause. Undo the others, or say that this is a branch.";
+pub const FIRST_ATTEMPT: &str = "A first attempt may set several things. Those that follow it change one each, so that an outcome has one cause.";
 pub const BRANCH: &str = "Branch";
 pub const BRANCHED: &str = "branch";
 pub const BRANCHED_WHY: &str =

@@ -33,7 +33,10 @@ pub(in crate::components) fn line(
 pub fn Changes() -> impl IntoView {
     let (plan, told) = (Plan::here(), Told::here());
     let count = Memo::new(move |_| plan.changes.with(Vec::len));
-    let too_many = move || count.get() > 1 && !plan.branch.get();
+    let has_parent = move || plan.parent.with(|parent| *parent != Parent::default());
+    // A first attempt has no parent, and the server takes it as it is.
+    let is_first = move || count.get() > 1 && !has_parent();
+    let too_many = move || count.get() > 1 && has_parent() && !plan.branch.get();
     let row = move |change: Change| {
         let undo = change.clone();
         view! {
@@ -44,7 +47,6 @@ pub fn Changes() -> impl IntoView {
             </li>
         }
     };
-    let has_parent = move || plan.parent.with(|parent| *parent != Parent::default());
     let against = move || {
         plan.parent.with(|parent| match &parent.attempt {
             Some(attempt) => words::against_attempt(attempt.id, &told.name(&attempt.model)),
@@ -75,9 +77,10 @@ pub fn Changes() -> impl IntoView {
                     <button type="button" class="btn small" on:click=move |_| plan.branch.set(true)>{words::BRANCH}</button>
                 </div>
             </Show>
+            <Show when=is_first><p class="dim" data-testid="first-attempt">{words::FIRST_ATTEMPT}</p></Show>
             <Show when=move || count.get() == 0><p class="dim">{words::NO_CHANGE}</p></Show>
             <ul class="plain">{move || plan.changes.get().into_iter().map(row).collect_view()}</ul>
-            <Show when=move || { count.get() > 1 && plan.branch.get() }>
+            <Show when=move || { count.get() > 1 && has_parent() && plan.branch.get() }>
                 <p class="dim">{badge("acc", words::BRANCHED)} " " {words::BRANCHED_WHY}</p>
             </Show>
             {move || refusals().into_iter().map(|why| view! { <p class="refusal">{badge("warn", words::REFUSED)} " " {why}</p> }).collect_view()}
