@@ -116,7 +116,7 @@ const PACKAGES: [(&str, &[&str]); 10] = [
     ("server/files/Cargo.toml", &["phi3"]),
     ("server/Cargo.toml", &["phi3", "preflight-files"]),
     ("server/worker/Cargo.toml", &["phi3", "preflight-files"]),
-    ("tests/Cargo.toml", &["phi3", "preflight"]),
+    ("tests/Cargo.toml", &["phi3", "preflight", "preflight-files"]),
     ("tests/bench/candle_peer/Cargo.toml", &[]),
     ("fuzz/Cargo.toml", &["phi3"]),
 ];
