@@ -2,6 +2,7 @@
 #![expect(missing_docs, reason = "the words say what they are")]
 
 use phi3::decoder::{Attention, Decoder, Mlp};
+use phi3::fit::Suggestion;
 pub use phi3::units::format_counted as plural;
 use phi3::units::{format_bytes, format_count};
 
@@ -117,17 +118,18 @@ pub mod verdict {
     pub const NEEDED: &str = "needed";
     pub const NOT_KNOWN: &str = "Not known";
     pub const NOT_KNOWN_NEXT: &str = "No estimate is better than a wrong one.";
-    pub const CHEAPEST: &str = "Cheapest single changes";
+    pub const CHEAPEST: &str = "Cheapest changes";
     pub const IN_F16: &str = "Weights in f16";
-    pub const TO_PLAN: &str = " → Plan";
+    pub const PLANNED: &str = "Budgets of several devices are planned";
 }
 
 /// The controls.
 pub mod controls {
+    use phi3::estimate::Backend;
+
     pub const HEADING: &str = "Choices";
     pub const DEVICE: &str = "Device";
     pub const NO_DEVICE: &str = "No device";
-    pub const CUSTOM: &str = "Other";
     pub const THIS_BROWSER: &str = "This browser (wasm, CPU)";
     pub const MEMORY: &str = "Free memory";
     pub const MEMORY_HINT: &str = "e.g. 15.6 GiB";
@@ -139,6 +141,17 @@ pub mod controls {
     pub const CONTEXT: &str = "Context";
     pub const CONTEXT_EXACT: &str = "Context in tokens, exact";
     pub const RESET: &str = "Defaults";
+
+    /// A device whose free memory is typed.
+    pub fn other(backend: Backend) -> &'static str {
+        match backend {
+            Backend::Cpu => "Other CPU",
+            Backend::Cuda => "Other NVIDIA GPU",
+            Backend::Rocm => "Other AMD GPU",
+            Backend::Metal => "Other Apple GPU",
+            Backend::Wgpu => "Other GPU (Vulkan, WebGPU)",
+        }
+    }
 }
 
 /// Memory: plot, terms, dtypes.
@@ -225,6 +238,18 @@ pub fn room_until(max_context: u64, positions: u64) -> String {
 
 pub fn smallest_device(name: &str, usable: &str) -> String {
     format!("The smallest listed device that fits it with margin: {name}, {usable} usable.")
+}
+
+/// What a change leaves here, and what it takes to the CPU: that is told in the plan.
+pub fn lever(change: &Suggestion) -> String {
+    let (here, verdict) = (format_bytes(change.held_bytes()), change.verdict.words());
+    match change.device_bytes {
+        None => format!("{here}, {verdict}"),
+        Some(held) => {
+            let there = format_bytes(change.total_bytes.saturating_sub(held));
+            format!("{here}, {verdict}; {there} on the CPU → Plan")
+        }
+    }
 }
 
 /// A change that is no choice of this page.

@@ -90,6 +90,31 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       assert(/(change|help).*(GiB|MiB)/.test(words), words);
     }, withoutServer)],
 
+    ["less memory than a GPU has is still the GPU's, and the two changes that help are one click", onPage(async (page) => {
+      const verdict = page.getByTestId("verdict");
+      const is = (value) => poll(() => verdict.getAttribute("data-value"), (v) => v === value, value);
+      await page.getByTestId("dtype").selectOption("q8_0");
+      await page.getByTestId("device").selectOption("RTX 4060");
+      await is("fits");
+      await page.getByTestId("device-memory").fill("6 GiB");
+      // On a CPU it would be tight: the runtime of a GPU takes more.
+      await is("does_not_fit");
+      assert((await page.getByTestId("device").inputValue()) === "other/cuda", "another device is told");
+      await page.getByTestId("device").selectOption("other/cpu");
+      await is("tight");
+      await page.getByTestId("preset").selectOption("phi-4");
+      await page.getByTestId("dtype").selectOption("bf16");
+      await page.getByTestId("device-memory").fill("8 GiB");
+      await is("does_not_fit");
+      const both = page.locator("[data-change^='dtype=q4_0&context=']");
+      assert(!/layers/.test(await verdict.innerText()), await verdict.innerText());
+      await both.click();
+      await is("tight");
+      assert(/^\d{3}$/.test(await page.getByTestId("context").inputValue()), "the context is the longest that loads");
+      await page.goBack();
+      await is("does_not_fit");
+    }, withoutServer)],
+
     ["what has no room on a GPU is planned on the CPU by one click, and a browser has no CPU beside it", onPage(async (page) => {
       await page.getByTestId("preset").selectOption("phi-3-medium-4k-instruct");
       await page.getByTestId("device").selectOption("RTX 4060");
@@ -102,6 +127,13 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       const { max_memory } = await poll(planned, (config) => config.max_memory, "budgets in the plan");
       assert(/^\d+(\.\d)?GiB$/.test(max_memory["0"]) && /^\d+GiB$/.test(max_memory.cpu), JSON.stringify(max_memory));
       await poll(() => page.getByTestId("plan-verdict").getAttribute("data-value").catch(() => ""), (v) => v === "fits" || v === "tight", "the plan to fit");
+      assert((await page.getByTestId("one-change").count()) === 0, "one click makes what the rule refuses");
+      await go(page, "estimate");
+      await poll(() => lever.innerText().catch(() => ""), (words) => /planned/.test(words), "what is planned already");
+      await lever.click();
+      await poll(() => page.getByTestId("plan-verdict").count(), (n) => n === 1, "the plan");
+      await page.goBack();
+      await page.goBack();
       await page.goBack();
       await poll(() => verdict.getAttribute("data-value").catch(() => ""), (v) => v === "does_not_fit", "what was before");
       await go(page, "plan");

@@ -324,18 +324,43 @@ fn where_no_single_change_helps_two_are_named() {
     };
     let fit = at(290, 4096, None);
     assert!(fit.suggestions.is_empty(), "{:?}", fit.suggestions);
-    let advice = fit.advice.expect("advice");
-    let context =
-        advice.split("context of ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a context");
-    let context: u64 = context.replace(',', "").parse().expect("a number");
-    let format =
-        advice.split("weights in ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a format");
-    let format: estimate::Format = format.parse().expect("a format");
-    assert_eq!(at(290, context, Some(format)).verdict, Some(Verdict::Tight), "{advice}");
-    assert_eq!(at(290, context + 1, Some(format)).verdict, Some(Verdict::DoesNotFit), "{advice}");
+    let (context, format) = both(&fit);
+    assert_eq!(at(290, context, Some(format)).verdict, Some(Verdict::Tight), "{fit:?}");
+    assert_eq!(at(290, context + 1, Some(format)).verdict, Some(Verdict::DoesNotFit), "{fit:?}");
     let none = at(100, 4096, None).advice.expect("advice");
     assert!(none.starts_with("no change is enough: even weights in q4_0"), "{none}");
     assert_eq!(at(4096, 4096, None).advice, None);
+}
+
+/// The two changes that a verdict names, as the advice says them too.
+fn both(fit: &phi3::fit::Fit) -> (u64, estimate::Format) {
+    let together = fit.together.as_ref().expect("two changes");
+    let (format, context) = together.change.split_once("&context=").expect("two");
+    let format = format.strip_prefix("dtype=").expect("a format");
+    assert!(fit.advice.as_ref().is_some_and(|advice| advice.contains(&together.label)), "{fit:?}");
+    (context.parse().expect("a number"), format.parse().expect("a format"))
+}
+
+/// Phi-4 in 8 GiB: layers elsewhere are no help where this build does not put them there, and q4_0 alone is too much.
+#[test]
+fn changes_that_this_build_runs_are_named_beside_those_that_it_does_not() {
+    let phi4 = phi3::config::Preset::find("phi-4").expect("a preset");
+    let phi4 = Decoder::parse(phi4.config.as_bytes()).expect("valid");
+    let at = |context, dtype: Option<estimate::Format>| {
+        let options = options(|o| {
+            o.device_memory = Some(Size(8 << 30));
+            o.context = Some(context);
+            o.dtype = dtype;
+        });
+        estimate::estimate(&phi4, None, &options).expect("in range").fit
+    };
+    let fit = at(4096, None);
+    assert!(!fit.suggestions.is_empty() && fit.suggestions.iter().all(|one| !one.runs), "{fit:?}");
+    assert!(fit.together.as_ref().is_some_and(|both| both.runs && both.verdict == Verdict::Tight), "{fit:?}");
+    let (context, format) = both(&fit);
+    assert_eq!(at(context, Some(format)).verdict, Some(Verdict::Tight), "{fit:?}");
+    assert_eq!(at(context + 1, Some(format)).verdict, Some(Verdict::DoesNotFit), "{fit:?}");
+    assert_eq!(at(4096, Some(format)).together, None, "a shorter context is enough");
 }
 
 /// Heads of 80 are no whole blocks of 32: llama.cpp refuses such a cache, so that its bytes are nobody's.

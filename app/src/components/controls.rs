@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use phi3::dtype::DType;
 use phi3::engine::Attention;
 use phi3::estimate::fit::MOST_SEQUENCES;
-use phi3::estimate::{Format, KvPolicy, Options};
+use phi3::estimate::{Backend, Format, KvPolicy, Options};
 
 use super::bits::Choice;
 use crate::state::{Live, Store, devices, link, live, steps};
@@ -78,6 +78,11 @@ pub fn Controls() -> impl IntoView {
     }
 }
 
+/// The value of an option that stands for a device whose memory is typed.
+fn other_key(backend: Backend) -> String {
+    format!("other/{}", backend.name())
+}
+
 /// The value of an option that stands for a device of the server: no row of the table has a name like it.
 fn live_key(device: &str) -> String {
     format!("server/{device}")
@@ -99,6 +104,7 @@ pub(super) fn choose_live(store: Store, live: Live, place: &live::Place) {
 fn Devices() -> impl IntoView {
     let (store, live) = (Store::here(), Live::here());
     let is_typed = move || store.memory_text.with(|text| !text.trim().is_empty());
+    let backend = move || store.options.with(|options| options.backend);
     // A device that the server no longer tells of is a size like any other.
     let shown = Memo::new(move |_| {
         let device = store.memory_text.with(|text| live.shown(text))?;
@@ -107,8 +113,10 @@ fn Devices() -> impl IntoView {
     let device = move || match (store.device.get(), shown.get()) {
         (Some(name), _) => name,
         (None, Some(device)) => live_key(&device),
-        (None, None) if is_typed() => words::CUSTOM.to_owned(),
-        (None, None) => String::new(),
+        (None, None) => match backend() {
+            None if !is_typed() => String::new(),
+            backend => other_key(backend.unwrap_or(Backend::Cpu)),
+        },
     };
     // A row that the table below was asked for stands in the list as long as it is chosen.
     let other =
@@ -123,7 +131,7 @@ fn Devices() -> impl IntoView {
         options.extend(other.get().map(|name| named(&name, &name)));
         options.extend(devices::OFFERED.iter().map(|name| named(name, name)));
         options.push(named(devices::BROWSER, words::THIS_BROWSER));
-        options.push((words::CUSTOM.to_owned(), words::CUSTOM.to_owned()));
+        options.extend(Backend::ALL.map(|backend| (other_key(backend), words::other(backend).to_owned())));
         options
     };
     let choose = move |name: String| {
@@ -131,8 +139,8 @@ fn Devices() -> impl IntoView {
             live.places.with_untracked(|places| places.iter().find(|p| live_key(&p.device) == name).cloned())
         {
             choose_live(store, live, &place);
-        } else if name == words::CUSTOM {
-            store.choose_device(None);
+        } else if let Some(backend) = Backend::ALL.into_iter().find(|backend| other_key(*backend) == name) {
+            store.choose_other(backend);
             crate::platform::page::go_to("device-memory");
         } else {
             store.choose_device(Some(name).filter(|name| !name.is_empty()));

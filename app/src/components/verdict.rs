@@ -3,12 +3,11 @@
 use leptos::prelude::*;
 use phi3::estimate::Format;
 use phi3::fit::{self, Suggestion};
-use phi3::units::format_bytes;
 
 use super::bits::bytes;
 use crate::format::Unit;
 use crate::state::link::View;
-use crate::state::{Ask, Late, Store, devices};
+use crate::state::{Ask, Late, Page, Store, devices};
 use crate::text;
 
 /// Class and word of a verdict.
@@ -46,7 +45,8 @@ fn is_planned(suggestion: &Suggestion) -> bool {
     suggestion.runs && suggestion.change.starts_with('o')
 }
 
-fn levers(store: Store, late: Late, mut suggestions: Vec<Suggestion>) -> Option<impl IntoView> {
+fn levers(store: Store, late: Late, fit: &fit::Fit) -> Option<impl IntoView + use<>> {
+    let mut suggestions: Vec<Suggestion> = fit.suggestions.iter().chain(&fit.together).cloned().collect();
     suggestions.retain(|s| is_choice(s) || is_planned(s));
     // The smallest change stays first; one lever of a kind is enough to choose from,
     // and one that this build runs comes before one that it only computes.
@@ -61,16 +61,20 @@ fn levers(store: Store, late: Late, mut suggestions: Vec<Suggestion>) -> Option<
     suggestions.truncate(LEVERS);
     let button = move |s: Suggestion| {
         let change = s.change.clone();
-        let to_plan = if is_planned(&s) { text::verdict::TO_PLAN } else { "" };
+        // The estimate is of one device; budgets of several are the plan's.
+        let is_done = is_planned(&s) && store.rest.with(|rest| rest.load_config.contains_key("max_memory"));
         let take = move |_| {
-            if !store.apply(&change) {
+            if is_done {
+                store.go(Page::Plan);
+            } else if !store.apply(&change) {
                 late.ask(Ask::Spread);
             }
         };
+        let label = if is_done { text::verdict::PLANNED.to_owned() } else { text::capitalised(&s.label) };
         view! {
-            <button type="button" class="btn" data-change=s.change on:click=take>
-                {text::capitalised(&s.label)}
-                <span>{format!("{}, {}{to_plan}", format_bytes(s.held_bytes()), s.verdict.words())}</span>
+            <button type="button" class="btn" data-change=s.change.clone() on:click=take>
+                {label}
+                <span>{text::lever(&s)}</span>
             </button>
         }
     };
@@ -185,7 +189,7 @@ pub fn Verdict() -> impl IntoView {
                 {move || fit.with(advice)}
                 {move || lacking.get().then(|| in_f16(store))}
             </div>
-            {move || levers(store, late, fit.with(|f| f.suggestions.clone()))}
+            {move || fit.with(|fit| levers(store, late, fit))}
         </section>
     }
 }

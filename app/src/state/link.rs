@@ -201,11 +201,13 @@ impl View {
         }
     }
 
-    /// Sets one option from the `key=value` of a suggestion; false where it is not understood.
+    /// Sets options from what a suggestion changes, `key=value` or several with `&` between them; false where it is not
+    /// understood.
     pub fn set(&mut self, change: &str) -> bool {
-        let Some((key, value)) = change.split_once('=') else { return false };
         let before = self.options.clone();
-        self.set_pair(key, value);
+        for (key, value) in change.split('&').filter_map(|pair| pair.split_once('=')) {
+            self.set_pair(key, value);
+        }
         self.options != before
     }
 
@@ -412,13 +414,18 @@ mod tests {
     #[wasm_bindgen_test(unsupported = test)]
     fn suggestions_are_understood() {
         let mut view = View::default();
-        for change in
-            ["context=2048", "batch=2", "kv_policy=window", "kv_dtype=q8_0", "dtype=q4_k", "attn=fused"]
-        {
+        for change in [
+            "context=2048",
+            "batch=2",
+            "kv_policy=window",
+            "kv_dtype=q8_0",
+            "dtype=q4_k&context=628",
+            "attn=fused",
+        ] {
             assert!(view.set(change), "{change}");
         }
         assert!(!view.set("max_memory=1") && !view.set("context"));
-        assert_eq!(view.options.kv_dtype, Some(DType::Q8_0));
+        assert_eq!((view.options.kv_dtype, view.options.context), (Some(DType::Q8_0), Some(628)));
     }
 
     #[wasm_bindgen_test(unsupported = test)]

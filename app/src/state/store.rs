@@ -243,9 +243,19 @@ impl Store {
         self.place(name, String::new(), None);
     }
 
-    /// Takes a size that was typed in place of a device.
+    /// Takes a size that was typed in place of a device, and keeps what drives that: less may be free of it than a
+    /// table can know. Without one it is a CPU's.
     pub fn type_memory(self, text: String) {
-        self.place(None, text, None);
+        let gpu = self.device.with_untracked(|name| phi3::devices::find(name.as_deref()?).ok());
+        let chosen = || self.options.with_untracked(|options| options.backend);
+        let backend = gpu.map(|gpu| Backend::of(gpu.vendor())).or_else(chosen).unwrap_or(Backend::Cpu);
+        self.place(None, text, Some(backend));
+    }
+
+    /// Leaves the memory of a device with this backend to be typed.
+    pub fn choose_other(self, backend: Backend) {
+        let text = self.memory_text.get_untracked();
+        self.place(None, text, Some(backend));
     }
 
     /// Takes what is free on a device of the server, and what drives that.

@@ -80,8 +80,12 @@ impl Comparison {
         let of = |topic| {
             let mut rows: Vec<Difference> = Vec::new();
             for difference in all.iter().filter(|difference| Topic::of(&difference.path) == topic) {
-                // The record says what was measured at every place that needs it.
-                let told = topic == Topic::Memory && rows.iter().any(|row| row.values == difference.values);
+                // The record says what was predicted and what was measured at every place that needs it.
+                let is_measured = |row: &Difference| row.path.contains("measured");
+                let is_same = |row: &Difference| {
+                    row.values == difference.values && is_measured(row) == is_measured(difference)
+                };
+                let told = topic == Topic::Memory && rows.iter().any(is_same);
                 if !told && !follows(difference, all) && !is_aside(&difference.path) {
                     rows.push(difference.clone());
                 }
@@ -166,6 +170,9 @@ mod tests {
             ("resolved[dtype].value", json!(["f16", "auto"])),
             ("memory.measured.total_bytes", json!([7, 8])),
             ("memory.measured.overhead_bytes", json!([1, 2])),
+            ("memory.predicted.weights_bytes", json!([3, 4])),
+            ("predicted.terms[weights].bytes", json!([3, 4])),
+            ("memory.measured.weights_bytes", json!([3, 4])),
             ("changes", json!([null, []])),
             ("load_config.max_memory.cpu", json!([1, null])),
             ("outcome", json!(["passed", "oom_load"])),
@@ -182,7 +189,15 @@ mod tests {
         let expected = [
             (Topic::Wanted, vec!["resolved[dtype].value", "load_config.max_memory.cpu"]),
             (Topic::Outcome, vec!["outcome", "text"]),
-            (Topic::Memory, vec!["report.memory.measured.total_bytes", "memory.measured.overhead_bytes"]),
+            (
+                Topic::Memory,
+                vec![
+                    "report.memory.measured.total_bytes",
+                    "memory.measured.overhead_bytes",
+                    "memory.predicted.weights_bytes",
+                    "memory.measured.weights_bytes",
+                ],
+            ),
             (Topic::Time, vec!["report.ttft_ms"]),
             (Topic::Around, vec!["environment.kernel"]),
         ];

@@ -45,7 +45,7 @@ impl Verdict {
     }
 }
 
-/// One change that brings the need below what is available.
+/// A change that brings the need below what is available.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
     /// The option and its new value: `context=2048`.
@@ -136,7 +136,10 @@ pub struct Fit {
     pub reason: String,
     /// Single changes that help, the smallest first.
     pub suggestions: Vec<Suggestion>,
-    /// What to do where no single change helps.
+    /// Several changes at once, joined by `&`, where no single one that this build runs is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<Suggestion>,
+    /// What to do then, in words.
     pub advice: Option<String>,
     /// What a verdict on memory does not say: a context that the model was not made for.
     pub warnings: Vec<String>,
@@ -291,7 +294,8 @@ pub(crate) fn against(case: &Case<'_>) -> Fit {
         Verdict::Fits => Vec::new(),
         _ => levers.that_help(further),
     };
-    let helped = verdict != Verdict::DoesNotFit || !suggestions.is_empty();
+    let is_helped = verdict != Verdict::DoesNotFit || levers.is_answered(&suggestions);
+    let together = if is_helped { None } else { levers.together() };
     Fit {
         verdict: Some(verdict),
         available_bytes: Some(available),
@@ -299,8 +303,9 @@ pub(crate) fn against(case: &Case<'_>) -> Fit {
         max_batch: Some(most(resolved.context)),
         max_batch_at_4096: Some(most(decoder.max_position_embeddings.min(4096) as u64)),
         max_contexts,
+        advice: (!is_helped).then(|| levers.advice(&suggestions, together.as_ref())),
         suggestions,
-        advice: (!helped).then(|| levers.advice()),
+        together,
         ..without_device(decoder, resolved, weights_bytes, required_bytes, String::new())
     }
 }

@@ -47,36 +47,66 @@ impl Levers<'_> {
         self.offload(available).into_iter().chain(self.second_gpu(available)).collect()
     }
 
-    /// What to do where no single change is enough: the two that change least, or what it takes at the very least.
-    pub(super) fn advice(&self) -> String {
-        let with =
-            |format: Format, context| Resolved { context, batch: 1, ..self.resolved.with_format(format) };
+    /// A narrower format, what of the context is left with it, and one sequence at a time: the formats that this build
+    /// runs come first, and of those the one that changes least.
+    pub(super) fn together(&self) -> Option<Suggestion> {
+        let mut formats = self.narrower();
+        formats.sort_by_key(|format| !computes(&self.in_format(*format, self.resolved.context)));
         let loads = |resolved: &Resolved| (self.need)(resolved).1 != Verdict::DoesNotFit;
-        let now = (self.need)(self.resolved).0;
-        let batch = if self.resolved.batch > 1 { ", one sequence at a time" } else { "" };
-        let narrower = || {
-            let narrower = Format::LEVERS.into_iter();
-            narrower.filter(|format| (self.need)(&with(*format, self.resolved.context)).0 < now)
+        formats.into_iter().find_map(|format| {
+            let context = largest(self.resolved.context, |context| loads(&self.in_format(format, context)));
+            let [one, words] = match self.resolved.batch {
+                1 => [""; 2],
+                _ => ["&batch=1", ", one sequence at a time"],
+            };
+            let change = format!("dtype={format}&context={context}{one}");
+            let label =
+                format!("weights in {format} with a context of {} tokens{words}", format_count(context));
+            (context >= SHORTEST_CONTEXT.min(self.resolved.context))
+                .then(|| self.changed(change, label, &self.in_format(format, context)))
+        })
+    }
+
+    /// What to do where no single change that this build runs is enough: several at once, or what it takes at the very
+    /// least. `found` are the single changes that it does not run.
+    pub(super) fn advice(&self, found: &[Suggestion], together: Option<&Suggestion>) -> String {
+        let [single, any] = match found {
+            [] => ["no single change is enough", "no change is enough"],
+            _ => [
+                "no single change that this build runs is enough",
+                "no change that this build runs is enough",
+            ],
         };
-        for format in narrower() {
-            let context = largest(self.resolved.context, |context| loads(&with(format, context)));
-            if context >= SHORTEST_CONTEXT.min(self.resolved.context) {
-                return format!(
-                    "no single change is enough; weights in {format} with a context of {} tokens{batch} would need {}",
-                    format_count(context),
-                    format_bytes((self.need)(&with(format, context)).0)
-                );
-            }
+        if let Some(Suggestion { label, total_bytes, .. }) = together {
+            return format!("{single}; {label} would need {}", format_bytes(*total_bytes));
         }
-        let need = |format: &Format| (self.need)(&with(*format, 1)).0;
-        let format = narrower().rev().min_by_key(need).unwrap_or(self.resolved.format);
+        let need = |format: &Format| (self.need)(&self.in_format(*format, 1)).0;
+        let format = self.narrower().into_iter().rev().min_by_key(need).unwrap_or(self.resolved.format);
         let context = SHORTEST_CONTEXT.min(self.resolved.context);
+        let batch = if self.resolved.batch > 1 { ", one sequence at a time" } else { "" };
         format!(
-            "no change is enough: even weights in {format} with a context of {} tokens{batch} need {}; take more \
-             memory, or a smaller model",
+            "{any}: even weights in {format} with a context of {} tokens{batch} need {}; take more memory, or a \
+             smaller model",
             format_count(context),
-            format_bytes((self.need)(&with(format, context)).0)
+            format_bytes((self.need)(&self.in_format(format, context)).0)
         )
+    }
+
+    /// Whether this build does one of these changes, or nothing of the load whatever is changed.
+    pub(super) fn is_answered(&self, found: &[Suggestion]) -> bool {
+        let is_run = self.decoder.family.runs() && computes(self.resolved);
+        found.iter().any(|suggestion| suggestion.runs || !is_run)
+    }
+
+    /// One sequence with weights in another format.
+    fn in_format(&self, format: Format, context: u64) -> Resolved {
+        Resolved { context, batch: 1, ..self.resolved.with_format(format) }
+    }
+
+    fn narrower(&self) -> Vec<Format> {
+        let now = (self.need)(self.resolved).0;
+        let need = |format: &Format| (self.need)(&self.in_format(*format, self.resolved.context)).0;
+        Format::LEVERS.into_iter().filter(|format| need(format) < now).collect()
     }
 
     /// A change of options.
