@@ -93,6 +93,8 @@ export function workerTests({ browser, chromiumPath, host, gpuBrowser, scratch }
       const bytes = found.stages.filter((step) => step.stage === "weights").map((step) => step.done_bytes);
       assert(bytes.length > 1 && bytes.at(-1) === report.memory.predicted.weights_bytes, `progress ${bytes}`);
       assert(report.memory.measured.weights_bytes === report.memory.predicted.weights_bytes, "other weights are held than predicted");
+      const [told, held] = [report.memory.predicted, report.memory.measured].map((memory) => memory.total_bytes);
+      assert(Math.abs(told - held) < 0.15 * held, `${told} bytes predicted, ${held} measured`);
       console.log(`     ${report.generated_tokens.length} ids, decode ${report.decode_tokens_per_s.toFixed(0)} tokens/s, first token ${found.first_ms.toFixed(0)} ms after a cold start`);
     })],
 

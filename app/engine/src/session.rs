@@ -342,12 +342,16 @@ impl Session<'_> {
         let resolved = Resolved::of_load(&decoder, Some(&checkpoint.language_model(&decoder)), &options)
             .map_err(|error| ErrorObject::new("invalid_option", error.to_string()).at(error.option))?;
         let report = estimate::memory(&decoder, None, &resolved);
+        let overhead_bytes = match device {
+            DeviceId::Cpu => estimate::tab_overhead_bytes(decoder.vocab_size as u64),
+            _ => report.overhead_bytes,
+        };
         let predicted = Memory {
             weights_bytes: report.weights_bytes,
             kv_cache_bytes: report.kv_cache_bytes,
             activation_bytes: report.activation_bytes,
-            overhead_bytes: report.overhead_bytes,
-            total_bytes: report.total_bytes,
+            overhead_bytes,
+            total_bytes: report.total_bytes - report.overhead_bytes + overhead_bytes,
         };
         let dtype = resolved.format.held_dtype();
         let plan = LoadPlan {

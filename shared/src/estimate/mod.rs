@@ -28,7 +28,7 @@ mod report;
 mod resolved;
 mod weights;
 
-pub use backend::Backend;
+pub use backend::{Backend, tab_overhead_bytes};
 pub use calibration::{Calibration, Sample};
 pub use format::Format;
 pub use kv_cache::{
