@@ -249,15 +249,23 @@ export function honestTests({ onPage, browser, withoutServer, server, serverArgs
 
     ["on a phone an attempt says its model and its change", onPage(async (page) => {
       const change = { path: "dtype", from: "bfloat16", to: "float32" };
-      await page.setViewportSize({ width: 360, height: 780 });
       await withAttempts(page, server, [attempt(1), attempt(2, { parent: 1, changes: [change] })]);
+      // Opened wide, and then made narrow.
       await go(page, "attempts");
       const under = page.getByTestId("attempt-under").filter({ hasText: "float32" });
+      const apart = () => page.getByTestId("rows").locator("[role=row]").evaluateAll(([one, two]) => two && Math.abs(two.getBoundingClientRect().y - one.getBoundingClientRect().y));
+      await poll(apart, (px) => px === 37, "rows of one line and a half");
+      assert((await under.count()) === 0, "model and change stand below the number where they have columns");
+      await page.setViewportSize({ width: 360, height: 780 });
       const { name } = (await (await fetch(`${server.url}/api/models`)).json()).find((model) => model.id === "default");
       await poll(() => under.innerText().catch(() => ""), (words) => words.startsWith(name) && /dtype/.test(words), "model and change");
       const [box, id] = [await under.boundingBox(), await page.getByTestId("rows").getByText("#2", { exact: true }).boundingBox()];
       assert(box.y >= id.y + id.height - 4 && box.width > 200 && box.height > 10, JSON.stringify([box, id]));
       assert((await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)) <= 0, "the page is scrolled sideways");
+      await poll(apart, (px) => px === 66, "rows with room for them");
+      await page.setViewportSize({ width: 1280, height: 780 });
+      await poll(apart, (px) => px === 37, "the rows as they were");
+      await poll(() => under.count(), (n) => n === 0, "model and change in their columns");
     })],
 
     ["a slash finds something to search on every page", onPage(async (page) => {

@@ -1,14 +1,15 @@
 //! A long list of which only what is to be seen is in the document.
 //!
 //! Rows are made once and used again: while somebody scrolls, a row that leaves at one end shows what comes in at the
-//! other, so that no element is made or thrown away.
+//! other, so that no element is made or thrown away. What a row shows is written at once, by one effect, and what is pressed
+//! in any of them is heard by the list: effects and listeners of single cells cost more than what they write.
 
 use leptos::prelude::*;
 
 use crate::platform::page;
 
-/// Rows drawn above and below what is to be seen, so that a quick scroll shows no gap.
-const SPARE: usize = 5;
+/// Rows drawn above and below what is to be seen, so that a turn of the wheel shows no gap: each costs as much as one that is seen.
+const SPARE: usize = 3;
 
 /// First row and number of rows to draw. The number changes only with the height and where there are few rows.
 fn window(scroll_top: f64, height: f64, row_height: f64, count: usize) -> (usize, usize) {
@@ -30,19 +31,28 @@ pub fn VirtualRows(
     /// How many rows there are.
     #[prop(into)]
     count: Signal<usize>,
-    /// Height of a row in CSS pixels.
-    row_height: f64,
-    /// Draws a row, once; its place changes while somebody scrolls.
-    draw: impl Fn(Memo<usize>) -> AnyView + Send + Sync + 'static,
+    /// Height of a row in CSS pixels; the style sheet has the same.
+    #[prop(into)]
+    row_height: Signal<f64>,
+    /// Draws what stands in a place, always the same elements: only what differs is written.
+    draw: impl Fn(usize) -> AnyView + Send + Sync + 'static,
+    /// Something was pressed in the row of a place.
+    press: impl Fn(usize, &leptos::ev::Event) + 'static,
 ) -> impl IntoView {
     let at = RwSignal::new((0.0, 900.0));
     let shown = Memo::new(move |_| {
         let (top, height) = at.get();
-        window(top, height, row_height, count.get())
+        window(top, height, row_height.get(), count.get())
     });
     let scrolled = move |ev: leptos::ev::Event| {
         if let Some(element) = page::target_of(&ev) {
             at.set((f64::from(element.scroll_top()), f64::from(element.client_height())));
+        }
+    };
+    let pressed = move |ev: leptos::ev::MouseEvent| {
+        // Rows count from one, and the head is the first.
+        if let Some(place) = page::row_of(&ev).and_then(|index| index.checked_sub(2)) {
+            press(place, &ev);
         }
     };
     let draw = StoredValue::new(draw);
@@ -52,14 +62,15 @@ pub fn VirtualRows(
             let (first, many) = shown.get();
             place(element, first, many)
         });
-        let style = move || {
-            format!("transform:translateY({}px);height:{row_height}px", place.get() as f64 * row_height)
-        };
-        view! { <div class="vrow" role="row" aria-rowindex=move || (place.get() + 2).to_string() style=style>{draw.with_value(|draw| draw(place))}</div> }
+        move || {
+            let place = place.get();
+            let style = format!("transform:translateY({}px)", place as f64 * row_height.get());
+            view! { <div class="vrow" role="row" aria-rowindex=(place + 2).to_string() style=style>{draw.with_value(|draw| draw(place))}</div> }
+        }
     };
     view! {
-        <div class="vlist" role="rowgroup" tabindex="0" on:scroll=scrolled data-testid="rows">
-            <div style=move || format!("height:{}px;position:relative", count.get() as f64 * row_height)>
+        <div class="vlist" role="rowgroup" tabindex="0" on:scroll=scrolled on:click=pressed data-testid="rows">
+            <div style=move || format!("height:{}px;position:relative", count.get() as f64 * row_height.get())>
                 <For each=move || 0..many.get() key=|element| *element children=row/>
             </div>
         </div>

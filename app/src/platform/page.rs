@@ -4,7 +4,10 @@
 pub use web_sys::Element;
 
 use gloo::storage::{LocalStorage, SessionStorage, Storage};
-use leptos::prelude::{document, request_animation_frame, set_timeout, window};
+use leptos::prelude::{
+    Get as _, Memo, RwSignal, Set as _, document, on_cleanup, request_animation_frame, set_timeout, window,
+    window_event_listener,
+};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
@@ -106,9 +109,13 @@ pub fn follow_end(id: &str) {
     }
 }
 
-/// Whether the window is as narrow as a telephone's; the style sheets have the same width.
-pub fn is_narrow() -> bool {
-    window().inner_width().ok().and_then(|width| width.as_f64()).is_some_and(|width| width <= 560.0)
+/// Whether the window is as narrow as a telephone's, now and whenever its size changes; the style sheets have the same width.
+pub fn narrow() -> Memo<bool> {
+    let width = || window().inner_width().ok().and_then(|width| width.as_f64()).unwrap_or(f64::MAX);
+    let now = RwSignal::new(width());
+    let listening = window_event_listener(leptos::ev::resize, move |_| now.set(width()));
+    on_cleanup(move || listening.remove());
+    Memo::new(move |_| now.get() <= 560.0)
 }
 
 /// Puts the keyboard into the first search field that is to be seen; false where there is none.
@@ -256,6 +263,20 @@ pub fn share_of_width(element: &Element, client_x: f64) -> f64 {
 pub fn target_of(event: &web_sys::Event) -> Option<Element> {
     use wasm_bindgen::JsCast as _;
     event.current_target()?.dyn_into().ok()
+}
+
+/// What an event came from, if that is such an element.
+pub fn source_of(event: &web_sys::Event, selector: &str) -> Option<Element> {
+    use wasm_bindgen::JsCast as _;
+    let source: Element = event.target()?.dyn_into().ok()?;
+    source.matches(selector).ok()?.then_some(source)
+}
+
+/// The index of the row that an event came from.
+pub fn row_of(event: &web_sys::Event) -> Option<usize> {
+    use wasm_bindgen::JsCast as _;
+    let source: Element = event.target()?.dyn_into().ok()?;
+    source.closest("[aria-rowindex]").ok()??.get_attribute("aria-rowindex")?.parse().ok()
 }
 
 /// Whether the keyboard goes to somewhere outside of the element that listens; where it goes to nothing, as it does

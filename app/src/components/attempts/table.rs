@@ -43,9 +43,23 @@ pub fn Table() -> impl IntoView {
     let attempts = Attempts::here();
     let count = Signal::derive(move || attempts.shown.with(Vec::len));
     let columns = Columns::kept();
-    let is_narrow = page::is_narrow();
-    let row_height = if is_narrow { NARROW_ROW_PX } else { ROW_PX };
-    let draw = move |place: Memo<usize>| cells(attempts, columns, place, is_narrow).into_any();
+    let is_narrow = page::narrow();
+    let row_height = Signal::derive(move || if is_narrow.get() { NARROW_ROW_PX } else { ROW_PX });
+    let draw = move |place: usize| {
+        let shown = columns.shown.get();
+        with_row(attempts, place, |row| cells(attempts, &shown, row, is_narrow.get()))
+    };
+    let store = Store::here();
+    let press = move |place: usize, ev: &leptos::ev::Event| {
+        let Some(id) = untrack(|| with_row(attempts, place, |row| row.map(|row| row.id))) else { return };
+        if page::source_of(ev, ".link").is_some() {
+            attempts.choose(id);
+        } else if page::source_of(ev, "input").is_some() {
+            attempts.mark(id);
+        } else if let Some(text) = page::source_of(ev, ".value").and_then(|value| value.text_content()) {
+            store.copy(text.clone(), &text);
+        }
+    };
     let heading = move |column: Column| {
         let sorted = move || {
             let (by, descending) = attempts.sieve.with(|s| (s.by, s.descending));
@@ -138,7 +152,7 @@ pub fn Table() -> impl IntoView {
                     <div role="columnheader"><span class="sr">{words::MARK}</span></div>
                     {move || columns.shown.get().into_iter().map(heading).collect_view()}
                 </div></div>
-                <VirtualRows count row_height draw/>
+                <VirtualRows count row_height draw press/>
             </div>
             <Show when=move || { count.get() == 0 && attempts.rows.with(|rows| !rows.is_empty()) }><p class="dim below">{words::NONE}</p></Show>
         </section>
@@ -149,63 +163,63 @@ fn class_of(column: Column) -> &'static str {
     match column {
         Column::Id => "x-id",
         Column::Duration | Column::Load | Column::Ttft | Column::Rate | Column::Memory => "num hide-narrow",
-        Column::Note | Column::Model | Column::Device | Column::Change => "hide-narrow",
-        Column::State => "",
+        Column::Model | Column::Note => "two hide-narrow",
+        Column::Change => "mono two hide-narrow",
+        Column::Device => "mono cut hide-narrow",
+        Column::State => "cut",
     }
 }
 
-/// The cells of a row: made once for each element of the list, whatever attempt it shows.
-fn cells(attempts: Attempts, columns: Columns, place: Memo<usize>, is_narrow: bool) -> impl IntoView {
-    let row = Memo::new(move |_| {
-        let at = attempts.shown.with(|shown| shown.get(place.get()).copied())?;
-        attempts.rows.with(|rows| rows.get(at).cloned())
-    });
-    let id = move || row.with(|row| row.as_ref().map_or(0, |row| row.id));
-    let marked = move || attempts.marked.with(|marked| marked.contains(&id()));
+/// What is read of the attempt that stands in a place, if there is one.
+fn with_row<T>(attempts: Attempts, place: usize, read: impl FnOnce(Option<&Row>) -> T) -> T {
+    attempts.rows.with(|rows| {
+        read(attempts.shown.with(|shown| shown.get(place).copied()).and_then(|at| rows.get(at)))
+    })
+}
+
+/// The cells of a row, the same elements whatever attempt it shows.
+fn cells(attempts: Attempts, columns: &[Column], row: Option<&Row>, is_narrow: bool) -> AnyView {
+    let Some(row) = row else { return ().into_any() };
+    let marked = attempts.marked.with(|marked| marked.contains(&row.id));
     view! {
-        <div role="cell"><input type="checkbox" aria-label=move || words::mark(id()) prop:checked=marked on:change=move |_| attempts.mark(untrack(id))/></div>
-        {move || columns.shown.get().into_iter().map(|column| cell(attempts, column, row, is_narrow)).collect_view()}
+        <div role="cell"><input type="checkbox" aria-label=words::mark(row.id) prop:checked=marked/></div>
+        {columns.iter().map(|column| cell(attempts, *column, row, is_narrow)).collect_view()}
     }
+    .into_any()
 }
 
-fn cell(attempts: Attempts, column: Column, row: Memo<Option<Row>>, is_narrow: bool) -> impl IntoView {
-    let text =
-        move |read: fn(&Row) -> String| move || row.with(|row| row.as_ref().map(read).unwrap_or_default());
-    let titled = move |class: &'static str, read: fn(&Row) -> String| {
-        view! { <span class=class title=text(read)>{text(read)}</span> }.into_any()
+fn cell(attempts: Attempts, column: Column, row: &Row, is_narrow: bool) -> AnyView {
+    let class = class_of(column);
+    let titled = |text: String| {
+        let said = text.clone();
+        view! { <div role="cell" class=class title=said>{text}</div> }.into_any()
     };
-    let content = match column {
-        Column::Id => id_cell(attempts, row, is_narrow).into_any(),
+    // A click copies it. Its element stays where a row has none.
+    let number = |text: String| {
+        let is_empty = text.is_empty();
+        view! { <div role="cell" class=class><button type="button" class="value" title=text::COPY hidden=is_empty>{text}</button></div> }
+            .into_any()
+    };
+    match column {
+        Column::Id => id_cell(attempts, row, is_narrow),
         Column::State => {
-            let class = move || {
-                row.with(|row| {
-                    format!("badge {}", row.as_ref().map_or("", |row| tone(row.state, row.standing)))
-                })
-            };
-            let state = text(|row| row.standing.to_owned());
-            let outcome = move || {
-                row.with(|row| {
-                    let row = row.as_ref()?;
-                    let share = attempts.loads.of(row.id).map(|loading| percent_of_one(loading.share()));
-                    share.or(row.outcome.filter(|outcome| *outcome != "passed").map(text::outcome::of_name))
-                })
-            };
-            view! { <span class=class>{state}</span> " " <span class="dim">{outcome}</span> }.into_any()
+            let loading = attempts.loads.of(row.id).map(|loading| percent_of_one(loading.share()));
+            let outcome = row.outcome.filter(|outcome| *outcome != "passed").map(text::outcome::of_name);
+            let said = loading.or(outcome).unwrap_or_default();
+            let badge = format!("badge {}", tone(row.state, row.standing));
+            view! { <div role="cell" class=class><span class=badge>{row.standing}</span> " " <span class="dim">{said}</span></div> }
+                .into_any()
         }
-        Column::Model => {
-            let name = move || row.with(|row| row.as_ref().map(|row| attempts.told.name(&row.model)));
-            view! { <span class="two" title=name>{name}</span> }.into_any()
-        }
-        Column::Device => titled("mono", |row| row.device.clone()),
-        Column::Change => titled("mono two", |row| words::change(&row.change, row.parent)),
-        Column::Note => titled("two", |row| row.note.clone()),
-        Column::Duration => number(row, |row| shown(row.duration_ms.map(|ms| ms as f64), duration)),
-        Column::Load => number(row, |row| shown(row.load_ms, duration)),
-        Column::Ttft => number(row, |row| shown(row.ttft_ms, duration)),
-        Column::Rate => number(row, |row| shown(row.decode_tokens_per_s, rate)),
-        Column::Memory => number(row, |row| row.memory_bytes.map(format_bytes).unwrap_or_default()),
-    };
-    view! { <div role="cell" class=class_of(column)>{content}</div> }
+        Column::Model => titled(attempts.told.name(&row.model)),
+        Column::Device => titled(row.device.clone()),
+        Column::Change => titled(words::change(&row.change, row.parent)),
+        Column::Note => titled(row.note.clone()),
+        Column::Duration => number(shown(row.duration_ms.map(|ms| ms as f64), duration)),
+        Column::Load => number(shown(row.load_ms, duration)),
+        Column::Ttft => number(shown(row.ttft_ms, duration)),
+        Column::Rate => number(shown(row.decode_tokens_per_s, rate)),
+        Column::Memory => number(row.memory_bytes.map(format_bytes).unwrap_or_default()),
+    }
 }
 
 /// A number in its unit; nothing where there is none.
@@ -213,33 +227,22 @@ fn shown(value: Option<f64>, print: fn(f64) -> String) -> String {
     value.map(print).unwrap_or_default()
 }
 
-/// A number that a click copies. Its element stays where a row has none: scrolling makes no other.
-fn number(row: Memo<Option<Row>>, read: fn(&Row) -> String) -> AnyView {
-    let store = Store::here();
-    let text = Memo::new(move |_| row.with(|row| row.as_ref().map(read).unwrap_or_default()));
-    let copy = move |_| text.with_untracked(|text| store.copy(text.clone(), text));
-    view! { <button type="button" class="value" title=text::COPY hidden=move || text.with(String::is_empty) on:click=copy>{text}</button> }
-        .into_any()
-}
-
-fn id_cell(attempts: Attempts, row: Memo<Option<Row>>, is_narrow: bool) -> impl IntoView {
-    let id = move || row.with(|row| row.as_ref().map_or(0, |row| row.id));
-    let current = move || attempts.chosen.with(|chosen| *chosen == Some(id())).then_some("true");
+fn id_cell(attempts: Attempts, row: &Row, is_narrow: bool) -> AnyView {
+    let current = attempts.chosen.with(|chosen| *chosen == Some(row.id)).then_some("true");
     // Where there is no room for their columns.
-    let below = move || {
-        row.with(|row| {
-            let row = row.as_ref()?;
-            let change = Some(row.change.as_str()).filter(|change| !change.is_empty());
-            let model = attempts.told.name(&row.model);
-            Some(change.map_or(model.clone(), |change| format!("{model} · {change}")))
-        })
-    };
-    let when = move || row.with(|row| row.as_ref().map(|row| moment(row.created_ms)));
+    let below = is_narrow.then(|| {
+        let model = attempts.told.name(&row.model);
+        let text = if row.change.is_empty() { model } else { format!("{model} · {}", row.change) };
+        view! { <span class="under two dim" data-testid="attempt-under">{text}</span> }
+    });
     view! {
-        <button type="button" class="link" aria-current=current on:click=move |_| attempts.choose(untrack(id))>{move || format!("#{}", id())}</button>
-        " " <span class="faint">{when}</span>
-        {is_narrow.then(|| view! { <span class="under two dim" data-testid="attempt-under">{below}</span> })}
+        <div role="cell" class=class_of(Column::Id)>
+            <button type="button" class="link" aria-current=current>{format!("#{}", row.id)}</button>
+            " " <span class="faint">{moment(row.created_ms)}</span>
+            {below}
+        </div>
     }
+    .into_any()
 }
 
 /// The columns, to be chosen.
