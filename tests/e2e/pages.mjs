@@ -214,6 +214,6 @@ export async function accessibility(page, rules) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate((options) => window.axe.run(document, { resultTypes: ["violations"], ...options }), rules ? { runOnly: rules } : {});
   return violations
-    .filter((violation) => ["serious", "critical"].includes(violation.impact) || ["region", "page-has-heading-one"].includes(violation.id))
+    .filter((violation) => ["serious", "critical"].includes(violation.impact) || ["region", "page-has-heading-one", "empty-table-header"].includes(violation.id))
     .map((violation) => `${violation.id}: ${violation.nodes.slice(0, 4).map((node) => `${node.target} (${node.any[0]?.message ?? node.all[0]?.message ?? ""})`).join("; ")}`);
 }

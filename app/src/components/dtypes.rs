@@ -52,7 +52,7 @@ pub fn DTypes() -> impl IntoView {
         <section class="card c5 x-dtypes">
             <h2>{words::DTYPES} <span class="faint">{unit}</span></h2>
             <table class="dtypes">
-                <thead class="sr"><tr><th>{words::WEIGHTS_IN}</th><th></th><th>{words::NEED}</th></tr></thead>
+                <thead class="sr"><tr><th>{words::WEIGHTS_IN}</th><td></td><th>{words::NEED}</th></tr></thead>
                 <tbody>{rows}</tbody>
             </table>
         </section>

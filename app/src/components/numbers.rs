@@ -67,7 +67,7 @@ fn top(tokens: &[TopLogit]) -> impl IntoView + use<> {
         <div>
             <h3>{words::TOP}</h3>
             <table class="top-logits" data-testid="top-logits">
-                <thead><tr><th>{words::TOKEN}</th><th class="num">{words::ID}</th><th class="hide-narrow"></th><th class="num">{words::LOGIT}</th></tr></thead>
+                <thead><tr><th>{words::TOKEN}</th><th class="num">{words::ID}</th><td class="hide-narrow"></td><th class="num">{words::LOGIT}</th></tr></thead>
                 <tbody>{tokens.iter().map(row).collect_view()}</tbody>
             </table>
         </div>

@@ -49,7 +49,7 @@ pub fn Params(
             <table class="groups">
                 <thead>
                     <tr>
-                        <th>{words::GROUP}</th><th class="hide-narrow"></th>
+                        <th>{words::GROUP}</th><td class="hide-narrow"></td>
                         <th class="num">{words::COUNT}</th><th class="num">{words::SHARE}</th>
                     </tr>
                 </thead>

@@ -99,7 +99,7 @@ pub(super) fn report(report: Report) -> impl IntoView {
     let probes = (!report.probes.is_empty()).then(|| {
         view! {
             <table>
-                <thead><tr><th>{words::PROBE}</th><th class="num">{words::TOKENS}</th><th>{words::VERDICT}</th><th></th></tr></thead>
+                <thead><tr><th>{words::PROBE}</th><th class="num">{words::TOKENS}</th><th>{words::VERDICT}</th><td></td></tr></thead>
                 <tbody>{report.probes.into_iter().map(probe).collect_view()}</tbody>
             </table>
         }
