@@ -135,6 +135,16 @@ fn bad_values_name_their_field() {
                 {"type": "longrope", "short_factor": vec![1.0; 48], "long_factor": vec![1.0; 48]}}),
             "original_max_position_embeddings",
         ),
+        // The width is twice what the heads make, which the lists tell; lists of no head's length are wrong themselves.
+        (
+            json!({"hidden_size": 6144, "rope_scaling":
+                {"type": "longrope", "short_factor": vec![1.0; 48], "long_factor": vec![1.0; 48]}}),
+            "hidden_size",
+        ),
+        (
+            json!({"rope_scaling": {"type": "longrope", "short_factor": vec![1.0; 47], "long_factor": vec![1.0; 47]}}),
+            "rope_scaling.short_factor",
+        ),
         (json!({"model_type": null}), "model_type"),
         (json!({"model_type": 3}), "model_type"),
         (json!({"model_type": "llama"}), "model_type"),

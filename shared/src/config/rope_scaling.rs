@@ -78,4 +78,10 @@ impl RopeScaling {
             }),
         }
     }
+
+    /// Frequencies that both lists have a factor for; `None` where they are of two lengths, or not both there.
+    pub(super) fn listed_frequencies(fields: &Fields) -> Option<usize> {
+        let length = |key: &str| Some(fields.positive_numbers(key).ok()??.len());
+        length("short_factor").filter(|short| length("long_factor") == Some(*short))
+    }
 }
