@@ -193,6 +193,16 @@ pub mod assumptions {
     pub const CHOSEN: &str = "chosen";
 }
 
+/// A model that nobody has named.
+pub fn of_kind(model_type: &str, params: u64) -> String {
+    format!("{model_type}, {}", crate::format::short_count(params))
+}
+
+/// The second of several models of one name.
+pub fn numbered(name: &str, number: usize) -> String {
+    format!("{name} ({number})")
+}
+
 /// `phi3 · 32 layers × 3,072 · 32 heads, no GQA · 4,096 positions`.
 pub fn identity(decoder: &Decoder) -> String {
     let heads = match decoder.first_attending().attention {

@@ -16,6 +16,7 @@ import { newcomerTests } from "./newcomer.mjs";
 import { serverTests } from "./server.mjs";
 import { speedTests } from "./speed.mjs";
 import { threadTests } from "./threads.mjs";
+import { toldTests } from "./told.mjs";
 import { useTests } from "./use.mjs";
 import { workerTests } from "./worker.mjs";
 
@@ -241,7 +242,7 @@ const tests = [
 
 const parts = { onPage, browser, chromiumPath, dist, gpuBrowser, host, withoutServer, server, serverArgs, preflight, scratch, screenshots };
 const wanted = process.env.E2E_ONLY;
-const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...careTests(parts), ...honestTests(parts), ...newcomerTests(parts), ...workerTests(parts), ...threadTests(parts), ...engineTests(parts), ...keptTests(parts), ...speedTests(parts)];
+const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...careTests(parts), ...honestTests(parts), ...newcomerTests(parts), ...toldTests(parts), ...workerTests(parts), ...threadTests(parts), ...engineTests(parts), ...keptTests(parts), ...speedTests(parts)];
 const failed = await runAll(wanted ? all.filter(([name]) => new RegExp(wanted).test(name)) : all);
 await browser.close();
 await (await withGpu)?.close();

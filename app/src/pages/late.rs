@@ -11,12 +11,14 @@ pub mod settings;
 pub mod validate;
 
 use leptos::prelude::*;
+use phi3::load_config::LoadConfig;
 
 use crate::components::settings::Locked;
 use crate::components::{HandOff, Keys, NoServer, Notice, PageHead, Palette, Toast};
 use crate::state::{
     Access, Ask, Page, Playground, Presence, Reader, ServerWatch, Store, Told, Validation, copies, spread,
 };
+use crate::text;
 
 /// The second program's part of the page.
 #[component]
@@ -47,7 +49,10 @@ pub fn Late() -> impl IntoView {
     Effect::new(move |_| {
         if validation.place.get().is_some() && asked.get() {
             asked.set(false);
-            validation.begin();
+            // What was refused is not what runs: a person sees first what does.
+            if validation.browser.refused.with_untracked(Option::is_none) {
+                validation.begin();
+            }
         }
     });
     on_cleanup(move || {
@@ -61,6 +66,14 @@ pub fn Late() -> impl IntoView {
     on_cleanup(move || read.remove());
     // What was given while this program was on its way.
     reader.read();
+    // The page that plans a load config tells of it itself; the first program does not know what one may hold.
+    let odd = Memo::new(move |_| store.rest.with(|rest| LoadConfig::from_map_all(&rest.load_config).err()));
+    Effect::new(move |_| {
+        let told = odd.get().filter(|_| store.page.get_untracked() != Page::Plan);
+        if let Some(errors) = told {
+            reader.tell(text::problem::load_config(&errors));
+        }
+    });
     // What was refused before the server let the page in is asked for anew.
     Effect::new(move |before: Option<bool>| {
         let locked = access.is_locked.get();

@@ -36,7 +36,8 @@ pub fn Preflight() -> impl IntoView {
     intake::take_pastes(late);
     keys::listen(store, late);
     Effect::new(move |_| {
-        if !store.page.get().is_first() {
+        // Only the second program knows what a load config may hold, and says so of one that came with a link.
+        if !store.page.get().is_first() || store.rest.with(|rest| !rest.load_config.is_empty()) {
             late.want();
         }
     });

@@ -32,6 +32,11 @@ impl Picked {
         self.file.size() as u64
     }
 
+    /// What tells it from another file of its name.
+    pub fn print(&self) -> String {
+        format!("{} {} {}", self.path, self.size(), self.file.last_modified())
+    }
+
     /// Its plain name.
     pub fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)

@@ -2,12 +2,13 @@
 
 use phi3::config::{ConfigError, MAX_CONFIG_BYTES, tokenizer_vocab_size};
 use phi3::decoder::Decoder;
+use phi3::estimate::params_total;
 use phi3::inspect::{self, Finding, Severity};
 use phi3::weights::gguf::part_names;
 use phi3::weights::{Checkpoint, ShardIndex, WeightsError};
 use serde_json::Value;
 
-use super::model::{OwnFiles, Problem};
+use super::model::{OwnFiles, Problem, last_part};
 use super::weights::Weights;
 use crate::platform::files::Picked;
 use crate::text;
@@ -102,11 +103,44 @@ fn other_parts(paths: &[&str], gguf: usize) -> Vec<usize> {
     (0..paths.len()).filter(is_part).collect()
 }
 
-/// Name of a model by the paths of its files: their folder's, else the first file's.
-pub fn folder_name<'a>(mut paths: impl Iterator<Item = &'a str>) -> String {
-    let first = paths.next().unwrap_or_default();
-    let named = first.rsplit_once('/').map_or(first, |(folder, _)| folder);
-    named.rsplit('/').next().unwrap_or(named).to_owned()
+/// Names that tools give to every model's files.
+const OF_ANY_MODEL: [&str; 3] = ["model", "consolidated", "pytorch_model"];
+
+/// Name of a model by the paths of its files: their folder's, else that of its weights where it is not what every model's are
+/// called; `None` where no path names it.
+#[must_use]
+pub fn name_of(paths: &[&str]) -> Option<String> {
+    let folder = paths.first()?.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let folder = folder.rsplit('/').next().filter(|name| !name.is_empty());
+    let is_own = |path: &&&str| {
+        let is_weights = [".safetensors", ".gguf"].iter().any(|end| path.ends_with(end));
+        let stem = path.split(['.', '-']).next().unwrap_or_default();
+        is_weights && !OF_ANY_MODEL.contains(&stem)
+    };
+    folder.or_else(|| paths.iter().find(is_own).copied()).map(str::to_owned)
+}
+
+/// Name of a model that no path names: what its config calls it, else the file's where that says more than `config.json`,
+/// else its kind and size.
+fn name_in(config: &str, file: &str, weights: Option<&Weights>) -> String {
+    let text_of = |map: &Value| map.get("_name_or_path").and_then(Value::as_str).map(|path| last_part(path).to_owned());
+    let called = serde_json::from_str(config).ok().as_ref().and_then(text_of).filter(|name| !name.is_empty());
+    if let Some(name) = called.or_else(|| (file != "config.json").then(|| file.to_owned())) {
+        return name;
+    }
+    Decoder::parse(config.as_bytes()).map_or_else(
+        |_| String::new(),
+        |decoder| {
+            let params = params_total(&decoder, weights.map(Weights::stored).as_ref());
+            text::of_kind(decoder.family.model_types.first().copied().unwrap_or_default(), params)
+        },
+    )
+}
+
+/// What tells files of one name from others.
+#[must_use]
+pub fn print_of(picked: &[Picked]) -> String {
+    picked.iter().map(Picked::print).collect::<Vec<_>>().join("\n")
 }
 
 /// Reads what was given.
@@ -126,10 +160,8 @@ pub async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
         let refused = || text::problem::no_config(paths.len(), is_pickle);
         return read_alone(picked, &places).await?.ok_or_else(refused);
     };
-    let name = match paths[config].rsplit_once('/') {
-        Some((folder, _)) => folder.rsplit('/').next().unwrap_or(folder),
-        None => paths[config],
-    };
+    let of_model = std::iter::once(config).chain(places.shards.iter().copied()).map(|i| paths[i]);
+    let (named, file) = (name_of(&of_model.collect::<Vec<_>>()), picked[config].name());
     let generation = match places.generation {
         Some(index) => Some(read_text(&picked[index]).await?),
         None => None,
@@ -140,7 +172,8 @@ pub async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
         _ => None,
     };
     let weights = read_weights(picked, &places, &config).await?;
-    Ok(OwnFiles { name: name.to_owned(), config, generation, tokenizer_vocab, weights })
+    let name = named.unwrap_or_else(|| name_in(&config, file, weights.as_ref()));
+    Ok(OwnFiles { name, config, generation, tokenizer_vocab, weights })
 }
 
 /// Reads weights without a config: a report on what their headers hold stands in the place of one on a config.
@@ -148,7 +181,9 @@ async fn read_alone(picked: &[Picked], places: &Places) -> Result<Option<OwnFile
     let Some(mut weights) = read_weights(picked, places, "").await? else { return Ok(None) };
     let odd = std::mem::take(&mut weights.findings);
     weights.findings = inspect::weights_alone(&weights.stored()).findings.into_iter().chain(odd).collect();
-    let name = folder_name(places.shards.iter().map(|i| picked[*i].path.as_str()));
+    let paths: Vec<&str> = places.shards.iter().map(|i| picked[*i].path.as_str()).collect();
+    let first = || paths.first().copied().unwrap_or_default().to_owned();
+    let name = name_of(&paths).unwrap_or_else(first);
     Ok(Some(OwnFiles { name, weights: Some(weights), ..OwnFiles::default() }))
 }
 
@@ -218,6 +253,7 @@ async fn read_text(file: &Picked) -> Result<String, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phi3::config::PRESETS;
     use wasm_bindgen_test::wasm_bindgen_test;
 
     #[wasm_bindgen_test(unsupported = test)]
@@ -267,8 +303,29 @@ mod tests {
         assert_eq!(model_files(&paths), [0, 1, 3]);
         assert_eq!(model_files(&["m/config.json", "m/tokenizer.json"]), [0; 0]);
         assert_eq!(model_files(&["a.gguf"]), [0]);
-        assert_eq!(folder_name(["home/m/config.json", "x"].into_iter()), "m");
-        assert_eq!(folder_name(["a.gguf"].into_iter()), "a.gguf");
+        let name = |paths: &[&str]| name_of(paths).unwrap_or_default();
+        assert_eq!(name(&["home/m/config.json", "home/m/mine.safetensors"]), "m");
+        assert_eq!(name(&["a.gguf"]), "a.gguf");
+        assert_eq!(name(&["config.json", "mine.safetensors"]), "mine.safetensors");
+        assert_eq!(name(&["config.json", "model-00001-of-00002.safetensors"]), "");
+        assert_eq!(name(&["/config.json", "model.safetensors"]), "");
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_model_that_no_path_names_has_its_configs_name_or_its_kind_and_size() {
+        let of = |name: &str| PRESETS.iter().find(|preset| preset.name.contains(name)).map(|preset| preset.config);
+        let (mini, small) = (of("phi-3-mini-4k").unwrap_or_default(), of("phi-4-mini").unwrap_or_default());
+        let nameless = |config: &str| {
+            let mut config: Value = serde_json::from_str(config).unwrap();
+            config.as_object_mut().unwrap().remove("_name_or_path");
+            config.to_string()
+        };
+        let name = |config: &str| name_in(config, "config.json", None);
+        assert_eq!(name(&nameless(mini)), "phi3, 3.82 B");
+        assert_ne!(name(&nameless(mini)), name(&nameless(small)));
+        assert_eq!(name(r#"{"model_type":"phi3","_name_or_path":"a/b"}"#), "b");
+        assert_eq!(name_in(&nameless(mini), "mine.json", None), "mine.json");
+        assert_eq!(name("{"), "");
     }
 
     #[wasm_bindgen_test(unsupported = test)]

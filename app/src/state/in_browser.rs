@@ -193,12 +193,18 @@ impl Default for Asked {
 }
 
 impl Asked {
+    /// What is continued; `None` where nothing but blanks stands there, and so the default is.
+    #[must_use]
+    pub fn prompt(&self) -> Option<&str> {
+        Some(self.prompt.trim()).filter(|prompt| !prompt.is_empty())
+    }
+
     /// The prompt, how much is generated, and the server's model and run, as they stand in an address: nothing where they
     /// are the default.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = form_urlencoded::Serializer::new(String::new());
-        if !self.prompt.is_empty() {
+        if self.prompt().is_some() {
             text.append_pair("prompt", &self.prompt);
         }
         if let Some(tokens) = self.max_new_tokens {
@@ -220,6 +226,7 @@ impl Asked {
             Self { prompt: String::new(), max_new_tokens: None, model: None, attempt: None, ..self };
         for (key, value) in form_urlencoded::parse(text.as_bytes()) {
             match (key.as_ref(), value.parse::<usize>()) {
+                ("prompt", _) if value.trim().is_empty() => {}
                 ("prompt", _) => asked.prompt = value.into_owned(),
                 ("tokens", Ok(tokens)) => asked.max_new_tokens = Some(tokens.clamp(1, MAX_NEW_TOKENS)),
                 ("model", _) => asked.model = Some(value.into_owned()),
@@ -241,6 +248,10 @@ pub struct InBrowser {
     pub asked: RwSignal<Asked>,
     /// Files of a model that were chosen or dropped.
     pub chosen: RwSignal<Vec<Picked>, LocalStorage>,
+    /// What their model is called.
+    chosen_name: RwSignal<String>,
+    /// What was given last and refused: nothing of it runs, and nothing else does before a person has seen what will.
+    pub refused: RwSignal<Option<String>>,
     /// Models that this browser keeps.
     pub kept: Keeping,
     engines: StoredValue<Option<Engines>, LocalStorage>,
@@ -256,11 +267,22 @@ impl InBrowser {
             runs: RwSignal::new(None),
             asked: RwSignal::new(Asked::default()),
             chosen: RwSignal::new_local(Vec::new()),
+            chosen_name: RwSignal::new(String::new()),
+            refused: RwSignal::new(None),
             kept: Keeping::new(),
             engines: StoredValue::new_local(None),
             clock: StoredValue::new(Instant::now()),
         };
         this.keep_asked();
+        // Another model on the page is an answer to what was refused.
+        let shown = Memo::new(move |_| (store.preset_shown(), store.own_files().map(|files| files.config)));
+        Effect::new(move |before: Option<_>| {
+            let now = shown.get();
+            if before.is_some_and(|before| before != now) {
+                this.refused.set(None);
+            }
+            now
+        });
         this
     }
 
@@ -282,12 +304,13 @@ impl InBrowser {
         });
     }
 
-    /// Takes files that were given to the page: where weights are among them, they are what is validated next.
-    pub fn take(self, picked: &[Picked]) {
+    /// Takes files of a model that were given to the page: where weights are among them, they are what is validated next.
+    pub fn take(self, picked: &[Picked], name: String) {
         let paths: Vec<&str> = picked.iter().map(|file| file.path.as_str()).collect();
         let files: Vec<Picked> = given::model_files(&paths).into_iter().map(|i| picked[i].clone()).collect();
         if !files.is_empty() {
             self.chosen.set(files);
+            self.chosen_name.set(name);
             self.asked.update(|asked| asked.subject = Subject::Chosen);
         }
     }
@@ -306,7 +329,7 @@ impl InBrowser {
 
     /// Name of the model whose files were chosen.
     pub fn chosen_name(self) -> String {
-        self.chosen.with(|files| given::folder_name(files.iter().map(|file| file.path.as_str())))
+        self.chosen_name.get()
     }
 
     /// Has this browser keep the files that were chosen.
@@ -361,6 +384,7 @@ impl InBrowser {
 
     /// Runs what is asked for.
     pub fn start(self, place: Place) {
+        self.refused.set(None);
         let devices = place.devices();
         let mut runs = BrowserRuns::new(untrack(|| self.model()), &devices);
         if let Err(error) = self.ask(devices) {
@@ -397,8 +421,7 @@ impl InBrowser {
     }
 
     fn run(self, asked: &Asked, devices: Vec<DeviceId>) -> Result<BrowserRun, ErrorObject> {
-        let prompt = Some(asked.prompt.trim()).filter(|prompt| !prompt.is_empty());
-        let prompt = prompt.or_else(|| (asked.subject == Subject::Tiny).then_some(TINY_PROMPT));
+        let prompt = asked.prompt().or_else(|| (asked.subject == Subject::Tiny).then_some(TINY_PROMPT));
         Ok(BrowserRun {
             devices,
             source: match &asked.subject {
@@ -466,6 +489,14 @@ mod tests {
         assert_eq!(Count::of(&(MAX_NEW_TOKENS + 1).to_string()), Count::TooMany);
         assert_eq!(Count::of("99999999999999999999999999"), Count::TooMany);
         assert!(["0", "-1", "1.5", "many"].into_iter().all(|text| Count::of(text) == Count::None));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn blanks_are_no_prompt_here_and_in_an_address() {
+        let asked = |prompt: &str| Asked { prompt: prompt.to_owned(), ..Asked::default() };
+        assert_eq!([asked(" \t").prompt(), asked(" a ").prompt()], [None, Some("a")]);
+        assert_eq!(asked("  ").to_text(), "");
+        assert_eq!(asked("a").with_text("prompt=+++").prompt, "");
     }
 
     #[wasm_bindgen_test(unsupported = test)]

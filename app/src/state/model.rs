@@ -210,7 +210,8 @@ impl Opened {
         findings.extend(files.weights.iter().flat_map(|weights| weights.findings.iter().cloned()));
         let Parsed { fields, stored, .. } = parsed;
         let text_of = |key| fields.text(key).ok().flatten().unwrap_or_default();
-        let title = [last_part(text_of("_name_or_path")), &files.name, text::OWN_CONFIG];
+        // Files are named by what is best known of them; what was pasted has no other name than its own.
+        let title = [&files.name, last_part(text_of("_name_or_path")), text::OWN_CONFIG];
         let title = title.into_iter().find(|name| !name.is_empty());
         let title = title.unwrap_or_default().chars().take(80).collect();
         if support == Support::Unknown {
@@ -249,7 +250,7 @@ fn original_positions(fields: &Fields) -> Option<u64> {
 }
 
 /// `microsoft/phi-4` → `phi-4`.
-fn last_part(path: &str) -> &str {
+pub(super) fn last_part(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }
 

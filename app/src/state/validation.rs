@@ -173,8 +173,17 @@ impl Validation {
         }
     }
 
+    /// Name of the model that it would run, where it would run now.
+    pub fn model_name(self) -> String {
+        match (self.place.get(), self.server.get()) {
+            (Some(Place::Server), Server::Present(Some(model))) => self.told.name(&model.id),
+            _ => self.browser.model(),
+        }
+    }
+
     /// Starts it on the server, of the model that is chosen there.
     fn start(self) {
+        self.browser.refused.set(None);
         self.run.set(Some(Run::default()));
         self.listen(false);
     }
@@ -238,7 +247,7 @@ impl Validation {
         let options = Options { dtype: asked.dtype.map(Into::into), ..Options::default() };
         let run = api::Run {
             load_config: carry(&options, &Map::new()).load_config,
-            prompt: Some(asked.prompt).filter(|prompt| !prompt.is_empty()),
+            prompt: asked.prompt().map(str::to_owned),
             max_new_tokens: asked.max_new_tokens,
             probe: Some(asked.probe).filter(|probe| *probe != ProbeSet::None),
             ..api::Run::default()

@@ -111,6 +111,17 @@ pub fn left_out(parts: &[String]) -> Problem {
     }
 }
 
+/// A link's load config, of which something is not understood.
+pub fn load_config(errors: &[phi3::load_config::LoadConfigError]) -> Problem {
+    let why = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Problem {
+        what: "Part of the link was not accepted".to_owned(),
+        why: why.chars().take(400).collect(),
+        path: None,
+        next: "Mend the load config on the page Plan.".to_owned(),
+    }
+}
+
 pub fn no_preset(name: &str) -> Problem {
     let name: String = name.chars().take(60).collect();
     Problem {

@@ -87,6 +87,11 @@ pub fn Validate() -> impl IntoView {
                 </div>
             </div>
             <Places/>
+            {move || validation.browser.refused.get().map(|what| view! {
+                <div class="notice warn" role="alert" data-testid="refused-before">
+                    <div><b>{what} "."</b> " " {words::RUNS_INSTEAD} " " <b>{move || validation.model_name()}</b> "."</div>
+                </div>
+            })}
             {body}
         </section>
         <Show when=is_first>

@@ -14,7 +14,7 @@ use crate::platform::files::{self, HandOver, Picked};
 use crate::platform::gpu::{self, Adapter};
 use crate::platform::page;
 use crate::state::in_browser::{Asked, Count, MAX_NEW_TOKENS, Subject, TINY_PROMPT, USUAL_TOKENS};
-use crate::state::{Ask, Place, Server, Store, Validation, given};
+use crate::state::{Ask, Place, Server, Store, Validation};
 use crate::text::{self, in_browser as words, validate};
 
 /// Formats that both engines of this browser hold weights in.
@@ -83,8 +83,7 @@ pub fn Controls() -> impl IntoView {
     let models = Signal::derive(move || {
         let chosen = browser.chosen.with(|files| {
             let bytes = files.iter().map(Picked::size).sum();
-            let name = given::folder_name(files.iter().map(|file| file.path.as_str()));
-            (!files.is_empty()).then(|| (Subject::Chosen, words::chosen(&name, bytes)))
+            (!files.is_empty()).then(|| (Subject::Chosen, words::chosen(&browser.chosen_name(), bytes)))
         });
         let kept = |(id, kept): &(String, Kept)| (Subject::Kept(id.clone()), text::kept::choice(kept));
         let kept = browser.kept.shelf.with(|shelf| shelf.models().iter().map(kept).collect::<Vec<_>>());
@@ -121,7 +120,10 @@ pub fn Controls() -> impl IntoView {
                     width="w3"
                     options=models
                     value=Signal::derive(move || subject.get().key())
-                    on_choose=move |key| change(&|asked| asked.subject = Subject::of(&key))
+                    on_choose=move |key| {
+                        browser.refused.set(None);
+                        change(&|asked| asked.subject = Subject::of(&key));
+                    }
                 />
                 <Choice
                     label=words::REFERENCE
@@ -275,6 +277,8 @@ fn RunFields(
                             let text = event_target_value(&ev);
                             asked.update(|asked| asked.prompt = text);
                         }
+                        // Blanks are nothing to continue: the field shows what is.
+                        on:change=move |_| asked.update(|asked| if asked.prompt().is_none() { asked.prompt.clear() })
                     />
                 </div>
     }
