@@ -87,6 +87,7 @@ export function serverTests({ onPage, server, screenshots }) {
       await page.getByTestId("attempts-search").fill("");
       await page.getByRole("columnheader", { name: "Attempt" }).getByRole("button").click();
       await poll(() => page.getByTestId("rows").locator("[role=row] .link").first().innerText(), (t) => t === "#1", "the oldest first");
+      const tasks = await scrollTasks(page);
       // What a row costs does not depend on the machine: what is clipped has a layer, and what is drawn and not seen costs as much.
       const [clipped, spare] = await page.getByTestId("rows").evaluate((list) => {
         const rows = [...list.querySelectorAll("[role=row]")];
@@ -94,7 +95,6 @@ export function serverTests({ onPage, server, screenshots }) {
         return [clips.length, rows.length - Math.ceil(list.clientHeight / rows[0].offsetHeight)];
       });
       assert(clipped <= 5 && spare <= 8, `${clipped} layers in a row, ${spare} rows that are not seen`);
-      const tasks = await scrollTasks(page);
       const most = percentile(tasks, 0.95);
       console.log(`     scrolling: ${tasks.length} tasks, median ${percentile(tasks, 0.5).toFixed(1)} ms, p95 ${most.toFixed(1)} ms, longest ${Math.max(...tasks).toFixed(1)} ms of CPU`);
       assert(most <= GOALS.task_ms * SLACK, `p95 ${most} ms`);

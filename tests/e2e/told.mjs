@@ -101,13 +101,13 @@ export function toldTests({ onPage, browser, dist, withoutServer }) {
       const rest = () => page.evaluate(() => {
         const list = document.querySelector("#findings ul").getBoundingClientRect();
         const widths = [...document.querySelectorAll(".find > p")].map((p) => p.getBoundingClientRect().width / list.width);
-        return [Math.min(...widths), document.querySelector("#findings").getBoundingClientRect().bottom - list.bottom];
+        return [Math.min(...widths), (document.querySelector("#findings").getBoundingClientRect().bottom - list.bottom) / document.querySelector("#findings").offsetHeight];
       });
       for (const width of [1280, 1600, 2560]) {
         await page.setViewportSize({ width, height: 900 });
         const [narrowest, empty] = await rest();
         assert(narrowest > 0.5, `a reason has ${(narrowest * 100).toFixed(0)} % of the card at ${width} px`);
-        assert(empty < 120, `the card of findings ends with ${empty.toFixed(0)} empty px at ${width} px`);
+        assert(empty < 0.45, `of the card of findings ${(empty * 100).toFixed(0)} % is empty at ${width} px`);
       }
     }, withoutServer)],
   ];

@@ -123,7 +123,8 @@ pub fn name_of(paths: &[&str]) -> Option<String> {
 /// Name of a model that no path names: what its config calls it, else the file's where that says more than `config.json`,
 /// else its kind and size.
 fn name_in(config: &str, file: &str, weights: Option<&Weights>) -> String {
-    let text_of = |map: &Value| map.get("_name_or_path").and_then(Value::as_str).map(|path| last_part(path).to_owned());
+    let text_of =
+        |map: &Value| map.get("_name_or_path").and_then(Value::as_str).map(|path| last_part(path).to_owned());
     let called = serde_json::from_str(config).ok().as_ref().and_then(text_of).filter(|name| !name.is_empty());
     if let Some(name) = called.or_else(|| (file != "config.json").then(|| file.to_owned())) {
         return name;
@@ -313,7 +314,8 @@ mod tests {
 
     #[wasm_bindgen_test(unsupported = test)]
     fn a_model_that_no_path_names_has_its_configs_name_or_its_kind_and_size() {
-        let of = |name: &str| PRESETS.iter().find(|preset| preset.name.contains(name)).map(|preset| preset.config);
+        let of =
+            |name: &str| PRESETS.iter().find(|preset| preset.name.contains(name)).map(|preset| preset.config);
         let (mini, small) = (of("phi-3-mini-4k").unwrap_or_default(), of("phi-4-mini").unwrap_or_default());
         let nameless = |config: &str| {
             let mut config: Value = serde_json::from_str(config).unwrap();

@@ -63,7 +63,10 @@ impl Reader {
         let is_taken = match given::read(&picked).await {
             Ok(mut given) => {
                 let print = given::print_of(&picked);
-                given.name = self.named.try_update_value(|named| distinct(named, &given.name, print)).unwrap_or_default();
+                given.name = self
+                    .named
+                    .try_update_value(|named| distinct(named, &given.name, print))
+                    .unwrap_or_default();
                 let is_taken = self.store.open_own(&given);
                 if is_taken {
                     let is_alone = given.weights_alone().is_some();

@@ -151,12 +151,10 @@ impl ModelConfig {
                     // Lists that agree on another head than the width gives: then it is the width that does not go with the heads.
                     let told = RopeScaling::listed_frequencies(rope)
                         .map(|factors| (factors, (2.0 * factors as f64 / partial_rotary_factor).round() as usize))
-                        .filter(|(_, head)| fields.get("head_dim").is_none() && head * num_attention_heads != hidden_size);
+                        .filter(|(_, head)| head % 8 == 0 && head * num_attention_heads != hidden_size)
+                        .filter(|_| fields.get("head_dim").is_none());
                     let Some((factors, head)) = told else { return error };
-                    let rule = format!(
-                        "{hidden_size} is not {num_attention_heads} attention heads × {head}, the head that the {factors} factors of each list are for; \
-                         taken as it stands, a head has {head_dim} dimensions, for which both lists are of the wrong length"
-                    );
+                    let rule = format!("{hidden_size} is not {num_attention_heads} attention heads × {head}, as {factors} factors say; {error}");
                     contradiction("hidden_size", rule)
                 })?
             }

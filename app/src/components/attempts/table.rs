@@ -172,9 +172,9 @@ fn class_of(column: Column) -> &'static str {
 
 /// What is read of the attempt that stands in a place, if there is one.
 fn with_row<T>(attempts: Attempts, place: usize, read: impl FnOnce(Option<&Row>) -> T) -> T {
-    attempts.rows.with(|rows| {
-        read(attempts.shown.with(|shown| shown.get(place).copied()).and_then(|at| rows.get(at)))
-    })
+    attempts
+        .rows
+        .with(|rows| read(attempts.shown.with(|shown| shown.get(place).copied()).and_then(|at| rows.get(at))))
 }
 
 /// The cells of a row, the same elements whatever attempt it shows.
