@@ -127,6 +127,8 @@ export function serverTests({ onPage, server, screenshots }) {
       assert((await page.getByTestId("attempts-search").inputValue()) === "model-3", "the search is gone after a reload");
       assert((await page.getByTestId("attempts-state").inputValue()) === "failed", "the filter is gone after a reload");
       assert((await page.getByRole("columnheader", { name: "Lasted" }).getAttribute("aria-sort")) === "ascending", "the order is gone after a reload");
+      const fonts = await page.getByRole("columnheader").locator("button").evaluateAll((all) => new Set(all.map((one) => getComputedStyle(one).fontFamily)).size);
+      assert(fonts === 1, `headings in ${fonts} fonts`);
       const heads = await head();
       assert(heads.some((t) => /Device/.test(t)) && !heads.some((t) => /Note/.test(t)), `columns after a reload: ${heads}`);
       const models = await page.getByTestId("rows").locator("[role=row]").allInnerTexts();

@@ -173,11 +173,12 @@ impl Validation {
         }
     }
 
-    /// Name of the model that it would run, where it would run now.
-    pub fn model_name(self) -> String {
-        match (self.place.get(), self.server.get()) {
-            (Some(Place::Server), Server::Present(Some(model))) => self.told.name(&model.id),
-            _ => self.browser.model(),
+    /// Name of the model that it would run now, if there is one.
+    pub fn model_name(self) -> Option<String> {
+        match (self.place.get()?, self.server.get()) {
+            (Place::Server, Server::Present(Some(model))) => Some(self.told.name(&model.id)),
+            (Place::Server, _) => None,
+            _ => Some(self.browser.model()),
         }
     }
 

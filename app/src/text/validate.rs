@@ -8,7 +8,7 @@ pub const SHOWS: [&str; 4] = [
     "Every layer looked through for NaN and Inf, the five likeliest tokens.",
     "The difference from the f32 reference on the same weights, and a verdict on it: pass, fail, or unverified with the reason.",
 ];
-pub const RUNS_INSTEAD: &str = "Nothing of it runs: the button runs";
+pub const RUNS_INSTEAD: &str = "What was given last does not run; the button runs";
 pub const VALIDATE: &str = "Validate";
 pub const LOOK_AGAIN: &str = "Look for a server";
 pub const CANCEL: &str = "Cancel";

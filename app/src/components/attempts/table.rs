@@ -164,8 +164,8 @@ fn class_of(column: Column) -> &'static str {
         Column::Id => "x-id",
         Column::Duration | Column::Load | Column::Ttft | Column::Rate | Column::Memory => "num hide-narrow",
         Column::Model | Column::Note => "two hide-narrow",
-        Column::Change => "mono two hide-narrow",
-        Column::Device => "mono cut hide-narrow",
+        Column::Change => "code two hide-narrow",
+        Column::Device => "code cut hide-narrow",
         Column::State => "cut",
     }
 }

@@ -87,9 +87,9 @@ pub fn Validate() -> impl IntoView {
                 </div>
             </div>
             <Places/>
-            {move || validation.browser.refused.get().map(|what| view! {
+            {move || validation.browser.refused.get().zip(validation.model_name()).map(|(what, model)| view! {
                 <div class="notice warn" role="alert" data-testid="refused-before">
-                    <div><b>{what} "."</b> " " {words::RUNS_INSTEAD} " " <b>{move || validation.model_name()}</b> "."</div>
+                    <div><b>{what} "."</b> " " {words::RUNS_INSTEAD} " " <b>{model}</b> "."</div>
                 </div>
             })}
             {body}
