@@ -50,45 +50,40 @@ impl Levers<'_> {
     /// A narrower format, what of the context is left with it, and one sequence at a time: the formats that this build
     /// runs come first, and of those the one that changes least.
     pub(super) fn together(&self) -> Option<Suggestion> {
-        let mut formats = self.narrower();
-        formats.sort_by_key(|format| !computes(&self.in_format(*format, self.resolved.context)));
         let loads = |resolved: &Resolved| (self.need)(resolved).1 != Verdict::DoesNotFit;
-        formats.into_iter().find_map(|format| {
+        let with = |format: Format| {
             let context = largest(self.resolved.context, |context| loads(&self.in_format(format, context)));
-            let [one, words] = match self.resolved.batch {
-                1 => [""; 2],
-                _ => ["&batch=1", ", one sequence at a time"],
-            };
-            let change = format!("dtype={format}&context={context}{one}");
-            let label =
-                format!("weights in {format} with a context of {} tokens{words}", format_count(context));
-            (context >= SHORTEST_CONTEXT.min(self.resolved.context))
-                .then(|| self.changed(change, label, &self.in_format(format, context)))
-        })
+            (context >= SHORTEST_CONTEXT.min(self.resolved.context)).then_some((format, context))
+        };
+        let of = |is_run: bool| {
+            let runs =
+                move |format: &Format| computes(&self.in_format(*format, self.resolved.context)) == is_run;
+            self.narrower().filter(runs).find_map(with)
+        };
+        let (format, context) = of(true).or_else(|| of(false))?;
+        let [one, words] = self.alone();
+        let change = format!("dtype={format}&context={context}{one}");
+        Some(self.changed(change, in_words(format, context, words), &self.in_format(format, context)))
     }
 
     /// What to do where no single change that this build runs is enough: several at once, or what it takes at the very
     /// least. `found` are the single changes that it does not run.
     pub(super) fn advice(&self, found: &[Suggestion], together: Option<&Suggestion>) -> String {
-        let [single, any] = match found {
-            [] => ["no single change is enough", "no change is enough"],
-            _ => [
-                "no single change that this build runs is enough",
-                "no change that this build runs is enough",
-            ],
-        };
+        let that = if found.is_empty() { "" } else { "that this build runs " };
         if let Some(Suggestion { label, total_bytes, .. }) = together {
-            return format!("{single}; {label} would need {}", format_bytes(*total_bytes));
+            return format!(
+                "no single change {that}is enough; {label} would need {}",
+                format_bytes(*total_bytes)
+            );
         }
-        let need = |format: &Format| (self.need)(&self.in_format(*format, 1)).0;
-        let format = self.narrower().into_iter().rev().min_by_key(need).unwrap_or(self.resolved.format);
+        let need = |format: &Format, context| (self.need)(&self.in_format(*format, context)).0;
+        let format =
+            self.narrower().rev().min_by_key(|format| need(format, 1)).unwrap_or(self.resolved.format);
         let context = SHORTEST_CONTEXT.min(self.resolved.context);
-        let batch = if self.resolved.batch > 1 { ", one sequence at a time" } else { "" };
         format!(
-            "{any}: even weights in {format} with a context of {} tokens{batch} need {}; take more memory, or a \
-             smaller model",
-            format_count(context),
-            format_bytes((self.need)(&self.in_format(format, context)).0)
+            "no change {that}is enough: even {} need {}; take more memory, or a smaller model",
+            in_words(format, context, self.alone()[1]),
+            format_bytes(need(&format, context))
         )
     }
 
@@ -103,10 +98,18 @@ impl Levers<'_> {
         Resolved { context, batch: 1, ..self.resolved.with_format(format) }
     }
 
-    fn narrower(&self) -> Vec<Format> {
+    fn narrower(&self) -> impl DoubleEndedIterator<Item = Format> {
+        let need = |format: Format| (self.need)(&self.in_format(format, self.resolved.context)).0;
         let now = (self.need)(self.resolved).0;
-        let need = |format: &Format| (self.need)(&self.in_format(*format, self.resolved.context)).0;
-        Format::LEVERS.into_iter().filter(|format| need(format) < now).collect()
+        Format::LEVERS.into_iter().filter(move |format| need(*format) < now)
+    }
+
+    /// What makes one sequence of several, as a change and in words.
+    fn alone(&self) -> [&'static str; 2] {
+        match self.resolved.batch {
+            1 => [""; 2],
+            _ => ["&batch=1", ", one sequence at a time"],
+        }
     }
 
     /// A change of options.
@@ -276,6 +279,10 @@ impl Levers<'_> {
         add(0, self.resolved.other_bytes());
         shares
     }
+}
+
+fn in_words(format: Format, context: u64, alone: &str) -> String {
+    format!("weights in {format} with a context of {} tokens{alone}", format_count(context))
 }
 
 /// Whether every engine of a backend computes with weights and cache held so: plain and common quantised weights, float
