@@ -1,6 +1,10 @@
 // Starts the second program of the page, with the styles of what it draws; the first puts this file on the page when it is
-// needed.
-import start from "./late.js";
+// needed, and again where it failed.
+const host = document.getElementById("late");
+// A program that failed is no more to be started: it is read anew, under another name, into an empty place.
+const anew = host.dataset.failed ? `?${Date.now()}` : "";
+delete host.dataset.failed;
+host.replaceChildren();
 
 const styles = document.createElement("link");
 styles.rel = "stylesheet";
@@ -11,7 +15,11 @@ const styled = new Promise((resolve, reject) => {
 });
 document.head.append(styles);
 
-styled.then(() => start()).then(
+Promise.all([import(`./late.js${anew}`), styled]).then(([program]) => program.default()).then(
   () => dispatchEvent(new Event("preflight-late-ready")),
-  (error) => dispatchEvent(new CustomEvent("preflight-late-failed", { detail: String(error) })),
+  (error) => {
+    console.error(error);
+    host.dataset.failed = "true";
+    dispatchEvent(new Event("preflight-late-failed"));
+  },
 );

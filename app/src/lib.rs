@@ -22,9 +22,13 @@ pub fn start() {
     platform::page::mark("preflight-answer");
 }
 
-/// Mounts the second program into the place that the first keeps for it.
+/// Mounts the second program into the place that the first keeps for it. Where it ends in the middle of something, what it
+/// has drawn goes, and the first says so.
 pub fn start_late() {
-    console_error_panic_hook::set_once();
+    std::panic::set_hook(Box::new(|panic| {
+        console_error_panic_hook::hook(panic);
+        platform::late::fail(pages::LATE_HOST);
+    }));
     if let Some(host) = platform::page::host(pages::LATE_HOST) {
         mount_to(host, pages::Late).forget();
     }

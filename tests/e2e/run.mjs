@@ -17,6 +17,7 @@ import { serverTests } from "./server.mjs";
 import { speedTests } from "./speed.mjs";
 import { threadTests } from "./threads.mjs";
 import { toldTests } from "./told.mjs";
+import { troubleTests } from "./trouble.mjs";
 import { useTests } from "./use.mjs";
 import { workerTests } from "./worker.mjs";
 
@@ -242,7 +243,7 @@ const tests = [
 
 const parts = { onPage, browser, chromiumPath, dist, gpuBrowser, host, withoutServer, server, serverArgs, preflight, scratch, screenshots };
 const wanted = process.env.E2E_ONLY;
-const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...careTests(parts), ...honestTests(parts), ...newcomerTests(parts), ...toldTests(parts), ...workerTests(parts), ...threadTests(parts), ...engineTests(parts), ...keptTests(parts), ...speedTests(parts)];
+const all = [...tests, ...pageTests(parts), ...serverTests(parts), ...useTests(parts), ...careTests(parts), ...honestTests(parts), ...newcomerTests(parts), ...toldTests(parts), ...troubleTests(parts), ...workerTests(parts), ...threadTests(parts), ...engineTests(parts), ...keptTests(parts), ...speedTests(parts)];
 const failed = await runAll(wanted ? all.filter(([name]) => new RegExp(wanted).test(name)) : all);
 await browser.close();
 await (await withGpu)?.close();

@@ -32,13 +32,15 @@ pub fn Lost() -> impl IntoView {
     }
 }
 
-/// What stands in place of a page of the second program until that runs.
+/// What stands in place of a page of the second program until that runs, and on every page where it failed.
 #[component]
 pub fn LateStage() -> impl IntoView {
-    let late = expect_context::<Late>();
+    let (late, store) = (expect_context::<Late>(), Store::here());
+    let is_first = Memo::new(move |_| store.page.get().is_first());
     move || {
         match late.stage.get() {
         Stage::Ready => ().into_any(),
+        Stage::Idle | Stage::Loading if is_first.get() => ().into_any(),
         Stage::Idle | Stage::Loading => view! {
             <div role="status" class="sr"><h1>{words::LOADING}</h1></div>
             <div aria-hidden="true">

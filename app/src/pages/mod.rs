@@ -49,17 +49,15 @@ pub fn Preflight() -> impl IntoView {
         }
         now
     });
-    let body = move || match store.page.get() {
-        Page::Estimate => view! { <estimate::Estimate/> }.into_any(),
-        _ => view! { <LateStage/> }.into_any(),
-    };
+    let is_first = Memo::new(move |_| store.page.get().is_first());
     view! {
         <div id="app">
             <a class="skip" href="#main" on:click=move |ev| { ev.prevent_default(); page::go_to("main"); }>{text::SKIP}</a>
             <Rail/>
             <main class="main" id="main" tabindex="-1">
                 <div id=LATE_HOST></div>
-                {body}
+                <LateStage/>
+                <Show when=move || is_first.get()><estimate::Estimate/></Show>
             </main>
             <Show when=move || dropping.get()><Dropping/></Show>
             <Toast/>

@@ -1,5 +1,7 @@
 //! The second program: a module of its own, fetched when first needed.
 
+use std::cell::Cell;
+
 use leptos::prelude::document;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::closure::Closure;
@@ -10,6 +12,23 @@ use super::page;
 pub const READY: &str = "preflight-late-ready";
 /// Told when it cannot be fetched or started.
 pub const FAILED: &str = "preflight-late-failed";
+
+thread_local! {
+    /// Whether this program has failed: what is left of it may do so again, and another has its place then.
+    static HAS_FAILED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes what it has drawn off the page and tells that it failed; the starter reads it anew then.
+pub fn fail(host: &str) {
+    if HAS_FAILED.replace(true) {
+        return;
+    }
+    if let Some(host) = document().get_element_by_id(host) {
+        let _ = host.set_attribute("data-failed", "true");
+        host.replace_children_with_node_0();
+    }
+    page::tell(FAILED);
+}
 
 /// Puts its starter on the page; [`READY`] or [`FAILED`] follows.
 pub fn start() {

@@ -3,7 +3,6 @@
 /// An element of the page.
 pub use web_sys::Element;
 
-use gloo::storage::{LocalStorage, SessionStorage, Storage};
 use leptos::prelude::{
     Get as _, Memo, RwSignal, Set as _, document, on_cleanup, request_animation_frame, set_timeout, window,
     window_event_listener,
@@ -227,30 +226,37 @@ pub fn save(name: &str, kind: &str, text: &str) -> bool {
     saved().is_ok()
 }
 
+/// What the tab keeps; `None` where the browser keeps nothing of this site, and throws as soon as it is asked for it.
+fn of_tab() -> Option<web_sys::Storage> {
+    window().session_storage().ok().flatten()
+}
+
+fn of_browser() -> Option<web_sys::Storage> {
+    window().local_storage().ok().flatten()
+}
+
 /// Keeps a text for this tab; it survives a reload.
 pub fn keep(key: &str, text: &str) {
     // Full or forbidden storage costs only the restore on reload.
-    let _ = SessionStorage::raw().set_item(key, text);
+    let _ = of_tab().map(|storage| storage.set_item(key, text));
 }
 
 /// A text kept for this tab.
 pub fn kept(key: &str) -> Option<String> {
-    SessionStorage::raw().get_item(key).ok().flatten()
+    of_tab()?.get_item(key).ok().flatten()
 }
 
 /// Keeps a text in this browser for every page of this address; an empty one is forgotten.
 pub fn keep_for_good(key: &str, text: &str) {
     // Forbidden storage costs only that it is asked again.
-    let _ = if text.is_empty() {
-        LocalStorage::raw().remove_item(key)
-    } else {
-        LocalStorage::raw().set_item(key, text)
-    };
+    let _ = of_browser().map(|storage| {
+        if text.is_empty() { storage.remove_item(key) } else { storage.set_item(key, text) }
+    });
 }
 
 /// A text kept in this browser.
 pub fn kept_for_good(key: &str) -> Option<String> {
-    LocalStorage::raw().get_item(key).ok().flatten()
+    of_browser()?.get_item(key).ok().flatten()
 }
 
 /// Where on an element a pointer is, as a share of its width.
