@@ -49,6 +49,18 @@ impl Picked {
         Self { path, file: self.file.clone() }
     }
 
+    /// The same file as the config of a folder, whatever it is called.
+    pub fn as_config(&self, folder: &str) -> Self {
+        Self { path: "config.json".to_owned(), file: self.file.clone() }.within(folder)
+    }
+
+    /// Its first bytes; none of them where it cannot be read.
+    pub async fn head(&self) -> [u8; 4] {
+        let mut head = [0; 4];
+        let _ = self.read_into(0, &mut head).await;
+        head
+    }
+
     /// The browser's own handle to it.
     pub(super) fn handle(&self) -> &File {
         &self.file

@@ -19,6 +19,12 @@ const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 /// Ends of names of weights that pickle reads.
 const PICKLES: [&str; 5] = [".bin", ".pt", ".pth", ".ckpt", ".pkl"];
 
+/// Files of a model that are JSON and no config.
+const PARTS: [&str; 3] = ["generation_config.json", "tokenizer.json", "tokenizer_config.json"];
+
+/// How files begin that pickle reads: in a zip, as torch writes them, or as they are.
+const PICKLE_HEADS: [&[u8]; 2] = [b"PK\x03\x04", &[0x80]];
+
 /// Places of a model's files in a list of paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
@@ -74,8 +80,22 @@ pub fn joined(before: &[Picked], now: &[Picked]) -> Option<Vec<Picked>> {
     let is_config = new.config.is_some() && new.shards.is_empty();
     let first = old.shards.first().filter(|_| old.config.is_none() && is_config)?;
     let folder = before[*first].path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    // Wherever the config lay, it is theirs now.
-    Some(before.iter().cloned().chain(now.iter().map(|file| file.within(folder))).collect())
+    // Wherever the config lay and whatever it was called, it is theirs now.
+    let moved = |file: &Picked| {
+        if now.len() == 1 && !PARTS.contains(&file.name()) {
+            file.as_config(folder)
+        } else {
+            file.within(folder)
+        }
+    };
+    Some(before.iter().cloned().chain(now.iter().map(moved)).collect())
+}
+
+/// What the config is called among files that were given.
+#[must_use]
+pub fn config_name(files: &[Picked]) -> Option<String> {
+    let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    places(&paths).config.map(|config| files[config].name().to_owned())
 }
 
 /// Places of the files that a run of the model may read; none where there are no weights.
@@ -157,9 +177,16 @@ pub async fn read(picked: &[Picked]) -> Result<OwnFiles, Problem> {
         return read_gguf(files.collect()).await;
     }
     let Some(config) = places.config else {
-        let is_pickle = paths.iter().any(|path| PICKLES.iter().any(|end| path.ends_with(end)));
-        let refused = || text::problem::no_config(paths.len(), is_pickle);
-        return read_alone(picked, &places).await?.ok_or_else(refused);
+        if let Some(alone) = read_alone(picked, &places).await? {
+            return Ok(alone);
+        }
+        // A name alone makes no pickle.
+        let mut is_pickle = false;
+        for file in picked.iter().filter(|file| PICKLES.iter().any(|end| file.path.ends_with(end))) {
+            let head = file.head().await;
+            is_pickle |= PICKLE_HEADS.iter().any(|begin| head.starts_with(begin));
+        }
+        return Err(text::problem::no_config(paths.len(), is_pickle));
     };
     let of_model = std::iter::once(config).chain(places.shards.iter().copied()).map(|i| paths[i]);
     let (named, file) = (name_of(&of_model.collect::<Vec<_>>()), picked[config].name());

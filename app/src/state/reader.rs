@@ -58,6 +58,7 @@ impl Reader {
     async fn read_one(self, picked: Vec<Picked>) {
         let shown = untrack(|| self.store.own_files());
         let waits = shown.is_some_and(|files| files.weights_alone().is_some());
+        let config_name = given::config_name(&picked);
         let joined = self.waiting.with_value(|before| given::joined(before, &picked)).filter(|_| waits);
         let picked = joined.unwrap_or(picked);
         let is_taken = match given::read(&picked).await {
@@ -80,7 +81,14 @@ impl Reader {
                 false
             }
         };
-        let problem = self.store.problem.get_untracked();
+        let mut problem = self.store.problem.get_untracked();
+        // A config is called what its file is called.
+        if let (Some(problem), Some(name)) = (&mut problem, config_name.filter(|_| !is_taken))
+            && let Some(rest) = problem.what.strip_prefix("config.json")
+        {
+            problem.what = format!("{name}{rest}");
+            self.store.problem.set(Some(problem.clone()));
+        }
         let refused = problem.as_ref().filter(|_| !is_taken).map(|problem| problem.what.clone());
         self.validation.browser.refused.set(refused);
         self.refused.set(problem);
