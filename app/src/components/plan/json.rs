@@ -6,6 +6,7 @@ use leptos::prelude::*;
 use phi3::load_config::{LoadConfig, LoadConfigError};
 use serde_json::{Map, Value};
 
+use crate::platform::page;
 use crate::state::{Plan, Store};
 use crate::text::plan as words;
 
@@ -22,32 +23,60 @@ fn read(text: &str) -> Result<Map<String, Value>, Vec<LoadConfigError>> {
     LoadConfig::from_map_all(&map).map(|_fine| map)
 }
 
+/// Where the tab keeps a text that is not right yet, with what the form shows meanwhile.
+const KEY: &str = "preflight.plan";
+
+/// The text that was being typed when the page was left, as long as the plan is what it was then.
+fn left(overrides: &Map<String, Value>) -> Option<String> {
+    let (text, then): (String, Map<String, Value>) = serde_json::from_str(&page::kept(KEY)?).ok()?;
+    (then == *overrides).then_some(text)
+}
+
+fn keep(text: &str, overrides: &Map<String, Value>) {
+    if let Ok(json) = serde_json::to_string(&(text, overrides)) {
+        page::keep(KEY, &json);
+    }
+}
+
 /// The editor.
 #[component]
 pub fn Json() -> impl IntoView {
     let (plan, store) = (Plan::here(), Store::here());
     // A text that is not right yet; the form still shows the last that was.
-    let draft = RwSignal::new(None::<String>);
+    let draft = RwSignal::new(plan.overrides.with_untracked(left));
     let problems = RwSignal::new(Vec::<LoadConfigError>::new());
     let written = Memo::new(move |_| {
         plan.overrides.with(|map| {
             if map.is_empty() { String::new() } else { format!("{:#}", Value::Object(map.clone())) }
         })
     });
-    // What comes from elsewhere takes the place of what was being typed, and is judged alike.
-    Effect::new(move |_| {
-        plan.overrides.track();
-        draft.set(None);
-        problems.set(plan.config.with(|config| config.as_ref().err().cloned().unwrap_or_default()));
-    });
-    let mut typed = debounce(Duration::from_millis(300), move |text: String| match read(&text) {
+    let take = move |text: String| match read(&text) {
         Ok(map) if plan.overrides.with_untracked(|now| *now == map) => problems.set(Vec::new()),
         Ok(map) => plan.replace(map),
         Err(errors) => {
             draft.set(Some(text));
             problems.set(errors);
         }
+    };
+    // What comes from elsewhere takes the place of what was being typed, and is judged alike.
+    Effect::new(move |before: Option<()>| {
+        plan.overrides.track();
+        if before.is_some() {
+            draft.set(None);
+        }
+        match draft.get_untracked() {
+            Some(text) => take(text),
+            None => {
+                problems.set(plan.config.with(|config| config.as_ref().err().cloned().unwrap_or_default()))
+            }
+        }
     });
+    let mut typed = debounce(Duration::from_millis(300), take);
+    // The page may be left before it is looked at.
+    let mut input = move |text: String| {
+        plan.overrides.with_untracked(|overrides| keep(&text, overrides));
+        typed(text);
+    };
     let is_bad = move || problems.with(|p| !p.is_empty());
     view! {
         <section class="card" aria-labelledby="plan-json">
@@ -71,7 +100,7 @@ pub fn Json() -> impl IntoView {
                 aria-describedby="plan-problems"
                 aria-invalid=move || is_bad().to_string()
                 prop:value=move || draft.get().unwrap_or_else(|| written.get())
-                on:input=move |ev| typed(event_target_value(&ev))
+                on:input=move |ev| input(event_target_value(&ev))
             ></textarea>
             <ul class="plain problems" id="plan-problems" aria-live="polite" data-testid="plan-problems">
                 {move || problems.get().into_iter().map(|e| view! { <li class="problem">{e.to_string()}</li> }).collect_view()}
