@@ -44,6 +44,8 @@ pub struct Store {
     pub device: RwSignal<Option<String>>,
     /// Device memory as typed; counts where no device is named.
     pub memory_text: RwSignal<String>,
+    /// The same, the last that could be read.
+    held_memory: Memo<String>,
     /// The files of a config of one's own, while it is shown.
     own: RwSignal<Option<OwnFiles>>,
     /// What the address holds besides: the load config, notes.
@@ -93,6 +95,11 @@ impl Store {
         let listed = Memo::new(move |_| device.with(|d| d.as_deref().and_then(devices::usable_bytes)));
         let memory = Memo::new(move |last: Option<&Option<u64>>| {
             listed.get().or_else(|| typed().unwrap_or_else(|_unreadable| last.copied().flatten()))
+        });
+        // The address says what holds, whatever is being typed.
+        let held_memory = Memo::new(move |last: Option<&String>| match typed() {
+            Ok(_) => memory_text.get(),
+            Err(_) => last.cloned().unwrap_or_default(),
         });
         let memory_problem =
             Memo::new(
@@ -180,6 +187,7 @@ impl Store {
             options,
             device,
             memory_text,
+            held_memory,
             own: RwSignal::new(None),
             rest,
             is_click: StoredValue::new(false),
@@ -389,7 +397,7 @@ impl Store {
             own,
             options: self.options.get(),
             device: self.device.get(),
-            memory: self.memory_text.get(),
+            memory: self.held_memory.get(),
             rest: self.rest.get(),
         }
     }
