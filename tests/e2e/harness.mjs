@@ -22,12 +22,14 @@ export function startServer(binary, args, listen = "127.0.0.1:0") {
       child.once("exit", (code) => (clearTimeout(hard), resolve(code)));
       child.kill("SIGTERM");
     });
+  // As a machine does that has no memory left.
+  const kill = () => new Promise((resolve) => (child.once("exit", resolve), child.kill("SIGKILL")));
   return new Promise((resolve, reject) => {
     const late = setTimeout(() => (child.kill("SIGKILL"), reject(new Error(`server: silent for 30 s: ${said}`))), 30_000);
     const listen = (chunk) => {
       said += chunk;
       const url = said.match(/listening on (http:\/\/\S+)/)?.[1];
-      if (url) (clearTimeout(late), resolve({ url: url.replace(/\/$/, ""), stop, log: () => said }));
+      if (url) (clearTimeout(late), resolve({ url: url.replace(/\/$/, ""), stop, kill, log: () => said }));
     };
     child.stdout.on("data", listen);
     child.stderr.on("data", listen);

@@ -1,13 +1,14 @@
 //! `/v1`: the loaded models, and an answer as it is generated.
 
-use gloo::net::http::Request;
 use phi3::api::{ErrorObject, Turn};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::sse::Lines;
-use super::{ApiError, answer, refusal};
-use crate::platform::body::{Abort, Body};
+use super::{ApiError, answer, get, refusal};
+use crate::platform::body::Abort;
+use crate::platform::http;
+use crate::text;
 
 /// A model that answers now.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -31,7 +32,7 @@ pub async fn answering() -> Result<Vec<Answering>, ApiError> {
     struct List {
         data: Vec<Answering>,
     }
-    answer::<List>(Request::get("v1/models").send().await).await.map(|list| list.data)
+    get::<List>("v1/models").await.map(|list| list.data)
 }
 
 /// How ids are chosen; what is not said is left to the server.
@@ -102,17 +103,16 @@ pub async fn chat(
     body["messages"] = serde_json::to_value(turns).unwrap_or_default();
     body["stream"] = true.into();
     body["stream_options"] = json!({ "include_usage": true });
-    let absent = |error: gloo::net::Error| ApiError::Absent(error.to_string());
-    let request = Request::post("v1/chat/completions").abort_signal(Some(&abort.signal()));
-    let response = request.json(&body).map_err(absent)?.send().await.map_err(absent)?;
-    if !response.ok() {
-        return answer::<Value>(Ok(response)).await.map(|_never| ());
+    // A browser tells no page why nobody answered.
+    let broke_off = || ApiError::Absent(text::problem::NO_ANSWER.to_owned());
+    let response = http::send("POST", "v1/chat/completions", Some(&body.to_string()), Some(abort)).await;
+    let response = response.ok_or_else(broke_off)?;
+    if response.status() != 200 {
+        return answer::<Value>(Some(response)).await.map(|_never| ());
     }
-    let broken = |why: String| ApiError::Absent(why);
-    let stream = response.body().and_then(|stream| Body::new(&stream));
-    let stream = stream.ok_or_else(|| broken("the answer has no body".to_owned()))?;
+    let stream = response.body().ok_or_else(|| ApiError::Absent("the answer has no body".to_owned()))?;
     let mut lines = Lines::default();
-    while let Some(bytes) = stream.next().await.map_err(broken)? {
+    while let Some(bytes) = stream.next().await.map_err(|_unsaid| broke_off())? {
         for data in lines.take(&bytes) {
             if data == "[DONE]" {
                 return Ok(());

@@ -28,7 +28,10 @@ impl Events {
     pub fn open(mut hear: impl FnMut(Heard) + 'static) -> Option<Self> {
         let stream = Stream::open("api/events", &NAMES, move |said| match said {
             stream::Said::Open => hear(Heard::Open),
-            stream::Said::Broken => hear(Heard::Broken),
+            stream::Said::Broken => {
+                super::doubt();
+                hear(Heard::Broken);
+            }
             // An event of a newer server that this page does not know is none of its business.
             stream::Said::Message(data) => {
                 if let Ok(event) = serde_json::from_str(&data) {

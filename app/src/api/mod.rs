@@ -6,7 +6,6 @@ mod sse;
 
 pub use events::{Events, Heard};
 
-use gloo::net::http::{Request, RequestBuilder, Response};
 use phi3::api::{
     Attempt, AttemptRecord, Certificate, Comparison, Devices, ErrorObject, Ladder, LadderStarted, ModelEntry,
     ModelSource, ProfileEntry, Registered, Settings, Started,
@@ -15,6 +14,8 @@ use phi3::validate::ProbeSet;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::platform::http::{self, Answer};
+use crate::platform::page;
 use crate::text;
 
 /// Id of the model that a server runs when nothing else is said.
@@ -26,19 +27,25 @@ pub enum ApiError {
     /// Nobody answers, or something that is no Preflight server.
     #[error("no server answers: {0}")]
     Absent(String),
+    /// It answers what this page cannot read: it may be of another version.
+    #[error("this page does not understand the server's answer: {0}")]
+    Unreadable(String),
     /// The server refuses, in its own words.
     #[error("{0}")]
     Refused(ErrorObject),
 }
 
+/// Told in the tab when a request had no answer: who watches whether a server is there asks at once.
+pub const DOUBTED: &str = "preflight-doubt";
+
+/// Has it asked.
+pub fn doubt() {
+    page::tell(DOUBTED);
+}
+
 /// Whether a server answers. A static host may answer any address with its page, so the words count.
 pub async fn health() -> bool {
-    #[derive(serde::Deserialize)]
-    struct Health {
-        status: String,
-    }
-    let health: Result<Health, ApiError> = answer(Request::get("health").send().await).await;
-    health.is_ok_and(|health| health.status == "ok")
+    get::<Value>("health").await.is_ok_and(|health| health["status"] == "ok")
 }
 
 /// The devices of the server's machine as they are now.
@@ -46,7 +53,7 @@ pub async fn health() -> bool {
 /// # Errors
 /// [`ApiError`]
 pub async fn devices() -> Result<Devices, ApiError> {
-    answer(Request::get("api/devices").send().await).await
+    get("api/devices").await
 }
 
 /// The same devices as the server writes them, for the first program, which reads few of their fields.
@@ -54,7 +61,7 @@ pub async fn devices() -> Result<Devices, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn device_list() -> Result<Vec<Value>, ApiError> {
-    let mut told: Value = answer(Request::get("api/devices").send().await).await?;
+    let mut told: Value = get("api/devices").await?;
     Ok(told.get_mut("devices").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
 }
 
@@ -63,7 +70,7 @@ pub async fn device_list() -> Result<Vec<Value>, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn settings() -> Result<Settings, ApiError> {
-    answer(Request::get("api/settings").send().await).await
+    get("api/settings").await
 }
 
 /// Shows the server a token; it answers with a cookie, and whether it asks for one at all.
@@ -71,7 +78,7 @@ pub async fn settings() -> Result<Settings, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn session(token: &str) -> Result<bool, ApiError> {
-    let told: Value = send(Request::post("api/session"), &json!({ "token": token })).await?;
+    let told: Value = send("POST", "api/session", &json!({ "token": token })).await?;
     Ok(told["token_required"] == Value::Bool(true))
 }
 
@@ -85,7 +92,7 @@ pub async fn config(source: &ModelSource) -> Result<Map<String, Value>, ApiError
         config: Map<String, Value>,
     }
     let asked = json!({ "source": source, "options": { "config": true } });
-    send(Request::post("api/inspect"), &asked).await.map(|Inspected { config }| config)
+    send("POST", "api/inspect", &asked).await.map(|Inspected { config }| config)
 }
 
 /// The models that the server can load.
@@ -93,7 +100,7 @@ pub async fn config(source: &ModelSource) -> Result<Map<String, Value>, ApiError
 /// # Errors
 /// [`ApiError`]
 pub async fn models() -> Result<Vec<ModelEntry>, ApiError> {
-    answer(Request::get("api/models").send().await).await
+    get("api/models").await
 }
 
 /// Attempts, newest first; those older than `cursor`, where it is given.
@@ -102,7 +109,7 @@ pub async fn models() -> Result<Vec<ModelEntry>, ApiError> {
 /// [`ApiError`]
 pub async fn attempts(limit: u32, cursor: Option<u64>) -> Result<Vec<Attempt>, ApiError> {
     let cursor = cursor.map_or_else(String::new, |id| format!("&cursor={id}"));
-    answer(Request::get(&format!("api/attempts?limit={limit}{cursor}")).send().await).await
+    get(&format!("api/attempts?limit={limit}{cursor}")).await
 }
 
 /// Where the server writes all attempts as a file: as `csv`, `jsonl` or `markdown`.
@@ -116,7 +123,7 @@ pub fn exported(format: &str) -> String {
 /// # Errors
 /// [`ApiError`]
 pub async fn record(id: u64) -> Result<AttemptRecord, ApiError> {
-    answer(Request::get(&format!("api/attempts/{id}")).send().await).await
+    get(&format!("api/attempts/{id}")).await
 }
 
 /// What differs between attempts.
@@ -125,7 +132,7 @@ pub async fn record(id: u64) -> Result<AttemptRecord, ApiError> {
 /// [`ApiError`]
 pub async fn compare(ids: &[u64]) -> Result<Comparison, ApiError> {
     let ids = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-    answer(Request::get(&format!("api/attempts/compare?ids={ids}")).send().await).await
+    get(&format!("api/attempts/compare?ids={ids}")).await
 }
 
 /// Replaces the note of an attempt.
@@ -133,7 +140,7 @@ pub async fn compare(ids: &[u64]) -> Result<Comparison, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn note(id: u64, note: &str) -> Result<AttemptRecord, ApiError> {
-    send(Request::patch(&format!("api/attempts/{id}")), &json!({ "note": note })).await
+    send("PATCH", &format!("api/attempts/{id}"), &json!({ "note": note })).await
 }
 
 /// What a load or a validation is asked with; what is not said is left to the server.
@@ -183,7 +190,7 @@ impl Run {
 /// # Errors
 /// [`ApiError`]
 pub async fn load(model: &str, run: &Run) -> Result<Started, ApiError> {
-    send(Request::post(&format!("api/models/{}/load", name(model))), run).await
+    send("POST", &format!("api/models/{}/load", name(model)), run).await
 }
 
 /// Puts a validation into the queue.
@@ -191,7 +198,7 @@ pub async fn load(model: &str, run: &Run) -> Result<Started, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn validate(model: &str, run: &Run) -> Result<Started, ApiError> {
-    send(Request::post(&format!("api/models/{}/validate", name(model))), run).await
+    send("POST", &format!("api/models/{}/validate", name(model)), run).await
 }
 
 /// Asks for a model to be unloaded.
@@ -199,7 +206,7 @@ pub async fn validate(model: &str, run: &Run) -> Result<Started, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn unload(model: &str) -> Result<Started, ApiError> {
-    answer(Request::post(&format!("api/models/{}/unload", name(model))).send().await).await
+    post(&format!("api/models/{}/unload", name(model))).await
 }
 
 /// Commits the newest validated load config of a model as known to be good.
@@ -207,7 +214,7 @@ pub async fn unload(model: &str) -> Result<Started, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn commit(model: &str) -> Result<Certificate, ApiError> {
-    answer(Request::post(&format!("api/models/{}/known-good", name(model))).send().await).await
+    post(&format!("api/models/{}/known-good", name(model))).await
 }
 
 /// Ladders, newest first.
@@ -215,7 +222,7 @@ pub async fn commit(model: &str) -> Result<Certificate, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn ladders(limit: u32) -> Result<Vec<Ladder>, ApiError> {
-    answer(Request::get(&format!("api/ladders?limit={limit}")).send().await).await
+    get(&format!("api/ladders?limit={limit}")).await
 }
 
 /// The profiles that ladders can be started with.
@@ -223,7 +230,7 @@ pub async fn ladders(limit: u32) -> Result<Vec<Ladder>, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn profiles() -> Result<Vec<ProfileEntry>, ApiError> {
-    answer(Request::get("api/profiles").send().await).await
+    get("api/profiles").await
 }
 
 /// What a ladder is asked with: the name of a profile or its text; the product's own where neither is given.
@@ -247,7 +254,7 @@ pub struct Climb {
 /// # Errors
 /// [`ApiError`]
 pub async fn start_ladder(climb: &Climb) -> Result<LadderStarted, ApiError> {
-    send(Request::post("api/ladders"), climb).await
+    send("POST", "api/ladders", climb).await
 }
 
 /// Asks for the end of a ladder.
@@ -255,7 +262,7 @@ pub async fn start_ladder(climb: &Climb) -> Result<LadderStarted, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn cancel_ladder(id: u64) -> Result<Ladder, ApiError> {
-    answer(Request::post(&format!("api/ladders/{id}/cancel")).send().await).await
+    post(&format!("api/ladders/{id}/cancel")).await
 }
 
 /// Has a ladder go on where it stopped.
@@ -263,7 +270,7 @@ pub async fn cancel_ladder(id: u64) -> Result<Ladder, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn resume_ladder(id: u64) -> Result<Ladder, ApiError> {
-    answer(Request::post(&format!("api/ladders/{id}/resume")).send().await).await
+    post(&format!("api/ladders/{id}/resume")).await
 }
 
 /// Registers a model.
@@ -271,7 +278,7 @@ pub async fn resume_ladder(id: u64) -> Result<Ladder, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn register(source: &ModelSource) -> Result<Registered, ApiError> {
-    send(Request::post("api/models"), &json!({ "source": source })).await
+    send("POST", "api/models", &json!({ "source": source })).await
 }
 
 /// A model's id as a part of an address.
@@ -279,12 +286,21 @@ fn name(model: &str) -> String {
     form_urlencoded::byte_serialize(model.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
+async fn get<T: DeserializeOwned>(path: &str) -> Result<T, ApiError> {
+    answer(http::get(path).await).await
+}
+
+async fn post<T: DeserializeOwned>(path: &str) -> Result<T, ApiError> {
+    answer(http::send("POST", path, None, None).await).await
+}
+
 async fn send<T: DeserializeOwned>(
-    request: RequestBuilder,
+    method: &str,
+    path: &str,
     body: &impl serde::Serialize,
 ) -> Result<T, ApiError> {
-    let request = request.json(body).map_err(|error| ApiError::Absent(error.to_string()))?;
-    answer(request.send().await).await
+    let body = serde_json::to_string(body).map_err(|error| ApiError::Absent(error.to_string()))?;
+    answer(http::send(method, path, Some(&body), None).await).await
 }
 
 /// An attempt as it is now, with its log.
@@ -292,7 +308,7 @@ async fn send<T: DeserializeOwned>(
 /// # Errors
 /// [`ApiError`]
 pub async fn attempt(id: u64) -> Result<Attempt, ApiError> {
-    answer(Request::get(&format!("api/attempts/{id}")).send().await).await
+    get(&format!("api/attempts/{id}")).await
 }
 
 /// Asks for the end of an attempt.
@@ -300,20 +316,25 @@ pub async fn attempt(id: u64) -> Result<Attempt, ApiError> {
 /// # Errors
 /// [`ApiError`]
 pub async fn cancel(id: u64) -> Result<Attempt, ApiError> {
-    answer(Request::post(&format!("api/attempts/{id}/cancel")).send().await).await
+    post(&format!("api/attempts/{id}/cancel")).await
 }
 
-async fn answer<T: DeserializeOwned>(response: Result<Response, gloo::net::Error>) -> Result<T, ApiError> {
-    let absent = |error: gloo::net::Error| ApiError::Absent(error.to_string());
+async fn answer<T: DeserializeOwned>(answer: Option<Answer>) -> Result<T, ApiError> {
     // A browser tells no page why nobody answered.
-    let response = response.map_err(|_unsaid| ApiError::Absent(text::problem::NO_ANSWER.to_owned()))?;
-    if response.ok() {
-        // A static host may answer any address with its index page.
-        return response.json().await.map_err(absent);
+    let absent = || ApiError::Absent(text::problem::NO_ANSWER.to_owned());
+    let answer = answer.ok_or_else(absent)?;
+    let status = answer.status();
+    let body = answer.text().await.ok_or_else(absent)?;
+    if (200..300).contains(&status) {
+        return serde_json::from_str(&body).map_err(|error| match error.is_data() {
+            true => ApiError::Unreadable(error.to_string()),
+            // What is no JSON is an index page, with which a static host may answer any address.
+            false => ApiError::Absent(error.to_string()),
+        });
     }
-    match response.json::<Value>().await {
+    match serde_json::from_str::<Value>(&body) {
         Ok(body) if body["error"]["message"].is_string() => Err(ApiError::Refused(refusal(&body["error"]))),
-        _ => Err(ApiError::Absent(format!("status {}", response.status()))),
+        _ => Err(ApiError::Absent(format!("status {status}"))),
     }
 }
 

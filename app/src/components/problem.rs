@@ -22,9 +22,11 @@ fn told(problem: Problem, and_then: &'static str) -> impl IntoView {
 pub fn Notice() -> impl IntoView {
     let store = Store::here();
     let notice = move |problem: Problem| {
+        // Of a link the rest was taken.
+        let kept = if problem.next == text::problem::OWN_CHOICES { "" } else { text::problem::KEPT };
         view! {
             <div class="notice" data-testid="error">
-                {told(problem, text::problem::KEPT)}
+                {told(problem, kept)}
                 <button type="button" class="btn small" on:click=move |_| store.problem.set(None)>{text::DISMISS}</button>
             </div>
         }

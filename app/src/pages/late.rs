@@ -15,8 +15,10 @@ use phi3::load_config::LoadConfig;
 
 use crate::components::settings::Locked;
 use crate::components::{HandOff, Keys, NoServer, Notice, PageHead, Palette, Toast};
+use crate::platform::page;
 use crate::state::{
-    Access, Ask, Page, Playground, Presence, Reader, ServerWatch, Store, Told, Validation, copies, spread,
+    Access, Ask, Notes, Page, Playground, Presence, Reader, ServerWatch, Store, Told, Validation, copies,
+    spread,
 };
 use crate::text;
 
@@ -31,12 +33,13 @@ pub fn Late() -> impl IntoView {
     let access = Access::follow(watch);
     provide_context(access);
     provide_context(Told::new());
-    let validation = Validation::new(store);
+    provide_context(Notes::new(store, watch));
+    let validation = Validation::new(store, watch);
     provide_context(validation);
     let playground = Playground::new(store);
     provide_context(playground);
     let escape = window_event_listener(leptos::ev::keydown, move |ev| {
-        if ev.key() == "Escape" {
+        if ev.key() == "Escape" && !page::is_covered() {
             if untrack(|| validation.is_live()) {
                 validation.cancel();
             }

@@ -4,6 +4,7 @@ pub mod body;
 pub mod engine;
 pub mod files;
 pub mod gpu;
+pub mod http;
 pub mod late;
 pub mod page;
 pub mod storage;

@@ -144,6 +144,11 @@ pub fn show_dialog(id: &str, open: bool) {
     }
 }
 
+/// Whether a dialog lies over the page: it has the keys.
+pub fn is_covered() -> bool {
+    document().query_selector("dialog[open]").is_ok_and(|dialog| dialog.is_some())
+}
+
 /// An attribute of the whole page.
 pub fn attribute(name: &str) -> String {
     document().document_element().and_then(|e| e.get_attribute(name)).unwrap_or_default()
@@ -249,9 +254,8 @@ pub fn kept(key: &str) -> Option<String> {
 /// Keeps a text in this browser for every page of this address; an empty one is forgotten.
 pub fn keep_for_good(key: &str, text: &str) {
     // Forbidden storage costs only that it is asked again.
-    let _ = of_browser().map(|storage| {
-        if text.is_empty() { storage.remove_item(key) } else { storage.set_item(key, text) }
-    });
+    let _ = of_browser()
+        .map(|storage| if text.is_empty() { storage.remove_item(key) } else { storage.set_item(key, text) });
 }
 
 /// A text kept in this browser.
@@ -263,6 +267,13 @@ pub fn kept_for_good(key: &str) -> Option<String> {
 pub fn share_of_width(element: &Element, client_x: f64) -> f64 {
     let rect = element.get_bounding_client_rect();
     if rect.width() <= 0.0 { 0.0 } else { ((client_x - rect.left()) / rect.width()).clamp(0.0, 1.0) }
+}
+
+/// Whether what stands in a field of numbers is none: its value is empty then.
+pub fn is_bad_input(event: &web_sys::Event) -> bool {
+    use wasm_bindgen::JsCast as _;
+    let field = event.target().and_then(|target| target.dyn_into::<web_sys::HtmlInputElement>().ok());
+    field.is_some_and(|field| field.value().is_empty() && !field.check_validity())
 }
 
 /// The element that listens to this event.

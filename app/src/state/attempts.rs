@@ -6,10 +6,9 @@ use phi3::api::{Attempt, AttemptKind, AttemptRecord, Comparison, EventKind};
 use phi3::load_config::{LoadConfig, Proposal};
 
 use super::columns::Column;
-use super::drafts::Drafts;
 use super::ledger::{self, Row, Sieve};
 use super::lineage::{self, Ancestor, Parent};
-use super::{Loads, Page, Problem, Store, Told};
+use super::{Loads, Notes, Page, Problem, Store, Told};
 use crate::api::{self, ApiError, Events, Heard};
 use crate::text;
 
@@ -56,7 +55,7 @@ pub struct Attempts {
     /// Why there are none.
     pub problem: RwSignal<Option<Problem>>,
     /// Notes that are being written: what others say of them meanwhile does not take their place.
-    pub drafts: Drafts,
+    pub notes: Notes,
     events: StoredValue<Option<Events>, LocalStorage>,
     /// What was told of single ones since all were asked for: it is newer than what comes of all.
     newer: StoredValue<Vec<Row>>,
@@ -106,11 +105,16 @@ impl Attempts {
             loading,
             loads: Loads::new(),
             problem: RwSignal::new(None),
-            drafts: Drafts::kept(),
+            notes: Notes::here(),
             events: StoredValue::new_local(None),
             newer: StoredValue::new(Vec::new()),
         };
         Effect::new(move |_| attempts.look_at(pointed.get()));
+        Effect::new(move |_| {
+            if let Some(attempt) = attempts.notes.kept.get() {
+                attempts.see(&attempt);
+            }
+        });
         attempts.keep_sieve();
         attempts.follow();
         attempts
@@ -291,19 +295,10 @@ impl Attempts {
         });
     }
 
-    /// Keeps the note that was written with its attempt; where none was, nothing is to be kept.
-    pub fn keep_note(self, id: u64) {
-        let Some(note) = self.drafts.of(id) else { return };
-        spawn_local(async move {
-            match api::note(id, &note).await {
-                Ok(record) => {
-                    self.drafts.done(id, &note);
-                    self.see(&record.attempt);
-                    self.store.say(text::attempts::NOTED);
-                }
-                Err(error) => self.store.say(error.to_string()),
-            }
-        });
+    /// Leaves a note as somebody else wrote it meanwhile.
+    pub fn take_theirs(self, id: u64) {
+        self.notes.give_up(id);
+        self.look();
     }
 
     /// Plans the next attempt from one: it is the parent, and its model, its load config and its context are what the

@@ -211,6 +211,7 @@ impl HandOff {
         let error = match error {
             ApiError::Refused(error) => error,
             ApiError::Absent(why) => ErrorObject::new("server_absent", why),
+            ApiError::Unreadable(why) => ErrorObject::new("unreadable", why),
         };
         self.problem.set(Some(error));
     }

@@ -252,6 +252,8 @@ pub struct InBrowser {
     chosen_name: RwSignal<String>,
     /// What was given last and refused: nothing of it runs, and nothing else does before a person has seen what will.
     pub refused: RwSignal<Option<String>>,
+    /// Whether what stands in the field for the count of ids is none: nothing runs before it is mended.
+    pub is_count_wrong: RwSignal<bool>,
     /// Models that this browser keeps.
     pub kept: Keeping,
     engines: StoredValue<Option<Engines>, LocalStorage>,
@@ -269,6 +271,7 @@ impl InBrowser {
             chosen: RwSignal::new_local(Vec::new()),
             chosen_name: RwSignal::new(String::new()),
             refused: RwSignal::new(None),
+            is_count_wrong: RwSignal::new(false),
             kept: Keeping::new(),
             engines: StoredValue::new_local(None),
             clock: StoredValue::new(Instant::now()),

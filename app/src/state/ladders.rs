@@ -8,6 +8,7 @@ use phi3::engine::Loading;
 use super::run::Run;
 use super::{Page, Problem, Store, Told};
 use crate::api::{self, ApiError, Climb, Events, Heard};
+use crate::platform::page;
 use crate::text::{self, ladder as words};
 
 /// Ladders that are listed.
@@ -71,7 +72,13 @@ impl Ladders {
                 _ => ladders.hear(*event),
             },
         }));
+        let escape = window_event_listener(leptos::ev::keydown, move |ev| {
+            if ev.key() == "Escape" && !ev.repeat() && !page::is_covered() {
+                ladders.cancel_shown();
+            }
+        });
         on_cleanup(move || {
+            escape.remove();
             events.try_update_value(Option::take);
         });
         ladders
@@ -167,6 +174,16 @@ impl Ladders {
     /// Asks for a ladder's end.
     pub fn cancel(self, id: u64) {
         self.ask(async move { api::cancel_ladder(id).await });
+    }
+
+    /// The same for the one that is looked at, where it goes on.
+    fn cancel_shown(self) {
+        let goes_on = |ladder: &Option<Ladder>| {
+            ladder.as_ref().filter(|ladder| ladder.state.goes_on()).map(|ladder| ladder.id)
+        };
+        if let Some(id) = self.shown.with_untracked(goes_on) {
+            self.cancel(id);
+        }
     }
 
     /// Has a ladder go on where it stopped.

@@ -19,6 +19,9 @@ use crate::text;
 /// Where the tab keeps the conversation.
 const KEY: &str = "preflight.playground";
 
+/// Two presses of a double click are no further apart on any system, as it comes.
+const DOUBLE_CLICK_MS: f64 = 500.0;
+
 /// What the tab keeps.
 #[derive(Default, Serialize, Deserialize)]
 struct Kept {
@@ -49,6 +52,8 @@ pub struct Playground {
     /// What is being written.
     pub draft: RwSignal<String>,
     abort: StoredValue<Option<Abort>, LocalStorage>,
+    /// When the last question was sent.
+    sent: StoredValue<Option<Instant>>,
 }
 
 impl Playground {
@@ -68,6 +73,7 @@ impl Playground {
             typed: RwSignal::new(typed),
             draft: RwSignal::new(draft),
             abort: StoredValue::new_local(None),
+            sent: StoredValue::new(None),
         };
         Effect::new(move |before: Option<()>| {
             let kept = Kept {
@@ -93,7 +99,11 @@ impl Playground {
     /// Looks at the models as long as the page is shown.
     pub fn follow(self) {
         let events = Events::open(move |heard| match heard {
-            Heard::Open => self.look(),
+            // Also after a server that was started anew: it knows what became of a load.
+            Heard::Open => {
+                self.look();
+                self.look_at_load();
+            }
             Heard::Event(event) => match event.kind {
                 EventKind::Attempt { attempt } => {
                     if self.loading.with_untracked(|l| l.as_ref().is_some_and(|l| l.id == attempt.id)) {
@@ -106,7 +116,10 @@ impl Playground {
                         loading.progress = Some(progress);
                     }
                 }),
-                EventKind::Reset => self.look(),
+                EventKind::Reset => {
+                    self.look();
+                    self.look_at_load();
+                }
                 _ => {}
             },
             Heard::Broken => {}
@@ -114,6 +127,20 @@ impl Playground {
         let events = StoredValue::new_local(events);
         on_cleanup(move || {
             events.try_update_value(Option::take);
+        });
+    }
+
+    /// Takes the load that was asked for here as the server knows it now; one that it does not know is none.
+    fn look_at_load(self) {
+        let goes_on =
+            |load: &Option<Attempt>| load.as_ref().filter(|load| !load.state.is_final()).map(|load| load.id);
+        let Some(id) = self.loading.with_untracked(goes_on) else { return };
+        spawn_local(async move {
+            match api::attempt(id).await {
+                Ok(attempt) => self.loading.set(Some(attempt)),
+                Err(ApiError::Refused(_)) => self.loading.set(None),
+                Err(_) => {}
+            }
         });
     }
 
@@ -174,6 +201,14 @@ impl Playground {
         self.now.with(Option::is_some)
     }
 
+    /// Whether something was said, or is being written.
+    #[must_use]
+    pub fn has_talked(self) -> bool {
+        self.before.with(|before| !before.is_empty())
+            || self.is_live()
+            || self.draft.with(|draft| !draft.is_empty())
+    }
+
     /// Sends what is written.
     pub fn send(self) {
         let question = self.draft.with_untracked(|draft| draft.trim().to_owned());
@@ -187,6 +222,7 @@ impl Playground {
         });
         let Some(abort) = Abort::new() else { return };
         self.abort.set_value(Some(abort.clone()));
+        self.sent.set_value(Some(Instant::now()));
         self.draft.set(String::new());
         self.now.set(Some(Exchange::new(question)));
         spawn_local(async move {
@@ -200,6 +236,7 @@ impl Playground {
                 Ok(()) => now.close(End::Broken),
                 Err(ApiError::Refused(error)) => now.fail(error),
                 Err(ApiError::Absent(why)) => now.fail(ErrorObject::new("server_absent", why)),
+                Err(ApiError::Unreadable(why)) => now.fail(ErrorObject::new("unreadable", why)),
             });
             self.abort.set_value(None);
             if let Some(done) = self.now.try_update(Option::take).flatten() {
@@ -223,6 +260,14 @@ impl Playground {
                 abort.abort();
             }
         });
+    }
+
+    /// The same for the button that stands where the one to send stood: the second press of a double click is none.
+    pub fn press_stop(self) {
+        if self.sent.with_value(|sent| sent.as_ref().is_none_or(|sent| sent.elapsed_ms() >= DOUBLE_CLICK_MS))
+        {
+            self.stop();
+        }
     }
 
     /// Forgets the conversation.

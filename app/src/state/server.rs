@@ -60,19 +60,27 @@ impl Presence {
 pub struct ServerWatch {
     /// The presence now.
     pub presence: RwSignal<Presence>,
+    /// The next question.
+    next: StoredValue<Option<TimeoutHandle>>,
 }
 
 impl ServerWatch {
     /// Asks, and goes on asking while a server answers or is missed. A page from plain files asks once.
     #[must_use]
     pub fn start() -> Self {
-        let watch = Self { presence: RwSignal::new(Presence::Checking) };
+        let watch = Self::at(Presence::Checking);
         Effect::new(move |_| {
             page::set_attribute(ATTRIBUTE, watch.presence.get().name());
             page::tell(CHANGED);
         });
+        let doubted = window_event_listener_untyped(api::DOUBTED, move |_| watch.look());
+        on_cleanup(move || doubted.remove());
         watch.look();
         watch
+    }
+
+    fn at(presence: Presence) -> Self {
+        Self { presence: RwSignal::new(presence), next: StoredValue::new(None) }
     }
 
     /// The presence as the first program tells it.
@@ -82,7 +90,7 @@ impl ServerWatch {
             let name = page::attribute(ATTRIBUTE);
             Presence::ALL.into_iter().find(|p| p.name() == name).unwrap_or(Presence::Checking)
         };
-        let watch = Self { presence: RwSignal::new(read()) };
+        let watch = Self::at(read());
         let told = window_event_listener_untyped(CHANGED, move |_| watch.presence.set(read()));
         on_cleanup(move || told.remove());
         watch
@@ -114,7 +122,11 @@ impl ServerWatch {
                 Presence::Lost => WHILE_LOST,
                 Presence::Absent | Presence::Checking => return,
             };
-            set_timeout(move || self.look(), pause);
+            // Whoever asked in between, one question follows.
+            let next = set_timeout_with_handle(move || self.look(), pause).ok();
+            if let Some(before) = self.next.try_update_value(|now| std::mem::replace(now, next)).flatten() {
+                before.clear();
+            }
         });
     }
 }

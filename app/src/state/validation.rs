@@ -10,7 +10,7 @@ use serde_json::Map;
 
 use super::carry::carry;
 use super::run::Run;
-use super::{InBrowser, Page, Place, Store, Told};
+use super::{InBrowser, Page, Place, Presence, ServerWatch, Store, Told};
 use crate::api::{self, ApiError, DEFAULT_MODEL, Events, Heard};
 
 /// Whether a server answers.
@@ -40,6 +40,7 @@ pub struct Validation {
     /// whether there is a server.
     pub place: Memo<Option<Place>>,
     store: Store,
+    watch: ServerWatch,
     events: StoredValue<Option<Events>, LocalStorage>,
     clock: StoredValue<Instant>,
 }
@@ -47,7 +48,7 @@ pub struct Validation {
 impl Validation {
     /// Looks for a server.
     #[must_use]
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Store, watch: ServerWatch) -> Self {
         let server = RwSignal::new(Server::Checking);
         let place = Memo::new(move |_| {
             let said = store.at.with(|at| Place::find(at)).filter(|_| store.page.get() == Page::Validate);
@@ -64,10 +65,16 @@ impl Validation {
             browser: InBrowser::new(store),
             place,
             store,
+            watch,
             events: StoredValue::new_local(None),
             clock: StoredValue::new(Instant::now()),
         };
-        validation.look();
+        // Where nobody answered the first question nobody is asked a second one: plain files have no models.
+        Effect::new(move |_| match watch.presence.get() {
+            Presence::Present => validation.look(),
+            Presence::Absent => validation.server.set(Server::Absent),
+            Presence::Checking | Presence::Lost => {}
+        });
         validation.follow();
         validation
     }
@@ -110,7 +117,7 @@ impl Validation {
                     self.told.models.set(Some(models));
                     Server::Present(model.map(Box::new))
                 }
-                Err(ApiError::Refused(_)) => Server::Present(None),
+                Err(ApiError::Refused(_) | ApiError::Unreadable(_)) => Server::Present(None),
                 Err(ApiError::Absent(_)) => Server::Absent,
             };
             self.server.set(server);
@@ -151,13 +158,14 @@ impl Validation {
 
     /// Runs it at its place, unless one goes on; looks for a server where that is the place and none was there.
     pub fn begin(self) {
-        if untrack(|| self.is_live()) {
+        if untrack(|| self.is_live() || self.browser.is_count_wrong.get()) {
             return;
         }
         match self.place.get_untracked() {
             None => {}
             Some(Place::Server) => match self.server.get_untracked() {
                 Server::Present(Some(_)) => self.start(),
+                _ if self.watch.presence.get_untracked() == Presence::Absent => api::doubt(),
                 _ => self.look(),
             },
             Some(place) => self.browser.start(place),
@@ -274,7 +282,7 @@ impl Validation {
                 // A server that was started anew knows nothing of it.
                 Err(ApiError::Refused(error)) => self.fail(&ApiError::Refused(error)),
                 // The stream is trying again and will bring us back here.
-                Err(ApiError::Absent(_)) => {}
+                Err(ApiError::Absent(_) | ApiError::Unreadable(_)) => {}
             }
             self.end();
         });
@@ -302,6 +310,7 @@ impl Validation {
                 self.server.set(Server::Absent);
                 ErrorObject::new("server_absent", why.clone())
             }
+            ApiError::Unreadable(why) => ErrorObject::new("unreadable", why.clone()),
         };
         self.change(|run| run.error = Some(error));
         self.end();

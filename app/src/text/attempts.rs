@@ -32,6 +32,10 @@ pub const NO_CONFIG: &str = "Its config could not be read: memory is that of the
 pub const NOTE: &str = "Note";
 pub const NOTE_HINT: &str = "Note what you saw; it stays with the attempt";
 pub const NOTED: &str = "Note kept";
+pub const NOTE_CHANGED: &str = "Not kept: this note was changed elsewhere meanwhile.";
+pub const NOTE_YOURS: &str = "Yours stands in the field above, and in this tab alone.";
+pub const KEEP_MINE: &str = "Keep mine instead";
+pub const TAKE_THEIRS: &str = "Leave it as it is";
 pub const LOAD_CONFIG: &str = "Load config, with where each value comes from";
 pub const FILES: &str = "Files";
 pub const COLUMNS: &str = "Columns";
@@ -82,6 +86,19 @@ pub fn given_back(unload: &Unload) -> Option<String> {
     let gpu = from_to("used on the GPU", unload.gpu_used_before_bytes, unload.gpu_used_after_bytes);
     let parts: Vec<String> = host.into_iter().chain(gpu).collect();
     (!parts.is_empty()).then(|| format!("When its worker ended, memory {}.", parts.join(", and memory ")))
+}
+
+/// Of a note that the server does not have: why, where it said so.
+pub fn unsent(why: &str) -> String {
+    match why {
+        "" => "Not kept yet: the server does not answer. It is sent when the server is back.".to_owned(),
+        why => format!("Not kept yet: {}", super::outcome::told(why)),
+    }
+}
+
+/// What somebody else has noted.
+pub fn note_now(theirs: &str) -> String {
+    if theirs.is_empty() { "It is empty now.".to_owned() } else { format!("It says now: “{theirs}”") }
 }
 
 pub fn mark(id: u64) -> String {

@@ -126,6 +126,11 @@ pub fn step(step: Step, stage: Option<LoadStage>, is_gpu: bool) -> &'static str 
     }
 }
 
+/// What is no count of new tokens.
+pub fn no_count(most: usize) -> String {
+    format!("A whole number from 1 to {most} is needed, or an empty field for what is usual.")
+}
+
 /// More new tokens were asked for than a validation generates.
 pub fn too_many(most: usize) -> String {
     format!(

@@ -6,7 +6,8 @@ pub const NAVIGATION: &str = "Pages";
 pub const NEEDS_SERVER: &str = "Needs a Preflight server";
 pub const LOADING: &str = "Loading this page…";
 pub const NOT_LOADED: &str = "A part of this page did not load";
-pub const NOT_LOADED_WHY: &str = "late.js or late_bg.wasm beside this page could not be fetched, or ended with an error";
+pub const NOT_LOADED_WHY: &str =
+    "late.js or late_bg.wasm beside this page could not be fetched, or ended with an error";
 pub const NOT_LOADED_NEXT: &str = "Check the connection, then try again.";
 pub const TRY_AGAIN: &str = "Try again";
 pub const NOT_TOLD: &str = "Not known: the server does not answer, and had not told it yet.";

@@ -7,16 +7,18 @@ use super::Problem;
 use crate::api::ApiError;
 
 pub const AT: &str = "at";
-pub const KEPT: &str = "The page still shows the last good config.";
+pub const KEPT: &str = "The page still shows the last good model.";
 pub const NEXT_FIELD: &str = "Correct that value in the file and paste or drop it again.";
 pub const NEXT_JSON: &str = "Paste the whole content of config.json, from the first { to the last }.";
 pub const NEXT_TOO_LARGE: &str = "Choose config.json itself, not the weights beside it.";
 pub const NEXT_ARCHITECTURE: &str =
     "Use a config of the phi3 architecture: Phi-3, Phi-3.5, Phi-4 and their fine-tunes.";
 
-const OWN_CHOICES: &str = "The page takes its own choices instead.";
+pub const OWN_CHOICES: &str = "The page takes its own choices instead.";
 pub const NO_ANSWER: &str = "the connection was refused or broke off";
 pub const ABSENT: &str = "The server does not answer";
+pub const UNREADABLE: &str = "This page does not understand the server’s answer";
+pub const NEXT_UNREADABLE: &str = "Page and server may be of two versions: reload the page.";
 pub const REFUSED: &str = "The server refused this";
 
 /// Why a server's answer is not on the page.
@@ -27,6 +29,12 @@ pub fn server(error: &ApiError) -> Problem {
             why: why.clone(),
             path: None,
             next: next("server_absent").to_owned(),
+        },
+        ApiError::Unreadable(why) => Problem {
+            what: UNREADABLE.to_owned(),
+            why: why.clone(),
+            path: None,
+            next: NEXT_UNREADABLE.to_owned(),
         },
         ApiError::Refused(error) => Problem {
             what: REFUSED.to_owned(),
@@ -105,7 +113,7 @@ pub fn left_out(parts: &[String]) -> Problem {
     let parts = parts.join(", ");
     Problem {
         what: "Part of the link was not accepted".to_owned(),
-        why: parts.chars().take(200).collect(),
+        why: format!("not understood: {}", parts.chars().take(200).collect::<String>()),
         path: None,
         next: OWN_CHOICES.to_owned(),
     }
@@ -135,10 +143,22 @@ pub fn no_preset(name: &str) -> Problem {
 pub fn weights(error: &phi3::weights::WeightsError) -> Problem {
     Problem {
         what: format!("{} was not accepted", error.file),
-        why: error.problem.to_string(),
+        why: grouped(&format!("the file {}", error.problem)),
         path: None,
         next: "Compare its size and hash with the original, then fetch it again.".to_owned(),
     }
+}
+
+/// Words with the thousands of their long numbers set apart: `3,765,120 bytes`.
+fn grouped(words: &str) -> String {
+    let word = |word: &str| {
+        let digits = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        match digits.parse() {
+            Ok(number) if number > 9999 => word.replacen(digits, &super::format_count(number), 1),
+            _ => word.to_owned(),
+        }
+    };
+    words.split_inclusive(' ').map(word).collect()
 }
 
 /// Of files among which is no model; `is_pickle` where they are weights that only Python's pickle reads.
@@ -168,5 +188,21 @@ pub fn unreadable(file: &str, why: String) -> Problem {
         why,
         path: None,
         next: "Choose the file again.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn long_numbers_are_set_apart_and_names_stay() {
+        let words = "3765120 bytes, 1880500 are there: a1234567 of model-00001-of-00002, 4096";
+        assert_eq!(
+            grouped(words),
+            "3,765,120 bytes, 1,880,500 are there: a1234567 of model-00001-of-00002, 4096"
+        );
+        assert_eq!(grouped("é (12345), 0.123456"), "é (12,345), 0.123456");
     }
 }

@@ -38,6 +38,7 @@ pub const STATE_CANCELLED: &str = "Cancelled";
 pub const BROKEN: &str = "Connection lost; trying again";
 pub const PASS: &str = "pass";
 pub const FAIL: &str = "fail";
+pub const LOST: &str = "lost";
 pub const UNVERIFIED: &str = "unverified";
 pub const TTFT: &str = "Time to first token";
 pub const PREFILL: &str = "Prefill";

@@ -13,7 +13,34 @@ use crate::components::report::{memory_table, report};
 use crate::format::{Unit, duration};
 use crate::state::Attempts;
 use crate::state::lineage::next_run;
+use crate::state::notes::Stand;
 use crate::text::{self, attempts as words};
+
+/// Why a note is not with its attempt, below its field.
+fn not_kept(attempts: Attempts, id: u64) -> impl IntoView {
+    let stand = Memo::new(move |_| attempts.notes.stand(id));
+    move || {
+        match stand.get() {
+        Stand::Written => ().into_any(),
+        Stand::Unsent(why) => {
+            view! { <p class="problem" role="status" data-testid="note-unsent">{words::unsent(&why)}</p> }.into_any()
+        }
+        Stand::Changed(theirs) => view! {
+            <div class="notice warn" role="alert" data-testid="note-changed">
+                <div>
+                    <b>{words::NOTE_CHANGED}</b> " " {words::note_now(&theirs)}
+                    <div class="dim">{words::NOTE_YOURS}</div>
+                </div>
+                <div class="row">
+                    <button type="button" class="btn small" data-testid="note-mine" on:click=move |_| attempts.notes.insist(id)>{words::KEEP_MINE}</button>
+                    <button type="button" class="btn small" data-testid="note-theirs" on:click=move |_| attempts.take_theirs(id)>{words::TAKE_THEIRS}</button>
+                </div>
+            </div>
+        }
+        .into_any(),
+    }
+    }
+}
 
 /// The whole record.
 #[component]
@@ -60,8 +87,9 @@ pub fn Detail(
         .started_ms
         .zip(attempt.finished_ms)
         .map(|(from, to)| duration(to.saturating_sub(from) as f64));
-    let note = attempts.drafts.of(id).unwrap_or_else(|| attempt.note.clone());
-    let written = move |ev| attempts.drafts.write(id, event_target_value(&ev));
+    let base = attempt.note.clone();
+    let note = attempts.notes.of(id).unwrap_or_else(|| base.clone());
+    let written = move |ev| attempts.notes.write(id, event_target_value(&ev), &base);
     let log = attempt.log.join("\n");
     let is_ready = attempt.state == AttemptState::Ready;
     let is_live = !attempt.state.is_final() && !is_ready;
@@ -87,8 +115,9 @@ pub fn Detail(
             {(!evidence.next.is_empty()).then(|| view! { <h3>{words::NEXT}</h3> <ul class="plain">{evidence.next.iter().map(next).collect_view()}</ul> })}
             {evidence.advice.map(|advice| view! { <p class="dim">{text::capitalised(&advice)} "."</p> })}
             <label class="note"><span class="sr">{words::NOTE}</span>
-                <textarea rows="2" placeholder=words::NOTE_HINT data-testid="note" prop:value=note on:input=written on:blur=move |_| attempts.keep_note(id)></textarea>
+                <textarea rows="2" placeholder=words::NOTE_HINT data-testid="note" prop:value=note on:input=written on:blur=move |_| attempts.notes.keep(id)></textarea>
             </label>
+            {not_kept(attempts, id)}
             <Tree id/>
             {Some(attempt.text).filter(|text| !text.is_empty()).map(|text| view! { <div class="tokens" aria-label=text::validate::OUTPUT>{text}</div> })}
             {attempt.report.map(report)}

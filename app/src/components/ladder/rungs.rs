@@ -41,7 +41,7 @@ fn Shown(ladder: Ladder) -> impl IntoView {
         (None, None) => None,
     };
     let cancel = ladder.state.goes_on().then(|| view! {
-        <button type="button" class="btn small" data-testid="ladder-cancel" on:click=move |_| ladders.cancel(id)>{words::CANCEL}</button>
+        <button type="button" class="btn small" data-testid="ladder-cancel" on:click=move |_| ladders.cancel(id)>{words::CANCEL} <kbd class="faint">{text::validate::ESC}</kbd></button>
     });
     let resume = ladder.state.can_resume().then(|| view! {
         <button type="button" class="btn small primary" data-testid="ladder-resume" on:click=move |_| ladders.resume(id)>{words::RESUME}</button>

@@ -57,6 +57,7 @@ fn Composer() -> impl IntoView {
     let live = Memo::new(move |_| playground.is_live());
     let can_send = move || {
         !live.get()
+            && playground.answering.with(|all| all.as_ref().is_some_and(|all| !all.is_empty()))
             && playground.draft.with(|draft| !draft.trim().is_empty())
             && playground.typed.with(|typed| typed.sampling().is_some())
     };
@@ -86,7 +87,7 @@ fn Composer() -> impl IntoView {
                 when=move || live.get()
                 fallback=move || view! { <button type="submit" class="btn primary" data-testid="send" disabled=move || !can_send()>{words::SEND}</button> }
             >
-                <button type="button" class="btn" data-testid="stop" on:click=move |_| playground.stop()>{words::STOP} <kbd class="faint">"Esc"</kbd></button>
+                <button type="button" class="btn" data-testid="stop" on:click=move |_| playground.press_stop()>{words::STOP} <kbd class="faint">"Esc"</kbd></button>
             </Show>
         </form>
     }

@@ -77,7 +77,7 @@ pub fn Validate() -> impl IntoView {
                         type="button"
                         class="btn primary"
                         data-testid="validate"
-                        disabled=move || live.get()
+                        disabled=move || live.get() || validation.browser.is_count_wrong.get()
                         on:pointerenter=move |_| warm()
                         on:focus=move |_| warm()
                         on:click=move |_| validation.begin()
@@ -143,9 +143,14 @@ fn failed_outcome(model: String, name: Option<&'static str>, error: ErrorObject)
     let code = error.code.clone();
     let code_title = name.unwrap_or(&error.code).to_owned();
     let next = text::problem::known_next(&code);
+    // A server that was lost says nothing of the model.
+    let (tone, word) = match error.code.as_str() {
+        "lost" | "server_absent" => ("warn", words::LOST),
+        _ => ("bad", words::FAIL),
+    };
     view! {
-        <div class="verdict bad" role="alert" data-testid="validate-error" data-code=code>
-            <div class="big">{text::capitalised(words::FAIL)}</div>
+        <div class=format!("verdict {tone}") role="alert" data-testid="validate-error" data-code=code>
+            <div class="big">{text::capitalised(word)}</div>
             <div>
                 <div><b>{model}</b> " " <b title=code_title>{text::outcome::heading(name.unwrap_or(&error.code))}</b></div>
                 <div class="dim">{text::capitalised(&text::outcome::told(&error.message))}</div>

@@ -14,7 +14,7 @@ use crate::platform::files::{self, HandOver, Picked};
 use crate::platform::gpu::{self, Adapter};
 use crate::platform::page;
 use crate::state::in_browser::{Asked, Count, MAX_NEW_TOKENS, Subject, TINY_PROMPT, USUAL_TOKENS};
-use crate::state::{Ask, Place, Server, Store, Validation};
+use crate::state::{Ask, InBrowser, Place, Server, Store, Validation};
 use crate::text::{self, in_browser as words, validate};
 
 /// Formats that both engines of this browser hold weights in.
@@ -178,21 +178,24 @@ fn RunFields(
     /// Whether a prompt can be given.
     has_prompt: Signal<bool>,
 ) -> impl IntoView {
-    let asked = Validation::here().browser.asked;
+    let InBrowser { asked, is_count_wrong: is_wrong, .. } = Validation::here().browser;
     let change = move |change: &dyn Fn(&mut Asked)| asked.update(change);
     let formats = std::iter::once((String::new(), words::AS_STORED.to_owned()))
         .chain(FORMATS.map(|dtype| (dtype.to_string(), dtype.to_string())));
     let formats: Vec<_> = formats.collect();
     let probes: Vec<_> =
         PROBES.iter().enumerate().map(|(at, set)| (at.to_string(), words::probes(*set).to_owned())).collect();
-    // What stands in the field is told of while it stands there; left, the field shows what holds.
+    // What stands in the field is told of while it stands there, and nothing runs meanwhile. Too much comes to what can be.
     let refused = RwSignal::new(None::<String>);
-    let is_wrong = RwSignal::new(false);
+    is_wrong.set(false);
+    on_cleanup(move || is_wrong.set(false));
     let field = NodeRef::<leptos::html::Input>::new();
     let holds = move || asked.with(|asked| asked.max_new_tokens);
     let takes = move |tokens: Option<usize>| change(&|asked| asked.max_new_tokens = tokens);
     let typed = move |ev| {
-        let why = match Count::of(&event_target_value(&ev)) {
+        // What is no number at all is not told to a page: such a field looks empty.
+        let text = event_target_value(&ev);
+        let why = match if page::is_bad_input(&ev) { Count::None } else { Count::of(&text) } {
             Count::Usual => {
                 takes(None);
                 None
@@ -202,23 +205,23 @@ fn RunFields(
                 None
             }
             Count::TooMany => Some(words::too_many(MAX_NEW_TOKENS)),
-            Count::None => {
-                let holds = untrack(holds).unwrap_or(usual);
-                Some(text::whole(MAX_NEW_TOKENS as u64, holds as u64))
-            }
+            Count::None => Some(words::no_count(MAX_NEW_TOKENS)),
         };
         is_wrong.set(why.is_some());
         refused.set(why);
     };
-    let shown = move || holds().map_or_else(String::new, |tokens| tokens.to_string());
+    // Written only where it changes: what is being typed may be on its way to another number.
+    let shown = Memo::new(move |_| holds().map_or_else(String::new, |tokens| tokens.to_string()));
     // The reason stays until something else is typed.
     let left = move |_| {
         let Some(field) = field.get_untracked() else { return };
         if Count::of(&field.value()) == Count::TooMany {
             takes(Some(MAX_NEW_TOKENS));
+            is_wrong.set(false);
         }
-        field.set_value(&untrack(shown));
-        is_wrong.set(false);
+        if !is_wrong.get_untracked() {
+            field.set_value(&shown.get_untracked());
+        }
     };
     view! {
                 <Choice
@@ -255,7 +258,7 @@ fn RunFields(
                         node_ref=field
                         aria-invalid=move || is_wrong.get().then_some("true")
                         aria-describedby=move || refused.with(Option::is_some).then_some("validate-count-problem")
-                        prop:value=shown
+                        prop:value=move || shown.get()
                         on:input=typed
                         on:blur=left
                     />

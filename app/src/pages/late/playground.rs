@@ -24,10 +24,19 @@ pub fn Playground() -> impl IntoView {
         }
         now
     });
-    let body = move || match is_empty.get() {
+    // What was said stays to be read where the model is gone, and what is being written to be sent to the next.
+    let talks = Memo::new(move |before: Option<&Option<bool>>| {
+        let has_talked = || before == Some(&Some(true)) || playground.has_talked();
+        is_empty.get().map(|is_empty| !is_empty || has_talked())
+    });
+    let beside = move || match is_empty.get() {
+        Some(true) => view! { <div class="c4 column"><NoneLoaded/></div> }.into_any(),
+        _ => view! { <Settings/> }.into_any(),
+    };
+    let body = move || match talks.get() {
         None => view! { <p class="dim" role="status">{words::LOOKING}</p> }.into_any(),
-        Some(true) => view! { <NoneLoaded/> }.into_any(),
-        Some(false) => view! { <div class="grid"><Conversation/> <Settings/></div> }.into_any(),
+        Some(false) => view! { <NoneLoaded/> }.into_any(),
+        Some(true) => view! { <div class="grid"><Conversation/> {beside}</div> }.into_any(),
     };
     view! {
         <PageHead page=Page::Playground/>
