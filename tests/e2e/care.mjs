@@ -205,7 +205,10 @@ export function careTests({ onPage, browser, host, withoutServer, server, prefli
       await poll(() => page.getByTestId("verdict").getAttribute("data-value"), (v) => v === "does_not_fit", "the verdict after a reload");
       assert((await value(page, "overhead-bytes")) === overhead, "the runtime is gone after a reload");
       await page.getByTestId("device-memory").fill("20 GiB");
-      await poll(() => value(page, "overhead-bytes"), (bytes) => bytes < overhead, "a size alone to say nothing of a GPU");
+      await poll(() => page.getByTestId("verdict").getAttribute("data-value"), (v) => v === "fits", "20 GiB are enough");
+      assert((await value(page, "overhead-bytes")) === overhead, "a size that was typed is no more the GPU's");
+      await page.getByTestId("device").selectOption("other/cpu");
+      await poll(() => value(page, "overhead-bytes"), (bytes) => bytes < overhead, "the runtime of a CPU");
     })],
 
     ["the answer is taken along as a command and as a request, and both give it", onPage(async (page) => {

@@ -94,7 +94,8 @@ export function troubleTests({ onPage, browser, dist, host, preflight, scratch, 
       await page.locator("[data-load=default]").click();
       await page.getByTestId("ask").waitFor({ timeout: LOAD_MS });
       await page.getByTestId("ask").fill("What is the capital of France?");
-      await page.keyboard.press("Enter");
+      await poll(() => page.getByTestId("send").isEnabled(), Boolean, "a model that answers", LOAD_MS);
+      await page.getByTestId("ask").press("Enter");
       await page.getByTestId("answer").waitFor({ timeout: LOAD_MS });
       await page.getByTestId("ask").fill("and what else?");
       await kill();
