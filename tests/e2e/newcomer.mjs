@@ -111,7 +111,7 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
 
     ["a config that is refused is told on every page, once", onPage(async (page) => {
       const config = tiny("config.json").toString();
-      const bad = { name: "pytorch_model.bin", mimeType: "application/octet-stream", buffer: Buffer.from([0x80, 2]) };
+      const bad = { name: "pytorch_model.bin", mimeType: "application/octet-stream", buffer: Buffer.from([0x80, 2, 0x7d, 0x71]) };
       let at = "estimate";
       const told = (what) => poll(() => page.getByTestId("error").allInnerTexts(), (all) => all.length === 1 && what.test(all[0]), `one message of ${what} on ${at}`);
       for (const name of ["estimate", "inspect", "plan", "validate", "models", "settings", "estimate"]) {

@@ -95,6 +95,7 @@ export function troubleTests({ onPage, browser, dist, host, preflight, scratch, 
       await page.getByTestId("ask").waitFor({ timeout: LOAD_MS });
       await page.getByTestId("ask").fill("What is the capital of France?");
       await poll(() => page.getByTestId("send").isEnabled(), Boolean, "a model that answers", LOAD_MS);
+      await page.getByTestId("setting-MaxTokens").fill("8");
       await page.getByTestId("ask").press("Enter");
       await page.getByTestId("answer").waitFor({ timeout: LOAD_MS });
       await page.getByTestId("ask").fill("and what else?");
