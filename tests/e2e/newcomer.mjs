@@ -50,8 +50,11 @@ export function newcomerTests({ onPage, dist, withoutServer, server }) {
         await page.getByTestId("tensors-filter").fill("qkv");
         await poll(() => rows.count(), (n) => n === 6, "a tensor of each layer");
         await page.getByTestId("tensors-filter").fill("");
+        await poll(() => rows.count(), (n) => n === tensors.length, "all of them again");
       };
       await told();
+      // A filter stands in the address.
+      await settled(page);
       await page.reload();
       await told();
       await go(page, "estimate");
